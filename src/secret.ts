@@ -1,0 +1,40 @@
+/** An opaque wrapper for tokens, assertions and passwords, so that none can be printed by accident. */
+
+import { createHash } from "node:crypto";
+import { inspect } from "node:util";
+
+const REDACTED = "[redacted]";
+
+/**
+ * A string that shows itself only to code that asks for it by name. Interpolation, JSON, `console.log` and
+ * loggers see `[redacted]`. A class, because a private field is the one place that reflection cannot reach.
+ */
+export class Secret {
+  readonly #value: string;
+
+  constructor(value: string) {
+    this.#value = value;
+  }
+
+  /** The value itself. Call it at the point of use and let the result go out of scope there. */
+  reveal(): string {
+    return this.#value;
+  }
+
+  /** First 8 hex digits of the value's SHA-256: enough to follow one token through a log, useless otherwise. */
+  fingerprint(): string {
+    return createHash("sha256").update(this.#value).digest("hex").slice(0, 8);
+  }
+
+  toString(): string {
+    return REDACTED;
+  }
+
+  toJSON(): string {
+    return REDACTED;
+  }
+
+  [inspect.custom](): string {
+    return REDACTED;
+  }
+}
