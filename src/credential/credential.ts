@@ -1,9 +1,19 @@
 /** How the gateway proves itself to Entra: one function type, many sources. */
 
+import type { Fetch } from "../bounded-fetch.ts";
+import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
+import { createCredentialRing } from "./ring.ts";
+import { chooseSources } from "./sources.ts";
 
 /** The names an operator writes under `credential.sources`. */
-export type CredentialSource = "certificate" | "workload-identity" | "client-secret";
+export type CredentialSource =
+  | "workload-identity"
+  | "certificate"
+  | "client-assertion"
+  | "github-actions"
+  | "azure-pipelines"
+  | "client-secret";
 
 /** What a credential adds to a token request: RFC 7523 §2.2 client assertion, or RFC 6749 §2.3.1 secret. */
 export type ClientAuthentication =
@@ -23,4 +33,174 @@ export interface ClientCredential {
    * Rejects with `credential_unavailable` when nothing usable can be had.
    */
   authenticate(request: AuthenticationRequest): Promise<ClientAuthentication>;
+  /**
+   * Tells the credential that Entra answered `invalid_client` to this proof. It reads its source anew or turns
+   * to another one. Resolves true when one more request with a fresh `authenticate()` is worth sending, false
+   * when it would be refused again. Never rejects.
+   */
+  refused?: (authentication: ClientAuthentication) => Promise<boolean>;
+}
+
+/** What `openCredential` gives: a credential that can also tell how it is. */
+export interface CredentialRing extends ClientCredential {
+  refused(authentication: ClientAuthentication): Promise<boolean>;
+  /** Never waits: what was known at the last look at each source, so a watcher calls `refresh()` now and then. */
+  status(): CredentialStatus;
+  /** Looks at every source where that is due, so that `status()` is true of an idle gateway too. */
+  refresh(): Promise<void>;
+}
+
+export interface CredentialStatus {
+  /** The source that proved the gateway last, or will be the first to be asked. */
+  readonly serving: CredentialSource;
+  /**
+   * Whether any source has something to offer. One that Entra refuses counts: it is asked as a last resort, cached
+   * tokens need no credential, and only requests can find out that it is accepted again.
+   */
+  readonly usable: boolean;
+  /** In the order in which they are tried. */
+  readonly sources: readonly SourceStatus[];
+}
+
+/** A credential of one source, as the ring sees it. */
+export interface SourceCredential {
+  readonly source: CredentialSource;
+  /** Rejects with `credential_unavailable` when the source has nothing valid. */
+  prove(request: AuthenticationRequest): Promise<Proof>;
+  /**
+   * Looks whether the source has something newer: when that is due, or, forced, though nothing says so. What is
+   * wrong is told by `status()`, not thrown.
+   */
+  look(force: boolean): Promise<void>;
+  status(): SourceStatus;
+}
+
+export interface Proof {
+  readonly authentication: ClientAuthentication;
+  /** Which generation of the source it was made from. */
+  readonly generation: number;
+}
+
+export interface SourceStatus {
+  readonly source: CredentialSource;
+  /**
+   * As of the last look at the source: `unusable` means it had nothing valid to offer, `refused` that Entra does
+   * not accept what it offers. An idle source is not called unusable just because time went by, or a gateway
+   * that is taken out of rotation for it would never look again.
+   */
+  readonly state: "usable" | "unusable" | "refused";
+  /** Counts the different contents read from the source since the start, from 1. */
+  readonly generation: number;
+  /** End of the certificate's or the federated token's own validity, ms since the epoch. */
+  readonly expiresAt?: number;
+  /** What is wrong with the source now, while an older generation may still serve. */
+  readonly fault?: { readonly since: number; readonly problem: string };
+}
+
+/** What happened to a source. */
+export type CredentialEventType =
+  /** It is named in `credential.sources`, but what it needs is not set; the others serve. */
+  | "absent"
+  /** It changed and its new content serves. */
+  | "reloaded"
+  /** It changed into something unusable; the previous generation serves on while it is valid. */
+  | "reload_failed"
+  /** It has nothing valid left; the next one is tried. */
+  | "unusable"
+  /** Entra refused what it offers, and it has nothing newer. */
+  | "refused"
+  /** It serves instead of another. */
+  | "switched"
+  /** Its certificate ends within 30 days. */
+  | "expiring"
+  /** Its private key is in a file that everyone on this machine may read. */
+  | "file_exposed"
+  /** It is a client secret, and this is production. */
+  | "secret_in_production";
+
+/** What is worth a log line or a metric. Holds names of files and settings, never what stands in them. */
+export interface CredentialEvent {
+  readonly type: CredentialEventType;
+  readonly source: CredentialSource;
+  readonly generation: number;
+  /** Sentence for the operator: file or setting, what is wrong, how to mend it. */
+  readonly message: string;
+  /** End of the certificate or token that the event is about, ms since the epoch. */
+  readonly expiresAt?: number;
+}
+
+/** What a source needs beside its settings. */
+export interface SourcePorts {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly emit: (event: CredentialEvent) => void;
+}
+
+/**
+ * Gives a JWT that a federated credential of the app registration accepts (RFC 7523 §3). It should keep what it
+ * can reuse, and end when `signal` fires.
+ */
+export type ClientAssertionCallback = (
+  request: AuthenticationRequest & { readonly signal: AbortSignal },
+) => Promise<string>;
+
+export interface CredentialOptions {
+  /** Tried in this order. `auto`, the default, is every source whose settings are present. */
+  readonly sources?: readonly CredentialSource[] | "auto" | undefined;
+  /** AZURE_CLIENT_CERTIFICATE_PATH: PEM file with an RSA key and its certificate. */
+  readonly certificatePath?: string | undefined;
+  /** AZURE_CLIENT_CERTIFICATE_PASSWORD: opens an encrypted key in that file. */
+  readonly certificatePassword?: Secret | undefined;
+  /** AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: adds `x5c`, which trust by subject name and issuer needs. */
+  readonly sendCertificateChain: boolean;
+  /** AZURE_FEDERATED_TOKEN_FILE: projected service-account token. */
+  readonly federatedTokenFile?: string | undefined;
+  /** AZURE_CLIENT_SECRET: for local development. */
+  readonly clientSecret?: Secret | undefined;
+  /** Asked for each proof by a program that embeds the gateway. */
+  readonly clientAssertion?: ClientAssertionCallback | undefined;
+  /** ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN: for integration tests on GitHub. */
+  readonly githubActions?: { readonly requestUrl: string; readonly requestToken: Secret } | undefined;
+  /** SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN and the id of the service connection: for tests in Azure Pipelines. */
+  readonly azurePipelines?:
+    | { readonly requestUri: string; readonly accessToken: Secret; readonly serviceConnectionId: string }
+    | undefined;
+  /** Audience to ask GitHub for. Default `api://AzureADTokenExchange`; other clouds have their own. */
+  readonly federationAudience?: string | undefined;
+  /** Default the global one. */
+  readonly fetch?: Fetch | undefined;
+  /** Whether this process serves production, where a client secret earns a warning. Default false. */
+  readonly production?: boolean | undefined;
+  /** Milliseconds since the epoch. Default `Date.now`. */
+  readonly now?: (() => number) | undefined;
+  /** Called synchronously; must not throw. */
+  readonly onEvent?: ((event: CredentialEvent) => void) | undefined;
+}
+
+/**
+ * Opens every chosen source, and so proves each one before the gateway listens: files are read, parsed and
+ * checked here, then watched while they serve.
+ *
+ * @throws {ConfigurationError} with the faults of all sources, each naming its environment variable and the mend.
+ */
+export async function openCredential(options: CredentialOptions): Promise<CredentialRing> {
+  const ports: SourcePorts = { now: options.now ?? Date.now, emit: options.onEvent ?? (() => {}) };
+  const { openers, absent, faults: choiceFaults } = chooseSources(options);
+  const faults = [...choiceFaults];
+  const opened: SourceCredential[] = [];
+  for (const outcome of await Promise.allSettled(openers.map((open) => open(ports)))) {
+    if (outcome.status === "fulfilled") opened.push(outcome.value);
+    else if (outcome.reason instanceof ConfigurationError) faults.push(...outcome.reason.faults);
+    else throw outcome.reason;
+  }
+  const [first, ...others] = opened;
+  if (faults.length > 0 || first === undefined) throw new ConfigurationError(faults);
+  for (const { source, setting } of absent)
+    ports.emit({
+      type: "absent",
+      source,
+      generation: 0,
+      message: `${source} is not used: ${setting} is not set`,
+    });
+  return createCredentialRing([first, ...others], ports);
 }

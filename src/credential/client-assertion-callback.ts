@@ -1,0 +1,78 @@
+/** Client assertions from the program that embeds the gateway: its callback is asked for each proof. */
+
+import { GatewayError } from "../errors.ts";
+import type {
+  AuthenticationRequest,
+  ClientAssertionCallback,
+  Proof,
+  SourceCredential,
+  SourcePorts,
+  SourceStatus,
+} from "./credential.ts";
+import { readFederatedToken } from "./federated-token.ts";
+
+const TIMEOUT_MS = 10_000;
+
+/**
+ * Nothing is kept: what may be reused, and for how long, only the callback knows. It is one generation for ever,
+ * since two assertions that differ need not differ in what Entra thinks of them.
+ */
+export async function openClientAssertionCallback(
+  {
+    callback,
+    timeoutMs = TIMEOUT_MS,
+  }: { readonly callback: ClientAssertionCallback; readonly timeoutMs?: number },
+  { now }: SourcePorts,
+): Promise<SourceCredential> {
+  let fault: SourceStatus["fault"];
+  let asked: AuthenticationRequest | undefined;
+
+  async function prove(request: AuthenticationRequest): Promise<Proof> {
+    asked = request;
+    const signal = AbortSignal.timeout(timeoutMs);
+    let problem: string;
+    let cause: unknown;
+    try {
+      const token = readFederatedToken(
+        await Promise.race([callback({ ...request, signal }), expiry(signal)]),
+      );
+      if (!("problem" in token) && token.expiresAt > now()) {
+        fault = undefined;
+        const { clientAssertion } = token;
+        return { authentication: { method: "client_assertion", clientAssertion }, generation: 1 };
+      }
+      problem = `what the callback gave ${"problem" in token ? token.problem : "has ended already"}`;
+    } catch (failure) {
+      problem = signal.aborted ? `the callback gave nothing within ${timeoutMs} ms` : "the callback failed";
+      cause = failure;
+    }
+    fault = { since: fault?.since ?? now(), problem };
+    throw new GatewayError("credential_unavailable", {
+      detail: "The gateway has no valid credential for Microsoft Entra at the moment.",
+      reason: "callback_failed",
+      diagnostics: { source: "client-assertion", problem },
+      cause,
+    });
+  }
+
+  return {
+    source: "client-assertion",
+    prove,
+    async look() {
+      // Only to find out whether a failure is over; what it gives is told by `status()`.
+      if (fault !== undefined && asked !== undefined) await prove(asked).catch(() => {});
+    },
+    status: () => ({
+      source: "client-assertion",
+      state: fault === undefined ? "usable" : "unusable",
+      generation: 1,
+      ...(fault === undefined ? {} : { fault }),
+    }),
+  };
+}
+
+function expiry(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}

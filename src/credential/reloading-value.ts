@@ -1,0 +1,104 @@
+/** A value that is replaced while the gateway runs: the newest good one serves, for as long as it is valid. */
+
+import { ConfigurationError, GatewayError } from "../errors.ts";
+import { coalesce } from "./coalesce.ts";
+import type { CredentialSource, SourcePorts, SourceStatus } from "./credential.ts";
+
+export interface Loaded<Value> {
+  /** Counts the different values since the start, from 1. */
+  readonly generation: number;
+  readonly value: Value;
+}
+
+/** A question whether to look for a newer value now. */
+export interface Look {
+  /** Wanted though nothing says that there is something newer. */
+  readonly force: boolean;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly previousAt: number;
+  readonly expiresAt: number;
+}
+
+export interface ReloadingValueOptions<Value> {
+  readonly source: CredentialSource;
+  /** Where values come from, for messages: a path, or the name of an issuer. */
+  readonly origin: string;
+  /** How long before its `expiresAt` a value is no longer handed out, ms. */
+  readonly marginMs: number;
+  readonly isDue: (look: Look) => boolean;
+  /**
+   * Gives a newer value, which will be `generation`, or undefined when there is none. Not called while a call is
+   * under way. Rejects with ConfigurationError, whose text never quotes a secret.
+   */
+  readonly load: (force: boolean, generation: number) => Promise<Value | undefined>;
+}
+
+export interface ReloadingValue<Value> {
+  /** The newest good value that is still valid. Rejects with `credential_unavailable` when there is none. */
+  read(): Promise<Loaded<Value>>;
+  /** Replaces the value when there is a newer one. What is wrong is told by `status()`, not thrown. */
+  look(force: boolean): Promise<void>;
+  status(): SourceStatus;
+}
+
+/** @throws {ConfigurationError} when there is no good value right now. */
+export async function openReloadingValue<Value extends { readonly expiresAt: number }>(
+  options: ReloadingValueOptions<Value>,
+  { now, emit }: SourcePorts,
+): Promise<ReloadingValue<Value>> {
+  const { source, origin, marginMs } = options;
+  let lookedAt = now();
+  let fault: SourceStatus["fault"];
+  const first = await options.load(true, 1);
+  if (first === undefined) throw new TypeError("the first load must give a value");
+  let loaded: Loaded<Value> = { generation: 1, value: first };
+
+  async function look(force: boolean): Promise<void> {
+    const at = now();
+    if (!options.isDue({ force, at, previousAt: lookedAt, expiresAt: loaded.value.expiresAt })) return;
+    lookedAt = at;
+    const failedBefore = fault !== undefined;
+    try {
+      const generation = loaded.generation + 1;
+      const value = await options.load(force, generation);
+      fault = undefined;
+      if (value !== undefined) loaded = { generation, value };
+      if (value !== undefined) tell("reloaded", `${origin} gave a new ${source} credential`);
+      else if (failedBefore) tell("reloaded", `${origin} is usable again`);
+    } catch (cause) {
+      if (!(cause instanceof ConfigurationError)) throw cause;
+      if (cause.message === fault?.problem) return;
+      fault = { since: at, problem: cause.message };
+      tell("reload_failed", cause.message);
+    }
+  }
+
+  function tell(type: "reloaded" | "reload_failed", message: string): void {
+    emit({ type, source, generation: loaded.generation, message, expiresAt: loaded.value.expiresAt });
+  }
+
+  const sharedLook = coalesce(look);
+
+  return {
+    async read() {
+      await sharedLook(false);
+      const { expiresAt } = loaded.value;
+      if (expiresAt - marginMs > now()) return loaded;
+      const end = `what ${origin} last gave is valid until ${new Date(expiresAt).toISOString()}`;
+      throw new GatewayError("credential_unavailable", {
+        detail: "The gateway has no valid credential for Microsoft Entra at the moment.",
+        reason: fault === undefined ? "expired" : "unreadable",
+        diagnostics: { source, problem: fault === undefined ? end : `${fault.problem}; ${end}` },
+      });
+    },
+    look: sharedLook,
+    status: () => ({
+      source,
+      state: loaded.value.expiresAt - marginMs > lookedAt ? "usable" : "unusable",
+      generation: loaded.generation,
+      expiresAt: loaded.value.expiresAt,
+      ...(fault === undefined ? {} : { fault }),
+    }),
+  };
+}

@@ -1,0 +1,108 @@
+/** The table of sources: what each is called, which setting brings it into being, what opens it. */
+
+import type { ConfigurationFault } from "../errors.ts";
+import { openAzurePipelines, openGitHubActions } from "./assertion-sources.ts";
+import { openCertificate } from "./certificate.ts";
+import { openClientAssertionCallback } from "./client-assertion-callback.ts";
+import { openClientSecret } from "./client-secret.ts";
+import type { CredentialOptions, CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
+import { openWorkloadIdentity } from "./workload-identity.ts";
+
+/** Entra, "Workload identity federation": audience of federated tokens in the public cloud. */
+const PUBLIC_CLOUD_AUDIENCE = "api://AzureADTokenExchange";
+
+type Opener = (ports: SourcePorts) => Promise<SourceCredential>;
+
+interface SourceEntry {
+  /** What has to be set for the source to exist; an environment variable but for the callback. */
+  readonly setting: string;
+  /** Undefined where that is absent or empty. */
+  readonly opener: (options: CredentialOptions) => Opener | undefined;
+}
+
+// The order of the rows is the order of `auto`: what the platform renews by itself comes first, a secret last.
+const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
+  "workload-identity": {
+    setting: "AZURE_FEDERATED_TOKEN_FILE",
+    opener: ({ federatedTokenFile: path }) =>
+      path ? (ports) => openWorkloadIdentity({ path }, ports) : undefined,
+  },
+  certificate: {
+    setting: "AZURE_CLIENT_CERTIFICATE_PATH",
+    opener: ({ certificatePath: path, certificatePassword: password, sendCertificateChain: sendChain }) =>
+      path ? (ports) => openCertificate({ path, password, sendChain }, ports) : undefined,
+  },
+  "client-assertion": {
+    setting: "a clientAssertion callback",
+    opener: ({ clientAssertion: callback }) =>
+      callback && ((ports) => openClientAssertionCallback({ callback }, ports)),
+  },
+  "github-actions": {
+    setting: "ACTIONS_ID_TOKEN_REQUEST_URL",
+    opener: ({
+      githubActions,
+      federationAudience: audience = PUBLIC_CLOUD_AUDIENCE,
+      fetch = globalThis.fetch,
+    }) => githubActions && ((ports) => openGitHubActions({ ...githubActions, audience }, fetch, ports)),
+  },
+  "azure-pipelines": {
+    setting: "SYSTEM_OIDCREQUESTURI",
+    opener: ({ azurePipelines, fetch = globalThis.fetch }) =>
+      azurePipelines && ((ports) => openAzurePipelines(azurePipelines, fetch, ports)),
+  },
+  "client-secret": {
+    setting: "AZURE_CLIENT_SECRET",
+    opener: ({ clientSecret: secret, production = false }) =>
+      secret?.reveal() ? (ports) => openClientSecret({ secret, production }, ports) : undefined,
+  },
+};
+
+/** What to open, in order, and what is wrong with the choice. */
+export interface ChosenSources {
+  readonly openers: readonly Opener[];
+  /** Sources that were named and have no setting, with the setting that they lack. */
+  readonly absent: readonly { readonly source: CredentialSource; readonly setting: string }[];
+  readonly faults: readonly ConfigurationFault[];
+}
+
+/**
+ * A named source without its setting is passed over while another one can serve: one file then does for a cluster
+ * with workload identity and a machine with a certificate. When none can, each is a fault.
+ */
+export function chooseSources(options: CredentialOptions): ChosenSources {
+  const names = options.sources ?? "auto";
+  if (names === "auto") {
+    const openers = Object.values(SOURCES).flatMap((entry) => entry.opener(options) ?? []);
+    return { openers, absent: [], faults: openers.length > 0 ? [] : [NOTHING_CONFIGURED] };
+  }
+  const openers: Opener[] = [];
+  const absent: { source: CredentialSource; setting: string; index: number }[] = [];
+  const faults: ConfigurationFault[] = names.length > 0 ? [] : [NOTHING_CONFIGURED];
+  for (const [index, name] of names.entries()) {
+    const path = `credential.sources[${index}]`;
+    if (!Object.hasOwn(SOURCES, name)) {
+      const known = Object.keys(SOURCES).join(", ");
+      faults.push({ path, problem: `no source is named ${JSON.stringify(name)}; there are ${known}` });
+      continue;
+    }
+    const { setting, opener } = SOURCES[name];
+    const open = opener(options);
+    if (names.indexOf(name) < index) faults.push({ path, problem: `${name} is named twice` });
+    else if (open === undefined) absent.push({ source: name, setting, index });
+    else openers.push(open);
+  }
+  if (openers.length === 0)
+    for (const { source, setting, index } of absent)
+      faults.push({
+        path: `credential.sources[${index}]`,
+        problem: `${source} needs ${setting}, which is not set`,
+      });
+  return { openers, absent, faults };
+}
+
+const NOTHING_CONFIGURED: ConfigurationFault = {
+  path: "credential.sources",
+  problem:
+    "no credential is configured; set AZURE_FEDERATED_TOKEN_FILE (workload identity), " +
+    "AZURE_CLIENT_CERTIFICATE_PATH (certificate) or AZURE_CLIENT_SECRET (for development)",
+};
