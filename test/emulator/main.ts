@@ -1,0 +1,121 @@
+/** The emulator on its own: `npm run emulator -- --help`. */
+
+import { parseArgs } from "node:util";
+import { factsOf } from "./control.ts";
+import { type Emulator, type EmulatorOptions, startEmulator } from "./emulator.ts";
+
+const USAGE = `npm run emulator -- [options]
+
+  --authority-port N    Entra over HTTPS              (default 8443, or a free port when that is taken)
+  --graph-port N        Microsoft Graph over HTTPS    (default 8444, likewise)
+  --kubernetes-port N   service-account issuer        (default 8445, likewise)
+  --control-port N      control over plain HTTP       (default 8446, likewise)
+  --host ADDRESS        address to listen on          (default 127.0.0.1)
+  --public-host NAME    name in the emulator's URLs   (default localhost)
+  --state-dir DIR       where certificates and token files go (default: a temporary directory)
+  --json                print the facts as one line of JSON, nothing else
+  --exit-with-parent    end when standard input or the IPC channel closes
+`;
+
+const DEFAULT_PORTS = { authority: 8443, graph: 8444, kubernetes: 8445, control: 8446 };
+
+const { values } = parseArgs({
+  options: {
+    "authority-port": { type: "string" },
+    "graph-port": { type: "string" },
+    "kubernetes-port": { type: "string" },
+    "control-port": { type: "string" },
+    host: { type: "string" },
+    "public-host": { type: "string" },
+    "state-dir": { type: "string" },
+    json: { type: "boolean", default: false },
+    "exit-with-parent": { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+if (values.help) {
+  process.stdout.write(USAGE);
+} else {
+  const emulator = await start();
+  const stop = () => {
+    // A second signal must not wait for the first one's cleaning up.
+    void emulator.close().then(() => process.exit(0));
+  };
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
+  if (values["exit-with-parent"]) exitWithParent(stop);
+  process.stdout.write(values.json ? `${JSON.stringify(factsOf(emulator))}\n` : description(emulator));
+}
+
+/** Ports that were asked for must be had; a default one gives way to any free port. */
+async function start(): Promise<Emulator> {
+  const asked = {
+    authority: port("authority-port"),
+    graph: port("graph-port"),
+    kubernetes: port("kubernetes-port"),
+    control: port("control-port"),
+  };
+  const options: EmulatorOptions = {
+    ...(values.host === undefined ? {} : { host: values.host }),
+    ...(values["public-host"] === undefined ? {} : { publicHost: values["public-host"] }),
+    ...(values["state-dir"] === undefined ? {} : { stateDirectory: values["state-dir"] }),
+  };
+  const withDefaults = (defaults: typeof DEFAULT_PORTS | Record<string, never>) => ({
+    ...options,
+    ports: {
+      ...defaults,
+      ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined)),
+    },
+  });
+  try {
+    return await startEmulator(withDefaults(DEFAULT_PORTS));
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EADDRINUSE")) throw error;
+    return await startEmulator(withDefaults({}));
+  }
+}
+
+function port(
+  name: "authority-port" | "graph-port" | "kubernetes-port" | "control-port",
+): number | undefined {
+  const text = values[name];
+  if (text === undefined) return undefined;
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw new Error(`--${name}: not a port: ${text}`);
+  return Number(text);
+}
+
+function exitWithParent(stop: () => void): void {
+  if (process.connected) {
+    process.once("disconnect", stop);
+    return;
+  }
+  process.stdin.once("end", stop);
+  process.stdin.once("close", stop);
+  process.stdin.resume();
+}
+
+function description(emulator: Emulator): string {
+  const { files, controlUrl } = emulator;
+  return `Entra      ${emulator.authorityHost}
+Graph      ${emulator.graphUrl}
+Kubernetes ${emulator.kubernetes.issuer}
+Control    ${controlUrl}
+Users      ada, grace, edsger (tenant ${emulator.tenantId}), linus (${emulator.secondTenant.id})
+
+Environment of a gateway, with either kind of credential:
+
+export NODE_EXTRA_CA_CERTS='${files.caCertificate}'
+export AZURE_AUTHORITY_HOST='${emulator.authorityHost}'
+export AZURE_TENANT_ID='${emulator.tenantId}'
+export AZURE_CLIENT_ID='${emulator.clientId}'
+export AZURE_FEDERATED_TOKEN_FILE='${files.federatedToken}'
+export AZURE_CLIENT_CERTIFICATE_PATH='${files.clientCertificate}'
+
+A token for the gateway, as a front end would get it for ada:
+
+curl -s -X POST ${controlUrl}/tokens -H 'content-type: application/json' -d '{"user":"ada","capabilities":["cp1"]}'
+
+Ctrl-C ends it and removes its files.
+`;
+}
