@@ -1,5 +1,9 @@
 /** A named downstream API, and the one function that turns a caller's path into a target below its base URL. */
 
+import { ConfigurationError, GatewayError } from "../errors.ts";
+import { compilePathPatterns, type PathMatcher, PathPatternError } from "./path-patterns.ts";
+import { type RequestTarget, readRequestTarget } from "./request-target.ts";
+
 /** What configuration says of a downstream API. */
 export interface DownstreamApiOptions {
   readonly name: string;
@@ -32,4 +36,106 @@ export interface Target {
   readonly origin: string;
   /** Path below the origin, with the caller's query untouched. */
   readonly path: string;
+}
+
+/** Where an API lives: its base URL taken apart. */
+export interface ApiBase {
+  readonly origin: string;
+  /** Without trailing slash, so empty for an API at the root. */
+  readonly path: string;
+}
+
+/**
+ * A route's gate. The result judges a method and a request-target as received, mount path included, and throws what
+ * it refuses. All work that does not depend on the request is done here.
+ *
+ * A trailing slash is part of the path: the pattern `/me` allows `/me` alone, `/me/**` allows `/me`, `/me/` and all
+ * below. Methods and paths compare case by case (RFC 9110 §9.1, RFC 3986 §6.2.2.1). The query is not judged.
+ *
+ * @throws {ConfigurationError} when the API or the rules cannot mean what they say.
+ */
+export function compileTarget(
+  api: DownstreamApiOptions,
+  rules: TargetRules,
+): (method: string, rawTarget: string) => Target {
+  const base = readBaseUrl(api);
+  const mount = rules.path === "/" ? [] : rules.path.slice(1).split("/");
+  const methods = new Set(rules.methods);
+  // CONNECT asks for a tunnel and TRACE echoes the token back (RFC 9110 §9.3.6, §9.3.8): no rule can allow either.
+  for (const method of ["CONNECT", "TRACE"]) {
+    if (methods.has(method)) throw fault(`routes(${rules.path}).methods`, `${method} cannot be forwarded`);
+  }
+  const isAllowed = compileRules(rules);
+
+  return (method, rawTarget) => {
+    if (!methods.has(method)) {
+      throw new GatewayError("method_not_allowed", {
+        detail: "This route does not take the method of the request.",
+      });
+    }
+    const requested = readRequestTarget(rawTarget);
+    const below = stripMount(requested, mount);
+    if (below === undefined || !isAllowed(below.segments)) {
+      throw new GatewayError("target_forbidden", {
+        detail: "The path is not among those that this route lets through.",
+        reason: "not_allowed",
+      });
+    }
+    return { api, origin: base.origin, path: joinBase(base, below.path) + requested.query };
+  };
+}
+
+/** Splits an API's base URL. @throws {ConfigurationError} when it is not a plain https (or private http) URL. */
+export function readBaseUrl({ name, baseUrl, allowPrivateNetwork }: DownstreamApiOptions): ApiBase {
+  const setting = `downstreamApis.${name}.baseUrl`;
+  if (!URL.canParse(baseUrl)) throw fault(setting, "must be an absolute URL");
+  const url = new URL(baseUrl);
+  const scheme = url.protocol;
+  if (scheme !== "https:" && !(scheme === "http:" && allowPrivateNetwork)) {
+    throw fault(setting, "must begin with https:// (http:// only with allowPrivateNetwork: true)");
+  }
+  // Tokens travel in a header, and a query or fragment could not be joined with a caller's.
+  if (url.username !== "" || url.password !== "" || /[?#]/.test(baseUrl)) {
+    throw fault(setting, "must hold neither user information nor a query nor a fragment");
+  }
+  return { origin: url.origin, path: url.pathname.replace(/\/+$/, "") };
+}
+
+/**
+ * Joins a checked path to the base and proves the result: the URL parser, an opinion independent of our own, must
+ * find it below the base and must not have changed a single byte.
+ */
+export function joinBase(base: ApiBase, path: string): string {
+  const joined = base.path + path || "/";
+  const parsed = new URL(base.origin + joined);
+  const isBelow = joined.startsWith(`${base.path}/`) || joined === base.path;
+  if (!isBelow || parsed.origin !== base.origin || parsed.pathname !== joined) {
+    throw new GatewayError("target_forbidden", {
+      detail: "The path does not lie below the API's base URL.",
+      reason: "outside_base",
+    });
+  }
+  return joined;
+}
+
+function stripMount(
+  { segments, rawSegments }: RequestTarget,
+  mount: readonly string[],
+): { segments: readonly string[]; path: string } | undefined {
+  if (!mount.every((segment, index) => segments[index] === segment)) return undefined;
+  if (segments.length === mount.length) return { segments: [""], path: "" };
+  return { segments: segments.slice(mount.length), path: `/${rawSegments.slice(mount.length).join("/")}` };
+}
+
+function compileRules(rules: TargetRules): PathMatcher {
+  try {
+    return compilePathPatterns(rules.allow);
+  } catch (cause) {
+    if (cause instanceof PathPatternError) throw fault(`routes(${rules.path}).allow`, cause.message);
+    throw cause;
+  }
+}
+
+function fault(path: string, problem: string): ConfigurationError {
+  return new ConfigurationError([{ path, problem }]);
 }

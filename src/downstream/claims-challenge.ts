@@ -1,0 +1,74 @@
+/** Claims challenges of Entra-protected APIs: read theirs, phrase ours (Entra, "Claims challenges, claims requests"). */
+
+import { parseChallenges } from "./challenges.ts";
+
+/** Bytes of decoded claims. */
+const MAX_CLAIMS = 4096;
+
+const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/;
+
+/**
+ * The claims request in a `WWW-Authenticate` header, as decoded JSON text, or undefined when there is none that can be
+ * used. `error` is not consulted: some APIs say `invalid_token` beside genuine claims, others say
+ * `insufficient_claims` beside empty ones. The text is the server's own, to be passed on as it is.
+ */
+export function usableClaims(wwwAuthenticate: string | readonly string[] | undefined): string | undefined {
+  for (const { scheme, parameters, wellFormed } of parseChallenges(wwwAuthenticate)) {
+    // A proof-of-possession challenge repeats the names of Bearer's parameters; those are not ours to answer.
+    if (scheme !== "bearer" || !wellFormed) continue;
+    const claims = decodeClaims(parameters.get("claims") ?? "");
+    if (claims !== undefined) return claims;
+  }
+  return undefined;
+}
+
+/** Base64 in either alphabet, with or without padding, of a JSON object that asks something of the access token. */
+function decodeClaims(encoded: string): string | undefined {
+  if (encoded.length > MAX_CLAIMS * 2 || !BASE64.test(encoded)) return undefined;
+  const bytes = Buffer.from(encoded, "base64");
+  if (bytes.length > MAX_CLAIMS) return undefined;
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    const parsed: unknown = JSON.parse(text);
+    return isObject(parsed) && isObject(parsed.access_token) ? text : undefined;
+  } catch {
+    // Not UTF-8 or not JSON: then it is not a challenge, and the status speaks for itself.
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export interface ClaimsChallenge {
+  readonly tenantId: string;
+  /** Authorization endpoint of that tenant. */
+  readonly authorizeEndpoint: string;
+  /** Application id of the gateway: the caller needs a new token for the gateway, not for the API behind it. */
+  readonly clientId: string;
+  /** Decoded JSON text. */
+  readonly claims: string;
+}
+
+/**
+ * The gateway's own challenge, a value of `WWW-Authenticate` for a 401. To be sent only to a caller whose token
+ * declares the `cp1` capability.
+ */
+export function claimsChallenge({ tenantId, authorizeEndpoint, clientId, claims }: ClaimsChallenge): string {
+  const parameters = {
+    realm: tenantId,
+    authorization_uri: authorizeEndpoint,
+    client_id: clientId,
+    error: "insufficient_claims",
+    claims: Buffer.from(claims, "utf8").toString("base64"),
+  };
+  return `Bearer ${Object.entries(parameters)
+    .map(([name, value]) => `${name}=${quoted(value)}`)
+    .join(", ")}`;
+}
+
+/** RFC 9110 §5.6.4. */
+function quoted(value: string): string {
+  return `"${value.replace(/["\\]/g, "\\$&")}"`;
+}

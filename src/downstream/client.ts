@@ -1,0 +1,168 @@
+/** The client for route handlers written in code: one downstream API, spoken to on behalf of one user. */
+
+import { Readable } from "node:stream";
+import { GatewayError } from "../errors.ts";
+import type { DownstreamToken } from "../exchange/exchange.ts";
+import { type Answer, openAnswer } from "./answer.ts";
+import { usableClaims } from "./claims-challenge.ts";
+import { createResponse, type DownstreamResponse } from "./client-response.ts";
+import { type DownstreamApiOptions, joinBase, readBaseUrl, type Target } from "./downstream-api.ts";
+import { downstreamRequestHeaders } from "./headers.ts";
+import { readRequestTarget } from "./request-target.ts";
+import type { Transport } from "./transport.ts";
+
+/**
+ * A path below the API's base URL: text beginning with `/`, percent-encoded where needed and with a query if wanted;
+ * or segments as plain text, which is the safe form for ids that came from a caller: `["users", id, "messages"]`.
+ */
+export type DownstreamPath = string | readonly string[];
+
+export interface DownstreamRequestOptions {
+  /** Added to the path's query, encoded; `$` of OData's parameters stays readable, undefined values are left out. */
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  /** Fields of the request. Those that the gateway sets itself cannot be changed here. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as `application/json`. */
+  readonly json?: unknown;
+  /** Sent as it is; say what it is in `headers`. A stream can be sent once only, so a claims challenge ends the call. */
+  readonly body?: string | Uint8Array | Readable;
+  /** Until the answer's headers are here, ms. Default and upper limit: the API's own `timeoutMs`. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Calls one API as the user of the request. Each method resolves with the answer, whatever its status, and rejects
+ * with a GatewayError when there is none: `downstream_unreachable`, `downstream_timeout`, `overloaded`; what the
+ * exchange says; `request_malformed` or `target_forbidden` for a path that does not stay below the base URL;
+ * `claims_challenged` when the API wants more of the user than a new exchange could give. With the reason of
+ * `signal` when that fires.
+ */
+export interface DownstreamClient {
+  get(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  post(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  put(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  patch(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  delete(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+}
+
+export interface DownstreamClientOptions {
+  readonly transport: Transport;
+  readonly api: DownstreamApiOptions;
+  /** The user's token for this API. Asked for at each call; with `claims` it must be a new one. */
+  readonly obtainToken: (request: { readonly claims?: string }) => Promise<DownstreamToken>;
+  readonly correlationId: string;
+  /** Ends all calls, for example when the caller has gone. */
+  readonly signal?: AbortSignal;
+  /** Largest answer that `json`, `text` and `bytes` take into memory, bytes. Default 4 MiB. */
+  readonly maxBytes?: number;
+}
+
+/** A client bound to one user and one API, made for one request and dropped with it. */
+export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
+  const { api, obtainToken } = options;
+  const base = readBaseUrl(api);
+
+  async function call(method: string, path: DownstreamPath, request: DownstreamRequestOptions = {}) {
+    const target: Target = { api, origin: base.origin, path: resolvePath(base, path, request.query) };
+    const body = bodyOf(request);
+
+    const attempt = async (claims?: string): Promise<Answer> => {
+      const { accessToken } = await obtainToken(claims === undefined ? {} : { claims });
+      const headers = downstreamRequestHeaders(fieldsOf(request), {
+        token: accessToken,
+        correlationId: options.correlationId,
+        contentLength: undefined,
+      });
+      return openAnswer(
+        options.transport,
+        { target, method, headers, body },
+        {
+          timeoutMs: Math.min(request.timeoutMs ?? api.timeoutMs, api.timeoutMs),
+          idleTimeoutMs: api.idleTimeoutMs,
+          signal: anyOf(options.signal, request.signal),
+        },
+      );
+    };
+
+    let answer = await attempt();
+    const claims = takeChallenge(answer);
+    if (claims !== undefined) {
+      if (body instanceof Readable) {
+        // The stream is gone, but the exchange may know better what the user lacks, and a repeated call finds its token.
+        await obtainToken({ claims });
+        throw challenged(claims);
+      }
+      answer = await attempt(claims);
+      const again = takeChallenge(answer);
+      // The new token was not enough: only the user can give what is missing now.
+      if (again !== undefined) throw challenged(again);
+    }
+    return createResponse(answer, options.maxBytes ?? 4 * 1024 * 1024);
+  }
+
+  return {
+    get: (path, request) => call("GET", path, request),
+    post: (path, request) => call("POST", path, request),
+    put: (path, request) => call("PUT", path, request),
+    patch: (path, request) => call("PATCH", path, request),
+    delete: (path, request) => call("DELETE", path, request),
+  };
+}
+
+function resolvePath(
+  base: ReturnType<typeof readBaseUrl>,
+  path: DownstreamPath,
+  query: DownstreamRequestOptions["query"],
+): string {
+  const { rawSegments, query: written } = readRequestTarget(
+    typeof path === "string" ? path : `/${path.map(encodeSegment).join("/")}`,
+  );
+  const added = Object.entries(query ?? {}).flatMap(([name, value]) =>
+    value === undefined
+      ? []
+      : [`${encodeURIComponent(name).replaceAll("%24", "$")}=${encodeURIComponent(value)}`],
+  );
+  const joined = joinBase(base, `/${rawSegments.join("/")}`) + written;
+  return added.length === 0 ? joined : `${joined}${written === "" ? "?" : "&"}${added.join("&")}`;
+}
+
+/** An empty id would turn the path of one thing into the path of all of them. */
+function encodeSegment(segment: string): string {
+  if (segment !== "") return encodeURIComponent(segment);
+  throw new GatewayError("target_forbidden", {
+    detail: "A segment of the path is empty.",
+    reason: "empty_segment",
+  });
+}
+
+function bodyOf({ json, body }: DownstreamRequestOptions): Readable | Uint8Array | undefined {
+  if (json !== undefined) return Buffer.from(JSON.stringify(json));
+  return typeof body === "string" ? Buffer.from(body) : body;
+}
+
+function fieldsOf({ headers = {}, json }: DownstreamRequestOptions): string[] {
+  const fields: Record<string, string> = { accept: "application/json" };
+  if (json !== undefined) fields["content-type"] = "application/json";
+  for (const [name, value] of Object.entries(headers)) fields[name.toLowerCase()] = value;
+  return Object.entries(fields).flat();
+}
+
+function takeChallenge({ status, headers, body }: Answer): string | undefined {
+  const claims = status === 401 || status === 403 ? usableClaims(headers["www-authenticate"]) : undefined;
+  if (claims !== undefined) body.destroy();
+  return claims;
+}
+
+function challenged(claims: string): GatewayError {
+  return new GatewayError("claims_challenged", {
+    detail: "The downstream API asks for a new sign-in.",
+    reason: "downstream_challenge",
+    claims,
+  });
+}
+
+function anyOf(...signals: readonly (AbortSignal | undefined)[]): AbortSignal | undefined {
+  const given = signals.filter((signal) => signal !== undefined);
+  return given.length > 1 ? AbortSignal.any(given) : given[0];
+}

@@ -1,0 +1,109 @@
+/** Turns a caller's header fields into the downstream request's, and the downstream's into the caller's. */
+
+import { GatewayError } from "../errors.ts";
+import type { Secret } from "../secret.ts";
+import { type HeaderRules, REQUEST_RULES, RESPONSE_RULES, SINGLE_REQUEST_FIELDS } from "./header-rules.ts";
+
+/** Names and values in turn, as in `IncomingMessage.rawHeaders`; a repeated name is a field of several lines. */
+export type HeaderLines = readonly string[];
+
+/** Header fields of an answer: lower-case names; several lines of one field are an array. */
+export type AnswerHeaders = Readonly<Record<string, string | readonly string[]>>;
+
+/** What the gateway itself says in a forwarded request. */
+export interface GatewayFields {
+  readonly token: Secret;
+  /** Sent as `x-correlation-id`, and as `client-request-id` because Microsoft's APIs log that one. */
+  readonly correlationId: string;
+  /** Length of the body, bytes, when it is known and there is a body. */
+  readonly contentLength: number | undefined;
+}
+
+/** The gateway's pseudonym in `Via` (RFC 9110 §7.6.3): says what it is, not where. */
+const VIA = "1.1 obo-gateway";
+
+/**
+ * Header fields of the downstream request. The caller's are stripped first and ours added after, so that nothing
+ * the caller says, in `Connection` for instance, can remove or change one of ours.
+ *
+ * @throws {GatewayError} `request_malformed` when a field that may stand once stands twice.
+ */
+export function downstreamRequestHeaders(caller: HeaderLines, ours: GatewayFields): string[] {
+  const named = namedInConnection(caller);
+  const lines: string[] = [];
+  const via: string[] = [];
+  let singles: Set<string> | undefined;
+  for (let index = 0; index + 1 < caller.length; index += 2) {
+    const name = (caller[index] as string).toLowerCase();
+    const value = caller[index + 1] as string;
+    if (SINGLE_REQUEST_FIELDS.has(name)) {
+      singles ??= new Set();
+      if (singles.has(name)) throw duplicate();
+      singles.add(name);
+    }
+    if (name === "via" && !named.has(name)) via.push(value);
+    // CGI and its heirs read `x_real_ip` as `x-real-ip`, so an underscore would walk past every rule below.
+    if (named.has(name) || name.includes("_") || isDropped(REQUEST_RULES, name)) continue;
+    lines.push(name, value);
+  }
+  via.push(VIA);
+  lines.push(
+    "via",
+    via.join(", "),
+    "x-correlation-id",
+    ours.correlationId,
+    "client-request-id",
+    ours.correlationId,
+  );
+  lines.push("authorization", `Bearer ${ours.token.reveal()}`);
+  if (ours.contentLength !== undefined) lines.push("content-length", String(ours.contentLength));
+  return lines;
+}
+
+/** Header fields of the downstream's answer that the caller may see. */
+export function callerResponseHeaders(status: number, answer: AnswerHeaders): string[] {
+  const named = connectionOptions(answer.connection);
+  const lines: string[] = [];
+  for (const name of Object.keys(answer)) {
+    if (named.has(name) || isDropped(RESPONSE_RULES, name)) continue;
+    // RFC 9110 §8.6: 204 never carries a length, and a server that sends one means nothing by it.
+    if (status === 204 && name === "content-length") continue;
+    const value = answer[name];
+    if (typeof value === "string") lines.push(name, value);
+    else for (const line of value ?? []) lines.push(name, line);
+  }
+  return lines;
+}
+
+function isDropped(rules: HeaderRules, name: string): boolean {
+  if (rules.names.has(name)) return true;
+  for (const prefix of rules.prefixes) if (name.startsWith(prefix)) return true;
+  return false;
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+function namedInConnection(lines: HeaderLines): ReadonlySet<string> {
+  let named = NONE;
+  for (let index = 0; index + 1 < lines.length; index += 2) {
+    const name = lines[index] as string;
+    if (name.length === 10 && name.toLowerCase() === "connection") {
+      named = new Set([...named, ...connectionOptions(lines[index + 1])]);
+    }
+  }
+  return named;
+}
+
+function connectionOptions(value: string | readonly string[] | undefined): ReadonlySet<string> {
+  // The two values of nearly every message name no field.
+  if (value === undefined || value === "keep-alive" || value === "close") return NONE;
+  const lines = typeof value === "string" ? value : value.join(",");
+  return new Set(lines.split(",").map((option) => option.trim().toLowerCase()));
+}
+
+function duplicate(): GatewayError {
+  return new GatewayError("request_malformed", {
+    detail: "A header field that may stand once stands several times.",
+    reason: "duplicate_header",
+  });
+}

@@ -1,0 +1,16 @@
+/** A downstream API on the loopback interface, with limits that no test meets by accident. */
+
+import type { DownstreamApiOptions } from "../../src/downstream/downstream-api.ts";
+
+export function apiAt(port: number, overrides: Partial<DownstreamApiOptions> = {}): DownstreamApiOptions {
+  return {
+    name: "graph",
+    baseUrl: `http://127.0.0.1:${port}/v1.0`,
+    scopes: [],
+    timeoutMs: 10_000,
+    idleTimeoutMs: 10_000,
+    maxRequestBytes: 1024 * 1024 * 1024,
+    allowPrivateNetwork: true,
+    ...overrides,
+  };
+}
