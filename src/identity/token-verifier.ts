@@ -1,7 +1,30 @@
 /** The port of this room: an Authorization header goes in, a verified caller or the reason why not comes out. */
 
-import type { GatewayError } from "../errors.ts";
-import type { VerifiedCaller } from "./principal.ts";
+import { hash } from "node:crypto";
+import passport from "passport";
+import type { Fetch } from "../bounded-fetch.ts";
+import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../errors.ts";
+import { Secret } from "../secret.ts";
+import { readBearerToken } from "./bearer-token.ts";
+import { type ClaimsPolicyOptions, createClaimsPolicy } from "./claims-policy.ts";
+import { createJoseStrategy } from "./jose.ts";
+import {
+  DEFAULT_KEY_SET_TIMINGS,
+  type KeySetEvent,
+  type KeySetTimings,
+  type Schedule,
+  scheduleTimeout,
+} from "./key-set.ts";
+import { createPassportAzureAdStrategy } from "./passport-azure-ad.ts";
+import type { Principal, VerifiedCaller } from "./principal.ts";
+import { tokenRejected } from "./rejection.ts";
+import { type BearerRequest, createAdmission, type StrategyOptions, standInRequest } from "./strategy.ts";
+import { createTenantKeys } from "./tenant-keys.ts";
+import {
+  createVerifiedTokens,
+  DEFAULT_VERIFIED_TOKENS,
+  type VerifiedTokensOptions,
+} from "./verified-tokens.ts";
 
 /** Three outcomes that must never be confused: theirs to mend, ours to retry, granted. */
 export type Verification =
@@ -22,4 +45,141 @@ export interface TokenVerifier {
   warmUp(signal?: AbortSignal): Promise<void>;
   /** Stops background refresh. */
   close(): void;
+}
+
+/** What happened inside, for metrics and logs. Holds nothing of a token. */
+export type TokenVerifierEvent =
+  | KeySetEvent
+  | { readonly type: "token_verified"; readonly origin: "cache" | "signature" };
+
+export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
+  readonly verifier: "passport-azure-ad" | "jose";
+  /** How metadata and keys are fetched. */
+  readonly fetch: Fetch;
+  /** Ms since the epoch; default `Date.now`. */
+  readonly now?: () => number;
+  /** Departures from `DEFAULT_KEY_SET_TIMINGS`. */
+  readonly keySet?: Partial<KeySetTimings>;
+  /** Departures from `DEFAULT_VERIFIED_TOKENS`. */
+  readonly cache?: Partial<Omit<VerifiedTokensOptions, "now">>;
+  /** Timer of the background refresh; default an unreferenced `setTimeout`. */
+  readonly schedule?: Schedule;
+  readonly onEvent?: (event: TokenVerifierEvent) => void;
+}
+
+const STRATEGIES = {
+  "passport-azure-ad": createPassportAzureAdStrategy,
+  jose: createJoseStrategy,
+} as const satisfies Record<
+  TokenVerifierOptions["verifier"],
+  (options: StrategyOptions) => passport.Strategy
+>;
+
+type Authenticate = (request: BearerRequest, response: unknown, next: (error?: unknown) => void) => void;
+
+/**
+ * A verifier over its own passport instance, so that nothing else in the process can add a strategy to it. Nothing is
+ * fetched before `warmUp` or the first plausible token.
+ *
+ * @throws {ConfigurationError} when there is no tenant or no audience to accept.
+ */
+export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
+  checkOptions(options);
+  const { authority, now = Date.now, onEvent = () => {} } = options;
+  const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now });
+  const keys = createTenantKeys({
+    authority,
+    tenants: options.tenants,
+    fetch: options.fetch,
+    now,
+    schedule: options.schedule ?? scheduleTimeout,
+    timings: { ...DEFAULT_KEY_SET_TIMINGS, ...options.keySet },
+    onChange: cache.clear,
+    onEvent,
+  });
+  const principalOf = createClaimsPolicy({ ...options, now });
+  const authenticator = new passport.Passport();
+  // Registered and asked for by name: only then does passport derive a strategy object per request.
+  authenticator.use(
+    options.verifier,
+    STRATEGIES[options.verifier]({
+      admit: createAdmission(principalOf, (from) => authority.issuer(from.tenantId, from.tokenVersion), keys),
+      principalOf,
+      audiences: options.audiences,
+      clockToleranceSeconds: options.clockToleranceSeconds,
+      now,
+    }),
+  );
+
+  function authenticate(token: string): Promise<Principal> {
+    return new Promise((resolve, reject) => {
+      const run: Authenticate = authenticator.authenticate(
+        options.verifier,
+        { session: false },
+        (error: unknown, principal?: Principal | false | null, refusal?: unknown) => {
+          if (principal) resolve(principal);
+          else reject(error ?? refusal);
+        },
+      );
+      run(standInRequest(token), undefined, reject);
+    });
+  }
+
+  async function judge(authorization: readonly string[]): Promise<VerifiedCaller> {
+    const token = readBearerToken(authorization);
+    const digest = hash("sha256", token, "base64url");
+    const known = cache.get(digest);
+    if (known !== undefined) {
+      onEvent({ type: "token_verified", origin: "cache" });
+      return known;
+    }
+    const generation = cache.generation();
+    const principal = await authenticate(token);
+    const { tenantId, objectId, expiresAt } = principal;
+    const caller = Object.freeze<VerifiedCaller>({
+      principal,
+      assertion: Object.freeze({ token: new Secret(token), digest, tenantId, objectId, expiresAt }),
+    });
+    cache.put(digest, caller, token.length, generation);
+    onEvent({ type: "token_verified", origin: "signature" });
+    return caller;
+  }
+
+  return {
+    async verify(authorization) {
+      try {
+        return { outcome: "verified", caller: await judge(authorization) };
+      } catch (error) {
+        return explain(error);
+      }
+    },
+    ready: keys.ready,
+    warmUp: keys.warmUp,
+    close: keys.close,
+  };
+}
+
+function checkOptions({ tenants, audiences }: TokenVerifierOptions): void {
+  const faults = [
+    ...(tenants.length === 0 ? [{ path: "identity.tenants", problem: "name at least one tenant" }] : []),
+    ...(tenants.length > 1 && tenants.includes("*")
+      ? [{ path: "identity.tenants", problem: '"*" stands alone: it already accepts every tenant' }]
+      : []),
+    ...(audiences.length === 0
+      ? [{ path: "identity.audiences", problem: "name at least one audience" }]
+      : []),
+  ];
+  if (faults.length > 0) throw new ConfigurationError(faults);
+}
+
+/** Fails closed: an error that is not one of ours is no reason to let anybody in, nor to end the process. */
+function explain(error: unknown): Verification {
+  if (hasCode(error, "key_set_unavailable")) return { outcome: "unavailable", error };
+  if (hasCode(error, "token_missing") || hasCode(error, "token_rejected"))
+    return { outcome: "rejected", error };
+  return { outcome: "rejected", error: tokenRejected("internal", error) };
+}
+
+function hasCode<Code extends GatewayErrorCode>(error: unknown, code: Code): error is GatewayError<Code> {
+  return error instanceof GatewayError && error.code === code;
 }

@@ -1,0 +1,214 @@
+/** Key set: when signing keys are read, for how long they are trusted, and what a caller gets meanwhile. */
+
+import type { Fetch } from "../bounded-fetch.ts";
+import { GatewayError } from "../errors.ts";
+import {
+  fetchSigningKeys,
+  type SigningKey,
+  type SigningKeySource,
+  type SigningKeys,
+} from "./signing-keys.ts";
+
+/** All in ms. */
+export interface KeySetTimings {
+  /** Metadata and JWKS together, connecting and bodies included. */
+  readonly fetchTimeoutMs: number;
+  /** Between two reads in the background while all is well. */
+  readonly refreshIntervalMs: number;
+  /** After a read failed, until the next in the background. */
+  readonly refreshRetryMs: number;
+  /** Least time between two reads that unknown key ids cause: callers choose the `kid` they send. */
+  readonly unknownKeyCooldownMs: number;
+  /** For how long keys that could not be read again are still trusted. */
+  readonly lastKnownGoodMs: number;
+  /** Least time from a failed read to the next. Requests meanwhile wait for that next read. */
+  readonly failureBackoffMs: number;
+}
+
+/** Refresh and last known good as Entra's page on signing key rollover recommends. */
+export const DEFAULT_KEY_SET_TIMINGS: KeySetTimings = {
+  fetchTimeoutMs: 5_000,
+  refreshIntervalMs: 3_600_000,
+  refreshRetryMs: 60_000,
+  unknownKeyCooldownMs: 60_000,
+  lastKnownGoodMs: 24 * 3_600_000,
+  failureBackoffMs: 500,
+};
+
+export type KeySetEvent =
+  /** `changed` is false when the authority published the same keys as before. */
+  | {
+      readonly type: "key_set_refreshed";
+      readonly keySet: string;
+      readonly keys: number;
+      readonly changed: boolean;
+    }
+  | {
+      readonly type: "key_set_failed";
+      readonly keySet: string;
+      readonly error: GatewayError<"key_set_unavailable">;
+    }
+  /** A token named a key that is not in the set. `refetched` tells whether the set was read again for it. */
+  | { readonly type: "key_unknown"; readonly keySet: string; readonly refetched: boolean };
+
+/** Calls back once, `delayMs` from now, without keeping the process alive for it. Returns the cancellation. */
+export type Schedule = (callback: () => void, delayMs: number) => () => void;
+
+export interface KeySetOptions extends SigningKeySource {
+  /** Label of this set in events. */
+  readonly name: string;
+  readonly fetch: Fetch;
+  readonly now: () => number;
+  readonly schedule: Schedule;
+  readonly timings: KeySetTimings;
+  /** Called when other keys were published than before, before anybody is served from the new ones. */
+  readonly onChange: () => void;
+  readonly onEvent: (event: KeySetEvent) => void;
+}
+
+export interface KeySet {
+  /**
+   * The keys published under this id; empty when the authority publishes none.
+   *
+   * @throws {GatewayError} `key_set_unavailable` when that cannot be known.
+   */
+  find(keyId: string): Promise<readonly SigningKey[]>;
+  /** Reads the keys now, or joins the read that is under way. */
+  refresh(): Promise<void>;
+  /** Whether there are keys that may still be trusted. */
+  ready(): boolean;
+  /** Stops background refresh and ends a read that is under way. What is there stays usable. */
+  close(): void;
+}
+
+export const scheduleTimeout: Schedule = (callback, delayMs) => {
+  const timer = setTimeout(callback, delayMs).unref();
+  return () => clearTimeout(timer);
+};
+
+interface Snapshot {
+  readonly keys: SigningKeys;
+  readonly fingerprint: string;
+  readonly readAt: number;
+}
+
+/** Nothing is read before the first `find` or `refresh`. */
+export function createKeySet(options: KeySetOptions): KeySet {
+  const { name, now, timings, onEvent } = options;
+  const closing = new AbortController();
+  let snapshot: Snapshot | undefined;
+  let flight: Promise<SigningKeys> | undefined;
+  let failure: { readonly error: GatewayError<"key_set_unavailable">; readonly at: number } | undefined;
+  let refetchedAt = Number.NEGATIVE_INFINITY;
+  let cancelRefresh = () => {};
+
+  function trusted(): SigningKeys | undefined {
+    const fresh = snapshot !== undefined && now() - snapshot.readAt < timings.lastKnownGoodMs;
+    return fresh ? snapshot?.keys : undefined;
+  }
+
+  // One read at a time, shared by all who want one, so an older answer can never overwrite a newer.
+  function read(): Promise<SigningKeys> {
+    flight ??= attempt().finally(() => {
+      flight = undefined;
+    });
+    return flight;
+  }
+
+  async function attempt(): Promise<SigningKeys> {
+    cancelRefresh();
+    await backOff();
+    const readAt = now();
+    let keys: SigningKeys;
+    try {
+      keys = await fetchSigningKeys(options, {
+        fetch: options.fetch,
+        timeoutMs: timings.fetchTimeoutMs,
+        signal: closing.signal,
+      });
+    } catch (cause) {
+      const error = unavailable(cause, timings.failureBackoffMs);
+      failure = { error, at: now() };
+      refreshIn(timings.refreshRetryMs);
+      if (!closing.signal.aborted) onEvent({ type: "key_set_failed", keySet: name, error });
+      throw error;
+    }
+    failure = undefined;
+    refreshIn(timings.refreshIntervalMs);
+    publish({ keys, fingerprint: fingerprintOf(keys), readAt });
+    return keys;
+  }
+
+  /** Waiting, rather than refusing at once, lets the first request after an outage be the one that ends it. */
+  async function backOff(): Promise<void> {
+    if (failure === undefined) return;
+    const remaining = Math.min(failure.at + timings.failureBackoffMs - now(), timings.failureBackoffMs);
+    if (remaining > 0) await new Promise<void>((resolve) => setTimeout(resolve, remaining));
+  }
+
+  function publish(next: Snapshot): void {
+    const previous = snapshot;
+    const changed = next.fingerprint !== previous?.fingerprint;
+    snapshot = next;
+    // The first keys change nothing: no token has been verified by others.
+    if (changed && previous !== undefined) options.onChange();
+    onEvent({ type: "key_set_refreshed", keySet: name, keys: next.keys.size, changed });
+  }
+
+  function refreshIn(delayMs: number): void {
+    if (closing.signal.aborted) return;
+    // A failure is in `failure` and in the event; there is nobody here to tell.
+    cancelRefresh = options.schedule(() => void read().catch(() => {}), delayMs);
+  }
+
+  async function refetchFor(keyId: string): Promise<readonly SigningKey[]> {
+    const elapsed = now() - refetchedAt;
+    // A clock that was set back must not stretch the cooldown.
+    if (elapsed >= 0 && elapsed < timings.unknownKeyCooldownMs) {
+      onEvent({ type: "key_unknown", keySet: name, refetched: false });
+      // After a failed read nobody knows whether the key exists, so this is not yet the caller's fault.
+      if (failure !== undefined) throw unavailable(failure.error, timings.unknownKeyCooldownMs - elapsed);
+      return [];
+    }
+    refetchedAt = now();
+    const found = (await read()).get(keyId) ?? [];
+    if (found.length === 0) onEvent({ type: "key_unknown", keySet: name, refetched: true });
+    return found;
+  }
+
+  return {
+    async find(keyId) {
+      const keys = trusted();
+      if (keys === undefined) return (await read()).get(keyId) ?? [];
+      return keys.get(keyId) ?? (await refetchFor(keyId));
+    },
+    async refresh() {
+      await read();
+    },
+    ready: () => trusted() !== undefined,
+    close() {
+      closing.abort();
+      cancelRefresh();
+    },
+  };
+}
+
+/** A failed read as refusal, with the time after which asking again makes sense. */
+function unavailable(cause: unknown, waitMs: number): GatewayError<"key_set_unavailable"> {
+  const { reason, diagnostics } = cause instanceof GatewayError ? cause : { reason: "internal" };
+  return new GatewayError("key_set_unavailable", {
+    detail: "The keys that access tokens are signed with cannot be read at the moment.",
+    retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1000)),
+    cause,
+    ...(reason !== undefined && { reason }),
+    ...(diagnostics !== undefined && { diagnostics }),
+  });
+}
+
+/** Two sets with the same fingerprint verify the same tokens. */
+function fingerprintOf(keys: SigningKeys): string {
+  const lines = [...keys].flatMap(([keyId, bindings]) =>
+    bindings.map(({ key, issuer }) => JSON.stringify([keyId, issuer ?? null, key.export({ format: "jwk" })])),
+  );
+  return lines.sort().join("\n");
+}

@@ -1,0 +1,130 @@
+import { describe, expect, test } from "@jest/globals";
+import { ConfigurationError } from "../../src/errors.ts";
+import { resolveAuthority } from "../../src/identity/authority.ts";
+
+const TENANT = "11111111-aaaa-4aaa-8aaa-111111111111";
+
+describe("an authority host", () => {
+  test.each([
+    [
+      "https://login.microsoftonline.com/",
+      "public",
+      "login.microsoftonline.com",
+      "api://AzureADTokenExchange",
+    ],
+    ["https://login.windows.net", "public", "login.microsoftonline.com", "api://AzureADTokenExchange"],
+    ["https://login.microsoft.com/", "public", "login.microsoftonline.com", "api://AzureADTokenExchange"],
+    ["https://sts.windows.net/", "public", "login.microsoftonline.com", "api://AzureADTokenExchange"],
+    [
+      "https://login.microsoftonline.us",
+      "us-government",
+      "login.microsoftonline.us",
+      "api://AzureADTokenExchangeUSGov",
+    ],
+    [
+      "https://login.usgovcloudapi.net/",
+      "us-government",
+      "login.microsoftonline.us",
+      "api://AzureADTokenExchangeUSGov",
+    ],
+    [
+      "https://login.partner.microsoftonline.cn/",
+      "china",
+      "login.partner.microsoftonline.cn",
+      "api://AzureADTokenExchangeChina",
+    ],
+    [
+      "https://login.chinacloudapi.cn",
+      "china",
+      "login.partner.microsoftonline.cn",
+      "api://AzureADTokenExchangeChina",
+    ],
+    [
+      "https://login.sovcloud-identity.fr/",
+      "france",
+      "login.sovcloud-identity.fr",
+      "api://AzureADTokenExchangeFrance",
+    ],
+    [
+      "https://login.sovcloud-identity.de/",
+      "germany",
+      "login.sovcloud-identity.de",
+      "api://AzureADTokenExchangeGermany",
+    ],
+    [
+      "https://login.sovcloud-identity.sg/",
+      "singapore",
+      "login.sovcloud-identity.sg",
+      "api://AzureADTokenExchangeGovSG",
+    ],
+    ["https://localhost:8443/", "private", "localhost:8443", "api://AzureADTokenExchange"],
+    ["https://entra.example.test", "private", "entra.example.test", "api://AzureADTokenExchange"],
+  ])("%s is %s at %s, with audience %s", (host, cloud, preferred, audience) => {
+    const authority = resolveAuthority(host);
+    expect(authority.cloud).toBe(cloud);
+    expect(authority.host).toBe(preferred);
+    expect(authority.origin).toBe(`https://${preferred}`);
+    expect(authority.federatedCredentialAudience).toBe(audience);
+  });
+
+  test.each([
+    "login.microsoftonline.com",
+    "https://login.microsoftonline.com",
+    "https://LOGIN.MicrosoftOnline.com//",
+    " https://login.microsoftonline.com:443/ ",
+  ])("%j is spelled differently and means the same", (host) => {
+    expect(resolveAuthority(host).origin).toBe("https://login.microsoftonline.com");
+  });
+
+  test.each([
+    "http://login.microsoftonline.com/",
+    "ftp://login.microsoftonline.com/",
+    "https://login.microsoftonline.com/contoso.example",
+    "https://login.microsoftonline.com/?tenant=x",
+    "https://login.microsoftonline.com/#x",
+    "https://user:password@login.microsoftonline.com/",
+    "https://",
+    "",
+    "https://login microsoftonline com",
+  ])("%j is refused with the setting's name and without its value", (host) => {
+    try {
+      resolveAuthority(host);
+      throw new Error("was accepted");
+    } catch (error) {
+      expect(error).toBeInstanceOf(ConfigurationError);
+      const [fault] = (error as ConfigurationError).faults;
+      expect(fault?.path).toBe("AZURE_AUTHORITY_HOST");
+      expect(fault?.problem).not.toContain("password");
+    }
+  });
+});
+
+describe("addresses and issuers", () => {
+  test("version 2.0 lives below the host", () => {
+    const authority = resolveAuthority("https://localhost:8443/");
+    expect(authority.metadataUrl(TENANT, "2.0")).toBe(
+      `https://localhost:8443/${TENANT}/v2.0/.well-known/openid-configuration`,
+    );
+    expect(authority.issuer(TENANT, "2.0")).toBe(`https://localhost:8443/${TENANT}/v2.0`);
+    expect(authority.tokenEndpoint(TENANT)).toBe(`https://localhost:8443/${TENANT}/oauth2/v2.0/token`);
+    expect(authority.authorizeEndpoint("common")).toBe("https://localhost:8443/common/oauth2/v2.0/authorize");
+  });
+
+  test.each([
+    ["login.microsoftonline.com", `https://sts.windows.net/${TENANT}/`],
+    ["login.microsoftonline.us", `https://sts.windows.net/${TENANT}/`],
+    ["login.chinacloudapi.cn", `https://sts.chinacloudapi.cn/${TENANT}/`],
+    ["localhost:8443", `https://sts.windows.net/${TENANT}/`],
+  ])("version 1.0 tokens of %s are issued by %s", (host, issuer) => {
+    expect(resolveAuthority(host).issuer(TENANT, "1.0")).toBe(issuer);
+    expect(resolveAuthority(host).metadataUrl(TENANT, "1.0")).toMatch(
+      new RegExp(`/${TENANT}/\\.well-known/openid-configuration$`),
+    );
+  });
+
+  test("the template of multi-tenant documents is an issuer like any other", () => {
+    expect(resolveAuthority("login.microsoftonline.com").issuer("{tenantid}", "2.0")).toBe(
+      "https://login.microsoftonline.com/{tenantid}/v2.0",
+    );
+  });
+});
