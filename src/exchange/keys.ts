@@ -1,0 +1,68 @@
+/** What makes two exchanges the same, as strings that no two different exchanges share. */
+
+import { createHash } from "node:crypto";
+import { GatewayError } from "../errors.ts";
+import type { UserAssertion } from "../identity/principal.ts";
+
+export interface ExchangeKeys {
+  /**
+   * Identity of a delegated token: authority, client, tenant, user assertion and the set of scopes. Claims are
+   * not part of it: a token that satisfies more claims takes the place of the one before.
+   */
+  token(assertion: UserAssertion, scopes: readonly string[]): string;
+  /** The user, across assertions and scopes. */
+  user(assertion: UserAssertion): string;
+  /** The user and the set of scopes, across assertions. */
+  userAndScopes(assertion: UserAssertion, scopes: readonly string[]): string;
+}
+
+/** RFC 6749 §3.3 `scope-token`. A blank inside would make two scopes of one on the wire. */
+const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
+
+/**
+ * Unambiguous by construction: parts of varying content carry their length in front. What is the same for all users
+ * of an API comes last and digested, so that a million keys do not repeat it; before the digest it is JSON, whose
+ * strings cannot break out of their quotes.
+ */
+export function createExchangeKeys(authorityHost: string, clientId: string): ExchangeKeys {
+  const suffixes = new WeakMap<readonly string[], string>();
+
+  function suffix(scopes: readonly string[]): string {
+    const known = suffixes.get(scopes);
+    if (known !== undefined) return known;
+    const made = digestOf(JSON.stringify([authorityHost, clientId, ...canonicalScopes(scopes)]));
+    // An array that could still change must be read anew each time, or its key would name other scopes.
+    if (Object.isFrozen(scopes)) suffixes.set(scopes, made);
+    return made;
+  }
+
+  return {
+    token: ({ tenantId, digest }, scopes) => framed(tenantId) + framed(digest) + suffix(scopes),
+    user: ({ tenantId, objectId }) => framed(tenantId) + framed(objectId),
+    userAndScopes: ({ tenantId, objectId }, scopes) => framed(tenantId) + framed(objectId) + suffix(scopes),
+  };
+}
+
+/**
+ * Sorted, each once. The letter case stays, since which scopes a resource tells apart is not ours to know.
+ *
+ * @throws {GatewayError} `downstream_misconfigured` when there is none, or one that is not a scope token. An empty
+ * set is not harmless: what MSAL adds of its own would make it a request for a Microsoft Graph token.
+ */
+function canonicalScopes(scopes: readonly string[]): string[] {
+  if (scopes.length === 0 || !scopes.every((scope) => SCOPE_TOKEN.test(scope))) {
+    throw new GatewayError("downstream_misconfigured", {
+      detail: "The gateway's configuration for this downstream API is not valid.",
+      reason: "scopes",
+    });
+  }
+  return [...new Set(scopes)].sort();
+}
+
+function digestOf(text: string): string {
+  return createHash("sha256").update(text).digest("base64url");
+}
+
+function framed(value: string): string {
+  return `${value.length}:${value}`;
+}
