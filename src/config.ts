@@ -1,0 +1,143 @@
+/** Configuration, parsed once and whole: gateway.yaml and the environment in, a frozen GatewayConfig or every fault out. */
+
+import { readFileSync } from "node:fs";
+import { LineCounter, parseDocument } from "yaml";
+import { crossChecks } from "./config/cross-checks.ts";
+import { type GatewayEnvironment, readEnvironment } from "./config/environment.ts";
+import { faultsOf } from "./config/faults.ts";
+import { interpolate } from "./config/interpolate.ts";
+import { type GatewayYaml, gatewayJsonSchema, gatewayYaml } from "./config/schema.ts";
+import type { CredentialOptions } from "./credential/credential.ts";
+import type { DownstreamApiOptions, TargetRules } from "./downstream/downstream-api.ts";
+import { ConfigurationError, type ConfigurationFault } from "./errors.ts";
+import type { RoutePolicy } from "./identity/claims-policy.ts";
+
+/** A route of the YAML file: who may pass, where to, and what passes. */
+export interface ProxyRouteConfig {
+  readonly target: TargetRules;
+  readonly api: DownstreamApiOptions;
+  readonly policy: RoutePolicy;
+}
+
+export interface GatewayConfig {
+  readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
+  /** The gateway's own app registration and where it lives. */
+  readonly application: {
+    readonly tenantId: string;
+    readonly clientId: string;
+    /** Absolute https URL with a trailing slash. */
+    readonly authorityHost: string;
+    /** Tenants besides the home tenant for which exchanges are made; `*` is any. */
+    readonly additionallyAllowedTenants: readonly string[];
+    readonly regionalAuthority: string | undefined;
+  };
+  readonly identity: GatewayYaml["identity"];
+  readonly credential: CredentialOptions;
+  readonly exchange: GatewayYaml["exchange"];
+  readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
+  readonly routes: readonly ProxyRouteConfig[];
+  readonly http: GatewayYaml["http"];
+  readonly log: { readonly level: string };
+  readonly production: boolean;
+}
+
+/**
+ * Reads the file named by `GATEWAY_CONFIG` (default `config/gateway.yaml`, relative to the working directory)
+ * and the environment.
+ *
+ * @throws {ConfigurationError} with every fault of the file and the environment together.
+ */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): GatewayConfig {
+  const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
+  const faults: ConfigurationFault[] = [];
+  const environment = readEnvironment(env, faults);
+  const yaml = readYaml(file, env, faults);
+  if (environment === undefined || yaml === undefined || faults.length > 0)
+    throw new ConfigurationError(faults);
+  return deepFreeze(assemble(environment, yaml));
+}
+
+function readYaml(
+  file: string,
+  env: Readonly<Record<string, string | undefined>>,
+  faults: ConfigurationFault[],
+): GatewayYaml | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    faults.push({ path: "GATEWAY_CONFIG", problem: `cannot read ${file} (${code ?? "unknown error"})` });
+    return undefined;
+  }
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, prettyErrors: false });
+  for (const { pos, message } of document.errors) {
+    const { line, col } = lineCounter.linePos(pos[0]);
+    faults.push({ path: `${file}:${line}:${col}`, problem: message });
+  }
+  if (document.errors.length > 0) return undefined;
+
+  const unset: ConfigurationFault[] = [];
+  const filledIn = interpolate(document.toJS(), env, unset);
+  const parsed = gatewayYaml.safeParse(filledIn, { reportInput: true });
+  // A value that could not be filled in fails its own check too; one sentence about it is enough.
+  const named = new Set(unset.map(({ path }) => path));
+  const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
+  faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
+  return parsed.success ? parsed.data : undefined;
+}
+
+function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
+  const downstreamApis = Object.fromEntries(
+    Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
+  );
+  return {
+    listen: { host: env.HOST, port: env.PORT, adminPort: env.ADMIN_PORT },
+    application: {
+      tenantId: env.AZURE_TENANT_ID,
+      clientId: env.AZURE_CLIENT_ID,
+      authorityHost: env.AZURE_AUTHORITY_HOST,
+      additionallyAllowedTenants: env.AZURE_ADDITIONALLY_ALLOWED_TENANTS,
+      regionalAuthority: env.AZURE_REGIONAL_AUTHORITY_NAME,
+    },
+    identity: yaml.identity,
+    credential: {
+      ...(yaml.credential.sources && { sources: yaml.credential.sources }),
+      ...(env.AZURE_CLIENT_CERTIFICATE_PATH && { certificatePath: env.AZURE_CLIENT_CERTIFICATE_PATH }),
+      ...(env.AZURE_CLIENT_CERTIFICATE_PASSWORD && {
+        certificatePassword: env.AZURE_CLIENT_CERTIFICATE_PASSWORD,
+      }),
+      sendCertificateChain: env.AZURE_CLIENT_SEND_CERTIFICATE_CHAIN,
+      ...(env.AZURE_FEDERATED_TOKEN_FILE && { federatedTokenFile: env.AZURE_FEDERATED_TOKEN_FILE }),
+      ...(env.AZURE_CLIENT_SECRET && { clientSecret: env.AZURE_CLIENT_SECRET }),
+    },
+    exchange: yaml.exchange,
+    downstreamApis,
+    // Longest path first, so that the route nearest to the target wins whatever the order in the file.
+    routes: yaml.routes
+      .toSorted((one, other) => other.path.length - one.path.length)
+      .map((route) => ({
+        target: { path: route.path, methods: route.methods, allow: route.allow },
+        api: downstreamApis[route.downstreamApi] as DownstreamApiOptions,
+        policy: {
+          callers: "user",
+          requiredScopes: route.requiredScopes,
+          requiredRoles: route.requiredRoles,
+          allowedClients: route.allowedClients,
+          ...(route.authContext && { authContext: route.authContext }),
+        },
+      })),
+    http: yaml.http,
+    log: { level: env.LOG_LEVEL },
+    production: env.NODE_ENV === "production",
+  };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (value !== null && typeof value === "object" && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    Object.values(value).forEach(deepFreeze);
+  }
+  return value;
+}

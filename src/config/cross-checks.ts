@@ -1,0 +1,77 @@
+/** What no single key can say: references between parts of the file, and settings that only make sense together. */
+
+import type { ConfigurationFault } from "../errors.ts";
+import { didYouMean } from "./faults.ts";
+
+/**
+ * Looks at the file as written, references filled in, whether or not its shape is right: a misspelt key in one
+ * route must not hide a misspelt API name in another. What has the wrong shape is passed over; the schema names it.
+ */
+export function crossChecks(file: unknown): ConfigurationFault[] {
+  const { routes, downstreamApis, identity, exchange } = members(file);
+  const apis = members(downstreamApis);
+  return [
+    ...routeFaults(list(routes).map(members), Object.keys(apis)),
+    ...Object.entries(apis).flatMap(([name, api]) => apiFaults(name, members(api))),
+    ...tenantFaults(list(members(identity).tenants)),
+    ...redisFaults(members(members(members(exchange).cache).redis).url),
+  ];
+}
+
+function routeFaults(
+  routes: readonly Record<string, unknown>[],
+  apis: readonly string[],
+): ConfigurationFault[] {
+  const mounted = new Map<unknown, number>();
+  return routes.flatMap(({ downstreamApi, path }, index) => {
+    const faults: ConfigurationFault[] = [];
+    if (typeof downstreamApi === "string" && downstreamApi !== "" && !apis.includes(downstreamApi))
+      faults.push({
+        path: `routes[${index}].downstreamApi`,
+        problem: `no API named "${downstreamApi}"${didYouMean(downstreamApi, apis)}`,
+      });
+    const earlier = mounted.get(path);
+    if (typeof path === "string" && earlier !== undefined)
+      faults.push({ path: `routes[${index}].path`, problem: `${path} is taken by routes[${earlier}]` });
+    else mounted.set(path, index);
+    return faults;
+  });
+}
+
+function apiFaults(
+  name: string,
+  { baseUrl, allowPrivateNetwork }: Record<string, unknown>,
+): ConfigurationFault[] {
+  if (typeof baseUrl !== "string" || !URL.canParse(baseUrl)) return [];
+  const url = new URL(baseUrl);
+  const path = `downstreamApis.${name}.baseUrl`;
+  const faults: ConfigurationFault[] = [];
+  if (url.search + url.hash + url.username + url.password !== "")
+    faults.push({ path, problem: "must not hold a query, a fragment or user information" });
+  if (url.protocol === "http:" && allowPrivateNetwork !== true)
+    faults.push({ path, problem: "must be https; http needs allowPrivateNetwork: true on the API" });
+  return faults;
+}
+
+function tenantFaults(tenants: readonly unknown[]): ConfigurationFault[] {
+  if (!tenants.includes("*") || tenants.length === 1) return [];
+  return [{ path: "identity.tenants", problem: '"*" stands alone: it already accepts every tenant' }];
+}
+
+function redisFaults(url: unknown): ConfigurationFault[] {
+  if (typeof url !== "string" || url === "") return [];
+  return [
+    {
+      path: "exchange.cache.redis.url",
+      problem: "the shared tier is not part of this version; leave it empty to cache in memory",
+    },
+  ];
+}
+
+function members(value: unknown): Record<string, unknown> {
+  return value !== null && typeof value === "object" ? (value as Record<string, unknown>) : {};
+}
+
+function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}

@@ -1,0 +1,172 @@
+/** The shape of gateway.yaml: what a key means, its default and its limits. Editors complete from its JSON Schema. */
+
+import { z } from "zod";
+
+const GUID = /^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$/;
+
+const SCALARS: ReadonlySet<unknown> = new Set(["integer", "number", "boolean"]);
+
+/** Where a reference such as `${AZURE_TENANT_ID}` stands, the value's own form is not known to an editor. */
+const REFERENCE = "\\$\\{[A-Za-z_]";
+
+/** A GUID as Entra writes tenant and client ids; kept in lower case, since `tid` and `azp` are compared exactly. */
+export const guid = z
+  .string()
+  .regex(GUID, "must be a GUID such as 11111111-2222-3333-4444-555555555555")
+  .transform((value) => value.toLowerCase());
+
+const wholeNumber = (minimum: number, maximum: number) => z.number().int().min(minimum).max(maximum);
+
+const nonEmpty = z.string().min(1, "must not be empty");
+
+const identity = z.strictObject({
+  verifier: z
+    .enum(["passport-azure-ad", "jose"])
+    .default("passport-azure-ad")
+    .describe("Which implementation checks signatures; both obey the same policy."),
+  tenants: z
+    .array(z.union([z.literal("*"), guid], "must be a tenant id (GUID) or *"))
+    .min(1)
+    .describe('Tenants whose users may call. ["*"] accepts any, with the issuer bound to each token\'s tid.'),
+  audiences: z
+    .array(nonEmpty)
+    .min(1)
+    .describe("Accepted aud values: the client id (v2 tokens) and the App ID URI (v1 tokens)."),
+  allowedClients: z
+    .array(guid)
+    .default([])
+    .describe("Clients (azp or appid) that may call; empty accepts any client."),
+  clockToleranceSeconds: wholeNumber(0, 300)
+    .default(60)
+    .describe("Clock difference to the authority that is forgiven."),
+});
+
+const credential = z.strictObject({
+  sources: z
+    .array(z.enum(["workload-identity", "certificate", "client-secret"]))
+    .min(1)
+    .optional()
+    .describe("Credentials in the order they are tried. Left out: every source whose settings are present."),
+});
+
+const exchange = z.strictObject({
+  timeoutMs: wholeNumber(100, 120_000)
+    .default(10_000)
+    .describe("Total time for one exchange with Entra, retries included."),
+  cache: z
+    .strictObject({
+      maxEntries: wholeNumber(1, 10_000_000).default(100_000).describe("Delegated tokens kept in memory."),
+      maxBytes: wholeNumber(65_536, 64 * 2 ** 30)
+        .default(512 * 2 ** 20)
+        .describe("Memory for delegated tokens, bytes."),
+      expiryMarginSeconds: wholeNumber(0, 1_800)
+        .default(300)
+        .describe("How long before its end a token is no longer served."),
+      redis: z
+        .strictObject({
+          url: z.string().default("").describe("Shared tier; empty keeps the cache in memory."),
+        })
+        .default({ url: "" }),
+    })
+    .prefault({}),
+});
+
+const downstreamApi = z.strictObject({
+  baseUrl: z
+    .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
+    .describe("Everything is forwarded below it."),
+  scopes: z
+    .array(nonEmpty)
+    .min(1)
+    .describe("Delegated scopes to exchange for, fully qualified and of one resource."),
+  timeoutMs: wholeNumber(1, 600_000)
+    .default(30_000)
+    .describe("Time until the answer's headers must be here."),
+  idleTimeoutMs: wholeNumber(1, 3_600_000)
+    .default(60_000)
+    .describe("Longest pause between two chunks of a body, either way."),
+  maxRequestBytes: wholeNumber(0, 2 ** 50)
+    .default(100 * 2 ** 20)
+    .describe("Largest request body, bytes."),
+  allowPrivateNetwork: z
+    .boolean()
+    .default(false)
+    .describe("Permits http and loopback, link-local or private addresses: development and in-cluster APIs."),
+});
+
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
+
+const route = z.strictObject({
+  path: z
+    .string()
+    .regex(/^(?:\/[A-Za-z0-9._~-]+)+$/, "must start with / and hold plain segments, without a trailing slash")
+    .describe("Mount point; everything below it belongs to the route."),
+  downstreamApi: nonEmpty.describe("Name of an entry under downstreamApis."),
+  methods: z.array(z.enum(METHODS)).min(1).default(["GET"]),
+  requiredScopes: z.array(nonEmpty).default([]).describe("Any one of them must be in scp."),
+  requiredRoles: z.array(nonEmpty).default([]).describe("Any one of them must be in roles."),
+  allowedClients: z.array(guid).default([]).describe("Narrows identity.allowedClients for this route."),
+  authContext: z
+    .string()
+    .regex(/^c\d{1,2}$/, "must be an authentication context such as c1")
+    .optional()
+    .describe("Step-up: a token without this acrs value is answered with a claims challenge."),
+  allow: z
+    .array(z.string().startsWith("/", "must start with /"))
+    .min(1)
+    .describe("Downstream paths that pass: * is one segment, ** any number. Nothing else passes."),
+});
+
+const http = z.strictObject({
+  publicUrl: z
+    .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
+    .optional()
+    .describe(
+      "How callers reach the gateway; switches on RFC 9728 metadata and resource_metadata in challenges.",
+    ),
+  cors: z
+    .strictObject({
+      origins: z
+        .array(nonEmpty)
+        .default([])
+        .describe("Browser origins that may call; empty leaves CORS off."),
+      maxAgeSeconds: wholeNumber(0, 86_400).default(600),
+    })
+    .prefault({}),
+  shutdownGraceSeconds: wholeNumber(1, 600)
+    .default(25)
+    .describe("After SIGTERM, how long requests in flight may take to finish."),
+});
+
+export const gatewayYaml = z
+  .strictObject({
+    identity,
+    credential: credential.prefault({}),
+    exchange: exchange.prefault({}),
+    downstreamApis: z
+      .record(z.string().regex(/^[a-z][A-Za-z0-9-]*$/, "must be a name such as graph"), downstreamApi)
+      .refine((apis) => Object.keys(apis).length > 0, "must name at least one API"),
+    routes: z.array(route).min(1),
+    http: http.prefault({}),
+  })
+  .meta({ title: "obo-gateway configuration" });
+
+export type GatewayYaml = z.output<typeof gatewayYaml>;
+
+/** The JSON Schema that editors and the drift check use. It describes the file as written, references included. */
+export function gatewayJsonSchema(): Record<string, unknown> {
+  return z.toJSONSchema(gatewayYaml, {
+    io: "input",
+    override: ({ jsonSchema }) => {
+      const constrained = "pattern" in jsonSchema || "format" in jsonSchema;
+      if (!constrained && !SCALARS.has(jsonSchema.type)) return;
+      const { description, default: fallback, ...rest } = { ...jsonSchema };
+      for (const key of Object.keys(jsonSchema)) delete jsonSchema[key as keyof typeof jsonSchema];
+      Object.assign(jsonSchema, {
+        ...(description !== undefined && { description }),
+        ...(fallback !== undefined && { default: fallback }),
+        anyOf: [rest, { type: "string", pattern: REFERENCE }],
+      });
+    },
+  }) as Record<string, unknown>;
+}

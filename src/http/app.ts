@@ -1,0 +1,153 @@
+/** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
+
+import cors from "cors";
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from "express";
+import helmet from "helmet";
+import type { Forward } from "../downstream/forward.ts";
+import { readFraming } from "../downstream/request-body.ts";
+import { GatewayError } from "../errors.ts";
+import type { TokenExchange } from "../exchange/exchange.ts";
+import type { RoutePolicy } from "../identity/claims-policy.ts";
+import type { TokenVerifier } from "../identity/token-verifier.ts";
+import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
+import { authenticate, type ProxyRoute, permit, proxyTo } from "./pipeline.ts";
+import { bearerChallenge, type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
+import { openRecord, type RequestRecord, recordOf } from "./request-record.ts";
+import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
+
+export interface PublicAppOptions {
+  readonly verifier: TokenVerifier;
+  readonly exchange: TokenExchange;
+  readonly forward: Forward;
+  readonly apis: Readonly<Record<string, CallableApi>>;
+  readonly proxyRoutes: readonly (ProxyRoute & { readonly policy: RoutePolicy })[];
+  readonly codeRoutes: readonly CodeRoute[];
+  readonly challenge: ChallengeFacts;
+  /** RFC 9728 document; `undefined` publishes none. */
+  readonly resource: ResourceFacts | undefined;
+  readonly cors: { readonly origins: readonly string[]; readonly maxAgeSeconds: number };
+  /** Called when the first byte of a request is here, and returns what to call when its answer has ended. */
+  readonly observe: (record: RequestRecord, method: string) => (status: number, completed: boolean) => void;
+  /** An error that is nobody's refusal: a defect of ours. */
+  readonly onInternalError: (error: unknown, record: RequestRecord) => void;
+}
+
+export function createPublicApp(options: PublicAppOptions): Express {
+  const { verifier, exchange, forward } = options;
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  app.set("case sensitive routing", true);
+  app.set("query parser", false);
+
+  app.use(openRecord);
+  app.use(observed(options.observe));
+  app.use(unambiguous);
+  app.use(helmet());
+  if (options.cors.origins.length > 0) app.use(crossOrigin(options.cors));
+  if (options.resource !== undefined) app.use(protectedResource(options.resource));
+
+  for (const route of options.codeRoutes)
+    app[route.method](
+      route.path,
+      named(route.path),
+      authenticate(verifier),
+      permit(route.policy),
+      handle(route, options.apis, exchange),
+    );
+  for (const route of options.proxyRoutes)
+    app.use(
+      route.target.path,
+      named(route.target.path),
+      authenticate(verifier),
+      permit(route.policy),
+      proxyTo(route, { exchange, forward, challenge: bearerChallenge(options.challenge) }),
+    );
+
+  app.use(() => {
+    throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });
+  });
+  app.use(answerErrors(options));
+  return app;
+}
+
+/** Refuses whatever arrives after shutdown has begun in earnest. */
+export function createRefusal(challenge: ChallengeFacts): Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.use(openRecord);
+  app.use(() => {
+    throw new GatewayError("draining", {
+      detail: "This instance is shutting down. Send the request again; another will take it.",
+      retryAfterSeconds: 1,
+    });
+  });
+  app.use(answerErrors({ challenge, onInternalError: () => {} }));
+  return app;
+}
+
+function observed(observe: PublicAppOptions["observe"]): RequestHandler {
+  return (request, response, next) => {
+    const ended = observe(recordOf(request), request.method);
+    // `close` comes exactly once, after `finish` or instead of it when the connection broke.
+    response.once("close", () => ended(response.statusCode, response.writableFinished));
+    next();
+  };
+}
+
+/** Before anything else looks at it: a message that two servers could frame in two ways ends its connection here. */
+const unambiguous: RequestHandler = (request, response, next) => {
+  try {
+    readFraming(request);
+  } catch (error) {
+    response.shouldKeepAlive = false;
+    throw error;
+  }
+  next();
+};
+
+function named(path: string): RequestHandler {
+  return (request, _response, next) => {
+    recordOf(request).route = path;
+    next();
+  };
+}
+
+/** What a browser must be told so that it can act on a challenge or a throttle. */
+function crossOrigin({ origins, maxAgeSeconds }: PublicAppOptions["cors"]): RequestHandler {
+  return cors({
+    origin: [...origins],
+    maxAge: maxAgeSeconds,
+    exposedHeaders: [
+      "www-authenticate",
+      "retry-after",
+      "x-correlation-id",
+      "request-id",
+      "etag",
+      "content-range",
+    ],
+  });
+}
+
+function answerErrors(options: Pick<PublicAppOptions, "challenge" | "onInternalError">): ErrorRequestHandler {
+  return (thrown: unknown, request, response, _next) => {
+    const record = recordOf(request);
+    const error = asGatewayError(thrown);
+    if (error.code === "internal") options.onInternalError(thrown, record);
+    record.refusal = { code: error.code, reason: error.reason, diagnostics: error.diagnostics };
+    const tenantId = record.caller?.principal.tenantId;
+    sendProblem(
+      response,
+      phraseProblem(error, options.challenge, { correlationId: record.correlationId, tenantId }),
+    );
+  };
+}
+
+/** Express' own refusals of a malformed URL or body carry a 4xx status; anything else unknown is a defect. */
+function asGatewayError(thrown: unknown): GatewayError {
+  if (thrown instanceof GatewayError) return thrown;
+  const status = thrown instanceof Error ? (thrown as Error & { status?: unknown }).status : undefined;
+  if (typeof status === "number" && status >= 400 && status < 500)
+    return new GatewayError("request_malformed", { detail: "The request could not be read.", cause: thrown });
+  return new GatewayError("internal", { detail: "The gateway failed to handle the request.", cause: thrown });
+}

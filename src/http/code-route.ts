@@ -1,0 +1,86 @@
+/** Routes written in code: a handler gets the principal and clients of downstream APIs bound to the user. */
+
+import type { Request, RequestHandler, Response } from "express";
+import type { DownstreamClient } from "../downstream/client.ts";
+import type { TokenExchange } from "../exchange/exchange.ts";
+import type { RoutePolicy } from "../identity/claims-policy.ts";
+import type { Principal } from "../identity/principal.ts";
+import { callerOf, type ObtainToken, tokenSource } from "./pipeline.ts";
+import { recordOf } from "./request-record.ts";
+
+/** Express' request, with who calls. */
+export interface GatewayRequest extends Request {
+  readonly principal: Principal;
+  readonly correlationId: string;
+}
+
+/** What a handler may do in the caller's name. */
+export interface OnBehalfOf<Api extends string = string> {
+  /** A client for each downstream API that the route uses. */
+  readonly downstream: Readonly<Record<Api, DownstreamClient>>;
+  /** Aborts when the caller has left. */
+  readonly signal: AbortSignal;
+}
+
+export interface CodeRoute<Api extends string = string> {
+  readonly method: "get" | "post" | "put" | "patch" | "delete";
+  /** Exact path, in Express' syntax. */
+  readonly path: string;
+  readonly policy: RoutePolicy;
+  /** Names of the downstream APIs that the handler calls. */
+  readonly uses: readonly Api[];
+  /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
+  readonly handler: (
+    request: GatewayRequest,
+    response: Response,
+    onBehalfOf: OnBehalfOf<Api>,
+  ) => void | Promise<void>;
+}
+
+/** Ties the names in `uses` to the type of `downstream`, so that a misspelt API does not compile. */
+export function codeRoute<const Api extends string>(route: CodeRoute<Api>): CodeRoute {
+  // A handler that asks for fewer APIs than "any name" is given exactly those; `bindTo` adds no others.
+  return route as unknown as CodeRoute;
+}
+
+/** A downstream API as a code route calls it. */
+export interface CallableApi {
+  readonly scopes: readonly string[];
+  client(bound: {
+    readonly obtainToken: ObtainToken;
+    readonly correlationId: string;
+    readonly signal: AbortSignal;
+  }): DownstreamClient;
+}
+
+/** Calls the route's handler with clients that act for the caller of this one request and nobody else. */
+export function handle(
+  route: CodeRoute,
+  apis: Readonly<Record<string, CallableApi>>,
+  exchange: TokenExchange,
+): RequestHandler {
+  const used = route.uses.map((name) => {
+    const api = apis[name];
+    if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
+    return [name, api] as const;
+  });
+
+  return async (request, response) => {
+    const record = recordOf(request);
+    const left = new AbortController();
+    response.once("close", () => left.abort());
+    const { correlationId } = record;
+    const downstream = Object.fromEntries(
+      used.map(([name, api]) => {
+        const obtainToken = tokenSource(record, api.scopes, exchange);
+        return [name, api.client({ obtainToken, correlationId, signal: left.signal })];
+      }),
+    );
+    response.setHeader("cache-control", "no-store");
+    const { principal } = callerOf(record);
+    await route.handler(Object.assign(request, { principal, correlationId }), response, {
+      downstream,
+      signal: left.signal,
+    });
+  };
+}

@@ -1,0 +1,140 @@
+/** The walk through the rooms, as Express middleware: authenticate, permit, then exchange and forward. */
+
+import type { Request, RequestHandler } from "express";
+import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../downstream/downstream-api.ts";
+import type { Forward } from "../downstream/forward.ts";
+import { GatewayError } from "../errors.ts";
+import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
+import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
+import type { VerifiedCaller } from "../identity/principal.ts";
+import type { TokenVerifier } from "../identity/token-verifier.ts";
+import { type RequestRecord, recordOf } from "./request-record.ts";
+import { challengedAgain, inTermsOf } from "./user-challenge.ts";
+
+/** Validates the bearer token of the `Authorization` header; nothing else of the request is looked at. */
+export function authenticate(verifier: TokenVerifier): RequestHandler {
+  return async (request, _response, next) => {
+    const record = recordOf(request);
+    const began = performance.now();
+    const verification = await verifier.verify(authorizationOf(request));
+    record.verifyMs = performance.now() - began;
+    if (verification.outcome !== "verified") throw verification.error;
+    record.caller = verification.caller;
+    next();
+  };
+}
+
+/** Lets pass whom the route's policy admits. */
+export function permit(policy: RoutePolicy): RequestHandler {
+  return (request, _response, next) => {
+    const refusal = authorize(callerOf(recordOf(request)).principal, policy);
+    if (refusal !== undefined) throw refusal;
+    next();
+  };
+}
+
+export interface ProxyRoute {
+  readonly target: TargetRules;
+  readonly api: DownstreamApiOptions;
+}
+
+export interface ProxyPorts {
+  readonly exchange: TokenExchange;
+  readonly forward: Forward;
+  /** `WWW-Authenticate` of a 401 that passes through: the downstream's own would speak of a token that is not the caller's. */
+  readonly challenge: string;
+}
+
+/** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
+export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: ProxyPorts): RequestHandler {
+  const targetOf = compileTarget(route.api, route.target);
+  const allowedMethods = route.target.methods.join(", ");
+
+  return async (request, response) => {
+    const record = recordOf(request);
+    // RFC 9110 §15.5.6: a 405 names what would have been allowed.
+    if (!route.target.methods.includes(request.method)) response.setHeader("allow", allowedMethods);
+    const target = targetOf(request.method, request.originalUrl);
+    const obtainToken = tokenSource(record, route.api.scopes, exchange);
+
+    let token = await obtainToken();
+    for (let attempt = 1; ; attempt++) {
+      const outcome = await forward({
+        incoming: request,
+        outgoing: response,
+        target,
+        token: token.accessToken,
+        correlationId: record.correlationId,
+        challenge,
+      });
+      if (outcome.kind === "abandoned") return;
+      record.downstreamStatus = outcome.status;
+      if (outcome.kind === "answered") {
+        record.cut = outcome.cut;
+        return;
+      }
+      if (attempt === 2) throw challengedAgain(callerOf(record).principal, outcome.claims);
+      token = await obtainToken({ claims: outcome.claims });
+      if (!outcome.replayable) throw repeatRequest();
+    }
+  };
+}
+
+export type ObtainToken = (options?: {
+  readonly claims?: string;
+  readonly signal?: AbortSignal;
+}) => Promise<DownstreamToken>;
+
+/** The exchange bound to one caller and one API's scopes, noting in the record where the token came from. */
+export function tokenSource(
+  record: RequestRecord,
+  scopes: readonly string[],
+  exchange: TokenExchange,
+): ObtainToken {
+  const { assertion, principal } = callerOf(record);
+  return async ({ claims, signal } = {}) => {
+    const began = performance.now();
+    if (claims !== undefined) exchange.forget({ assertion, scopes });
+    try {
+      const { token, origin } = await exchange.exchange({
+        assertion,
+        scopes,
+        correlationId: record.correlationId,
+        ...(claims !== undefined && { claims }),
+        ...(signal !== undefined && { signal }),
+      });
+      record.tokenOrigin = origin;
+      return token;
+    } catch (error) {
+      throw inTermsOf(principal, error, claims);
+    } finally {
+      record.exchangeMs = (record.exchangeMs ?? 0) + performance.now() - began;
+    }
+  };
+}
+
+export function callerOf(record: RequestRecord): VerifiedCaller {
+  if (record.caller === undefined) throw new Error("route without authenticate() in front of it");
+  return record.caller;
+}
+
+/** Every value of the `Authorization` field: Node keeps only the first of several, so the raw list is read. */
+function authorizationOf(request: Request): string[] {
+  const values: string[] = [];
+  const { rawHeaders } = request;
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index];
+    if (name?.length === 13 && name.toLowerCase() === "authorization")
+      values.push(rawHeaders[index + 1] ?? "");
+  }
+  return values;
+}
+
+/** The body has gone with the first attempt, so it cannot be sent again; the token that it lacked is here now. */
+function repeatRequest(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail: "The downstream API asked for a new token while the body was under way. Send the request again.",
+    reason: "body_not_replayable",
+    retryAfterSeconds: 1,
+  });
+}

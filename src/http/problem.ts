@@ -1,0 +1,155 @@
+/** GatewayError to HTTP: status, RFC 9457 problem body, and the challenge that tells the caller what to do. */
+
+import type { ServerResponse } from "node:http";
+import { claimsChallenge } from "../downstream/claims-challenge.ts";
+import type { GatewayError, GatewayErrorCode } from "../errors.ts";
+
+/** Exhaustive by type: a new code does not compile until it has a status and a title. */
+const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, title: string]>> = {
+  token_missing: [401, "An access token is required"],
+  token_rejected: [401, "The access token was not accepted"],
+  scope_insufficient: [403, "The access token lacks a required permission"],
+  user_token_required: [403, "A user's token is required"],
+  route_unknown: [404, "No such route"],
+  method_not_allowed: [405, "The method is not allowed here"],
+  target_forbidden: [403, "The path is not allowed here"],
+  request_malformed: [400, "The request is malformed"],
+  body_too_large: [413, "The request body is too large"],
+  rate_limited: [429, "Too many requests"],
+  claims_challenged: [401, "The sign-in must meet further requirements"],
+  interaction_required: [401, "The user must sign in again"],
+  consent_required: [403, "The user has not consented"],
+  admin_consent_required: [403, "An administrator must consent"],
+  blocked_by_policy: [403, "A policy of the organisation blocks this user"],
+  not_assigned: [403, "The user is not assigned to the application"],
+  tenant_not_onboarded: [403, "The organisation has not onboarded the application"],
+  credential_unavailable: [503, "The gateway cannot prove its identity"],
+  client_rejected: [503, "The gateway was not accepted by the authority"],
+  downstream_misconfigured: [502, "The downstream API is misconfigured"],
+  key_set_unavailable: [503, "Signing keys are not available"],
+  authority_unavailable: [503, "The authority is not available"],
+  authority_throttled: [503, "The authority is throttling"],
+  authority_timeout: [504, "The authority did not answer in time"],
+  downstream_unreachable: [502, "The downstream API cannot be reached"],
+  downstream_timeout: [504, "The downstream API did not answer in time"],
+  overloaded: [503, "The gateway is overloaded"],
+  draining: [503, "The gateway is shutting down"],
+  internal: [500, "Something went wrong in the gateway"],
+};
+
+/** What the gateway's own challenges name. */
+export interface ChallengeFacts {
+  readonly clientId: string;
+  readonly authorizeEndpoint: (tenantId: string) => string;
+  /** URL of the RFC 9728 document, when the gateway publishes one. */
+  readonly resourceMetadata: string | undefined;
+}
+
+export interface Problem {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+/** Phrases a refusal. `tenantId` is the caller's, where it is known. Pure. */
+export function phraseProblem(
+  error: GatewayError,
+  facts: ChallengeFacts,
+  request: { readonly correlationId: string; readonly tenantId: string | undefined },
+): Problem {
+  const [status, title] = PROBLEMS[error.code];
+  const challenge = challengeFor(error, facts, request.tenantId);
+  return {
+    status,
+    headers: {
+      "content-type": "application/problem+json",
+      "cache-control": "no-store",
+      ...(challenge !== undefined && { "www-authenticate": challenge }),
+      ...(error.retryAfterSeconds !== undefined && {
+        "retry-after": String(Math.ceil(error.retryAfterSeconds)),
+      }),
+    },
+    body: {
+      type: `urn:obo-gateway:problem:${error.code}`,
+      title,
+      status,
+      code: error.code,
+      detail: error.detail,
+      correlationId: request.correlationId,
+      ...(error.requiredScopes !== undefined && { requiredScopes: error.requiredScopes }),
+      ...(error.consentUri !== undefined && { consentUri: error.consentUri }),
+      ...(error.claims !== undefined && { claims: error.claims }),
+      ...authorityIds(error),
+    },
+  };
+}
+
+/** Writes a problem, unless the answer has begun: then the only honest signal left is a broken connection. */
+export function sendProblem(response: ServerResponse, problem: Problem): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const body = Buffer.from(JSON.stringify(problem.body));
+  response.writeHead(problem.status, { ...problem.headers, "content-length": body.length });
+  response.end(body);
+}
+
+/** The plain challenge for a 401 that is not a claims challenge (RFC 6750 §3, RFC 9728 §5.1). */
+export function bearerChallenge(facts: ChallengeFacts, parameters: readonly string[] = []): string {
+  const all =
+    facts.resourceMetadata === undefined
+      ? parameters
+      : [...parameters, `resource_metadata="${facts.resourceMetadata}"`];
+  return all.length === 0 ? "Bearer" : `Bearer ${all.join(", ")}`;
+}
+
+function challengeFor(
+  error: GatewayError,
+  facts: ChallengeFacts,
+  tenantId: string | undefined,
+): string | undefined {
+  switch (error.code) {
+    case "token_missing":
+      return bearerChallenge(facts);
+    case "token_rejected":
+      return bearerChallenge(facts, [
+        'error="invalid_token"',
+        `error_description="${PROBLEMS.token_rejected[1]}"`,
+      ]);
+    case "scope_insufficient":
+      return bearerChallenge(facts, [
+        'error="insufficient_scope"',
+        ...(error.requiredScopes?.length ? [`scope="${error.requiredScopes.join(" ")}"`] : []),
+      ]);
+    case "claims_challenged":
+    case "interaction_required": {
+      const tenant = tenantId ?? "common";
+      const authorizeEndpoint = facts.authorizeEndpoint(tenant);
+      if (error.code === "claims_challenged" && error.claims !== undefined)
+        return claimsChallenge({
+          tenantId: tenant,
+          authorizeEndpoint,
+          clientId: facts.clientId,
+          claims: error.claims,
+        });
+      // OpenID Connect Core §3.1.2.6 names this error; RFC 9110 §11.6.1 wants a challenge on every 401.
+      return bearerChallenge(facts, [
+        `realm="${tenant}"`,
+        `authorization_uri="${authorizeEndpoint}"`,
+        'error="interaction_required"',
+      ]);
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Entra's own ids, which its support asks for. They identify a request, not a person. */
+function authorityIds(error: GatewayError): Record<string, unknown> {
+  const { trace_id: traceId, correlation_id: authorityCorrelationId } = error.diagnostics ?? {};
+  return {
+    ...(traceId !== undefined && { authorityTraceId: traceId }),
+    ...(authorityCorrelationId !== undefined && { authorityCorrelationId }),
+  };
+}

@@ -1,0 +1,60 @@
+/** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
+
+import { randomUUID } from "node:crypto";
+import type { Request, RequestHandler } from "express";
+import type { TokenOrigin } from "../exchange/exchange.ts";
+import type { VerifiedCaller } from "../identity/principal.ts";
+
+export interface RequestRecord {
+  readonly correlationId: string;
+  /** `performance.now()` when the request came in, ms. */
+  readonly startedAt: number;
+  /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
+  route: string | undefined;
+  caller: VerifiedCaller | undefined;
+  tokenOrigin: TokenOrigin | undefined;
+  /** Why the request was refused; `undefined` while it is granted. */
+  refusal:
+    | { readonly code: string; readonly reason: string | undefined; readonly diagnostics: object | undefined }
+    | undefined;
+  downstreamStatus: number | undefined;
+  /** Why the answer did not reach the caller whole. */
+  cut: string | undefined;
+  /** Milliseconds spent in each room. */
+  verifyMs: number | undefined;
+  exchangeMs: number | undefined;
+}
+
+const RECORD = Symbol("request record");
+type Recorded = Request & { [RECORD]?: RequestRecord };
+
+/** Ids that fit a log line and a header: GUIDs, ULIDs, trace ids, and what tests like to write. */
+const PLAUSIBLE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** Opens the record and returns the correlation id to the caller, before anything can go wrong. */
+export const openRecord: RequestHandler = (request, response, next) => {
+  const given = request.headers["x-correlation-id"];
+  const correlationId = typeof given === "string" && PLAUSIBLE_ID.test(given) ? given : randomUUID();
+  (request as Recorded)[RECORD] = {
+    correlationId,
+    startedAt: performance.now(),
+    route: undefined,
+    caller: undefined,
+    tokenOrigin: undefined,
+    refusal: undefined,
+    downstreamStatus: undefined,
+    cut: undefined,
+    verifyMs: undefined,
+    exchangeMs: undefined,
+  };
+  response.setHeader("x-correlation-id", correlationId);
+  next();
+};
+
+/** @throws when `openRecord` has not run: a mistake in the composition, not in the request. */
+export function recordOf(request: Request): RequestRecord {
+  const record = (request as Recorded)[RECORD];
+  if (record === undefined)
+    throw new Error("request without a record: openRecord must be the first middleware");
+  return record;
+}

@@ -1,0 +1,122 @@
+/** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
+
+import type { CredentialEvent } from "./credential/credential.ts";
+import type { ExchangeEvent } from "./exchange/events.ts";
+import type { RequestRecord } from "./http/request-record.ts";
+import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
+import type { Logger } from "./telemetry/log.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
+
+export interface Signals {
+  identity(event: TokenVerifierEvent): void;
+  credential(event: CredentialEvent): void;
+  exchange(event: ExchangeEvent): void;
+  /** Called when a request begins; returns what to call when its answer has ended. */
+  request(record: RequestRecord, method: string): (status: number, completed: boolean) => void;
+  internalError(error: unknown, record: RequestRecord): void;
+}
+
+/** Events of a credential that somebody should look at; the rest is the ordinary course of a rotation. */
+const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
+  "absent",
+  "reload_failed",
+  "unusable",
+  "refused",
+  "expiring",
+  "file_exposed",
+  "secret_in_production",
+]);
+
+const FAILURE_LOG_INTERVAL_MS = 30_000;
+
+export function createSignals(log: Logger, metrics: Metrics): Signals {
+  let quietUntil = 0;
+
+  return {
+    identity(event) {
+      if (event.type === "token_verified") {
+        metrics.tokenVerified(event.origin);
+        return;
+      }
+      metrics.keySetEvent(event.type);
+      if (event.type === "key_set_failed") {
+        // Warm-up asks every second; the metric counts each failure, the log need not repeat it that often.
+        if (performance.now() < quietUntil) return;
+        quietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+        log.warn({ keySet: event.keySet, err: event.error }, "signing keys could not be fetched");
+      }
+      if (event.type === "key_set_refreshed" && event.changed)
+        log.info({ keySet: event.keySet, keys: event.keys }, "signing keys changed");
+    },
+
+    credential({ type, source, generation, message, expiresAt }) {
+      metrics.credentialEvent(source, type);
+      const facts = { source, generation, event: type, ...(expiresAt !== undefined && { expiresAt }) };
+      log[WORTH_A_WARNING.has(type) ? "warn" : "info"](facts, message);
+    },
+
+    exchange(event) {
+      metrics.exchangeEvent(event.type);
+      if (event.type === "exchanged") metrics.exchangeEnded("granted", event.durationMs / 1000);
+      if (event.type !== "refused") return;
+      metrics.exchangeEnded(event.code, event.durationMs / 1000);
+      const { tenantId, code, reason, aadsts } = event;
+      log.info({ tid: tenantId, code, reason, aadsts }, "exchange refused");
+    },
+
+    request(record, method) {
+      metrics.requestStarted();
+      return (status, completed) => {
+        const elapsedMs = performance.now() - record.startedAt;
+        const code = record.refusal?.code ?? (completed ? "granted" : "abandoned");
+        const route = record.route ?? "none";
+        metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
+        if (record.tokenOrigin !== undefined) metrics.tokenObtained(record.tokenOrigin);
+        log.info(requestLine(record, { method, route, status, code, completed, elapsedMs }), "request");
+      };
+    },
+
+    internalError(err, record) {
+      log.error({ correlationId: record.correlationId, err }, "internal error");
+    },
+  };
+}
+
+/** One line a request, with the decision. The path is left out on purpose: it may hold a user's name or address. */
+function requestLine(
+  record: RequestRecord,
+  ended: {
+    readonly method: string;
+    readonly route: string;
+    readonly status: number;
+    readonly code: string;
+    readonly completed: boolean;
+    readonly elapsedMs: number;
+  },
+): object {
+  const principal = record.caller?.principal;
+  return {
+    correlationId: record.correlationId,
+    granted: record.refusal === undefined,
+    code: ended.code,
+    reason: record.refusal?.reason,
+    method: ended.method,
+    route: ended.route,
+    status: ended.status,
+    completed: ended.completed,
+    tid: principal?.tenantId,
+    oid: principal?.objectId,
+    azp: principal?.clientId,
+    tokenOrigin: record.tokenOrigin,
+    downstreamStatus: record.downstreamStatus,
+    cut: record.cut,
+    diagnostics: record.refusal?.diagnostics,
+    ms: milliseconds(ended.elapsedMs),
+    verifyMs: milliseconds(record.verifyMs),
+    exchangeMs: milliseconds(record.exchangeMs),
+  };
+}
+
+function milliseconds(value: number | undefined): number | undefined {
+  return value === undefined ? undefined : Math.round(value * 100) / 100;
+}

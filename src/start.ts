@@ -1,0 +1,60 @@
+/** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
+
+import type { GatewayConfig } from "./config.ts";
+import { createGateway, type GatewayParts } from "./gateway.ts";
+import { listen } from "./http/server.ts";
+import type { Logger } from "./telemetry/log.ts";
+
+/** A gateway that listens. */
+export interface RunningGateway {
+  readonly port: number;
+  readonly adminPort: number;
+  readonly log: Logger;
+  /** Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts both listeners, then fetches signing keys in the background; readiness waits for them.
+ *
+ * @throws {ConfigurationError} when something configured cannot be had, a port included. Nothing is left half-started.
+ */
+export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
+  const { app, admin, refuse, log, warmUp, leaveRotation, close } = await createGateway(config, parts);
+  const { host, port, adminPort } = config.listen;
+  const graceMs = config.http.shutdownGraceSeconds * 1000;
+
+  const publicSide = await listen(app, { host, port, setting: "PORT", refuse });
+  const adminSide = await listen(admin, {
+    host,
+    port: adminPort,
+    setting: "ADMIN_PORT",
+    refuse: admin,
+  }).catch(async (error: unknown) => {
+    await publicSide.drain(0);
+    await close();
+    throw error;
+  });
+  log.info({ host, port: publicSide.port, adminPort: adminSide.port }, "listening");
+  let stopping = false;
+  warmUp().then(
+    () => log.info("ready"),
+    (err) => {
+      if (!stopping) log.error({ err }, "signing keys will be fetched with the first request");
+    },
+  );
+
+  return {
+    port: publicSide.port,
+    adminPort: adminSide.port,
+    log,
+    async stop() {
+      stopping = true;
+      leaveRotation();
+      await publicSide.drain(graceMs);
+      await close();
+      await adminSide.drain(0);
+      log.info("stopped");
+    },
+  };
+}

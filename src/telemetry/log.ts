@@ -1,0 +1,43 @@
+/** JSON logs. Secrets are opaque before they get here; what text remains is scrubbed of anything that looks like a token. */
+
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from "pino";
+import { GatewayError } from "../errors.ts";
+
+export type { Logger };
+
+/** Receives whole lines of JSON. */
+export type LogSink = DestinationStream;
+
+/** A JWT's first two parts in any text: error messages of libraries have been seen to quote their input. */
+const TOKEN = /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}/g;
+
+export function createLogger(level: string, sink?: LogSink): Logger {
+  const options = {
+    level,
+    base: null,
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: describeError },
+  };
+  return sink === undefined ? pino(options) : pino(options, sink);
+}
+
+/** An error and its causes, without the properties that libraries hang on them (requests, tokens, headers). */
+export function describeError(error: unknown, depth = 0): object {
+  if (!(error instanceof Error)) return { type: typeof error };
+  const { code } = error as NodeJS.ErrnoException;
+  return {
+    type: error.name,
+    message: scrub(error.message),
+    ...(typeof code === "string" && { code }),
+    // A refusal of ours says where it stands by its code; a stack is for what nobody foresaw.
+    ...(error.stack !== undefined &&
+      depth === 0 &&
+      !(error instanceof GatewayError) && { stack: scrub(error.stack) }),
+    ...(error.cause !== undefined && depth < 4 && { cause: describeError(error.cause, depth + 1) }),
+  };
+}
+
+function scrub(text: string): string {
+  return text.replace(TOKEN, "[token]").slice(0, 4_096);
+}

@@ -1,0 +1,114 @@
+/** Prometheus metrics: every name, label and bucket in one place. Labels come from closed sets, never from a request. */
+
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+export interface RequestObservation {
+  readonly route: string;
+  readonly method: string;
+  readonly status: number;
+  /** The refusal's code, or `granted`. */
+  readonly code: string;
+  readonly seconds: number;
+}
+
+export interface Metrics {
+  readonly contentType: string;
+  exposition(): Promise<string>;
+  requestStarted(): void;
+  requestEnded(observation: RequestObservation): void;
+  /** A delegated token was handed out: from where. */
+  tokenObtained(origin: string): void;
+  /** A token was accepted: from the verified-token cache, or by its signature. */
+  tokenVerified(origin: string): void;
+  /** Something happened in the exchange: `hit`, `miss`, `joined`, … */
+  exchangeEvent(event: string): void;
+  /** An exchange with Entra ended, retries included: `granted` or the refusal's code. */
+  exchangeEnded(outcome: string, seconds: number): void;
+  /** Something happened to the signing keys: `refreshed`, `failed`, … */
+  keySetEvent(event: string): void;
+  /** Something happened to a credential: `reloaded`, `unusable`, … */
+  credentialEvent(source: string, event: string): void;
+}
+
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+
+  const inFlight = new Gauge({
+    name: "obo_gateway_requests_in_flight",
+    help: "Requests being served right now",
+    registers,
+  });
+  const requests = new Counter({
+    name: "obo_gateway_requests_total",
+    help: "Requests answered, by route, method, status and decision (granted, or why not)",
+    labelNames: ["route", "method", "status", "code"],
+    registers,
+  });
+  const duration = new Histogram({
+    name: "obo_gateway_request_duration_seconds",
+    help: "Time from the request's headers to the end of its answer",
+    labelNames: ["route", "code"],
+    buckets: SECONDS,
+    registers,
+  });
+  const tokens = new Counter({
+    name: "obo_gateway_downstream_tokens_total",
+    help: "Delegated tokens handed out, by origin: cache, flight (shared with a concurrent request) or authority",
+    labelNames: ["origin"],
+    registers,
+  });
+  const verified = new Counter({
+    name: "obo_gateway_tokens_verified_total",
+    help: "Callers' tokens accepted, by origin: cache, or signature",
+    labelNames: ["origin"],
+    registers,
+  });
+  const exchangeEvents = new Counter({
+    name: "obo_gateway_exchange_events_total",
+    help: "What happened in the token exchange",
+    labelNames: ["event"],
+    registers,
+  });
+  const exchanges = new Histogram({
+    name: "obo_gateway_exchange_duration_seconds",
+    help: "Time of one exchange with Entra, retries included, by outcome (granted, or why not)",
+    labelNames: ["outcome"],
+    buckets: SECONDS,
+    registers,
+  });
+  const keySet = new Counter({
+    name: "obo_gateway_key_set_events_total",
+    help: "What happened to the authority's signing keys",
+    labelNames: ["event"],
+    registers,
+  });
+  const credential = new Counter({
+    name: "obo_gateway_credential_events_total",
+    help: "What happened to the gateway's own credentials",
+    labelNames: ["source", "event"],
+    registers,
+  });
+
+  return {
+    contentType: registry.contentType,
+    exposition: () => registry.metrics(),
+    requestStarted: () => inFlight.inc(),
+    requestEnded({ route, method, status, code, seconds }) {
+      inFlight.dec();
+      requests.inc({ route, method: METHODS.has(method) ? method : "other", status, code });
+      duration.observe({ route, code }, seconds);
+    },
+    tokenObtained: (origin) => tokens.inc({ origin }),
+    tokenVerified: (origin) => verified.inc({ origin }),
+    exchangeEvent: (event) => exchangeEvents.inc({ event }),
+    exchangeEnded: (outcome, seconds) => exchanges.observe({ outcome }, seconds),
+    keySetEvent: (event) => keySet.inc({ event }),
+    credentialEvent: (source, event) => credential.inc({ source, event }),
+  };
+}

@@ -1,0 +1,189 @@
+/** The import rules of README's architecture section, asserted over every file of src and of the emulator. */
+
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "@jest/globals";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+interface Import {
+  readonly from: string;
+  /** A path relative to the repository for our own files, a package name for everything else. */
+  readonly to: string;
+  readonly typeOnly: boolean;
+}
+
+const STATEMENT =
+  /^(?:import|export)\s(?<clause>[^;]*?)\sfrom\s"(?<specifier>[^"]+)";|^import\s"(?<bare>[^"]+)";/gms;
+const DYNAMIC = /\bimport\(\s*"([^"]+)"\s*\)/g;
+
+function importsOf(file: string, text: string): Import[] {
+  const found: Import[] = [];
+  for (const { groups } of text.matchAll(STATEMENT)) {
+    const clause = groups?.clause ?? "";
+    found.push({
+      from: file,
+      to: target(file, groups?.specifier ?? groups?.bare ?? ""),
+      typeOnly: isTypeOnly(clause),
+    });
+  }
+  for (const [, specifier] of text.matchAll(DYNAMIC))
+    found.push({ from: file, to: target(file, specifier ?? ""), typeOnly: false });
+  return found;
+}
+
+/** `import type { A }`, `export type { A }`, and `{ type A, type B }` alike. */
+function isTypeOnly(clause: string): boolean {
+  if (/^type\s/.test(clause)) return true;
+  const names = /^\{(.*)\}$/s.exec(clause.trim())?.[1];
+  return (
+    names !== undefined && names.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim()))
+  );
+}
+
+function target(file: string, specifier: string): string {
+  if (specifier.startsWith(".")) return relative(root, resolve(root, dirname(file), specifier));
+  if (specifier.startsWith("node:")) return specifier;
+  return specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");
+}
+
+const text = (file: string) => readFileSync(resolve(root, file), "utf8");
+function filesBelow(directory: string): string[] {
+  return readdirSync(resolve(root, directory), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => `${directory}/${name}`)
+    .sort();
+}
+
+const all = filesBelow("src").flatMap((file) => importsOf(file, text(file)));
+
+const LEAVES = ["src/errors.ts", "src/secret.ts", "src/bounded-fetch.ts"];
+const ROOMS = ["identity", "credential", "exchange", "downstream", "http", "telemetry"] as const;
+type Room = (typeof ROOMS)[number];
+
+const roomOf = (path: string): Room | undefined => ROOMS.find((room) => path.startsWith(`src/${room}/`));
+
+/** Which rooms a room may take values from; types alone may besides come from `typesFrom`. */
+const RULES: Readonly<
+  Record<Room, { readonly valuesFrom: readonly Room[]; readonly typesFrom: readonly Room[] }>
+> = {
+  identity: { valuesFrom: [], typesFrom: [] },
+  credential: { valuesFrom: [], typesFrom: [] },
+  exchange: { valuesFrom: ["credential"], typesFrom: ["identity"] },
+  downstream: { valuesFrom: [], typesFrom: ["exchange"] },
+  http: { valuesFrom: ["identity", "exchange", "downstream"], typesFrom: [] },
+  telemetry: { valuesFrom: [], typesFrom: [] },
+};
+
+function allowed({ from, to, typeOnly }: Import): boolean {
+  const room = roomOf(from);
+  if (room === undefined || !to.startsWith("src/") || LEAVES.includes(to)) return true;
+  const other = roomOf(to);
+  if (other === undefined) return false;
+  const { valuesFrom, typesFrom } = RULES[room];
+  return other === room || valuesFrom.includes(other) || (typeOnly && typesFrom.includes(other));
+}
+
+/** Each of these dependencies has one door, so that replacing it is the change of one file. */
+const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
+  express: (file) => file.startsWith("src/http/"),
+  helmet: (file) => file.startsWith("src/http/"),
+  cors: (file) => file.startsWith("src/http/"),
+  passport: (file) => file.startsWith("src/identity/"),
+  "passport-azure-ad": (file) => file === "src/identity/passport-azure-ad.ts",
+  jose: (file) => file === "src/identity/jose.ts",
+  "@azure/msal-node": (file) => file === "src/exchange/msal.ts",
+  undici: (file) => file === "src/downstream/transport.ts",
+  ioredis: (file) => file === "src/exchange/shared-cache.ts",
+  "prom-client": (file) => file === "src/telemetry/metrics.ts",
+  yaml: (file) => file === "src/config.ts",
+  zod: (file) => file.startsWith("src/config/"),
+};
+
+const broken = (imports: readonly Import[], rule: (one: Import) => boolean) =>
+  imports.filter((one) => !rule(one)).map(({ from, to }) => `${from} -> ${to}`);
+
+describe("architecture", () => {
+  test("a room imports itself, the leaves, and what the room to its left hands over", () => {
+    expect(broken(all, allowed)).toEqual([]);
+  });
+
+  test("a leaf imports no room", () => {
+    const leaves = all.filter(({ from }) => LEAVES.includes(from));
+    expect(broken(leaves, ({ to }) => !to.startsWith("src/") || LEAVES.includes(to))).toEqual([]);
+  });
+
+  test("only the composition root, configuration and the process edge reach across rooms", () => {
+    const crossing = new Set(
+      all
+        .filter(({ from, to }) => roomOf(from) === undefined && roomOf(to) !== undefined)
+        .map(({ from }) => from),
+    );
+    expect([...crossing].sort()).toEqual([
+      "src/config.ts",
+      "src/gateway.ts",
+      "src/index.ts",
+      "src/signals.ts",
+      "src/start.ts",
+    ]);
+  });
+
+  test("configuration takes only types from the rooms", () => {
+    const values = all.filter(
+      ({ from, to, typeOnly }) => from === "src/config.ts" && roomOf(to) && !typeOnly,
+    );
+    expect(values).toEqual([]);
+  });
+
+  test.each(Object.entries(DOORS))("%s has one door", (dependency, isDoor) => {
+    const uses = all.filter(({ to }) => to === dependency);
+    expect(broken(uses, ({ from }) => isDoor(from))).toEqual([]);
+  });
+
+  test("only the process edge reads the environment", () => {
+    const readers = filesBelow("src").filter((file) => /\bprocess\.env\b/.test(text(file)));
+    expect(readers).toEqual(["src/main.ts"]);
+  });
+
+  test("the emulator is an independent oracle: it imports nothing from src", () => {
+    const emulator = filesBelow("test/emulator").flatMap((file) => importsOf(file, text(file)));
+    expect(emulator.length).toBeGreaterThan(0);
+    expect(broken(emulator, ({ to }) => !to.startsWith("src/"))).toEqual([]);
+  });
+
+  test("no file of src is past 250 lines", () => {
+    const long = filesBelow("src").filter((file) => text(file).split("\n").length > 251);
+    expect(long).toEqual([]);
+  });
+
+  test("every module of src opens with its purpose", () => {
+    const silent = filesBelow("src").filter((file) => !text(file).startsWith("/** "));
+    expect(silent).toEqual([]);
+  });
+
+  test.each([
+    ["a value from the room to the right", 'import { forward } from "../downstream/forward.ts";', false],
+    [
+      "a value from the room to the left, where only its types may be had",
+      'import { x } from "../identity/x.ts";',
+      false,
+    ],
+    [
+      "a type from the room to the left",
+      'import type { UserAssertion } from "../identity/principal.ts";',
+      true,
+    ],
+    [
+      "inline types from the room to the left",
+      'import { type A, type B } from "../identity/principal.ts";',
+      true,
+    ],
+    ["a side effect of another room", 'import "../http/app.ts";', false],
+    ["a dynamic import of another room", 'const x = await import("../http/app.ts");', false],
+    ["configuration", 'import { loadConfig } from "../config.ts";', false],
+    ["a leaf", 'import { GatewayError } from "../errors.ts";', true],
+  ])("the rule itself judges %s", (_, statement, verdict) => {
+    expect(importsOf("src/exchange/example.ts", statement).map(allowed)).toEqual([verdict]);
+  });
+});

@@ -1,0 +1,195 @@
+import { once } from "node:events";
+import {
+  Agent,
+  type ClientRequest,
+  get,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse,
+} from "node:http";
+import { connect, type Socket } from "node:net";
+import { afterEach, describe, expect, jest, test } from "@jest/globals";
+import { ConfigurationError } from "../../src/errors.ts";
+import { type Listening, listen } from "../../src/http/server.ts";
+
+const refuse: RequestListener = (_request, response) => response.writeHead(503).end("late");
+const open: Listening[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((server) => server.drain(0)));
+});
+
+async function start(handler: RequestListener): Promise<Listening> {
+  const server = await listen(handler, { host: "127.0.0.1", port: 0, setting: "PORT", refuse });
+  open.push(server);
+  return server;
+}
+
+/** A handler whose answers the test gives. */
+function held() {
+  const arrived: ServerResponse[] = [];
+  let notify = () => {};
+  const handler: RequestListener = (_request, response) => {
+    arrived.push(response);
+    notify();
+  };
+  return {
+    handler,
+    async next(): Promise<ServerResponse> {
+      while (arrived.length === 0)
+        await new Promise<void>((resolve) => {
+          notify = resolve;
+        });
+      return arrived.shift() as ServerResponse;
+    },
+  };
+}
+
+async function answerTo(
+  request: ClientRequest,
+): Promise<{ status: number; connection: string; body: string }> {
+  const [response] = (await once(request, "response")) as [IncomingMessage];
+  let body = "";
+  for await (const chunk of response) body += chunk;
+  return { status: response.statusCode ?? 0, connection: response.headers.connection ?? "", body };
+}
+
+/** Sends bytes as they are and returns all that comes back until the server closes. */
+async function raw(port: number, bytes: string): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  socket.end(bytes);
+  return textOf(socket);
+}
+
+async function connected(port: number): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  return socket;
+}
+
+async function textOf(socket: Socket): Promise<string> {
+  let text = "";
+  for await (const chunk of socket) text += chunk;
+  return text;
+}
+
+describe("draining", () => {
+  test("a request in flight is answered, its connection is closed, and only then is the server gone", async () => {
+    const { handler, next } = held();
+    const server = await start(handler);
+    const answer = answerTo(get({ port: server.port, agent: new Agent({ keepAlive: true }) }));
+    const response = await next();
+    let drained = false;
+    const drain = server.drain(10_000).then(() => {
+      drained = true;
+    });
+    expect(drained).toBe(false);
+    response.end("done");
+    expect(await answer).toEqual({ status: 200, connection: "close", body: "done" });
+    await drain;
+  });
+
+  test("no new connection is accepted", async () => {
+    const { handler, next } = held();
+    const server = await start(handler);
+    const answer = answerTo(get({ port: server.port }));
+    const response = await next();
+    const drain = server.drain(10_000);
+    await expect(once(get({ port: server.port }), "response")).rejects.toMatchObject({
+      code: "ECONNREFUSED",
+    });
+    response.end();
+    await Promise.all([answer, drain]);
+  });
+
+  test("an idle kept-alive connection does not hold it up", async () => {
+    const server = await start((_request, response) => response.end("ok"));
+    await answerTo(get({ port: server.port, agent: new Agent({ keepAlive: true }) }));
+    await server.drain(60_000);
+  });
+
+  test("a request that outlives the grace is cut, so that the process can end", async () => {
+    const { handler, next } = held();
+    const server = await start(handler);
+    const request = get({ port: server.port });
+    const cut = once(request, "error");
+    await next();
+    await server.drain(1);
+    expect((await cut)[0]).toMatchObject({ code: "ECONNRESET" });
+  });
+
+  test("a request on an open connection is served in the first half of the grace, and refused in the second", async () => {
+    const { handler, next } = held();
+    const server = await start(handler);
+    const [early, late] = await Promise.all([connected(server.port), connected(server.port)]);
+    // Connections are accepted in order: once this one's request is here, the two before it are the server's, too.
+    const blocker = answerTo(get({ port: server.port }));
+    const blocking = await next();
+
+    jest.useFakeTimers({ doNotFake: ["nextTick", "setImmediate", "queueMicrotask", "performance"] });
+    try {
+      const drain = server.drain(10_000);
+      early.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+      (await next()).end("served");
+      expect(await textOf(early)).toMatch(/^HTTP\/1\.1 200 .*connection: close.*served$/is);
+
+      jest.advanceTimersByTime(5_000);
+      late.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+      expect(await textOf(late)).toMatch(/^HTTP\/1\.1 503 .*connection: close.*late/is);
+      blocking.end();
+      await Promise.all([blocker, drain]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+});
+
+describe("bytes that are no request", () => {
+  test.each([
+    ["headers past 32 KiB", `GET / HTTP/1.1\r\nhost: x\r\nx: ${"a".repeat(33 * 1024)}\r\n\r\n`, 431],
+    ["a line that is not HTTP", "HELLO\r\n\r\n", 400],
+    ["a bare line feed inside a header", "GET / HTTP/1.1\r\nhost: x\nevil: 1\r\n\r\n", 400],
+    [
+      "two different lengths",
+      "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+      400,
+    ],
+    [
+      "a length beside chunks",
+      "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+      400,
+    ],
+    ["no host", "GET / HTTP/1.1\r\n\r\n", 400],
+  ])("%s is answered and the connection closed", async (_, bytes, status) => {
+    let reached = 0;
+    const server = await start((_request, response) => {
+      reached++;
+      response.end();
+    });
+    expect(await raw(server.port, bytes)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect(reached).toBe(0);
+  });
+
+  test("a token of 24 KiB fits", async () => {
+    const server = await start((request, response) =>
+      response.end(String(request.headers.authorization?.length)),
+    );
+    const headers = { authorization: `Bearer ${"a".repeat(24 * 1024)}` };
+    expect((await answerTo(get({ port: server.port, headers }))).body).toBe(String(7 + 24 * 1024));
+  });
+});
+
+test("a port in use names the setting and the mend", async () => {
+  const { port } = await start((_request, response) => response.end());
+  const again = listen(refuse, { host: "127.0.0.1", port, setting: "ADMIN_PORT", refuse });
+  await expect(again).rejects.toThrow(ConfigurationError);
+  await expect(again).rejects.toMatchObject({
+    faults: [
+      { path: "ADMIN_PORT", problem: expect.stringMatching(/in use; stop the other process or set another/) },
+    ],
+  });
+});
+
+test("an address that this machine does not have is blamed on HOST", async () => {
+  const attempt = listen(refuse, { host: "192.0.2.1", port: 0, setting: "PORT", refuse });
+  await expect(attempt).rejects.toMatchObject({ faults: [{ path: "HOST" }] });
+});

@@ -1,0 +1,155 @@
+/** A whole gateway in this process, on free ports, in front of an emulator. */
+
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import supertest from "supertest";
+import { Agent, fetch as undiciFetch } from "undici";
+import type { Fetch } from "../../src/bounded-fetch.ts";
+import { loadConfig } from "../../src/config.ts";
+import type { CodeRoute } from "../../src/http/code-route.ts";
+import { startGateway } from "../../src/start.ts";
+import type { Emulator } from "../emulator/handle.ts";
+
+export interface TestGatewayOptions {
+  readonly emulator: Emulator;
+  readonly credential?: "certificate" | "workload-identity";
+  /** Replaces the YAML below. */
+  readonly yaml?: string;
+  /** Added to the environment, or overriding it. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly routes?: readonly CodeRoute[];
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+export interface TestGateway {
+  readonly url: string;
+  readonly adminUrl: string;
+  /** Every line logged so far, parsed. */
+  readonly logs: readonly Record<string, unknown>[];
+  /** A request to the public side, with a bearer token where one is given. */
+  get(path: string, token?: string): supertest.Test;
+  send(method: "post" | "put" | "patch" | "delete", path: string, token?: string): supertest.Test;
+  admin(path: string): supertest.Test;
+  /** The log line of the request with this correlation id, once it is there. */
+  line(correlationId: string): Promise<Record<string, unknown>>;
+  stop(): Promise<void>;
+}
+
+/** Routes of every kind that the behaviour tests need. */
+export const TEST_YAML = `
+identity:
+  verifier: \${VERIFIER:-passport-azure-ad}
+  tenants: ["\${AZURE_TENANT_ID}"]
+  audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"]
+exchange:
+  timeoutMs: \${EXCHANGE_TIMEOUT_MS:-5000}
+downstreamApis:
+  graph:
+    baseUrl: "\${GRAPH_URL}"
+    scopes: [https://graph.microsoft.com/.default]
+    timeoutMs: \${GRAPH_TIMEOUT_MS:-5000}
+    maxRequestBytes: 1048576
+    allowPrivateNetwork: true
+  unknown-resource:
+    baseUrl: "\${GRAPH_URL}"
+    scopes: [api://nobody-registered-this/.default]
+    allowPrivateNetwork: true
+  nobody-listens:
+    baseUrl: "\${DEAD_URL:-http://127.0.0.1:1}"
+    scopes: [https://graph.microsoft.com/.default]
+    allowPrivateNetwork: true
+routes:
+  - path: /graph
+    downstreamApi: graph
+    methods: [GET, HEAD, POST, PUT]
+    requiredScopes: [access_as_user]
+    allow: ["/me", "/me/**", "/users/*"]
+  - path: /admin
+    downstreamApi: graph
+    requiredScopes: [admin.read, admin.write]
+    allow: ["/me"]
+  - path: /step-up
+    downstreamApi: graph
+    authContext: c1
+    allow: ["/me"]
+  - path: /unknown-resource
+    downstreamApi: unknown-resource
+    allow: ["/me"]
+  - path: /nobody-listens
+    downstreamApi: nobody-listens
+    allow: ["/me"]
+http:
+  shutdownGraceSeconds: 2
+`;
+
+export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
+  const { emulator, credential = "workload-identity" } = options;
+  const directory = await mkdtemp(join(tmpdir(), "gateway-"));
+  const file = join(directory, "gateway.yaml");
+  await writeFile(file, options.yaml ?? TEST_YAML);
+
+  const logs: Record<string, unknown>[] = [];
+  const waiting = new Set<() => void>();
+  const agent = new Agent({ connect: { ca: emulator.caCertificate } });
+  const gateway = await startGateway(
+    loadConfig({
+      GATEWAY_CONFIG: file,
+      HOST: "127.0.0.1",
+      PORT: "0",
+      ADMIN_PORT: "0",
+      AZURE_TENANT_ID: emulator.tenantId,
+      AZURE_CLIENT_ID: emulator.clientId,
+      AZURE_AUTHORITY_HOST: emulator.authorityHost,
+      GRAPH_URL: emulator.graphUrl,
+      ...(credential === "certificate"
+        ? { AZURE_CLIENT_CERTIFICATE_PATH: emulator.files.clientCertificate }
+        : { AZURE_FEDERATED_TOKEN_FILE: emulator.files.federatedToken }),
+      ...options.env,
+    }),
+    {
+      // The emulator's CA exists only since a moment ago, so this process' own fetch cannot trust it.
+      fetch: ((url, init) => undiciFetch(url, { ...init, dispatcher: agent } as object)) as Fetch,
+      downstreamCa: emulator.caCertificate,
+      ...(options.routes !== undefined && { routes: options.routes }),
+      ...(options.now !== undefined && { now: options.now }),
+      logSink: {
+        write(line) {
+          logs.push(JSON.parse(line));
+          for (const notify of waiting) notify();
+        },
+      },
+    },
+  );
+  const url = `http://127.0.0.1:${gateway.port}`;
+  const adminUrl = `http://127.0.0.1:${gateway.adminPort}`;
+  const bearer = (test: supertest.Test, token: string | undefined) =>
+    token === undefined ? test : test.set("authorization", `Bearer ${token}`);
+
+  return {
+    url,
+    adminUrl,
+    logs,
+    get: (path, token) => bearer(supertest(url).get(path), token),
+    send: (method, path, token) => bearer(supertest(url)[method](path), token),
+    admin: (path) => supertest(adminUrl).get(path),
+    line(correlationId) {
+      return new Promise((resolve) => {
+        const look = () => {
+          const found = logs.find((line) => line.msg === "request" && line.correlationId === correlationId);
+          if (found === undefined) return;
+          waiting.delete(look);
+          resolve(found);
+        };
+        waiting.add(look);
+        look();
+      });
+    },
+    async stop() {
+      await gateway.stop();
+      await agent.close();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
