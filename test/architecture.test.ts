@@ -36,10 +36,8 @@ function importsOf(file: string, text: string): Import[] {
 /** `import type { A }`, `export type { A }`, and `{ type A, type B }` alike. */
 function isTypeOnly(clause: string): boolean {
   if (/^type\s/.test(clause)) return true;
-  const names = /^\{(.*)\}$/s.exec(clause.trim())?.[1];
-  return (
-    names !== undefined && names.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim()))
-  );
+  const names = /^\{(.*)\}$/s.exec(clause.trim())?.[1]?.split(",") ?? [];
+  return names.length > 0 && names.every((name) => name.trim() === "" || /^type\s/.test(name.trim()));
 }
 
 function target(file: string, specifier: string): string {
