@@ -45,6 +45,8 @@ if (values.help) {
   process.once("SIGINT", stop);
   process.once("SIGTERM", stop);
   if (values["exit-with-parent"]) exitWithParent(stop);
+  // The kubelet writes a new token when 80 % of the old one's hour is gone.
+  setInterval(() => void emulator.tokenVolume.rotate(), 48 * 60_000).unref();
   process.stdout.write(values.json ? `${JSON.stringify(factsOf(emulator))}\n` : description(emulator));
 }
 
