@@ -1,0 +1,40 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "@jest/globals";
+import { environment } from "../../src/config/environment.ts";
+
+const lines = readFileSync(".env.example", "utf8").split("\n");
+const shown = new Map(
+  lines.flatMap((line, index) => {
+    const [, name, value = ""] = /^(?:# )?([A-Z_]+)=(.*)$/.exec(line) ?? [];
+    return name === undefined ? [] : [[name, { value, comment: lines[index - 1] ?? "" }]];
+  }),
+);
+
+/** Read by others than the schema: the process edge, node itself, and what later versions read. */
+const ELSEWHERE = [
+  "GATEWAY_CONFIG",
+  "NODE_EXTRA_CA_CERTS",
+  "REDIS_URL",
+  "TOKEN_CACHE_KEYS",
+  "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
+
+test("every variable that the gateway reads has a commented line in .env.example, and no other has", () => {
+  expect([...shown.keys()].toSorted()).toEqual([...Object.keys(environment.shape), ...ELSEWHERE].toSorted());
+  for (const { comment } of shown.values()) expect(comment).toMatch(/^# .*\.$/);
+});
+
+test("a default that .env.example shows is the one that the gateway uses", () => {
+  const defaults = environment.parse({
+    AZURE_TENANT_ID: shown.get("AZURE_TENANT_ID")?.value,
+    AZURE_CLIENT_ID: shown.get("AZURE_CLIENT_ID")?.value,
+  });
+  for (const [name, value] of Object.entries(defaults))
+    if (["string", "number", "boolean"].includes(typeof value))
+      expect([name, shown.get(name)?.value]).toEqual([name, String(value)]);
+});
+
+test("nothing secret stands in .env.example", () => {
+  for (const name of ["AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "TOKEN_CACHE_KEYS"])
+    expect(shown.get(name)?.value).toBe("");
+});
