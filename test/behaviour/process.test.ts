@@ -6,7 +6,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { Agent, createServer as createHttpServer, request } from "node:http";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import {
   type EmulatorProcess,
@@ -225,6 +225,8 @@ test(
       api.close();
       await gateway.stop();
       await doomed.kill();
+      // Killed, it could not tidy up after itself.
+      await rm(dirname(doomed.facts.caFile), { recursive: true });
     }
   },
   LIMIT_MS,
