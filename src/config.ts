@@ -72,7 +72,8 @@ function readYaml(
   }
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
-  for (const { pos, message } of document.errors) {
+  // Where the syntax is broken the rest is guesswork: what follows the first few errors is their echo.
+  for (const { pos, message } of document.errors.slice(0, 3)) {
     const { line, col } = lineCounter.linePos(pos[0]);
     faults.push({ path: `${file}:${line}:${col}`, problem: message });
   }

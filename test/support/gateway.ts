@@ -34,6 +34,7 @@ export interface TestGateway {
   admin(path: string): supertest.Test;
   /** The log line of the request with this correlation id, once it is there. */
   line(correlationId: string): Promise<Record<string, unknown>>;
+  /** Rejects when any line that was ever logged holds a token, so that every test is a test of that too. */
   stop(): Promise<void>;
 }
 
@@ -84,6 +85,9 @@ http:
   shutdownGraceSeconds: 2
 `;
 
+/** The start of any JWT: `{"` in base64url. */
+const TOKEN = /eyJ[A-Za-z0-9_-]{8,}/;
+
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
   const { emulator, credential = "workload-identity" } = options;
   const directory = await mkdtemp(join(tmpdir(), "gateway-"));
@@ -91,6 +95,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   await writeFile(file, options.yaml ?? TEST_YAML);
 
   const logs: Record<string, unknown>[] = [];
+  const leaks: string[] = [];
   const waiting = new Set<() => void>();
   const agent = new Agent({ connect: { ca: emulator.caCertificate } });
   const gateway = await startGateway(
@@ -116,6 +121,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       ...(options.now !== undefined && { now: options.now }),
       logSink: {
         write(line) {
+          if (TOKEN.test(line)) leaks.push(line);
           logs.push(JSON.parse(line));
           for (const notify of waiting) notify();
         },
@@ -150,6 +156,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       await gateway.stop();
       await agent.close();
       await rm(directory, { recursive: true });
+      if (leaks.length > 0)
+        throw new Error(`a token was logged ${leaks.length} time(s), first in: ${leaks[0]}`);
     },
   };
 }
