@@ -1,7 +1,9 @@
 /** Listeners with limits, and the graceful end: what is in flight finishes, what comes late is told so. */
 
+import { randomUUID } from "node:crypto";
 import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import type { Readable } from "node:stream";
 import { ConfigurationError } from "../errors.ts";
 
 export interface ListenOptions {
@@ -27,6 +29,9 @@ export interface Listening {
 /** Bytes of all request headers: a genuine token of a user in 200 groups is up to 16 KB, accepted are 24 KiB. */
 const MAX_HEADER_BYTES = 32 * 1024;
 
+/** How long a connection on which nothing more will be answered may go on sending, or stay half open, ms. */
+const LINGER_MS = 30_000;
+
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listen(handler: RequestListener, options: ListenOptions): Promise<Listening> {
   const inFlight = new Set<ServerResponse>();
@@ -43,6 +48,10 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     },
     (request, response) => {
       inFlight.add(response);
+      response.once("finish", () => {
+        // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
+        if (!request.complete) destroyAfterWhile(request.socket, request);
+      });
       response.once("close", () => {
         inFlight.delete(response);
         if (phase !== "serving" && inFlight.size === 0) wasEmptied();
@@ -51,7 +60,14 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       (phase === "refusing" ? options.refuse : handler)(request, response);
     },
   );
-  server.on("clientError", answerUnparsable);
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    const open = [...inFlight].filter(({ req }) => req.socket === socket);
+    // An answer that is due, or has begun, is what the caller would take ours for; unless the error is in the very
+    // request that it is due for.
+    const ours = open.every(({ headersSent, req }) => !headersSent && !req.complete);
+    if (ours && socket.writable) answerUnparsable(error, socket);
+    else socket.destroy();
+  });
   await bind(server, options);
 
   return {
@@ -97,10 +113,7 @@ function bind(server: Server, { host, port, setting }: ListenOptions): Promise<v
  * RFC 9112 §2.2 and §6.1: answer and close; the connection's framing cannot be trusted any more.
  */
 function answerUnparsable(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (!socket.writable || socket.bytesWritten > 0) {
-    socket.destroy();
-    return;
-  }
+  const correlationId = randomUUID();
   const [status, phrase] =
     error.code === "HPE_HEADER_OVERFLOW"
       ? [431, "Request Header Fields Too Large"]
@@ -113,9 +126,19 @@ function answerUnparsable(error: NodeJS.ErrnoException, socket: Socket): void {
     status,
     code: "request_malformed",
     detail: phrase,
+    correlationId,
   });
   socket.end(
     `HTTP/1.1 ${status} ${phrase}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n` +
+      `x-correlation-id: ${correlationId}\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
+  // A caller that never closes its side would hold the connection, and no timeout of the server counts it any more.
+  destroyAfterWhile(socket, socket);
+}
+
+/** Unless `over` closes first. At once would be too early: a reset while the caller still sends takes the answer with it. */
+function destroyAfterWhile(socket: Socket, over: Readable): void {
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  over.once("close", () => clearTimeout(timer));
 }

@@ -169,6 +169,83 @@ describe("bytes that are no request", () => {
     expect(reached).toBe(0);
   });
 
+  test("the answer holds a correlation id, in header and body alike", async () => {
+    const server = await start((_request, response) => response.end());
+    const [head = "", body = ""] = (await raw(server.port, "HELLO\r\n\r\n")).split("\r\n\r\n");
+    const { correlationId } = JSON.parse(body);
+    expect(correlationId).toMatch(/^[0-9a-f-]{36}$/);
+    expect(head).toContain(`x-correlation-id: ${correlationId}`);
+  });
+
+  test("they are answered on a connection that has served before, too", async () => {
+    const server = await start((_request, response) => response.end("first"));
+    const socket = await connected(server.port);
+    socket.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    await once(socket, "data");
+    socket.write(`GET / HTTP/1.1\r\nhost: x\r\nx: ${"a".repeat(33 * 1024)}\r\n\r\n`);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 431 /);
+  });
+
+  test("behind a request that still waits for its answer they end the connection, so that no answer is mistaken", async () => {
+    const { handler, next } = held();
+    const server = await start(handler);
+    const received = raw(server.port, "GET / HTTP/1.1\r\nhost: x\r\n\r\nHELLO\r\n\r\n").catch(
+      ({ code }) => code,
+    );
+    await next();
+    expect(["", "ECONNRESET"]).toContain(await received);
+  });
+
+  test.each([
+    ["sends no request and never closes its side", "HELLO\r\n\r\n"],
+    [
+      "never sends the rest of an answered request",
+      "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n",
+    ],
+  ])("the connection of somebody who %s is destroyed after a while", async (_, bytes) => {
+    const sockets: Socket[] = [];
+    const server = await start((request, response) => {
+      sockets.push(request.socket);
+      response.end("answer");
+    });
+    const socket = connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
+    jest.useFakeTimers({ doNotFake: ["nextTick", "setImmediate", "queueMicrotask", "performance"] });
+    try {
+      for (const message of ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", bytes]) {
+        socket.write(message);
+        await once(socket, "data");
+      }
+      const [ours] = sockets;
+      jest.advanceTimersByTime(29_000);
+      expect(ours?.destroyed).toBe(false);
+      jest.advanceTimersByTime(1_000);
+      expect(ours?.destroyed).toBe(true);
+    } finally {
+      jest.useRealTimers();
+      socket.destroy();
+    }
+  });
+
+  test("a body that arrives after its answer does not end the connection", async () => {
+    const server = await start((_request, response) => response.end("answer"));
+    const socket = await connected(server.port);
+    jest.useFakeTimers({ doNotFake: ["nextTick", "setImmediate", "queueMicrotask", "performance"] });
+    try {
+      for (let times = 0; times < 12; times++) {
+        socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n");
+        await once(socket, "data");
+        socket.write("body");
+      }
+      socket.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+      await once(socket, "data");
+      jest.advanceTimersByTime(30_000);
+      socket.write("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+      expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 200 /);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   test("a token of 24 KiB fits", async () => {
     const server = await start((request, response) =>
       response.end(String(request.headers.authorization?.length)),
