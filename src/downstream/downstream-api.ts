@@ -27,6 +27,11 @@ export interface TargetRules {
   readonly methods: readonly string[];
   /** Patterns of downstream paths: `*` is one segment, `**` any number. Nothing else passes. */
   readonly allow: readonly string[];
+  /**
+   * Where other routes are mounted below this one: `/graph/admin`. What is addressed to them in their own spelling
+   * never comes here, so whatever comes and could be read as theirs is spelt to get around their rules.
+   */
+  readonly reserved?: readonly string[];
 }
 
 /** A request target proven to lie below the API's base URL. */
@@ -66,6 +71,7 @@ export function compileTarget(
     if (methods.has(method)) throw fault(`routes(${rules.path}).methods`, `${method} cannot be forwarded`);
   }
   const isAllowed = compileRules(rules);
+  const reserved = (rules.reserved ?? []).map((path) => path.slice(1).split("/").map(leniently));
 
   return (method, rawTarget) => {
     if (!methods.has(method)) {
@@ -75,12 +81,10 @@ export function compileTarget(
     }
     const requested = readRequestTarget(rawTarget);
     const below = stripMount(requested, mount);
-    if (below === undefined || !isAllowed(below.segments)) {
-      throw new GatewayError("target_forbidden", {
-        detail: "The path is not among those that this route lets through.",
-        reason: "not_allowed",
-      });
-    }
+    if (below === undefined || !isAllowed(below.segments)) throw notAllowed("not_allowed");
+    const isReserved = (path: readonly string[]) =>
+      path.every((segment, index) => segment === leniently(requested.segments[index] ?? ""));
+    if (reserved.some(isReserved)) throw notAllowed("reserved");
     return { api, origin: base.origin, path: joinBase(base, below.path) + requested.query };
   };
 }
@@ -125,6 +129,22 @@ function stripMount(
   if (!mount.every((segment, index) => segments[index] === segment)) return undefined;
   if (segments.length === mount.length) return { segments: [""], path: "" };
   return { segments: segments.slice(mount.length), path: `/${rawSegments.slice(mount.length).join("/")}` };
+}
+
+/** A decoded segment as the most lenient of servers compares it: no case, no path parameters, no trailing dots. */
+function leniently(segment: string): string {
+  return segment
+    .normalize("NFKC")
+    .toLowerCase()
+    .replace(/;.*$/, "")
+    .replace(/[. ]+$/, "");
+}
+
+function notAllowed(reason: string): GatewayError {
+  return new GatewayError("target_forbidden", {
+    detail: "The path is not among those that this route lets through.",
+    reason,
+  });
 }
 
 function compileRules(rules: TargetRules): PathMatcher {

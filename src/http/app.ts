@@ -40,6 +40,10 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.set("case sensitive routing", true);
   app.set("query parser", false);
 
+  // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
+  const mountsBelow = (mount: string) =>
+    options.proxyRoutes.map(({ target }) => target.path).filter((path) => path.startsWith(`${mount}/`));
+
   app.use(openRecord);
   app.use(observed(options.observe));
   app.use(unambiguous);
@@ -61,7 +65,10 @@ export function createPublicApp(options: PublicAppOptions): Express {
       named(route.target.path),
       authenticate(verifier),
       permit(route.policy),
-      proxyTo(route, { exchange, forward, challenge: bearerChallenge(options.challenge) }),
+      proxyTo(
+        { ...route, target: { ...route.target, reserved: mountsBelow(route.target.path) } },
+        { exchange, forward, challenge: bearerChallenge(options.challenge) },
+      ),
     );
 
   app.use(() => {

@@ -122,6 +122,14 @@ describe("the caller must act", () => {
     },
   );
 
+  test.each(["/graph/me/admin/me", "/graph/me/%61dmin/me", "/graph/me/Admin/me"])(
+    "a route's rules hold however its path is spelt: 403 for %s",
+    async (path) => {
+      const { status } = await rawGet(path, newUser());
+      expect(status).toBe(403);
+    },
+  );
+
   test("a body past the API's limit: 413", async () => {
     const body = Buffer.alloc(1024 * 1024 + 1);
     const answer = await gateway

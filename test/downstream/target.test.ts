@@ -318,6 +318,33 @@ describe("a route's allow-list", () => {
   });
 });
 
+describe("a route with other routes mounted below it", () => {
+  const outer = compileTarget(api, { ...rules, reserved: ["/graph/admin", "/graph/a b/c"] });
+
+  test.each([
+    ["in its own spelling", "/graph/admin/users"],
+    ["with an encoded letter", "/graph/%61dmin/users"],
+    ["in other case", "/graph/ADMIN/users"],
+    ["with a path parameter", "/graph/admin;x/users"],
+    ["with an encoded path parameter", "/graph/admin%3bx/users"],
+    ["with a trailing dot", "/graph/admin./users"],
+    ["with a trailing blank", "/graph/admin%20/users"],
+    ["in full-width letters", "/graph/%EF%BD%81dmin/users"],
+    ["without anything below", "/graph/%61dmin"],
+    ["with a query", "/graph/%61dmin?x"],
+    ["with several segments", "/graph/a%20b/%63"],
+  ])("does not let through what is theirs %s", (_, raw) => {
+    expect(refusal(() => outer("GET", raw))).toEqual({ code: "target_forbidden", reason: "reserved" });
+  });
+
+  test.each(["/graph/administrators", "/graph/me/admin", "/graph/a%20b", "/graph"])(
+    "lets through %s",
+    (raw) => {
+      expect(outer("GET", raw).path).toContain("/v1.0");
+    },
+  );
+});
+
 describe("an API's base URL", () => {
   test.each([
     ["graph.example", "no scheme"],

@@ -67,6 +67,10 @@ routes:
     methods: [GET, HEAD, POST, PUT]
     requiredScopes: [access_as_user]
     allow: ["/me", "/me/**", "/users/*"]
+  - path: /graph/me/admin
+    downstreamApi: graph
+    requiredScopes: [admin.read]
+    allow: ["/me"]
   - path: /admin
     downstreamApi: graph
     requiredScopes: [admin.read, admin.write]
