@@ -79,8 +79,17 @@ function readYaml(
   }
   if (document.errors.length > 0) return undefined;
 
+  let written: unknown;
+  try {
+    written = document.toJS();
+  } catch (cause) {
+    // Aliases are resolved only now; an unquoted * makes one.
+    const problem = `${cause instanceof Error ? cause.message : cause}; text that begins with * needs quotes`;
+    faults.push({ path: file, problem });
+    return undefined;
+  }
   const unset: ConfigurationFault[] = [];
-  const filledIn = interpolate(document.toJS(), env, unset);
+  const filledIn = interpolate(written, env, unset);
   const parsed = gatewayYaml.safeParse(filledIn, { reportInput: true });
   // A value that could not be filled in fails its own check too; one sentence about it is enough.
   const named = new Set(unset.map(({ path }) => path));

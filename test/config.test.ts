@@ -74,6 +74,13 @@ describe("a good configuration", () => {
     });
   });
 
+  test.each(["/", "/**", "/me/", "/users/*/messages/**", "/drives/a b/räum.e"])(
+    "takes the downstream path %s",
+    (path) => {
+      expect(load(MINIMAL.replace('"/me"', `"${path}"`)).routes[0]?.target.allow).toEqual([path]);
+    },
+  );
+
   test("a value from the environment cannot add structure to the file", () => {
     const yaml = MINIMAL.replace('["/me"]', '["${PATTERN}"]');
     expect(load(yaml, { PATTERN: '/me", "/**' }).routes[0]?.target.allow).toEqual(['/me", "/**']);
@@ -174,6 +181,28 @@ describe("a bad configuration", () => {
       "routes[0].methods[0]: must be one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     ],
     [
+      "a scope that would end the challenge it is named in",
+      MINIMAL.replace("allow:", "requiredScopes: ['a\"b'], allow:"),
+      "routes[0].requiredScopes[0]: must be one scope: ASCII without blanks, quotes and backslashes",
+    ],
+    [
+      "two scopes written as one",
+      MINIMAL.replace("[https://graph.microsoft.com/.default]", '["User.Read Mail.Read"]'),
+      "downstreamApis.graph.scopes[0]: must be one scope: ASCII without blanks, quotes and backslashes",
+    ],
+    ...["/me*", "/users/%2a", "/a//b", "/a/../b", "me", "/me?x"].map((pattern): [string, string, string] => [
+      `a downstream path that cannot be matched: ${pattern}`,
+      MINIMAL.replace('"/me"', `"${pattern}"`),
+      "routes[0].allow[0]: must start with / and be a plain, decoded path in which * and ** stand for whole segments",
+    ]),
+    ...["*", "https://app.example/", "https://APP.example", "https://app.example:443", "app.example"].map(
+      (origin): [string, string, string] => [
+        `an origin that no browser sends: ${origin}`,
+        `${MINIMAL}http: { cors: { origins: ["${origin}"] } }`,
+        "http.cors.origins[0]: must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
+      ],
+    ),
+    [
       "no routes",
       MINIMAL.replace(/routes:.*/s, "routes: []"),
       "routes: too small: expected array to have >=1 items",
@@ -224,6 +253,12 @@ describe("a bad configuration", () => {
     expect(faultsOf(MINIMAL, { AZURE_CLIENT_ID: "" })).toEqual([
       "AZURE_CLIENT_ID: is not set",
       "identity.audiences[0]: the environment variable AZURE_CLIENT_ID is not set; set it or write ${AZURE_CLIENT_ID:-default}",
+    ]);
+  });
+
+  test("an unquoted * that YAML takes for an alias is named with the mend", () => {
+    expect(faultsOf(MINIMAL.replace('["${AZURE_TENANT_ID}"]', "*any"))).toEqual([
+      expect.stringMatching(/gateway\.yaml: Unresolved alias .*any; text that begins with \* needs quotes$/),
     ]);
   });
 

@@ -19,6 +19,19 @@ const wholeNumber = (minimum: number, maximum: number) => z.number().int().min(m
 
 const nonEmpty = z.string().min(1, "must not be empty");
 
+/** RFC 6749 §3.3 `scope-token`: also what may stand in a challenge's `scope` without ending it. */
+const scope = z
+  .string()
+  .regex(/^[\x21\x23-\x5B\x5D-\x7E]+$/, "must be one scope: ASCII without blanks, quotes and backslashes");
+
+/** A browser's `Origin` is compared letter by letter; another spelling would be a setting without effect. */
+const origin = z
+  .string()
+  .refine(
+    (value) => /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value,
+    "must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
+  );
+
 const identity = z.strictObject({
   verifier: z
     .enum(["passport-azure-ad", "jose"])
@@ -76,7 +89,7 @@ const downstreamApi = z.strictObject({
     .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
     .describe("Everything is forwarded below it."),
   scopes: z
-    .array(nonEmpty)
+    .array(scope)
     .min(1)
     .describe("Delegated scopes to exchange for, fully qualified and of one resource."),
   timeoutMs: wholeNumber(1, 600_000)
@@ -103,7 +116,7 @@ const route = z.strictObject({
     .describe("Mount point; everything below it belongs to the route."),
   downstreamApi: nonEmpty.describe("Name of an entry under downstreamApis."),
   methods: z.array(z.enum(METHODS)).min(1).default(["GET"]),
-  requiredScopes: z.array(nonEmpty).default([]).describe("Any one of them must be in scp."),
+  requiredScopes: z.array(scope).default([]).describe("Any one of them must be in scp."),
   requiredRoles: z.array(nonEmpty).default([]).describe("Any one of them must be in roles."),
   allowedClients: z.array(guid).default([]).describe("Narrows identity.allowedClients for this route."),
   authContext: z
@@ -112,7 +125,14 @@ const route = z.strictObject({
     .optional()
     .describe("Step-up: a token without this acrs value is answered with a claims challenge."),
   allow: z
-    .array(z.string().startsWith("/", "must start with /"))
+    .array(
+      z
+        .string()
+        .regex(
+          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+))*\/?$/,
+          "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
+        ),
+    )
     .min(1)
     .describe("Downstream paths that pass: * is one segment, ** any number. Nothing else passes."),
 });
@@ -126,10 +146,7 @@ const http = z.strictObject({
     ),
   cors: z
     .strictObject({
-      origins: z
-        .array(nonEmpty)
-        .default([])
-        .describe("Browser origins that may call; empty leaves CORS off."),
+      origins: z.array(origin).default([]).describe("Browser origins that may call; empty leaves CORS off."),
       maxAgeSeconds: wholeNumber(0, 86_400).default(600),
     })
     .prefault({}),
