@@ -39,6 +39,8 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.disable("etag");
   app.set("case sensitive routing", true);
   app.set("query parser", false);
+  // Express' last resort, should our own way to answer fail, shows the stack anywhere else.
+  app.set("env", "production");
 
   // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
   const mountsBelow = (mount: string) =>
@@ -150,11 +152,18 @@ function answerErrors(options: Pick<PublicAppOptions, "challenge" | "onInternalE
   };
 }
 
-/** Express' own refusals of a malformed URL or body carry a 4xx status; anything else unknown is a defect. */
+/**
+ * Express' own refusals are a URIError, or say by `expose` that they are the caller's to know; anything else unknown
+ * is a defect. A status alone proves nothing: clients of other services put the one that they received on theirs.
+ */
 function asGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown;
-  const status = thrown instanceof Error ? (thrown as Error & { status?: unknown }).status : undefined;
-  if (typeof status === "number" && status >= 400 && status < 500)
+  const { status, expose } = (thrown instanceof Error ? thrown : {}) as {
+    status?: unknown;
+    expose?: unknown;
+  };
+  const isRefusal = expose === true || thrown instanceof URIError;
+  if (isRefusal && typeof status === "number" && status >= 400 && status < 500)
     return new GatewayError("request_malformed", { detail: "The request could not be read.", cause: thrown });
   return new GatewayError("internal", { detail: "The gateway failed to handle the request.", cause: thrown });
 }

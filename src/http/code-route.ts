@@ -78,9 +78,14 @@ export function handle(
     );
     response.setHeader("cache-control", "no-store");
     const { principal } = callerOf(record);
-    await route.handler(Object.assign(request, { principal, correlationId }), response, {
-      downstream,
-      signal: left.signal,
-    });
+    try {
+      await route.handler(Object.assign(request, { principal, correlationId }), response, {
+        downstream,
+        signal: left.signal,
+      });
+    } catch (error) {
+      // Express reads some thrown strings as orders to look for another route.
+      throw error instanceof Error ? error : new TypeError("the handler threw no Error", { cause: error });
+    }
   };
 }

@@ -84,12 +84,26 @@ export function phraseProblem(
   };
 }
 
-/** Writes a problem, unless the answer has begun: then the only honest signal left is a broken connection. */
+/** What describes the answer that is not given now, and would misdescribe the problem. */
+const OF_ANOTHER_BODY = [
+  "content-disposition",
+  "content-encoding",
+  "content-language",
+  "content-range",
+  "etag",
+  "last-modified",
+];
+
+/**
+ * Writes a problem, unless the answer has begun: then the only honest signal left is a broken connection. An answer
+ * that was given whole stands, whatever went wrong after it.
+ */
 export function sendProblem(response: ServerResponse, problem: Problem): void {
   if (response.headersSent) {
-    response.destroy();
+    if (!response.writableEnded) response.destroy();
     return;
   }
+  for (const name of OF_ANOTHER_BODY) response.removeHeader(name);
   const body = Buffer.from(JSON.stringify(problem.body));
   response.writeHead(problem.status, { ...problem.headers, "content-length": body.length });
   response.end(body);

@@ -1,7 +1,7 @@
 /** Each row of the error table, as a caller sees it. */
 
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { codeRoute } from "../../src/http/code-route.ts";
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { type CodeRoute, codeRoute } from "../../src/http/code-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator, MintOptions } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
@@ -19,9 +19,34 @@ const failing = codeRoute({
   },
 });
 
+function broken(path: string, requiredScopes: readonly string[], handler: CodeRoute["handler"]): CodeRoute {
+  const policy = { callers: "user", requiredScopes, requiredRoles: [], allowedClients: [] } as const;
+  return codeRoute({ method: "get", path, policy, uses: [], handler });
+}
+
+const LARGE = "x".repeat(20_000_000);
+
+const brokenRoutes = [
+  broken("/api/status", [], () => {
+    throw Object.assign(new Error("another service said no"), { status: 404 });
+  }),
+  broken("/api/string", [], () => {
+    throw "router";
+  }),
+  broken("/api/half-described", [], (_request, response) => {
+    response.set({ "content-encoding": "gzip", etag: '"1"', "content-range": "bytes 0-1/2" });
+    throw new Error("too late for that body");
+  }),
+  broken("/api/afterwards", [], (_request, response) => {
+    response.send(LARGE);
+    throw new Error("after the answer");
+  }),
+  broken("/api/unsayable", ["räum\u{1f600}"], () => {}),
+];
+
 beforeAll(async () => {
   emulator = await startEmulator();
-  gateway = await startTestGateway({ emulator, routes: [failing] });
+  gateway = await startTestGateway({ emulator, routes: [failing, ...brokenRoutes] });
 });
 afterAll(async () => {
   await gateway.stop();
@@ -402,6 +427,33 @@ describe("nobody has to act", () => {
       ({ msg, correlationId: id }) => msg === "internal error" && id === correlationId,
     );
     expect(line?.err).toMatchObject({ message: "a defect with [token] in its message" });
+  });
+
+  test.each(["/api/status", "/api/string"])(
+    "what is not ours to explain is a defect, too: %s",
+    async (path) => {
+      const answer = await gateway.get(path, newUser()).expect(500);
+      expect(answer.body.code).toBe("internal");
+    },
+  );
+
+  test("what a handler said of the body that it did not send is not said of the problem", async () => {
+    const { headers } = await gateway.get("/api/half-described", newUser()).expect(500);
+    for (const name of ["content-encoding", "etag", "content-range"])
+      expect(headers).not.toHaveProperty(name);
+  });
+
+  test("an answer that was given whole arrives whole, although its handler fails afterwards", async () => {
+    const answer = await gateway.get("/api/afterwards", newUser()).expect(200);
+    expect(answer.text).toHaveLength(LARGE.length);
+  });
+
+  test("where not even the refusal can be phrased, the caller gets no stack", async () => {
+    const said = jest.spyOn(console, "error").mockImplementation(() => {});
+    const answer = await gateway.get("/api/unsayable", newUser()).expect(403);
+    expect(said).toHaveBeenCalledTimes(1);
+    said.mockRestore();
+    expect(answer.text).not.toMatch(/node_modules|at /);
   });
 });
 
