@@ -7,13 +7,23 @@ import { createTour } from "./tour.ts";
 const USAGE = "npm run demo -- [--once] [--credential certificate|workload-identity]";
 
 const { once, credential } = readArguments();
+
+/** In the order in which they are to be stopped. */
+const running: { stop(): Promise<void> }[] = [];
+let stopping = false;
+let toured = false;
+// From the beginning: the two processes are in groups of their own, so Ctrl-C reaches neither of them.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => void stop(toured ? 0 : 1));
+
 const emulator = await startEmulatorProcess();
+running.unshift(emulator);
 const gateway = await startGatewayProcess(emulator.facts, { credential, entry: ["dist/main.js"] }).catch(
   async (error: unknown) => {
     await emulator.stop();
     throw error;
   },
 );
+running.unshift(gateway);
 
 const { facts } = emulator;
 console.log(`
@@ -33,25 +43,18 @@ for (const [index, step] of createTour(facts, gateway, credential).entries()) {
       `  ✓ ${index + 1}. ${step.title} (${(performance.now() - began).toFixed(0)} ms)\n       ${seen}`,
     );
   } catch (error) {
+    if (stopping) break;
     failures++;
     console.log(`  ✗ ${index + 1}. ${step.title}\n       ${error instanceof Error ? error.message : error}`);
   }
 }
-console.log(failures === 0 ? "\nEverything is as promised." : `\n${failures} step(s) not as promised.`);
-
-let stopping = false;
-async function stop(exitCode: number): Promise<void> {
-  if (stopping) return;
-  stopping = true;
-  await gateway.stop();
-  await emulator.stop();
-  process.exit(exitCode);
-}
-
-if (once) {
-  await stop(failures === 0 ? 0 : 1);
-} else {
-  console.log(`
+if (!stopping) {
+  console.log(failures === 0 ? "\nEverything is as promised." : `\n${failures} step(s) not as promised.`);
+  toured = true;
+  if (once) {
+    await stop(failures === 0 ? 0 : 1);
+  } else {
+    console.log(`
 Stays up until Ctrl-C. Try, in another terminal:
 
   TOKEN=$(curl -s -X POST ${facts.controlUrl}/tokens | sed 's/.*:"//; s/".*//')
@@ -60,8 +63,14 @@ Stays up until Ctrl-C. Try, in another terminal:
   metrics   ${gateway.adminUrl}/metrics
   ready?    ${gateway.adminUrl}/readyz
 `);
-  process.on("SIGINT", () => void stop(0));
-  process.on("SIGTERM", () => void stop(0));
+  }
+}
+
+async function stop(exitCode: number): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  for (const child of running) await child.stop();
+  process.exit(exitCode);
 }
 
 function readArguments(): { once: boolean; credential: CredentialChoice } {
