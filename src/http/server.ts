@@ -5,6 +5,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { ConfigurationError } from "../errors.ts";
+import { messageClasses } from "./express-messages.ts";
 
 export interface ListenOptions {
   readonly host: string;
@@ -40,6 +41,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
 
   const server = createServer(
     {
+      ...messageClasses(handler),
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: 20_000,
       // A body may be long on its way; the forwarder bounds the pauses in it.
