@@ -1,6 +1,6 @@
 /** JSON logs. Secrets are opaque before they get here; what text remains is scrubbed of anything that looks like a token. */
 
-import { type DestinationStream, type Logger, pino, stdTimeFunctions } from "pino";
+import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from "pino";
 import { GatewayError } from "../errors.ts";
 
 export type { Logger };
@@ -19,7 +19,8 @@ export function createLogger(level: string, sink?: LogSink): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   };
-  return sink === undefined ? pino(options) : pino(options, sink);
+  // Written in the background, and in one write what has gathered meanwhile; pino flushes the rest when the process ends.
+  return pino(options, sink ?? destination({ fd: 1, sync: false }));
 }
 
 /** An error and its causes, without the properties that libraries hang on them (requests, tokens, headers). */
