@@ -138,6 +138,7 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
   let controller: Dispatcher.DispatchController | undefined;
   let aborted = false;
   let started = false;
+  let ended = false;
   let repeatable = request.body === undefined && IDEMPOTENT.has(request.method);
 
   const handler: Dispatcher.DispatchHandler = {
@@ -155,6 +156,7 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
       if (!aborted) receiver.chunk(chunk);
     },
     onResponseEnd() {
+      ended = true;
       lane.active--;
       // Trailers are dropped knowingly: HTTP/1.1 callers rarely ask for them, and they escape the header rules.
       if (!aborted) receiver.end();
@@ -187,7 +189,8 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
     pause: () => controller?.pause(),
     resume: () => controller?.resume(),
     abort() {
-      if (aborted) return;
+      // Callers let go of every transfer; only one that is still under way is worth an error and its stack.
+      if (aborted || ended) return;
       aborted = true;
       controller?.abort(new Error("given up"));
     },
