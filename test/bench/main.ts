@@ -1,12 +1,14 @@
 /** Runs the scenarios named on the command line, or all of them: npm run bench -- identity */
 
 import { benchExchange } from "./exchange.ts";
+import { benchHotPath } from "./hot-path.ts";
 import { benchIdentity } from "./identity.ts";
 
 /** Each prints its own table and resolves to whether its limits were kept. */
 const SCENARIOS: Readonly<Record<string, () => Promise<boolean>>> = {
   identity: benchIdentity,
   exchange: benchExchange,
+  "hot-path": benchHotPath,
 };
 
 const asked = process.argv.slice(2);
