@@ -105,8 +105,10 @@ Kubernetes ${emulator.kubernetes.issuer}
 Control    ${controlUrl}
 Users      ada, grace, edsger (tenant ${emulator.tenantId}), linus (${emulator.secondTenant.id})
 
-Environment of a gateway, with either kind of credential:
+Environment of a gateway, with either kind of credential; npm run build && npm start then runs it:
 
+export GATEWAY_CONFIG='config/demo.yaml'
+export GRAPH_URL='${emulator.graphUrl}'
 export NODE_EXTRA_CA_CERTS='${files.caCertificate}'
 export AZURE_AUTHORITY_HOST='${emulator.authorityHost}'
 export AZURE_TENANT_ID='${emulator.tenantId}'
