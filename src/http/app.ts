@@ -73,6 +73,10 @@ export function createPublicApp(options: PublicAppOptions): Express {
       ),
     );
 
+  // Behind the routes of the file, which may take other methods at the same path.
+  for (const path of new Set(options.codeRoutes.map((route) => route.path)))
+    app.all(path, named(path), authenticate(verifier), otherMethod(path, options.codeRoutes));
+
   app.use(() => {
     throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });
   });
@@ -114,6 +118,19 @@ const unambiguous: RequestHandler = (request, response, next) => {
   }
   next();
 };
+
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
+function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
+  const methods = routes
+    .filter((route) => route.path === path)
+    .flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()]));
+  return (_request, response) => {
+    response.setHeader("allow", methods.join(", "));
+    throw new GatewayError("method_not_allowed", {
+      detail: "This route does not take the method of the request.",
+    });
+  };
+}
 
 function named(path: string): RequestHandler {
   return (request, _response, next) => {

@@ -131,6 +131,12 @@ describe("the caller must act", () => {
     expect(answer.headers.allow).toBe("GET, HEAD, POST, PUT");
   });
 
+  test("a method that a route written in code does not take: 405 with what it does", async () => {
+    const answer = await gateway.send("post", "/api/failing", newUser()).expect(405);
+    expect(answer.body.code).toBe("method_not_allowed");
+    expect(answer.headers.allow).toBe("GET, HEAD");
+  });
+
   test.each(["/graph/organization", "/graph/me/%2e%2e/users", "/graph/users/a/b"])(
     "a downstream path that the route does not list: 403 for %s",
     async (path) => {
