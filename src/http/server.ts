@@ -62,13 +62,20 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       (phase === "refusing" ? options.refuse : handler)(request, response);
     },
   );
+  const answered = new WeakSet<Socket>();
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    // The rest of what the caller had begun to send; it reads our answer only when that is off its hands.
+    if (answered.has(socket)) return;
     const open = [...inFlight].filter(({ req }) => req.socket === socket);
     // An answer that is due, or has begun, is what the caller would take ours for; unless the error is in the very
     // request that it is due for.
     const ours = open.every(({ headersSent, req }) => !headersSent && !req.complete);
-    if (ours && socket.writable) answerUnparsable(error, socket);
-    else socket.destroy();
+    if (!ours || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    answered.add(socket);
+    answerUnparsable(error, socket);
   });
   await bind(server, options);
 

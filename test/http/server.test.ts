@@ -177,6 +177,17 @@ describe("bytes that are no request", () => {
     expect(head).toContain(`x-correlation-id: ${correlationId}`);
   });
 
+  test("who sends a megabyte of headers can send all of it and then read the answer", async () => {
+    const server = await start((_request, response) => response.end());
+    const socket = connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
+    const answer = textOf(socket);
+    const send = (bytes: string) => new Promise((resolve) => socket.write(bytes, resolve));
+    expect(await send("GET / HTTP/1.1\r\nhost: x\r\nx: ")).toBeFalsy();
+    for (let sent = 0; sent < 64; sent++) expect(await send("a".repeat(16 * 1024))).toBeFalsy();
+    expect(await answer).toMatch(/^HTTP\/1\.1 431 /);
+    socket.end();
+  });
+
   test("they are answered on a connection that has served before, too", async () => {
     const server = await start((_request, response) => response.end("first"));
     const socket = await connected(server.port);
