@@ -38,13 +38,17 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.disable("x-powered-by");
   app.disable("etag");
   app.set("case sensitive routing", true);
+  app.set("strict routing", true);
   app.set("query parser", false);
   // Express' last resort, should our own way to answer fail, shows the stack anywhere else.
   app.set("env", "production");
 
   // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
-  const mountsBelow = (mount: string) =>
-    options.proxyRoutes.map(({ target }) => target.path).filter((path) => path.startsWith(`${mount}/`));
+  const paths = [
+    ...options.proxyRoutes.map(({ target }) => target.path),
+    ...options.codeRoutes.map(staticPart),
+  ];
+  const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
 
   app.use(openRecord);
   app.use(observed(options.observe));
@@ -130,6 +134,11 @@ function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler
       detail: "This route does not take the method of the request.",
     });
   };
+}
+
+/** What stands in a code route's path before its first parameter, without trailing slash. */
+function staticPart({ path }: CodeRoute): string {
+  return path.replace(/\/[^/]*[:*{].*$/s, "");
 }
 
 function named(path: string): RequestHandler {

@@ -201,6 +201,30 @@ describe("a call through the gateway", () => {
     expect(alone.body.manager).toBeNull();
   });
 
+  test("a route in code is found at its own spelling only, and a proxy around it cannot be reached at another", async () => {
+    const around = await startTestGateway({
+      emulator,
+      routes: [profileRoute],
+      yaml: `
+identity: { tenants: ["\${AZURE_TENANT_ID}"], audiences: ["\${AZURE_CLIENT_ID}"] }
+downstreamApis:
+  graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], allowPrivateNetwork: true }
+routes:
+  - { path: /api, downstreamApi: graph, allow: ["/**"] }
+`,
+    });
+    const token = emulator.mintUserToken({ user: "ada" });
+    try {
+      expect((await around.get("/api/profile", token).expect(200)).body.me.id).toBe(
+        emulator.users.ada.objectId,
+      );
+      for (const path of ["/api/%70rofile", "/api/Profile", "/api/profile/"])
+        expect((await around.get(path, token).expect(403)).body.code).toBe("target_forbidden");
+    } finally {
+      await around.stop();
+    }
+  });
+
   test("a handler in code sees the principal and the APIs it named, and no token", async () => {
     const user = emulator.addUser();
     const answer = await gateway.get("/api/echo/hello", emulator.mintUserToken({ user })).expect(200);
