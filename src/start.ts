@@ -24,7 +24,12 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
-  const publicSide = await listen(app, { host, port, setting: "PORT", refuse });
+  const publicSide = await listen(app, { host, port, setting: "PORT", refuse }).catch(
+    async (error: unknown) => {
+      await close();
+      throw error;
+    },
+  );
   const adminSide = await listen(admin, {
     host,
     port: adminPort,
@@ -35,6 +40,11 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     await close();
     throw error;
   });
+  if (Number.parseInt(process.versions.llhttp ?? "", 10) < 9)
+    log.warn(
+      { node: process.version },
+      "the HTTP parser of this Node lets some ambiguous messages pass; run Node 20.20, 22, 24 or later in production",
+    );
   log.info({ host, port: publicSide.port, adminPort: adminSide.port }, "listening");
   let stopping = false;
   warmUp().then(
