@@ -1,40 +1,34 @@
 /** Process edge: environment, signals and exit codes. 0 after a graceful end, 1 after a defect, 2 for a bad configuration. */
 
 import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseEnv } from "node:util";
 import { loadConfig } from "./config.ts";
 import { ConfigurationError } from "./errors.ts";
-import { startGateway } from "./start.ts";
+import { type RunningGateway, startGateway } from "./start.ts";
+
+/** How long the last log lines may take, ms, before the process ends without them. */
+const FLUSH_LIMIT_MS = 2_000;
+
+let gateway: RunningGateway | undefined;
+let stopping = false;
+
+// Before anything else: as first process of a container, a signal without a handler would be ignored.
+process.on("SIGTERM", stopOnSignal);
+process.on("SIGINT", stopOnSignal);
+
+// State after an unknown error is unknown: finish what is in flight, then let the platform start afresh.
+process.on("uncaughtException", (err) => {
+  if (gateway === undefined || stopping) {
+    console.error(err);
+    process.exit(1);
+  }
+  gateway.log.fatal({ err }, "uncaught error");
+  void stop(1);
+});
 
 try {
-  const config = loadConfig({ ...dotEnv(), ...process.env });
-  const gateway = await startGateway(config);
-  const { log } = gateway;
-
-  let stopping = false;
-  const stop = (signal: NodeJS.Signals) => {
-    // Whoever sends a second signal means it.
-    if (stopping) process.exit(1);
-    stopping = true;
-    log.info({ signal }, "stopping");
-    gateway.stop().then(
-      () => process.exit(0),
-      (err) => {
-        log.error({ err }, "could not stop in order");
-        process.exit(1);
-      },
-    );
-  };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
-
-  // State after an unknown error is unknown: finish what is in flight, then let the platform start afresh.
-  process.on("uncaughtException", (err) => {
-    log.fatal({ err }, "uncaught error");
-    if (stopping) process.exit(1);
-    stopping = true;
-    gateway.stop().finally(() => process.exit(1));
-  });
+  gateway = await startGateway(loadConfig({ ...dotEnv(), ...process.env }));
 } catch (error) {
   if (!(error instanceof ConfigurationError)) throw error;
   console.error("obo-gateway cannot start with this configuration:");
@@ -42,12 +36,35 @@ try {
   process.exit(2);
 }
 
+function stopOnSignal(signal: NodeJS.Signals): void {
+  // Nothing is served yet; or somebody sends a second signal and means it.
+  if (gateway === undefined) process.exit(0);
+  if (stopping) process.exit(1);
+  gateway.log.info({ signal }, "stopping");
+  void stop(0);
+}
+
+async function stop(exitCode: number): Promise<void> {
+  stopping = true;
+  try {
+    await gateway?.stop();
+  } catch (err) {
+    gateway?.log.error({ err }, "could not stop in order");
+    exitCode = 1;
+  }
+  const flushed = new Promise<boolean>((resolve) => gateway?.log.flush(() => resolve(true)));
+  if (await Promise.race([flushed, delay(FLUSH_LIMIT_MS, false)])) process.exit(exitCode);
+  // Nobody takes the log. An ordinary exit would try once more, and wait for ever.
+  process.kill(process.pid, "SIGKILL");
+}
+
 /** The `.env` file beside package.json, for local runs; what the environment says wins. */
 function dotEnv(): NodeJS.Dict<string> {
   try {
     return parseEnv(readFileSync(new URL("../.env", import.meta.url), "utf8"));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw error;
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT") return {};
+    throw new ConfigurationError([{ path: ".env", problem: `cannot be read (${code})` }], { cause });
   }
 }

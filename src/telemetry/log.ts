@@ -11,6 +11,8 @@ export type LogSink = DestinationStream;
 /** A JWT's first two parts in any text: error messages of libraries have been seen to quote their input. */
 const TOKEN = /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}/g;
 
+const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
+
 export function createLogger(level: string, sink?: LogSink): Logger {
   const options = {
     level,
@@ -19,8 +21,10 @@ export function createLogger(level: string, sink?: LogSink): Logger {
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   };
-  // Written in the background, and in one write what has gathered meanwhile; pino flushes the rest when the process ends.
-  return pino(options, sink ?? destination({ fd: 1, sync: false }));
+  // Lines go out together, at the latest after a tenth of a second; pino flushes the rest when the process ends.
+  // When nobody takes them they are dropped past MAX_UNREAD_BYTES: a stalled log must not take the gateway with it.
+  const stdout = { fd: 1, sync: false, minLength: 4_096, periodicFlush: 100, maxLength: MAX_UNREAD_BYTES };
+  return pino(options, sink ?? destination(stdout));
 }
 
 /** An error and its causes, without the properties that libraries hang on them (requests, tokens, headers). */
