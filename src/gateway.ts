@@ -129,7 +129,9 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
 
   let inRotation = true;
   const admin = createAdminApp({ checks: () => readiness(inRotation, verifier, credential), metrics });
-  const watch = setInterval(() => void credential.refresh(), CREDENTIAL_WATCH_MS).unref();
+  const watch = setInterval(() => {
+    credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
+  }, CREDENTIAL_WATCH_MS).unref();
 
   return {
     app,

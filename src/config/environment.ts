@@ -48,7 +48,7 @@ export const environment = z.object({
   AZURE_ADDITIONALLY_ALLOWED_TENANTS: tenantList.default([]),
   AZURE_REGIONAL_AUTHORITY_NAME: z
     .string()
-    .regex(/^[a-z0-9]{2,40}$/i, "must be the name of an Azure region, such as westeurope")
+    .regex(/^(?!TryAutoDetect$)[a-z0-9]{2,40}$/i, "must be the name of an Azure region, such as westeurope")
     .optional(),
   HOST: z.string().default("127.0.0.1"),
   PORT: port.default(8080),
