@@ -57,6 +57,10 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
 
     exchange(event) {
       metrics.exchangeEvent(event.type);
+      // Only the turns are logged: between them nothing new would be said, and much of it.
+      if (event.type === "shared_suspended")
+        log.warn({ reason: event.reason }, "the shared token cache does not answer; going on without it");
+      if (event.type === "shared_resumed") log.info("the shared token cache answers again");
       if (event.type === "exchanged") metrics.exchangeEnded("granted", event.durationMs / 1000);
       if (event.type !== "refused") return;
       metrics.exchangeEnded(event.code, event.durationMs / 1000);

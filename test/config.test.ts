@@ -179,9 +179,14 @@ describe("a bad configuration", () => {
       "routes: too small: expected array to have >=1 items",
     ],
     [
-      "a shared cache that does not exist yet",
+      "a shared cache without a key to seal with",
       `${MINIMAL}exchange: { cache: { redis: { url: "redis://x" } } }`,
-      "exchange.cache.redis.url: the shared tier is not part of this version; leave it empty to cache in memory",
+      "TOKEN_CACHE_KEYS: is not set, and exchange.cache.redis.url needs it; make one key with: openssl rand -base64 32",
+    ],
+    [
+      "a shared cache of another kind",
+      `${MINIMAL}exchange: { cache: { redis: { url: "" } } }`.replace('""', "memcached://x"),
+      "exchange.cache.redis.url: must be a redis:// or rediss:// URL",
     ],
     ["an empty file", "", "(file): invalid input: expected object, received null"],
   ])("names %s", (_, yaml, fault) => {
