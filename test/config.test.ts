@@ -220,9 +220,30 @@ describe("a bad configuration", () => {
       "AZURE_ADDITIONALLY_ALLOWED_TENANTS: must be tenant ids (GUID) separated by ; or *",
     ],
     ["PORT", "65536", "PORT: must be a port number from 0 to 65535"],
+    ...[
+      "c2hvcnQ=",
+      "not base64 at all",
+      `${"A".repeat(43)}=,`,
+      Array(9)
+        .fill(`${"A".repeat(43)}=`)
+        .join(","),
+    ].map((keys) => [
+      "TOKEN_CACHE_KEYS",
+      keys,
+      "TOKEN_CACHE_KEYS: must be at most 8 keys of 32 bytes in base64, separated by commas; make one with: openssl rand -base64 32",
+    ]),
   ])("names the variable: %s=%s", (name, value, fault) => {
     const yaml = MINIMAL.replace("${AZURE_TENANT_ID}", TENANT);
     expect([...new Set(faultsOf(yaml, { [name]: value }))]).toEqual([fault]);
+  });
+
+  test("neither the address of a shared cache nor its keys can be printed", () => {
+    const key = `${"B".repeat(43)}=`.replace("B=", "E=");
+    const yaml = `${MINIMAL}exchange: { cache: { redis: { url: "rediss://:access-key@cache:10000" } } }`;
+    const { exchange } = load(yaml, { TOKEN_CACHE_KEYS: `${key}, ${key}` });
+    expect(exchange.cacheKeys.map((one) => one.reveal())).toEqual([key, key]);
+    expect(exchange.cache.redis.url.reveal()).toBe("rediss://:access-key@cache:10000");
+    expect(JSON.stringify(exchange)).not.toMatch(/access-key|BBBB/);
   });
 
   test("a missing variable is named once, beside the places that refer to it", () => {

@@ -380,6 +380,45 @@ describeWithRedis("a Redis with a password", () => {
   });
 });
 
+describeWithRedis("a Redis cluster", () => {
+  test("is found by one of its members, and keeps what belongs together on one node", async () => {
+    const redis = await startRedis(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
+    try {
+      await redis.inspect.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383);
+      await until(async () =>
+        String(await redis.inspect.call("CLUSTER", "INFO")).includes("cluster_state:ok"),
+      );
+      const url = `redis+cluster://127.0.0.1:${redis.port}`;
+      const [one, other] = await Promise.all([replica(url), replica(url)]);
+      const users = Array.from({ length: 12 }, (_, index) => `user-${index}`);
+      await Promise.all(
+        users.flatMap((user) => [one.exchange(requestOf(user)), other.exchange(requestOf(user))]),
+      );
+      expect(entra.requests).toHaveLength(users.length);
+    } finally {
+      await redis.close();
+    }
+  });
+});
+
+describeWithRedis("sentinels", () => {
+  test("tell where the master is", async () => {
+    const redis = await startRedis();
+    const sentinel = await startRedis(
+      [],
+      (port) => `port ${port}\nsentinel monitor main 127.0.0.1 ${redis.port} 1\n`,
+    );
+    try {
+      const url = `redis+sentinel://127.0.0.1:${sentinel.port}/main`;
+      const [one, other] = await Promise.all([replica(url), replica(url)]);
+      await Promise.all([one.exchange(requestOf("ann")), other.exchange(requestOf("ann"))]);
+      expect(entra.requests).toHaveLength(1);
+    } finally {
+      await Promise.all([redis.close(), sentinel.close()]);
+    }
+  });
+});
+
 describe("without a Redis", () => {
   test("nobody listening costs no request, and the failures are told once, not each time", async () => {
     const one = await replica("redis://127.0.0.1:1", { await: false });

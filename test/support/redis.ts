@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -48,10 +48,18 @@ export function describeWithRedis(name: string, tests: () => void): void {
   describe.skip(name, tests);
 }
 
-export async function startRedis(extra: readonly string[] = []): Promise<RedisServer> {
+/** @param sentinel Makes it a sentinel: the text of its configuration file, which it needs to have. */
+export async function startRedis(
+  extra: readonly string[] = [],
+  sentinel?: (port: number) => string,
+): Promise<RedisServer> {
   const directory = await mkdtemp(join(tmpdir(), "redis-"));
   const port = await freePort();
-  let child = await launch(port, directory, extra);
+  const file = join(directory, "sentinel.conf");
+  if (sentinel !== undefined) await writeFile(file, sentinel(port));
+  const start = () =>
+    launch(port, sentinel === undefined ? [...settingsOf(port, directory), ...extra] : [file, "--sentinel"]);
+  let child = await start();
   const inspect = new Redis({ host: "127.0.0.1", port, retryStrategy: () => 50, maxRetriesPerRequest: null });
   inspect.on("error", () => {});
 
@@ -73,7 +81,7 @@ export async function startRedis(extra: readonly string[] = []): Promise<RedisSe
     kill,
     async restart() {
       await rm(join(directory, "dump.rdb"), { force: true });
-      child = await launch(port, directory, extra);
+      child = await start();
     },
     freeze: () => void child.kill("SIGSTOP"),
     resume: () => void child.kill("SIGCONT"),
@@ -85,7 +93,7 @@ export async function startRedis(extra: readonly string[] = []): Promise<RedisSe
   };
 }
 
-async function launch(port: number, directory: string, extra: readonly string[]): Promise<ChildProcess> {
+function settingsOf(port: number, directory: string): string[] {
   const settings = {
     port,
     bind: "127.0.0.1",
@@ -94,8 +102,11 @@ async function launch(port: number, directory: string, extra: readonly string[])
     appendonly: "no",
     rdbcompression: "no",
   };
-  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const child = spawn(found ?? "redis-server", [...args, ...extra], { stdio: "ignore" });
+  return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
+}
+
+async function launch(port: number, args: readonly string[]): Promise<ChildProcess> {
+  const child = spawn(found ?? "redis-server", args, { stdio: "ignore" });
   process.once("exit", () => child.kill("SIGKILL"));
   const probe = new Redis({ host: "127.0.0.1", port, lazyConnect: true, retryStrategy: () => null });
   probe.on("error", () => {});
