@@ -125,7 +125,7 @@ function connect(address: RedisAddress): Redis | Cluster {
     lazyConnect: true,
   };
   if (topology === "single") {
-    return new Redis({ ...one, ...first, ...(tls && { tls: { servername: first.host } }) });
+    return new Redis({ ...one, ...first, ...(tls && { tls: {} }) });
   }
   return new Redis({
     ...one,
