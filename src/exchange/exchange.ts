@@ -47,7 +47,10 @@ export interface ExchangeResult {
 }
 
 export interface ForgetRequest extends Pick<ExchangeRequest, "assertion" | "scopes"> {
-  /** The token that was refused. Given, a fresher one that took its place meanwhile stays. */
+  /**
+   * The token that was refused. Given, a fresher one that took its place meanwhile stays, and the shared tier drops
+   * it too.
+   */
   readonly refused?: Secret;
 }
 
@@ -132,7 +135,8 @@ export function createTokenExchange(
       onEvent,
       forgetUser: ({ user, tenantId }, { assertion, scopes }) => {
         onEvent({ type: "purged", tenantId, tokens: cache.purgeUser(user) });
-        shared?.purgeUser(keys.shared(assertion, scopes));
+        const place = keys.shared(assertion, scopes);
+        if (place !== undefined) shared?.purgeUser(place);
       },
     },
   );
@@ -173,7 +177,8 @@ export function createTokenExchange(
 
     forget({ assertion, scopes, refused }) {
       cache.delete(keys.token(assertion, scopes), refused);
-      if (refused !== undefined) shared?.forget(keys.shared(assertion, scopes), refused);
+      const place = keys.shared(assertion, scopes);
+      if (refused !== undefined && place !== undefined) shared?.forget(place, refused);
     },
 
     cached: { entries: cache.size, bytes: cache.bytes, users: cache.users },

@@ -47,7 +47,8 @@ export function createFlight(ports: FlightPorts): Fly {
       userAndScopes,
       tenantId,
     };
-    const place = shared?.of(keys.shared(assertion, scopes), endingAfter) ?? notShared;
+    const subjectToShare = shared && keys.shared(assertion, scopes);
+    const place = (subjectToShare && shared?.of(subjectToShare, endingAfter)) ?? notShared;
 
     function keep({ accessToken, expiresAt }: AcquiredToken, order: number): DownstreamToken {
       const token = { accessToken, expiresAt: Math.min(expiresAt, assertion.expiresAt) };
@@ -61,7 +62,7 @@ export function createFlight(ports: FlightPorts): Fly {
       return { token: keep(token, endingAfter === undefined ? 0 : departure), origin: "shared" };
     }
 
-    if (claims === undefined && shared !== undefined) {
+    if (claims === undefined && place !== notShared) {
       // Before any refusal is recalled: what is cached serves on while Entra refuses.
       const found = await place.find();
       if (found !== undefined) return takeOver(found);

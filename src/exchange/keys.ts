@@ -15,8 +15,8 @@ export interface ExchangeKeys {
   user(assertion: UserAssertion): string;
   /** The user and the set of scopes, across assertions. */
   userAndScopes(assertion: UserAssertion, scopes: readonly string[]): string;
-  /** The exchange as the shared tier needs to know it. */
-  shared(assertion: UserAssertion, scopes: readonly string[]): SharedSubject;
+  /** The exchange as the shared tier needs to know it; undefined without a token of the user's, which alone can seal. */
+  shared(assertion: UserAssertion, scopes: readonly string[]): SharedSubject | undefined;
 }
 
 /** RFC 6749 §3.3 `scope-token`. A blank inside would make two scopes of one on the wire. */
@@ -43,12 +43,16 @@ export function createExchangeKeys(authorityHost: string, clientId: string): Exc
     token: ({ tenantId, digest }, scopes) => framed(tenantId) + framed(digest) + suffix(scopes),
     user: ({ tenantId, objectId }) => framed(tenantId) + framed(objectId),
     userAndScopes: ({ tenantId, objectId }, scopes) => framed(tenantId) + framed(objectId) + suffix(scopes),
-    shared: (assertion, scopes) => ({
-      assertion: assertion.token,
-      assertionExpiresAt: assertion.expiresAt,
-      binding: JSON.stringify([authorityHost, clientId, assertion.tenantId, ...canonicalScopes(scopes)]),
-      user: JSON.stringify([authorityHost, clientId, assertion.tenantId, assertion.objectId]),
-    }),
+    shared({ token, expiresAt, tenantId, objectId }, scopes) {
+      // Sealed by the master key alone, a token would be open to whoever holds that.
+      if (token === undefined) return undefined;
+      return {
+        assertion: token,
+        assertionExpiresAt: expiresAt,
+        binding: JSON.stringify([authorityHost, clientId, tenantId, ...canonicalScopes(scopes)]),
+        user: JSON.stringify([authorityHost, clientId, tenantId, objectId]),
+      };
+    },
   };
 }
 

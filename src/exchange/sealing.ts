@@ -41,6 +41,7 @@ export function createSealing(masterKeys: readonly [Secret, ...Secret[]]): Seali
   return {
     places(assertion, binding) {
       const secret = Buffer.from(assertion.reveal());
+      if (secret.length === 0) throw new RangeError("there is no assertion to seal with");
       return onePerKey(masters.map(({ master }) => placeOf(master, secret, binding)));
     },
     userNames: (user) => onePerKey(masters.map(({ userKey }) => hmac(userKey, user))),

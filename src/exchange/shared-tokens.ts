@@ -82,8 +82,10 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
 
   /** Nobody waits for these but `close`. */
   function inBackground(work: Promise<unknown>): void {
-    pending.add(work);
-    void work.finally(() => pending.delete(work));
+    const settled: Promise<unknown> = work
+      .catch(() => onEvent({ type: "shared_failed", reason: "unexpected" }))
+      .finally(() => pending.delete(settled));
+    pending.add(settled);
   }
 
   async function purgedAt(user: string): Promise<number> {

@@ -26,7 +26,7 @@ describe("a sealed value", () => {
   test.each<[string, () => ReturnType<typeof sealing.places>[0]]>([
     ["another master key", () => createSealing([newKey()]).places(ASSERTION, BINDING)[0]],
     ["another assertion", () => sealing.places(new Secret("header.payload.other"), BINDING)[0]],
-    ["no assertion", () => sealing.places(new Secret(""), BINDING)[0]],
+    ["next to no assertion", () => sealing.places(new Secret("."), BINDING)[0]],
     ["another tenant", () => sealing.places(ASSERTION, BINDING.replace("tenant", "other"))[0]],
     ["another client", () => sealing.places(ASSERTION, BINDING.replace("client", "other"))[0]],
     ["other scopes", () => sealing.places(ASSERTION, BINDING.replace("scope", "other"))[0]],
@@ -45,6 +45,10 @@ describe("a sealed value", () => {
       expect(place.open(sealed.subarray(0, position))).toBeUndefined();
     }
   });
+});
+
+test("without an assertion nothing is sealed", () => {
+  expect(() => sealing.places(new Secret(""), BINDING)).toThrow(RangeError);
 });
 
 test("a new key in front seals, and what older keys sealed still opens", () => {
