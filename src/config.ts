@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { LineCounter, parseDocument } from "yaml";
-import { crossChecks } from "./config/cross-checks.ts";
+import { cacheKeyFaults, crossChecks } from "./config/cross-checks.ts";
 import { type GatewayEnvironment, readEnvironment } from "./config/environment.ts";
 import { faultsOf } from "./config/faults.ts";
 import { interpolate } from "./config/interpolate.ts";
@@ -11,6 +11,7 @@ import type { CredentialOptions } from "./credential/credential.ts";
 import type { DownstreamApiOptions, TargetRules } from "./downstream/downstream-api.ts";
 import { ConfigurationError, type ConfigurationFault } from "./errors.ts";
 import type { RoutePolicy } from "./identity/claims-policy.ts";
+import type { Secret } from "./secret.ts";
 
 /** A route of the YAML file: who may pass, where to, and what passes. */
 export interface ProxyRouteConfig {
@@ -33,7 +34,10 @@ export interface GatewayConfig {
   };
   readonly identity: GatewayYaml["identity"];
   readonly credential: CredentialOptions;
-  readonly exchange: GatewayYaml["exchange"];
+  readonly exchange: GatewayYaml["exchange"] & {
+    /** Master keys of the shared tier, base64; the first one seals, all open. */
+    readonly cacheKeys: readonly Secret[];
+  };
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   readonly routes: readonly ProxyRouteConfig[];
   readonly http: GatewayYaml["http"];
@@ -95,6 +99,7 @@ function readYaml(
   const named = new Set(unset.map(({ path }) => path));
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
+  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS)));
   return parsed.success ? parsed.data : undefined;
 }
 
@@ -122,7 +127,7 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
       ...(env.AZURE_FEDERATED_TOKEN_FILE && { federatedTokenFile: env.AZURE_FEDERATED_TOKEN_FILE }),
       ...(env.AZURE_CLIENT_SECRET && { clientSecret: env.AZURE_CLIENT_SECRET }),
     },
-    exchange: yaml.exchange,
+    exchange: { ...yaml.exchange, cacheKeys: env.TOKEN_CACHE_KEYS ?? [] },
     downstreamApis,
     // Longest path first, so that the route nearest to the target wins whatever the order in the file.
     routes: yaml.routes

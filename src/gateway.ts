@@ -9,6 +9,7 @@ import { createForward } from "./downstream/forward.ts";
 import { createTransport, type Transport } from "./downstream/transport.ts";
 import { ConfigurationError } from "./errors.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
+import { openSharedTier } from "./exchange/shared-tier.ts";
 import { createAdminApp, type ReadinessCheck } from "./http/admin.ts";
 import { createPublicApp, createRefusal } from "./http/app.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
@@ -82,6 +83,16 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     onEvent: signals.credential,
   });
 
+  const expiryMarginMs = exchangeOptions.cache.expiryMarginSeconds * 1000;
+  const shared = openSharedTier({
+    ...exchangeOptions.cache.redis,
+    keys: exchangeOptions.cacheKeys,
+    expiryMarginMs,
+    exchangeTimeoutMs: exchangeOptions.timeoutMs,
+    now,
+    onEvent: signals.exchange,
+  });
+
   const exchange = createTokenExchange({
     clientId: application.clientId,
     authorityHost: `${authority.origin}/`,
@@ -95,12 +106,16 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     cache: {
       maxEntries: exchangeOptions.cache.maxEntries,
       maxBytes: exchangeOptions.cache.maxBytes,
-      expiryMarginMs: exchangeOptions.cache.expiryMarginSeconds * 1000,
+      expiryMarginMs,
     },
+    ...(shared && { shared }),
+    consent: consentOptions(exchangeOptions.consent),
     ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
     now,
     onEvent: signals.exchange,
   });
+
+  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
 
   const transport = createTransport({
     apis: Object.values(config.downstreamApis),
@@ -146,7 +161,15 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
       clearInterval(watch);
       verifier.close();
       await transport.close();
+      await shared?.close();
     },
+  };
+}
+
+function consentOptions({ frontEndClientId, appIdUri }: GatewayConfig["exchange"]["consent"]) {
+  return {
+    ...(frontEndClientId !== undefined && { frontEndClientId }),
+    ...(appIdUri !== undefined && { appIdUri }),
   };
 }
 

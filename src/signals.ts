@@ -1,7 +1,7 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
 import type { CredentialEvent } from "./credential/credential.ts";
-import type { ExchangeEvent } from "./exchange/events.ts";
+import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
 import type { RequestRecord } from "./http/request-record.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
 import type { Logger } from "./telemetry/log.ts";
@@ -31,6 +31,21 @@ const FAILURE_LOG_INTERVAL_MS = 30_000;
 
 export function createSignals(log: Logger, metrics: Metrics): Signals {
   let quietUntil = 0;
+  let sharedQuietUntil = 0;
+  let sharedLossLogged = false;
+
+  /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
+  function sharedCacheTurned(event: SharedCacheEvent): void {
+    if (event.type === "shared_suspended" && performance.now() >= sharedQuietUntil) {
+      sharedQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+      sharedLossLogged = true;
+      log.warn({ reason: event.reason }, "the shared token cache does not answer; going on without it");
+    }
+    if (event.type === "shared_resumed" && sharedLossLogged) {
+      sharedLossLogged = false;
+      log.info("the shared token cache answers again");
+    }
+  }
 
   return {
     identity(event) {
@@ -57,6 +72,7 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
 
     exchange(event) {
       metrics.exchangeEvent(event.type);
+      if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
       if (event.type === "exchanged") metrics.exchangeEnded("granted", event.durationMs / 1000);
       if (event.type !== "refused") return;
       metrics.exchangeEnded(event.code, event.durationMs / 1000);

@@ -208,9 +208,14 @@ describe("a bad configuration", () => {
       "routes: too small: expected array to have >=1 items",
     ],
     [
-      "a shared cache that does not exist yet",
+      "a shared cache without a key to seal with",
       `${MINIMAL}exchange: { cache: { redis: { url: "redis://x" } } }`,
-      "exchange.cache.redis.url: the shared tier is not part of this version; leave it empty to cache in memory",
+      "TOKEN_CACHE_KEYS: is not set, and exchange.cache.redis.url needs it; make one key with: openssl rand -base64 32",
+    ],
+    [
+      "a shared cache of another kind",
+      `${MINIMAL}exchange: { cache: { redis: { url: "" } } }`.replace('""', "memcached://x"),
+      "exchange.cache.redis.url: must be a redis:// or rediss:// URL",
     ],
     ["an empty file", "", "(file): invalid input: expected object, received null"],
   ])("names %s", (_, yaml, fault) => {
@@ -244,9 +249,30 @@ describe("a bad configuration", () => {
       "AZURE_ADDITIONALLY_ALLOWED_TENANTS: must be tenant ids (GUID) separated by ; or *",
     ],
     ["PORT", "65536", "PORT: must be a port number from 0 to 65535"],
+    ...[
+      "c2hvcnQ=",
+      "not base64 at all",
+      `${"A".repeat(43)}=,`,
+      Array(9)
+        .fill(`${"A".repeat(43)}=`)
+        .join(","),
+    ].map((keys) => [
+      "TOKEN_CACHE_KEYS",
+      keys,
+      "TOKEN_CACHE_KEYS: must be at most 8 keys of 32 bytes in base64, separated by commas; make one with: openssl rand -base64 32",
+    ]),
   ])("names the variable: %s=%s", (name, value, fault) => {
     const yaml = MINIMAL.replace("${AZURE_TENANT_ID}", TENANT);
     expect([...new Set(faultsOf(yaml, { [name]: value }))]).toEqual([fault]);
+  });
+
+  test("neither the address of a shared cache nor its keys can be printed", () => {
+    const key = `${"B".repeat(43)}=`.replace("B=", "E=");
+    const yaml = `${MINIMAL}exchange: { cache: { redis: { url: "rediss://:access-key@cache:10000" } } }`;
+    const { exchange } = load(yaml, { TOKEN_CACHE_KEYS: `${key}, ${key}` });
+    expect(exchange.cacheKeys.map((one) => one.reveal())).toEqual([key, key]);
+    expect(exchange.cache.redis.url.reveal()).toBe("rediss://:access-key@cache:10000");
+    expect(JSON.stringify(exchange)).not.toMatch(/access-key|BBBB/);
   });
 
   test("a missing variable is named once, beside the places that refer to it", () => {

@@ -8,13 +8,12 @@ import { didYouMean } from "./faults.ts";
  * route must not hide a misspelt API name in another. What has the wrong shape is passed over; the schema names it.
  */
 export function crossChecks(file: unknown): ConfigurationFault[] {
-  const { routes, downstreamApis, identity, exchange } = members(file);
+  const { routes, downstreamApis, identity } = members(file);
   const apis = members(downstreamApis);
   return [
     ...routeFaults(list(routes).map(members), Object.keys(apis)),
     ...Object.entries(apis).flatMap(([name, api]) => apiFaults(name, members(api))),
     ...tenantFaults(list(members(identity).tenants)),
-    ...redisFaults(members(members(members(exchange).cache).redis).url),
   ];
 }
 
@@ -58,12 +57,15 @@ function tenantFaults(tenants: readonly unknown[]): ConfigurationFault[] {
   return [{ path: "identity.tenants", problem: '"*" stands alone: it already accepts every tenant' }];
 }
 
-function redisFaults(url: unknown): ConfigurationFault[] {
-  if (typeof url !== "string" || url === "") return [];
+/** The shared tier seals what it keeps, so its address is worth nothing without keys. */
+export function cacheKeyFaults(file: unknown, keysGiven: boolean): ConfigurationFault[] {
+  const { url } = members(members(members(members(file).exchange).cache).redis);
+  if (typeof url !== "string" || !url.startsWith("redis") || keysGiven) return [];
   return [
     {
-      path: "exchange.cache.redis.url",
-      problem: "the shared tier is not part of this version; leave it empty to cache in memory",
+      path: "TOKEN_CACHE_KEYS",
+      problem:
+        "is not set, and exchange.cache.redis.url needs it; make one key with: openssl rand -base64 32",
     },
   ];
 }

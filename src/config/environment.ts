@@ -26,6 +26,18 @@ const authorityHost = z
   }, "must be an https URL without a path, such as https://login.microsoftonline.com/")
   .transform((value) => new URL(value).href);
 
+const KEY_OF_32_BYTES = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
+const MOST_CACHE_KEYS = 8;
+
+const cacheKeys = z
+  .string()
+  .transform((value) => value.split(",").map((key) => key.trim()))
+  .refine(
+    (keys) => keys.length <= MOST_CACHE_KEYS && keys.every((key) => KEY_OF_32_BYTES.test(key)),
+    "must be at most 8 keys of 32 bytes in base64, separated by commas; make one with: openssl rand -base64 32",
+  )
+  .transform((keys) => keys.map((key) => new Secret(key)));
+
 const tenantList = z
   .string()
   .transform((value) =>
@@ -57,6 +69,7 @@ export const environment = z.object({
     .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"], "must be a pino level such as info")
     .default("info"),
   NODE_ENV: z.string().optional(),
+  TOKEN_CACHE_KEYS: cacheKeys.optional(),
 });
 
 export type GatewayEnvironment = z.output<typeof environment>;

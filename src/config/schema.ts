@@ -1,6 +1,7 @@
 /** The shape of gateway.yaml: what a key means, its default and its limits. Editors complete from its JSON Schema. */
 
 import { z } from "zod";
+import { Secret } from "../secret.ts";
 
 const GUID = /^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$/;
 
@@ -77,9 +78,32 @@ const exchange = z.strictObject({
         .describe("How long before its end a token is no longer served."),
       redis: z
         .strictObject({
-          url: z.string().default("").describe("Shared tier; empty keeps the cache in memory."),
+          url: z
+            .string()
+            .regex(
+              /^(?:rediss?(?:\+(?:cluster|sentinel))?:\/\/[^\s?#]+)?$/,
+              "must be a redis:// or rediss:// URL",
+            )
+            .transform((value) => new Secret(value))
+            .prefault("")
+            .describe(
+              "Tier shared by replicas, such as rediss://:key@host:port; empty keeps tokens in memory.",
+            ),
+          timeoutMs: wholeNumber(5, 5_000)
+            .default(50)
+            .describe("What one operation of the shared tier may take before a request goes on without it."),
         })
-        .default({ url: "" }),
+        .prefault({}),
+    })
+    .prefault({}),
+  consent: z
+    .strictObject({
+      frontEndClientId: guid
+        .optional()
+        .describe(
+          "Front end whose consent prompt covers the gateway too, when the registration lists it in knownClientApplications.",
+        ),
+      appIdUri: nonEmpty.optional().describe("App ID URI of the gateway; default api://<client id>."),
     })
     .prefault({}),
 });

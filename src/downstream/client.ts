@@ -3,6 +3,7 @@
 import { Readable } from "node:stream";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/exchange.ts";
+import type { Secret } from "../secret.ts";
 import { type Answer, openAnswer } from "./answer.ts";
 import { usableClaims } from "./claims-challenge.ts";
 import { createResponse, type DownstreamResponse } from "./client-response.ts";
@@ -50,7 +51,11 @@ export interface DownstreamClientOptions {
   readonly transport: Transport;
   readonly api: DownstreamApiOptions;
   /** The user's token for this API. Asked for at each call; with `claims` it must be a new one. */
-  readonly obtainToken: (request: { readonly claims?: string }) => Promise<DownstreamToken>;
+  readonly obtainToken: (request: {
+    readonly claims?: string;
+    /** The token that the API refused with those claims. */
+    readonly refused?: Secret;
+  }) => Promise<DownstreamToken>;
   readonly correlationId: string;
   /** Ends all calls, for example when the caller has gone. */
   readonly signal?: AbortSignal;
@@ -67,8 +72,18 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
     const target: Target = { api, origin: base.origin, path: resolvePath(base, path, request.query) };
     const body = bodyOf(request);
 
+    let refused: Secret | undefined;
+    const tokenFor = async (claims?: string): Promise<Secret> => {
+      const { accessToken } = await obtainToken({
+        ...(claims !== undefined && { claims }),
+        ...(refused !== undefined && { refused }),
+      });
+      refused = accessToken;
+      return accessToken;
+    };
+
     const attempt = async (claims?: string): Promise<Answer> => {
-      const { accessToken } = await obtainToken(claims === undefined ? {} : { claims });
+      const accessToken = await tokenFor(claims);
       const headers = downstreamRequestHeaders(fieldsOf(request), {
         token: accessToken,
         correlationId: options.correlationId,
@@ -90,7 +105,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
     if (claims !== undefined) {
       if (body instanceof Readable) {
         // The stream is gone, but the exchange may know better what the user lacks, and a repeated call finds its token.
-        await obtainToken({ claims });
+        await tokenFor(claims);
         throw challenged(claims);
       }
       answer = await attempt(claims);

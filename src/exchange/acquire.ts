@@ -28,7 +28,7 @@ export interface AcquirePorts {
   readonly now: () => number;
   readonly onEvent: (event: ExchangeEvent) => void;
   /** The authority says that nothing held for this user is good any more. */
-  readonly forgetUser: (subject: ExchangeSubject) => void;
+  readonly forgetUser: (subject: ExchangeSubject, request: ExchangeRequest) => void;
 }
 
 export interface AcquiredToken {
@@ -41,16 +41,22 @@ export interface AcquiredToken {
  * Rejects with a GatewayError. At most two requests beyond the first: one with another proof after the credential
  * was refused, one after a hiccup, the latter only while the retry budget lasts.
  */
-export type Acquire = (request: ExchangeRequest, subject: ExchangeSubject) => Promise<AcquiredToken>;
+export type Acquire = (
+  request: ExchangeRequest,
+  subject: ExchangeSubject,
+  /** When the exchange began, from which its time is reckoned; ms since the epoch. */
+  startedAt: number,
+) => Promise<AcquiredToken>;
 
 export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acquire {
   const { clientId, tokenEndpoint, credential, timeoutMs, attemptTimeoutMs } = options;
   const { send, judge, domains, now, onEvent, forgetUser } = ports;
   const budget = createRetryBudget();
 
-  return async ({ assertion, scopes, claims, correlationId }, subject) => {
+  return async (request, subject, startedAt) => {
+    const { assertion, scopes, claims, correlationId } = request;
     const { tenantId } = assertion;
-    const deadline = now() + timeoutMs;
+    const deadline = startedAt + timeoutMs;
     const leftMs = () => Math.max(1, deadline - now());
     let credentialRenewed = false;
     let retried = false;
@@ -94,7 +100,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
         continue;
       }
       domains.learn(refusal, subject, fingerprint);
-      if (refusal.forgetUser) forgetUser(subject);
+      if (refusal.forgetUser) forgetUser(subject, request);
       throw refusal.error;
     }
   };

@@ -27,4 +27,22 @@ export type ExchangeEvent =
   | { readonly type: "retried"; readonly tenantId: string; readonly cause: "transient" | "credential" }
   | { readonly type: "evicted"; readonly cause: EvictionCause }
   /** A user's sessions ended, or the account did: this many of the user's tokens were dropped. */
-  | { readonly type: "purged"; readonly tenantId: string; readonly tokens: number };
+  | { readonly type: "purged"; readonly tenantId: string; readonly tokens: number }
+  /** A cached token in use is being replaced before its end, while callers are served on. */
+  | { readonly type: "refreshed_ahead"; readonly tenantId: string }
+  | SharedCacheEvent;
+
+/** What the tier that processes share tells. Its loss costs exchanges with Entra and nothing else. */
+export type SharedCacheEvent =
+  /** Another process' token served. */
+  | { readonly type: "shared_hit" }
+  | { readonly type: "shared_miss" }
+  /** Another process is at the same exchange; this one waits for its token. */
+  | { readonly type: "shared_awaited" }
+  /** A value that does not open or says nothing: tampered with, or sealed by other keys. Treated as absent. */
+  | { readonly type: "shared_unreadable" }
+  /** One operation came to nothing; the reason is a short label such as `timeout` or `OOM`. */
+  | { readonly type: "shared_failed"; readonly reason: string }
+  /** Failures in a row: nothing is asked until it answers again. */
+  | { readonly type: "shared_suspended"; readonly reason: string }
+  | { readonly type: "shared_resumed" };

@@ -9,10 +9,13 @@ import { createAcquire } from "./acquire.ts";
 import { type ConsentOptions, createConsentUris } from "./consent.ts";
 import type { ExchangeEvent } from "./events.ts";
 import { createFailureDomains } from "./failure-domains.ts";
+import { createFlight } from "./flight.ts";
 import { createJudge } from "./judge.ts";
 import { createExchangeKeys } from "./keys.ts";
 import { createMsalWire, type SendGrant } from "./msal.ts";
+import { createRefreshAhead } from "./refresh.ts";
 import { assertExchangeable } from "./request-policy.ts";
+import type { SharedTokens } from "./shared-tokens.ts";
 import { createSingleFlight } from "./single-flight.ts";
 import { createTokenCache, type TokenCacheOptions } from "./token-cache.ts";
 
@@ -35,19 +38,27 @@ export interface DownstreamToken {
   readonly expiresAt: number;
 }
 
-/** Where a token came from: this process's cache, somebody else's flight, or a request of our own to Entra. */
-export type TokenOrigin = "cache" | "flight" | "authority";
+/** Where a token came from: this process's cache, the tier shared with others, somebody's flight, or Entra. */
+export type TokenOrigin = "cache" | "shared" | "flight" | "authority";
 
 export interface ExchangeResult {
   readonly token: DownstreamToken;
   readonly origin: TokenOrigin;
 }
 
+export interface ForgetRequest extends Pick<ExchangeRequest, "assertion" | "scopes"> {
+  /**
+   * The token that was refused. Given, a fresher one that took its place meanwhile stays, and the shared tier drops
+   * it too.
+   */
+  readonly refused?: Secret;
+}
+
 export interface TokenExchange {
   /** Rejects with a GatewayError whose code says who must act; never with anything of MSAL's. */
   exchange(request: ExchangeRequest): Promise<ExchangeResult>;
   /** Drops the cached token of this assertion and these scopes, after the downstream API refused it. */
-  forget(request: Pick<ExchangeRequest, "assertion" | "scopes">): void;
+  forget(request: ForgetRequest): void;
 }
 
 export interface TokenExchangeOptions {
@@ -68,6 +79,8 @@ export interface TokenExchangeOptions {
   /** Milliseconds for one request to Entra. Default: whatever is left of `timeoutMs`. */
   readonly attemptTimeoutMs?: number;
   readonly cache: TokenCacheOptions;
+  /** The tier that processes share; without it each caches for itself. Whoever brings it closes it. */
+  readonly shared?: SharedTokens;
   /** How long a refusal that concerns the user is answered from memory, ms. Default 3000; 0 asks each time. */
   readonly refusalMemoryMs?: number;
   /** Most exchanges under way at once; past it, callers get `overloaded`. Default 1000. */
@@ -90,10 +103,12 @@ const DEFAULT_MAX_CONCURRENT = 1_000;
 const HIT: ExchangeEvent = { type: "hit" };
 const MISS: ExchangeEvent = { type: "miss" };
 const JOINED: ExchangeEvent = { type: "joined" };
+/** Share of all exchanges that may be refreshes ahead of need. */
+const REFRESH_SHARE = 0.1;
 
 /**
- * Cache, then single flight, then failure domains, then the wire. A caller whose signal fires stops waiting with
- * `signal.reason`, as `fetch` does; every other rejection is a GatewayError.
+ * Cache, then single flight, then the shared tier, then failure domains, then the wire. A caller whose signal fires
+ * stops waiting with `signal.reason`, as `fetch` does; every other rejection is a GatewayError.
  *
  * @param send The wire; another one than MSAL's only where there is no network to be had.
  */
@@ -101,14 +116,14 @@ export function createTokenExchange(
   options: TokenExchangeOptions,
   send: SendGrant = createMsalWire(options),
 ): CachingTokenExchange {
-  const { now = Date.now, onEvent = () => {}, maxConcurrent = DEFAULT_MAX_CONCURRENT } = options;
+  const { now = Date.now, onEvent = () => {}, maxConcurrent = DEFAULT_MAX_CONCURRENT, shared } = options;
   const { timeoutMs, attemptTimeoutMs = timeoutMs, refusalMemoryMs = DEFAULT_REFUSAL_MEMORY_MS } = options;
   const keys = createExchangeKeys(options.authorityHost, options.clientId);
   const cache = createTokenCache(options.cache, {
     now,
     onEvicted: (cause) => onEvent({ type: "evicted", cause }),
   });
-  const flights = createSingleFlight<DownstreamToken>();
+  const flights = createSingleFlight<ExchangeResult>();
   const domains = createFailureDomains({ refusalMs: refusalMemoryMs, now });
   const acquire = createAcquire(
     { ...options, timeoutMs, attemptTimeoutMs },
@@ -118,72 +133,56 @@ export function createTokenExchange(
       domains,
       now,
       onEvent,
-      forgetUser: ({ user, tenantId }) =>
-        onEvent({ type: "purged", tenantId, tokens: cache.purgeUser(user) }),
+      forgetUser: ({ user, tenantId }, { assertion, scopes }) => {
+        onEvent({ type: "purged", tenantId, tokens: cache.purgeUser(user) });
+        const place = keys.shared(assertion, scopes);
+        if (place !== undefined) shared?.purgeUser(place);
+      },
     },
   );
-  let departures = 0;
-
-  // Runs once for all who wait, in the first one's asynchronous context. Here a tier shared between processes would
-  // be asked, and told.
-  async function fly(key: string, asked: ExchangeRequest): Promise<DownstreamToken> {
-    // The key stands for the scopes as they are now, so what is sent may not follow later changes of the array.
-    const request = { ...asked, scopes: [...asked.scopes] };
-    const { assertion, scopes, claims } = request;
-    const { tenantId } = assertion;
-    const user = keys.user(assertion);
-    const userAndScopes = keys.userAndScopes(assertion, scopes);
-    const order = ++departures;
-    const startedAt = now();
-    const subject = { request: claims === undefined ? key : undefined, user, userAndScopes, tenantId };
-    const held = domains.recall(subject);
-    if (held !== undefined) {
-      onEvent({ type: "held_back", tenantId, code: held.code });
-      throw held;
-    }
-    try {
-      const { accessToken, expiresAt } = await acquire(request, subject);
-      const token = { accessToken, expiresAt: Math.min(expiresAt, assertion.expiresAt) };
-      cache.put({ key, user, token, tokenExpiresAt: expiresAt, order });
-      onEvent({ type: "exchanged", tenantId, durationMs: now() - startedAt });
-      return token;
-    } catch (error) {
-      if (error instanceof GatewayError) onEvent(refusedEvent(error, tenantId, now() - startedAt));
-      throw error;
-    }
-  }
+  const fly = createFlight({ keys, cache, shared, domains, acquire, now, onEvent });
+  const refreshAhead = createRefreshAhead(
+    { maxConcurrent: Math.max(1, Math.floor(maxConcurrent * REFRESH_SHARE)) },
+    {
+      exchange: (key, request, endingAfter) =>
+        flights.board(key, () => fly(key, request, endingAfter)).result,
+      onEvent,
+    },
+  );
 
   return {
     async exchange(request) {
       const { assertion, scopes, claims, signal } = request;
       const key = keys.token(assertion, scopes);
-      const cached = claims === undefined ? cache.get(key) : undefined;
+      const time = now();
+      const cached = claims === undefined ? cache.get(key, time) : undefined;
       if (cached !== undefined) {
         onEvent(HIT);
-        return { token: cached, origin: "cache" };
+        if (cached.refreshAt <= time) {
+          cache.postpone(cached, time);
+          refreshAhead(key, request, cached.tokenExpiresAt);
+        }
+        return cached;
       }
       onEvent(MISS);
       signal?.throwIfAborted();
-      assertExchangeable(request, options, now());
+      assertExchangeable(request, options, time);
       const flightKey = claims === undefined ? key : `${key}\n${claims}`;
       if (flights.size() >= maxConcurrent && !flights.has(flightKey)) throw overloaded();
       const { joined, result } = flights.board(flightKey, () => fly(key, request), signal);
       if (joined) onEvent(JOINED);
-      return { token: await result, origin: joined ? "flight" : "authority" };
+      const { token, origin } = await result;
+      return { token, origin: joined ? "flight" : origin };
     },
 
-    forget({ assertion, scopes }) {
-      cache.delete(keys.token(assertion, scopes));
+    forget({ assertion, scopes, refused }) {
+      cache.delete(keys.token(assertion, scopes), refused);
+      const place = keys.shared(assertion, scopes);
+      if (refused !== undefined && place !== undefined) shared?.forget(place, refused);
     },
 
     cached: { entries: cache.size, bytes: cache.bytes, users: cache.users },
   };
-}
-
-function refusedEvent(error: GatewayError, tenantId: string, durationMs: number): ExchangeEvent {
-  const { error_codes: numbers } = error.diagnostics ?? {};
-  const aadsts = Array.isArray(numbers) ? numbers : [];
-  return { type: "refused", tenantId, durationMs, code: error.code, reason: error.reason, aadsts };
 }
 
 function overloaded(): GatewayError<"overloaded"> {

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import type { UserAssertion } from "../identity/principal.ts";
+import type { SharedSubject } from "./shared-tokens.ts";
 
 export interface ExchangeKeys {
   /**
@@ -14,6 +15,8 @@ export interface ExchangeKeys {
   user(assertion: UserAssertion): string;
   /** The user and the set of scopes, across assertions. */
   userAndScopes(assertion: UserAssertion, scopes: readonly string[]): string;
+  /** The exchange as the shared tier needs to know it; undefined without a token of the user's, which alone can seal. */
+  shared(assertion: UserAssertion, scopes: readonly string[]): SharedSubject | undefined;
 }
 
 /** RFC 6749 §3.3 `scope-token`. A blank inside would make two scopes of one on the wire. */
@@ -40,6 +43,16 @@ export function createExchangeKeys(authorityHost: string, clientId: string): Exc
     token: ({ tenantId, digest }, scopes) => framed(tenantId) + framed(digest) + suffix(scopes),
     user: ({ tenantId, objectId }) => framed(tenantId) + framed(objectId),
     userAndScopes: ({ tenantId, objectId }, scopes) => framed(tenantId) + framed(objectId) + suffix(scopes),
+    shared({ token, expiresAt, tenantId, objectId }, scopes) {
+      // Sealed by the master key alone, a token would be open to whoever holds that.
+      if (token === undefined) return undefined;
+      return {
+        assertion: token,
+        assertionExpiresAt: expiresAt,
+        binding: JSON.stringify([authorityHost, clientId, tenantId, ...canonicalScopes(scopes)]),
+        user: JSON.stringify([authorityHost, clientId, tenantId, objectId]),
+      };
+    },
   };
 }
 

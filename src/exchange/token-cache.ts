@@ -1,6 +1,7 @@
 /** Delegated tokens by exchange key: bounded in entries and bytes, every operation independent of how many there are. */
 
-import type { DownstreamToken } from "./exchange.ts";
+import type { Secret } from "../secret.ts";
+import type { DownstreamToken, ExchangeResult } from "./exchange.ts";
 
 export interface TokenCacheOptions {
   /** Most tokens held. */
@@ -29,11 +30,22 @@ export interface NewEntry {
   readonly order: number;
 }
 
+/** A token that may be served, in the form in which it is: a hit makes nothing anew. */
+export interface CachedToken extends ExchangeResult {
+  /** The token's own expiry, ms since the epoch. */
+  readonly tokenExpiresAt: number;
+  /** From when on a successor should be sought while this one serves, ms since the epoch; infinite when none could serve longer. */
+  readonly refreshAt: number;
+}
+
 export interface TokenCache {
-  /** The token under this key, if it may still be served. */
-  get(key: string): DownstreamToken | undefined;
+  /** The token under this key, if at this time (ms since the epoch) it may still be served. */
+  get(key: string, time?: number): CachedToken | undefined;
   put(entry: NewEntry): void;
-  delete(key: string): void;
+  /** Lets some time pass until the token is due for a successor again: half of what is left of its life. */
+  postpone(cached: CachedToken, time: number): void;
+  /** Drops what is under this key; when a token is given, only if it is that one. */
+  delete(key: string, token?: Secret): void;
   /** Drops whatever is held for a user, in time proportional to that user's tokens. Returns their number. */
   purgeUser(user: string): number;
   size(): number;
@@ -42,16 +54,16 @@ export interface TokenCache {
   users(): number;
 }
 
-interface Entry {
+interface Entry extends CachedToken {
   readonly key: string;
   readonly user: string;
-  readonly token: DownstreamToken;
   /** First instant at which it may not be served any more, ms since the epoch. */
   readonly until: number;
   readonly bytes: number;
   readonly order: number;
   /** Read since the eviction hand last passed. */
   used: boolean;
+  refreshAt: number;
 }
 
 const DEFAULT_MAX_BYTES = 512 * 1024 * 1024;
@@ -59,6 +71,8 @@ const DEFAULT_MAX_BYTES = 512 * 1024 * 1024;
 const ENTRY_OVERHEAD_BYTES = 800;
 /** Entries that one eviction may spare. A bound, so that no single insertion ever walks the whole cache. */
 const MOST_SECOND_CHANCES = 16;
+/** Part of a token's served life after which a successor is sought. */
+const REFRESH_AFTER = 0.8;
 /** Entries looked at for expiry with each insertion. */
 const SWEEP_STEPS = 2;
 
@@ -120,15 +134,15 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
   }
 
   return {
-    get(key) {
+    get(key, time = now()) {
       const entry = entries.get(key);
       if (entry === undefined) return undefined;
-      if (entry.until <= now()) {
+      if (entry.until <= time) {
         evict(entry, "expired");
         return undefined;
       }
       entry.used = true;
-      return entry.token;
+      return entry;
     },
 
     put({ key, user, token, tokenExpiresAt, order }) {
@@ -145,12 +159,33 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
       const size = ENTRY_OVERHEAD_BYTES + key.length + user.length + token.accessToken.reveal().length;
       if (until <= time || size > maxBytes) return;
       while (entries.size > 0 && (entries.size >= maxEntries || bytes + size > maxBytes)) evictOne(time);
-      add({ key, user, token, until, bytes: size, order, used: false });
+      // Where the assertion ends first, no successor could be asked for, or would serve longer.
+      const assertionEndsFirst =
+        token.expiresAt < tokenExpiresAt && token.expiresAt <= tokenExpiresAt - expiryMarginMs;
+      const refreshAt = assertionEndsFirst ? Number.POSITIVE_INFINITY : time + (until - time) * REFRESH_AFTER;
+      add({
+        key,
+        user,
+        token,
+        origin: "cache",
+        until,
+        tokenExpiresAt,
+        refreshAt,
+        bytes: size,
+        order,
+        used: false,
+      });
     },
 
-    delete(key) {
+    postpone(cached, time) {
+      const entry = cached as Entry;
+      entry.refreshAt = time + (entry.until - time) / 2;
+    },
+
+    delete(key, token) {
       const entry = entries.get(key);
-      if (entry !== undefined) remove(entry);
+      if (entry === undefined) return;
+      if (token === undefined || token.reveal() === entry.token.accessToken.reveal()) remove(entry);
     },
 
     purgeUser(user) {

@@ -8,6 +8,7 @@ import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";
 import type { TokenVerifier } from "../identity/token-verifier.ts";
+import type { Secret } from "../secret.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";
 import { challengedAgain, inTermsOf } from "./user-challenge.ts";
 
@@ -74,7 +75,7 @@ export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: Pro
         return;
       }
       if (attempt === 2) throw challengedAgain(callerOf(record).principal, outcome.claims);
-      token = await obtainToken({ claims: outcome.claims });
+      token = await obtainToken({ claims: outcome.claims, refused: token.accessToken });
       if (!outcome.replayable) throw repeatRequest();
     }
   };
@@ -82,6 +83,8 @@ export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: Pro
 
 export type ObtainToken = (options?: {
   readonly claims?: string;
+  /** The token that the API refused with those claims. */
+  readonly refused?: Secret;
   readonly signal?: AbortSignal;
 }) => Promise<DownstreamToken>;
 
@@ -92,9 +95,10 @@ export function tokenSource(
   exchange: TokenExchange,
 ): ObtainToken {
   const { assertion, principal } = callerOf(record);
-  return async ({ claims, signal } = {}) => {
+  return async ({ claims, refused, signal } = {}) => {
     const began = performance.now();
-    if (claims !== undefined) exchange.forget({ assertion, scopes });
+    if (claims !== undefined)
+      exchange.forget({ assertion, scopes, ...(refused !== undefined && { refused }) });
     try {
       const { token, origin } = await exchange.exchange({
         assertion,

@@ -15,6 +15,13 @@ export interface RequestObservation {
   readonly seconds: number;
 }
 
+export interface WatchedTokenCache {
+  entries(): number;
+  bytes(): number;
+  users(): number;
+  readonly sharedAvailable: (() => boolean) | undefined;
+}
+
 export interface Metrics {
   readonly contentType: string;
   exposition(): Promise<string>;
@@ -28,6 +35,8 @@ export interface Metrics {
   exchangeEvent(event: string): void;
   /** An exchange with Entra ended, retries included: `granted` or the refusal's code. */
   exchangeEnded(outcome: string, seconds: number): void;
+  /** From now on each exposition tells how full the token cache is, and whether the shared tier answers if there is one. */
+  watchTokenCache(cache: WatchedTokenCache): void;
   /** Something happened to the signing keys: `refreshed`, `failed`, … */
   keySetEvent(event: string): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
@@ -59,7 +68,7 @@ export function createMetrics(): Metrics {
   });
   const tokens = new Counter({
     name: "obo_gateway_downstream_tokens_total",
-    help: "Delegated tokens handed out, by origin: cache, flight (shared with a concurrent request) or authority",
+    help: "Delegated tokens handed out, by origin: cache, shared (another replica's), flight (shared with a concurrent request) or authority",
     labelNames: ["origin"],
     registers,
   });
@@ -95,6 +104,17 @@ export function createMetrics(): Metrics {
     registers,
   });
 
+  function watch(name: string, help: string, value: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value());
+      },
+    });
+  }
+
   return {
     contentType: registry.contentType,
     exposition: () => registry.metrics(),
@@ -107,6 +127,15 @@ export function createMetrics(): Metrics {
     tokenObtained: (origin) => tokens.inc({ origin }),
     tokenVerified: (origin) => verified.inc({ origin }),
     exchangeEvent: (event) => exchangeEvents.inc({ event }),
+    watchTokenCache({ entries, bytes, users, sharedAvailable }) {
+      watch("obo_gateway_token_cache_entries", "Delegated tokens held in memory", entries);
+      watch("obo_gateway_token_cache_bytes", "Memory that they take, estimated", bytes);
+      watch("obo_gateway_token_cache_users", "Users of whom at least one token is held", users);
+      if (sharedAvailable !== undefined)
+        watch("obo_gateway_shared_cache_available", "Whether the shared tier (Redis) answers: 1 or 0", () =>
+          sharedAvailable() ? 1 : 0,
+        );
+    },
     exchangeEnded: (outcome, seconds) => exchanges.observe({ outcome }, seconds),
     keySetEvent: (event) => keySet.inc({ event }),
     credentialEvent: (source, event) => credential.inc({ source, event }),

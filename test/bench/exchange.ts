@@ -24,7 +24,15 @@ const BYTES_LIMIT = 4_096;
 const MISS_LIMIT_MS = 1;
 
 /** As long as genuine ones with a few roles and groups: 1.9 KB. */
-const assertionText = (user: number) => `${user}.`.padEnd(1_900, "abcdefghij");
+const assertion = Buffer.alloc(1_900, "abcdefghij");
+
+/** Written digit by digit: V8 remembers the texts of few numbers, which would make few users look cheaper. */
+function assertionText(user: number): string {
+  for (let rest = user, place = 11; place >= 0; place -= 1, rest = Math.floor(rest / 10))
+    assertion[place] = 48 + (rest % 10);
+  assertion[12] = 46;
+  return assertion.toString("latin1");
+}
 
 /** Prints a table; resolves to whether every limit was kept. */
 export async function benchExchange(): Promise<boolean> {
@@ -101,7 +109,7 @@ function requestOf(user: number) {
     // Part of every call's price, for the gateway as for MSAL, which hashes the assertion too.
     digest: createHash("sha256").update(text).digest("base64url"),
     tenantId: TENANT,
-    objectId: `00000000-0000-4000-8000-${String(user).padStart(12, "0")}`,
+    objectId: `00000000-0000-4000-8000-${text.slice(0, 12)}`,
     expiresAt: Date.now() + LIFE_SECONDS * 1000,
   };
   return { assertion, scopes: SCOPES, correlationId: "bench" };

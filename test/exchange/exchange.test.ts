@@ -107,15 +107,19 @@ describe("the cache", () => {
     }
   });
 
-  test("a token is served until its own expiry less the margin, and not after", async () => {
-    const { exchange, clock } = exchangeWith(entra);
-    const { token } = await exchange(requestOf("ann"));
-    expect(token.expiresAt).toBe(START + 3_600_000);
-    clock.advance(3_539_999);
-    expect((await exchange(requestOf("ann"))).origin).toBe("cache");
-    clock.advance(1);
-    expect((await exchange(requestOf("ann"))).origin).toBe("authority");
-  });
+  test.each([
+    [3_539_999, "cache"],
+    [3_540_000, "authority"],
+  ])(
+    "a token is served until its own expiry less the margin, and not after: %d ms",
+    async (after, origin) => {
+      const { exchange, clock } = exchangeWith(entra);
+      const { token } = await exchange(requestOf("ann"));
+      expect(token.expiresAt).toBe(START + 3_600_000);
+      clock.advance(after);
+      expect((await exchange(requestOf("ann"))).origin).toBe(origin);
+    },
+  );
 
   test("no token is served past the end of the assertion that obtained it", async () => {
     const { exchange, clock } = exchangeWith(entra);
@@ -144,6 +148,18 @@ describe("the cache", () => {
     forget(requestOf("ann"));
     expect((await exchange(requestOf("ann", other))).origin).toBe("cache");
     expect((await exchange(requestOf("bob"))).origin).toBe("cache");
+    expect((await exchange(requestOf("ann"))).origin).toBe("authority");
+  });
+
+  test("a token that came in place of the refused one is not dropped with it", async () => {
+    const { exchange, forget } = exchangeWith(entra);
+    const refused = (await exchange(requestOf("ann"))).token.accessToken;
+    forget({ ...requestOf("ann"), refused });
+    const fresh = (await exchange(requestOf("ann"))).token.accessToken;
+    forget({ ...requestOf("ann"), refused });
+    const served = await exchange(requestOf("ann"));
+    expect([served.origin, served.token.accessToken]).toEqual(["cache", fresh]);
+    forget({ ...requestOf("ann"), refused: fresh });
     expect((await exchange(requestOf("ann"))).origin).toBe("authority");
   });
 

@@ -47,7 +47,7 @@ describe("bounds", () => {
     for (let entry = 0; entry < 100; entry += 1) {
       const token = cache.put(`key-${entry}`);
       expect(cache.size()).toBeLessThanOrEqual(7);
-      expect(cache.get(`key-${entry}`)).toBe(token);
+      expect(cache.get(`key-${entry}`)?.token).toBe(token);
     }
     expect(cache.size()).toBe(7);
   });
@@ -144,7 +144,7 @@ describe("lifetime", () => {
     const newer = token("newer");
     cache.putEntry({ key: "key", user: "ann", token: newer, tokenExpiresAt: expiresAt, order: 2 });
     cache.putEntry({ key: "key", user: "ann", token: token("older"), tokenExpiresAt: expiresAt, order: 1 });
-    expect(cache.get("key")).toBe(newer);
+    expect(cache.get("key")?.token).toBe(newer);
   });
 });
 

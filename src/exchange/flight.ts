@@ -1,0 +1,94 @@
+/** One exchange on behalf of all who wait for it: the shared tier, then remembered refusals, then Entra. */
+
+import { GatewayError } from "../errors.ts";
+import type { Acquire, AcquiredToken } from "./acquire.ts";
+import type { ExchangeEvent } from "./events.ts";
+import type { DownstreamToken, ExchangeRequest, ExchangeResult } from "./exchange.ts";
+import type { FailureDomains } from "./failure-domains.ts";
+import type { ExchangeKeys } from "./keys.ts";
+import { notShared, type SharedTokens } from "./shared-tokens.ts";
+import type { TokenCache } from "./token-cache.ts";
+
+export interface FlightPorts {
+  readonly keys: ExchangeKeys;
+  readonly cache: TokenCache;
+  readonly shared: SharedTokens | undefined;
+  readonly domains: FailureDomains;
+  readonly acquire: Acquire;
+  readonly now: () => number;
+  readonly onEvent: (event: ExchangeEvent) => void;
+}
+
+/**
+ * @param key The exchange's key in the cache.
+ * @param endingAfter A token that ends at or before this does not do: it is what is to be replaced. Ms since the epoch.
+ */
+export type Fly = (key: string, request: ExchangeRequest, endingAfter?: number) => Promise<ExchangeResult>;
+
+const SHARED_HIT: ExchangeEvent = { type: "shared_hit" };
+const SHARED_MISS: ExchangeEvent = { type: "shared_miss" };
+
+export function createFlight(ports: FlightPorts): Fly {
+  const { keys, cache, shared, domains, acquire, now, onEvent } = ports;
+  let departures = 0;
+
+  return async (key, asked, endingAfter) => {
+    // The key stands for the scopes as they are now, so what is sent may not follow later changes of the array.
+    const request = { ...asked, scopes: [...asked.scopes] };
+    const { assertion, scopes, claims } = request;
+    const { tenantId } = assertion;
+    const user = keys.user(assertion);
+    const userAndScopes = keys.userAndScopes(assertion, scopes);
+    const departure = ++departures;
+    const startedAt = now();
+    const subject = {
+      request: claims === undefined ? key : undefined,
+      user,
+      userAndScopes,
+      tenantId,
+    };
+    const subjectToShare = shared && keys.shared(assertion, scopes);
+    const place = (subjectToShare && shared?.of(subjectToShare, endingAfter)) ?? notShared;
+
+    function keep({ accessToken, expiresAt }: AcquiredToken, order: number): DownstreamToken {
+      const token = { accessToken, expiresAt: Math.min(expiresAt, assertion.expiresAt) };
+      cache.put({ key, user, token, tokenExpiresAt: expiresAt, order });
+      return token;
+    }
+
+    function takeOver(token: AcquiredToken): ExchangeResult {
+      onEvent(SHARED_HIT);
+      // What others left behind displaces nothing that this process obtained, unless it was asked to outlive that.
+      return { token: keep(token, endingAfter === undefined ? 0 : departure), origin: "shared" };
+    }
+
+    if (claims === undefined && place !== notShared) {
+      // Before any refusal is recalled: what is cached serves on while Entra refuses.
+      const found = await place.find();
+      if (found !== undefined) return takeOver(found);
+      onEvent(SHARED_MISS);
+    }
+    const held = domains.recall(subject);
+    if (held !== undefined) {
+      onEvent({ type: "held_back", tenantId, code: held.code });
+      throw held;
+    }
+    try {
+      const ask = () => acquire(request, subject, startedAt);
+      // No token from before a claims challenge can meet it.
+      const obtained = await (claims === undefined ? place.obtain(ask) : place.replace(ask));
+      if (obtained.shared) return takeOver(obtained);
+      onEvent({ type: "exchanged", tenantId, durationMs: now() - startedAt });
+      return { token: keep(obtained, departure), origin: "authority" };
+    } catch (error) {
+      if (error instanceof GatewayError) onEvent(refusedEvent(error, tenantId, now() - startedAt));
+      throw error;
+    }
+  };
+}
+
+function refusedEvent(error: GatewayError, tenantId: string, durationMs: number): ExchangeEvent {
+  const { error_codes: numbers } = error.diagnostics ?? {};
+  const aadsts = Array.isArray(numbers) ? numbers : [];
+  return { type: "refused", tenantId, durationMs, code: error.code, reason: error.reason, aadsts };
+}

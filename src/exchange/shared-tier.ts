@@ -1,0 +1,54 @@
+/** Opens the shared tier as configured: address, keys and margins in, one thing to share tokens through out. */
+
+import { ConfigurationError } from "../errors.ts";
+import type { Secret } from "../secret.ts";
+import type { SharedCacheEvent } from "./events.ts";
+import { parseRedisAddress } from "./redis-address.ts";
+import { createSealing } from "./sealing.ts";
+import { openSharedCache } from "./shared-cache.ts";
+import { createSharedTokens, type SharedTokens } from "./shared-tokens.ts";
+
+export interface SharedTierOptions {
+  /** Address of the Redis, in a form that `parseRedisAddress` knows; empty for none. */
+  readonly url: Secret;
+  /** Master keys, base64 of 32 bytes each; the first one seals, all open. */
+  readonly keys: readonly Secret[];
+  /** Milliseconds that one operation may take before the request goes on without. */
+  readonly timeoutMs: number;
+  readonly expiryMarginMs: number;
+  /** Milliseconds for one exchange as a whole; waiting for another process takes at most a quarter of it. */
+  readonly exchangeTimeoutMs: number;
+  readonly now?: () => number;
+  readonly onEvent?: (event: SharedCacheEvent) => void;
+}
+
+/**
+ * Undefined when no address is configured. Never waits for Redis: it may come later, or never.
+ *
+ * @throws {ConfigurationError} for an address that cannot be read, or without a key.
+ */
+export function openSharedTier(options: SharedTierOptions): SharedTokens | undefined {
+  const { url, keys, timeoutMs, exchangeTimeoutMs, ...rest } = options;
+  if (url.reveal() === "") return undefined;
+  const address = parseRedisAddress(url.reveal());
+  if (address === undefined)
+    throw fault(
+      "exchange.cache.redis.url",
+      "must be rediss://[user:password@]host[:port], or a form that README lists",
+    );
+  const [first, ...others] = keys;
+  if (first === undefined)
+    throw fault("TOKEN_CACHE_KEYS", "is not set, and exchange.cache.redis.url needs it");
+  return createSharedTokens({
+    ...rest,
+    sealing: createSealing([first, ...others]),
+    cache: openSharedCache({ address, timeoutMs, ...(rest.onEvent && { onEvent: rest.onEvent }) }),
+    waitMs: Math.min(LONGEST_WAIT_MS, exchangeTimeoutMs / 4),
+  });
+}
+
+const LONGEST_WAIT_MS = 2_000;
+
+function fault(path: string, problem: string): ConfigurationError {
+  return new ConfigurationError([{ path, problem }]);
+}
