@@ -111,6 +111,15 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
       sendCertificateChain: env.AZURE_CLIENT_SEND_CERTIFICATE_CHAIN,
       ...(env.AZURE_FEDERATED_TOKEN_FILE && { federatedTokenFile: env.AZURE_FEDERATED_TOKEN_FILE }),
       ...(env.AZURE_CLIENT_SECRET && { clientSecret: env.AZURE_CLIENT_SECRET }),
+      githubActions: {
+        requestUrl: env.ACTIONS_ID_TOKEN_REQUEST_URL,
+        requestToken: env.ACTIONS_ID_TOKEN_REQUEST_TOKEN,
+      },
+      azurePipelines: {
+        requestUri: env.SYSTEM_OIDCREQUESTURI,
+        accessToken: env.SYSTEM_ACCESSTOKEN,
+        serviceConnectionId: env.AZURESUBSCRIPTION_SERVICE_CONNECTION_ID,
+      },
     },
     exchange: yaml.exchange,
     downstreamApis,

@@ -3,7 +3,11 @@
 import type { RequestListener } from "node:http";
 import type { Fetch } from "./bounded-fetch.ts";
 import type { GatewayConfig } from "./config.ts";
-import { type CredentialRing, openCredential } from "./credential/credential.ts";
+import {
+  type ClientAssertionCallback,
+  type CredentialRing,
+  openCredential,
+} from "./credential/credential.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createTransport, type Transport } from "./downstream/transport.ts";
@@ -26,7 +30,9 @@ export interface GatewayParts {
   readonly routes?: readonly CodeRoute[];
   /** Where log lines go. Default: standard output. */
   readonly logSink?: LogSink;
-  /** How the authority is reached. Default: the global `fetch`. */
+  /** Makes client assertions for the source `client-assertion`, asked for each proof of the gateway. */
+  readonly clientAssertion?: ClientAssertionCallback;
+  /** How the authority, and whoever else issues tokens for the gateway, is reached. Default: the global `fetch`. */
   readonly fetch?: Fetch;
   /** Certificate authorities in PEM for downstream APIs, for tests; production sets NODE_EXTRA_CA_CERTS. */
   readonly downstreamCa?: string;
@@ -77,6 +83,9 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
 
   const credential = await openCredential({
     ...config.credential,
+    clientAssertion: parts.clientAssertion,
+    federationAudience: authority.federatedCredentialAudience,
+    fetch,
     production: config.production,
     now,
     onEvent: signals.credential,

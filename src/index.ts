@@ -1,6 +1,7 @@
 /** What a program that embeds the gateway may import. */
 
 export { type GatewayConfig, loadConfig } from "./config.ts";
+export type { ClientAssertionCallback } from "./credential/credential.ts";
 export type { DownstreamClient } from "./downstream/client.ts";
 export { type Actor, ConfigurationError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 export { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";

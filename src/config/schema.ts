@@ -43,7 +43,16 @@ const identity = z.strictObject({
 
 const credential = z.strictObject({
   sources: z
-    .array(z.enum(["workload-identity", "certificate", "client-secret"]))
+    .array(
+      z.enum([
+        "workload-identity",
+        "certificate",
+        "client-assertion",
+        "github-actions",
+        "azure-pipelines",
+        "client-secret",
+      ]),
+    )
     .min(1)
     .optional()
     .describe("Credentials in the order they are tried. Left out: every source whose settings are present."),

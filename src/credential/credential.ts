@@ -160,10 +160,19 @@ export interface CredentialOptions {
   /** Asked for each proof by a program that embeds the gateway. */
   readonly clientAssertion?: ClientAssertionCallback | undefined;
   /** ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN: for integration tests on GitHub. */
-  readonly githubActions?: { readonly requestUrl: string; readonly requestToken: Secret } | undefined;
-  /** SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN and the id of the service connection: for tests in Azure Pipelines. */
+  readonly githubActions?:
+    | { readonly requestUrl?: string | undefined; readonly requestToken?: Secret | undefined }
+    | undefined;
+  /**
+   * SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN and AZURESUBSCRIPTION_SERVICE_CONNECTION_ID: for integration tests in
+   * Azure Pipelines, under the names that an AzureCLI@2 or AzurePowerShell@5 step gives them.
+   */
   readonly azurePipelines?:
-    | { readonly requestUri: string; readonly accessToken: Secret; readonly serviceConnectionId: string }
+    | {
+        readonly requestUri?: string | undefined;
+        readonly accessToken?: Secret | undefined;
+        readonly serviceConnectionId?: string | undefined;
+      }
     | undefined;
   /** Audience to ask GitHub for. Default `api://AzureADTokenExchange`; other clouds have their own. */
   readonly federationAudience?: string | undefined;
@@ -195,12 +204,7 @@ export async function openCredential(options: CredentialOptions): Promise<Creden
   }
   const [first, ...others] = opened;
   if (faults.length > 0 || first === undefined) throw new ConfigurationError(faults);
-  for (const { source, setting } of absent)
-    ports.emit({
-      type: "absent",
-      source,
-      generation: 0,
-      message: `${source} is not used: ${setting} is not set`,
-    });
+  for (const { source, problem } of absent)
+    ports.emit({ type: "absent", source, generation: 0, message: `${problem}; it is not used` });
   return createCredentialRing([first, ...others], ports);
 }
