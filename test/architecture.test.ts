@@ -37,9 +37,7 @@ function importsOf(file: string, text: string): Import[] {
 function isTypeOnly(clause: string): boolean {
   if (/^type\s/.test(clause)) return true;
   const names = /^\{(.*)\}$/s.exec(clause.trim())?.[1];
-  return (
-    names !== undefined && names.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim()))
-  );
+  return names?.split(",").every((name) => name.trim() === "" || /^type\s/.test(name.trim())) ?? false;
 }
 
 function target(file: string, specifier: string): string {
@@ -95,6 +93,7 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
   jose: (file) => file === "src/identity/jose.ts",
   "@azure/msal-node": (file) => file === "src/exchange/msal.ts",
   undici: (file) => file === "src/downstream/transport.ts",
+  "node-forge": (file) => file === "src/credential/pkcs12.ts",
   ioredis: (file) => file === "src/exchange/shared-cache.ts",
   "prom-client": (file) => file === "src/telemetry/metrics.ts",
   yaml: (file) => file === "src/config.ts",

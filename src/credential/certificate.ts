@@ -7,6 +7,7 @@ import type { Secret } from "../secret.ts";
 import { createAssertionSigner } from "./client-assertion.ts";
 import type { AuthenticationRequest, SourceCredential, SourcePorts } from "./credential.ts";
 import { type KeyAndChain, PemFault, readPem } from "./pem.ts";
+import { isBinary, pemOfPkcs12 } from "./pkcs12.ts";
 import { openReloadingFile } from "./reloading-file.ts";
 
 const SETTING = "AZURE_CLIENT_CERTIFICATE_PATH";
@@ -93,7 +94,9 @@ export async function openCertificate(
 
 function read(content: Buffer, { path, password }: CertificateOptions): KeyAndChain {
   try {
-    return readPem(content, password);
+    return isBinary(content)
+      ? readPem(pemOfPkcs12(content, password), undefined)
+      : readPem(content, password);
   } catch (cause) {
     if (!(cause instanceof PemFault)) throw cause;
     const setting = cause.aboutPassword ? PASSWORD_SETTING : SETTING;

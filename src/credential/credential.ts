@@ -147,9 +147,9 @@ export type ClientAssertionCallback = (
 export interface CredentialOptions {
   /** Tried in this order. `auto`, the default, is every source whose settings are present. */
   readonly sources?: readonly CredentialSource[] | "auto" | undefined;
-  /** AZURE_CLIENT_CERTIFICATE_PATH: PEM file with an RSA key and its certificate. */
+  /** AZURE_CLIENT_CERTIFICATE_PATH: PEM or PKCS#12 file with an RSA key and its certificate. */
   readonly certificatePath?: string | undefined;
-  /** AZURE_CLIENT_CERTIFICATE_PASSWORD: opens an encrypted key in that file. */
+  /** AZURE_CLIENT_CERTIFICATE_PASSWORD: opens a PKCS#12 file, or an encrypted key in a PEM file. */
   readonly certificatePassword?: Secret | undefined;
   /** AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: adds `x5c`, which trust by subject name and issuer needs. */
   readonly sendCertificateChain: boolean;
