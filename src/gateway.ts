@@ -12,6 +12,7 @@ import { createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createTransport, type Transport } from "./downstream/transport.ts";
 import { ConfigurationError } from "./errors.ts";
+import { createCredentialCheck } from "./exchange/credential-check.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import { createAdminApp, type ReadinessCheck } from "./http/admin.ts";
 import { createPublicApp, createRefusal } from "./http/app.ts";
@@ -81,10 +82,28 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     onEvent: signals.identity,
   });
 
+  const wire = {
+    clientId: application.clientId,
+    authorityHost: `${authority.origin}/`,
+    tokenEndpoint: authority.tokenEndpoint,
+    authorizeEndpoint: authority.authorizeEndpoint,
+    homeTenantId: application.tenantId,
+    fetch,
+    timeoutMs: exchangeOptions.timeoutMs,
+    ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
+    now,
+  };
   const credential = await openCredential({
     ...config.credential,
     clientAssertion: parts.clientAssertion,
     federationAudience: authority.federatedCredentialAudience,
+    canary: {
+      request: {
+        clientId: application.clientId,
+        tokenEndpoint: authority.tokenEndpoint(application.tenantId),
+      },
+      proveWith: createCredentialCheck(wire),
+    },
     fetch,
     production: config.production,
     now,
@@ -92,22 +111,14 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   });
 
   const exchange = createTokenExchange({
-    clientId: application.clientId,
-    authorityHost: `${authority.origin}/`,
-    tokenEndpoint: authority.tokenEndpoint,
-    authorizeEndpoint: authority.authorizeEndpoint,
-    homeTenantId: application.tenantId,
+    ...wire,
     allowedTenants: exchangeableTenants(application),
     credential,
-    fetch,
-    timeoutMs: exchangeOptions.timeoutMs,
     cache: {
       maxEntries: exchangeOptions.cache.maxEntries,
       maxBytes: exchangeOptions.cache.maxBytes,
       expiryMarginMs: exchangeOptions.cache.expiryMarginSeconds * 1000,
     },
-    ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
-    now,
     onEvent: signals.exchange,
   });
 

@@ -20,6 +20,7 @@ export interface Signals {
 const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
   "absent",
   "reload_failed",
+  "trial_failed",
   "unusable",
   "refused",
   "expiring",

@@ -5,7 +5,13 @@ import { realpath } from "node:fs/promises";
 import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import { createAssertionSigner } from "./client-assertion.ts";
-import type { AuthenticationRequest, SourceCredential, SourcePorts } from "./credential.ts";
+import type {
+  AuthenticationRequest,
+  Canary,
+  SourceCredential,
+  SourcePorts,
+  TrialVerdict,
+} from "./credential.ts";
 import { type KeyAndChain, PemFault, readPem } from "./pem.ts";
 import { isBinary, pemOfPkcs12 } from "./pkcs12.ts";
 import { openReloadingFile } from "./reloading-file.ts";
@@ -32,8 +38,8 @@ interface Certificate {
 }
 
 /**
- * Assertions belong to the certificate that they name, so a replaced file starts with none: from then on every
- * request proves the new one.
+ * Assertions belong to the certificate that they name, so a replaced file starts with none. With a canary, requests
+ * prove the new one only when Entra has accepted it once.
  *
  * @throws {ConfigurationError} when the file holds no usable RSA key with its certificate, valid now.
  */
@@ -42,7 +48,7 @@ export async function openCertificate(
   ports: SourcePorts,
 ): Promise<SourceCredential> {
   const { path, sendChain } = options;
-  const { now, emit } = ports;
+  const { now, emit, canary } = ports;
   const file = await openReloadingFile<Certificate>(
     {
       source: "certificate",
@@ -60,6 +66,7 @@ export async function openCertificate(
         }
         return { expiresAt, sign: createAssertionSigner({ privateKey, chain, sendChain, now }) };
       },
+      trial: canary && ((candidate) => tryOut(candidate, canary)),
     },
     ports,
   );
@@ -90,6 +97,14 @@ export async function openCertificate(
     },
     status: file.status,
   };
+}
+
+async function tryOut({ sign }: Certificate, { request, proveWith }: Canary): Promise<TrialVerdict> {
+  try {
+    return await proveWith({ method: "client_assertion", clientAssertion: await sign(request) });
+  } catch {
+    return { verdict: "undecided", problem: "the key could not sign" };
+  }
 }
 
 function read(content: Buffer, { path, password }: CertificateOptions): KeyAndChain {

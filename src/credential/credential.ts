@@ -95,6 +95,24 @@ export interface SourceStatus {
   readonly expiresAt?: number;
   /** What is wrong with the source now, while an older generation may still serve. */
   readonly fault?: { readonly since: number; readonly problem: string };
+  /** Newer content that Entra has not accepted yet. It takes over when it is, or when the one that serves is not. */
+  readonly candidate?: {
+    readonly generation: number;
+    readonly state: "on trial" | Exclude<TrialVerdict["verdict"], "accepted">;
+  };
+}
+
+/** What Entra says to a proof that nobody depends on yet. `undecided`: nothing, or something about another matter. */
+export type TrialVerdict =
+  | { readonly verdict: "accepted" }
+  | { readonly verdict: "refused" | "undecided"; readonly problem: string };
+
+/** Tries a proof before requests depend on it. */
+export interface Canary {
+  /** The client, and the endpoint of the tenant where its credentials are registered. */
+  readonly request: AuthenticationRequest;
+  /** Never rejects, and takes a bounded time. */
+  readonly proveWith: (authentication: ClientAuthentication) => Promise<TrialVerdict>;
 }
 
 /** What happened to a source. */
@@ -103,6 +121,8 @@ export type CredentialEventType =
   | "absent"
   /** It changed and its new content serves. */
   | "reloaded"
+  /** Entra did not accept its new content in a trial; the previous generation serves on while it is valid. */
+  | "trial_failed"
   /** It changed into something unusable; the previous generation serves on while it is valid. */
   | "reload_failed"
   /** It has nothing valid left; the next one is tried. */
@@ -134,6 +154,8 @@ export interface SourcePorts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly emit: (event: CredentialEvent) => void;
+  /** Without one, what is new takes over at once. */
+  readonly canary?: Canary | undefined;
 }
 
 /**
@@ -176,6 +198,8 @@ export interface CredentialOptions {
     | undefined;
   /** Audience to ask GitHub for. Default `api://AzureADTokenExchange`; other clouds have their own. */
   readonly federationAudience?: string | undefined;
+  /** Proves what replaces a credential while the old one serves on. Without it, what is new takes over at once. */
+  readonly canary?: Canary | undefined;
   /** Default the global one. */
   readonly fetch?: Fetch | undefined;
   /** Whether this process serves production, where a client secret earns a warning. Default false. */
@@ -193,7 +217,8 @@ export interface CredentialOptions {
  * @throws {ConfigurationError} with the faults of all sources, each naming its environment variable and the mend.
  */
 export async function openCredential(options: CredentialOptions): Promise<CredentialRing> {
-  const ports: SourcePorts = { now: options.now ?? Date.now, emit: options.onEvent ?? (() => {}) };
+  const { now = Date.now, onEvent: emit = () => {}, canary } = options;
+  const ports: SourcePorts = { now, emit, canary };
   const { openers, absent, faults: choiceFaults } = chooseSources(options);
   const faults = [...choiceFaults];
   const opened: SourceCredential[] = [];

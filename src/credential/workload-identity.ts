@@ -21,6 +21,7 @@ export async function openWorkloadIdentity(
   { path }: { readonly path: string },
   ports: SourcePorts,
 ): Promise<SourceCredential> {
+  const { canary } = ports;
   const file = await openReloadingFile(
     {
       source: "workload-identity",
@@ -30,6 +31,13 @@ export async function openWorkloadIdentity(
       intervalMs: 0,
       marginMs: MARGIN_MS,
       parse: async (content) => judge(content.toString("utf8"), path, ports.now()),
+      // A renewal is as good as the token before; only one that speaks for somebody else can be news to Entra.
+      trial:
+        canary &&
+        (({ identity, clientAssertion }, current) =>
+          identity === current.identity
+            ? undefined
+            : canary.proveWith({ method: "client_assertion", clientAssertion })),
     },
     ports,
   );

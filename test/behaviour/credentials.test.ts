@@ -1,5 +1,7 @@
 /** Every way of proving the gateway, from its settings in the environment to an answer of Graph. */
 
+import { writeFile } from "node:fs/promises";
+import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Fetch } from "../../src/bounded-fetch.ts";
 import { startEmulator } from "../emulator/emulator.ts";
@@ -27,6 +29,17 @@ const start = async (options: Omit<TestGatewayOptions, "emulator" | "credential"
   gateway = await startTestGateway({ emulator, credential: "none", ...options });
   return gateway;
 };
+
+/** What `/readyz` says of the one source that there is. */
+async function sourceOf(admin: TestGateway["admin"]): Promise<Record<string, unknown>> {
+  const { body } = await admin("/readyz").expect(200);
+  return body.checks.find(({ name }: { name: string }) => name === "credential").detail.sources[0];
+}
+
+/** Waits for what happens in the background; the test's own time limit ends a wait for nothing. */
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await setTimeout(5);
+}
 
 /** What a platform gives for an assertion: a token that the emulator's federated credential accepts. */
 const federatedToken = () => emulator.kubernetes.issueServiceAccountToken();
@@ -98,4 +111,45 @@ test("a client secret in production is worth a warning that says what to use ins
       msg: expect.stringContaining("certificate"),
     }),
   );
+});
+
+describe("a certificate that is replaced while the gateway runs", () => {
+  /** Milliseconds that both clocks are ahead, so that the file is looked at again. */
+  let aheadMs = 0;
+  const now = () => Date.now() + aheadMs;
+
+  test("takes over once Entra has accepted it, and until then stays out with a reason", async () => {
+    const own = await startEmulator({ now });
+    try {
+      gateway = await startTestGateway({ emulator: own, credential: "certificate", now });
+      const { get, admin } = gateway;
+      const call = () => get("/graph/me", own.mintUserToken()).expect(200);
+      const source = () => sourceOf(admin);
+      await call();
+      const next = await own.issueClientCertificate();
+      await writeFile(own.files.clientCertificate, next.pem);
+      aheadMs += 5_000;
+      await call();
+      await until(async () => (await source()).fault !== undefined);
+      await call();
+      expect(await source()).toMatchObject({
+        state: "usable",
+        generation: 1,
+        candidate: { generation: 2, state: "refused" },
+        fault: { problem: expect.stringContaining("AADSTS700027") },
+      });
+
+      own.registerCertificate(own.clientId, next);
+      aheadMs += 60_000;
+      await call();
+      await until(async () => (await source()).generation === 2);
+      await call();
+      expect(own.requests.token.at(-1)).toMatchObject({ thumbprint: next.thumbprintSha256, aadsts: 0 });
+      expect(await source()).not.toHaveProperty("fault");
+    } finally {
+      await gateway?.stop();
+      gateway = undefined;
+      await own.close();
+    }
+  });
 });
