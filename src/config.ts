@@ -32,7 +32,7 @@ export interface GatewayConfig {
     readonly regionalAuthority: string | undefined;
   };
   readonly identity: GatewayYaml["identity"];
-  readonly credential: CredentialOptions;
+  readonly credential: CredentialOptions & { readonly managedIdentityClientId?: string | undefined };
   readonly exchange: GatewayYaml["exchange"];
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   readonly routes: readonly ProxyRouteConfig[];
@@ -108,6 +108,7 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
       ...(env.AZURE_CLIENT_CERTIFICATE_PASSWORD && {
         certificatePassword: env.AZURE_CLIENT_CERTIFICATE_PASSWORD,
       }),
+      managedIdentityClientId: yaml.credential.managedIdentityClientId,
       sendCertificateChain: env.AZURE_CLIENT_SEND_CERTIFICATE_CHAIN,
       ...(env.AZURE_FEDERATED_TOKEN_FILE && { federatedTokenFile: env.AZURE_FEDERATED_TOKEN_FILE }),
       ...(env.AZURE_CLIENT_SECRET && { clientSecret: env.AZURE_CLIENT_SECRET }),

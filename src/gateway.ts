@@ -14,6 +14,7 @@ import { createTransport, type Transport } from "./downstream/transport.ts";
 import { ConfigurationError } from "./errors.ts";
 import { createCredentialCheck } from "./exchange/credential-check.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
+import { createManagedIdentityToken } from "./exchange/msal-managed-identity.ts";
 import { createAdminApp, type ReadinessCheck } from "./http/admin.ts";
 import { createPublicApp, createRefusal } from "./http/app.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
@@ -96,6 +97,13 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   const credential = await openCredential({
     ...config.credential,
     clientAssertion: parts.clientAssertion,
+    ...(config.credential.managedIdentityClientId !== undefined && {
+      managedIdentityToken: createManagedIdentityToken({
+        clientId: config.credential.managedIdentityClientId,
+        fetch,
+        timeoutMs: exchangeOptions.timeoutMs,
+      }),
+    }),
     federationAudience: authority.federatedCredentialAudience,
     canary: {
       request: {

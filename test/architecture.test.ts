@@ -91,7 +91,9 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
   passport: (file) => file.startsWith("src/identity/"),
   "passport-azure-ad": (file) => file === "src/identity/passport-azure-ad.ts",
   jose: (file) => file === "src/identity/jose.ts",
-  "@azure/msal-node": (file) => file === "src/exchange/msal.ts",
+  // Two, one for each of its applications: tokens for users, and the tokens of managed identities.
+  "@azure/msal-node": (file) =>
+    ["src/exchange/msal.ts", "src/exchange/msal-managed-identity.ts"].includes(file),
   undici: (file) => file === "src/downstream/transport.ts",
   "node-forge": (file) => file === "src/credential/pkcs12.ts",
   ioredis: (file) => file === "src/exchange/shared-cache.ts",

@@ -50,12 +50,16 @@ const credential = z.strictObject({
         "client-assertion",
         "github-actions",
         "azure-pipelines",
+        "managed-identity",
         "client-secret",
       ]),
     )
     .min(1)
     .optional()
     .describe("Credentials in the order they are tried. Left out: every source whose settings are present."),
+  managedIdentityClientId: guid
+    .optional()
+    .describe("Client id of the user-assigned identity that a federated credential of the app names."),
 });
 
 const exchange = z.strictObject({

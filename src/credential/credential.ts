@@ -3,6 +3,7 @@
 import type { Fetch } from "../bounded-fetch.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
+import type { ManagedIdentityToken } from "./managed-identity.ts";
 import { createCredentialRing } from "./ring.ts";
 import { chooseSources } from "./sources.ts";
 
@@ -13,6 +14,7 @@ export type CredentialSource =
   | "client-assertion"
   | "github-actions"
   | "azure-pipelines"
+  | "managed-identity"
   | "client-secret";
 
 /** What a credential adds to a token request: RFC 7523 §2.2 client assertion, or RFC 6749 §2.3.1 secret. */
@@ -196,7 +198,9 @@ export interface CredentialOptions {
         readonly serviceConnectionId?: string | undefined;
       }
     | undefined;
-  /** Audience to ask GitHub for. Default `api://AzureADTokenExchange`; other clouds have their own. */
+  /** Gives tokens of the managed identity that a federated credential of the app registration names. */
+  readonly managedIdentityToken?: ManagedIdentityToken | undefined;
+  /** Audience of tokens that are asked for. Default `api://AzureADTokenExchange`; other clouds have their own. */
   readonly federationAudience?: string | undefined;
   /** Proves what replaces a credential while the old one serves on. Without it, what is new takes over at once. */
   readonly canary?: Canary | undefined;

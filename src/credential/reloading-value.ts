@@ -28,6 +28,8 @@ export interface ReloadingValueOptions<Value> {
   /** How long before its `expiresAt` a value is no longer handed out, ms. */
   readonly marginMs: number;
   readonly isDue: (look: Look) => boolean;
+  /** Whether a value that is still valid is handed out without waiting for the look at a newer one. Default false. */
+  readonly inBackground?: boolean;
   /**
    * Gives a newer value, which will be `generation`, or undefined when there is none. Not called while a call is
    * under way. Rejects with ConfigurationError, whose text never quotes a secret.
@@ -56,7 +58,7 @@ export async function openReloadingValue<Value extends { readonly expiresAt: num
   options: ReloadingValueOptions<Value>,
   { now, emit }: SourcePorts,
 ): Promise<ReloadingValue<Value>> {
-  const { source, origin, marginMs, trial } = options;
+  const { source, origin, marginMs, trial, inBackground = false } = options;
   let lookedAt = now();
   let fault: SourceStatus["fault"];
   const first = await options.load(true, 1);
@@ -112,7 +114,8 @@ export async function openReloadingValue<Value extends { readonly expiresAt: num
 
   return {
     async read() {
-      await sharedLook(false);
+      const looked = sharedLook(false);
+      if (!inBackground || loaded.value.expiresAt - marginMs <= now()) await looked;
       const { expiresAt } = loaded.value;
       if (expiresAt - marginMs > now()) return loaded;
       const end = `what ${origin} last gave is valid until ${new Date(expiresAt).toISOString()}`;

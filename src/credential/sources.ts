@@ -6,6 +6,7 @@ import { openCertificate } from "./certificate.ts";
 import { openClientAssertionCallback } from "./client-assertion-callback.ts";
 import { openClientSecret } from "./client-secret.ts";
 import type { CredentialOptions, CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
+import { openManagedIdentity } from "./managed-identity.ts";
 import { openWorkloadIdentity } from "./workload-identity.ts";
 
 /** Entra, "Workload identity federation": audience of federated tokens in the public cloud. */
@@ -53,6 +54,11 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       if (!requestUri || !accessToken?.reveal() || !serviceConnectionId) return undefined;
       return (ports) => openAzurePipelines({ requestUri, accessToken, serviceConnectionId }, fetch, ports);
     },
+  },
+  "managed-identity": {
+    settings: ["credential.managedIdentityClientId"],
+    opener: ({ managedIdentityToken: obtainToken, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
+      obtainToken && ((ports) => openManagedIdentity({ obtainToken, audience }, ports)),
   },
   "client-secret": {
     settings: ["AZURE_CLIENT_SECRET"],
