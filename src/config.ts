@@ -32,7 +32,7 @@ export interface GatewayConfig {
     readonly regionalAuthority: string | undefined;
   };
   readonly identity: GatewayYaml["identity"];
-  readonly credential: CredentialOptions & { readonly managedIdentityClientId?: string | undefined };
+  readonly credential: CredentialOptions;
   readonly exchange: GatewayYaml["exchange"];
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   readonly routes: readonly ProxyRouteConfig[];
@@ -115,6 +115,12 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
       githubActions: {
         requestUrl: env.ACTIONS_ID_TOKEN_REQUEST_URL,
         requestToken: env.ACTIONS_ID_TOKEN_REQUEST_TOKEN,
+      },
+      tokenProxy: {
+        url: env.AZURE_KUBERNETES_TOKEN_PROXY,
+        sniName: env.AZURE_KUBERNETES_SNI_NAME,
+        caFile: env.AZURE_KUBERNETES_CA_FILE,
+        caData: env.AZURE_KUBERNETES_CA_DATA,
       },
       azurePipelines: {
         requestUri: env.SYSTEM_OIDCREQUESTURI,

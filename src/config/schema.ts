@@ -50,6 +50,7 @@ const credential = z.strictObject({
         "client-assertion",
         "github-actions",
         "azure-pipelines",
+        "identity-binding",
         "managed-identity",
         "client-secret",
       ]),

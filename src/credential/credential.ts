@@ -6,6 +6,7 @@ import type { Secret } from "../secret.ts";
 import type { ManagedIdentityToken } from "./managed-identity.ts";
 import { createCredentialRing } from "./ring.ts";
 import { chooseSources } from "./sources.ts";
+import type { TokenProxyOptions } from "./token-proxy.ts";
 
 /** The names an operator writes under `credential.sources`. */
 export type CredentialSource =
@@ -15,6 +16,7 @@ export type CredentialSource =
   | "github-actions"
   | "azure-pipelines"
   | "managed-identity"
+  | "identity-binding"
   | "client-secret";
 
 /** What a credential adds to a token request: RFC 7523 §2.2 client assertion, or RFC 6749 §2.3.1 secret. */
@@ -200,6 +202,10 @@ export interface CredentialOptions {
     | undefined;
   /** Gives tokens of the managed identity that a federated credential of the app registration names. */
   readonly managedIdentityToken?: ManagedIdentityToken | undefined;
+  /** Client id of that identity, for the source that asks for its token over a proxy. */
+  readonly managedIdentityClientId?: string | undefined;
+  /** AZURE_KUBERNETES_TOKEN_PROXY and its siblings, which AKS sets in a pod with an identity binding. */
+  readonly tokenProxy?: (Omit<TokenProxyOptions, "url"> & { readonly url?: string | undefined }) | undefined;
   /** Audience of tokens that are asked for. Default `api://AzureADTokenExchange`; other clouds have their own. */
   readonly federationAudience?: string | undefined;
   /** Proves what replaces a credential while the old one serves on. Without it, what is new takes over at once. */

@@ -6,6 +6,7 @@ import { openCertificate } from "./certificate.ts";
 import { openClientAssertionCallback } from "./client-assertion-callback.ts";
 import { openClientSecret } from "./client-secret.ts";
 import type { CredentialOptions, CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
+import { openIdentityBinding } from "./identity-binding.ts";
 import { openManagedIdentity } from "./managed-identity.ts";
 import { openWorkloadIdentity } from "./workload-identity.ts";
 
@@ -55,6 +56,28 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       return (ports) => openAzurePipelines({ requestUri, accessToken, serviceConnectionId }, fetch, ports);
     },
   },
+  "identity-binding": {
+    settings: [
+      "AZURE_KUBERNETES_TOKEN_PROXY",
+      "AZURE_FEDERATED_TOKEN_FILE",
+      "credential.managedIdentityClientId",
+    ],
+    opener(options) {
+      const { tokenProxy, federatedTokenFile, managedIdentityClientId: clientId, canary } = options;
+      const { federationAudience: audience = PUBLIC_CLOUD_AUDIENCE } = options;
+      if (!tokenProxy?.url || !federatedTokenFile || !clientId || canary === undefined) return undefined;
+      const { tokenEndpoint } = canary.request;
+      const binding = {
+        ...tokenProxy,
+        url: tokenProxy.url,
+        federatedTokenFile,
+        clientId,
+        tokenEndpoint,
+        audience,
+      };
+      return (ports) => openIdentityBinding(binding, ports);
+    },
+  },
   "managed-identity": {
     settings: ["credential.managedIdentityClientId"],
     opener: ({ managedIdentityToken: obtainToken, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
@@ -66,6 +89,9 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       secret?.reveal() ? (ports) => openClientSecret({ secret, production }, ports) : undefined,
   },
 };
+
+/** What has the settings of an identity binding, and would be refused: the pod's token is for the proxy alone. */
+const USED_BY_BINDING: readonly string[] = ["workload-identity", "managed-identity"];
 
 /** What to open, in order, and what is wrong with the choice. */
 export interface ChosenSources {
@@ -82,7 +108,10 @@ export interface ChosenSources {
 export function chooseSources(options: CredentialOptions): ChosenSources {
   const names = options.sources ?? "auto";
   if (names === "auto") {
-    const openers = Object.values(SOURCES).flatMap((entry) => entry.opener(options) ?? []);
+    const bound = SOURCES["identity-binding"].opener(options) !== undefined;
+    const openers = Object.entries(SOURCES).flatMap(([name, { opener }]) =>
+      bound && USED_BY_BINDING.includes(name) ? [] : (opener(options) ?? []),
+    );
     return { openers, absent: [], faults: openers.length > 0 ? [] : [NOTHING_CONFIGURED] };
   }
   const openers: Opener[] = [];
