@@ -7,6 +7,12 @@ import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { Principal } from "../identity/principal.ts";
 import { callerOf, type ObtainToken, tokenSource } from "./pipeline.ts";
 import { recordOf } from "./request-record.ts";
+import {
+  createTokenCredential,
+  refusalBehind,
+  type TokenCredentialError,
+  type UserTokenCredential,
+} from "./token-credential.ts";
 
 /** Express' request, with who calls. */
 export interface GatewayRequest extends Request {
@@ -18,6 +24,8 @@ export interface GatewayRequest extends Request {
 export interface OnBehalfOf<Api extends string = string> {
   /** A client for each downstream API that the route uses. */
   readonly downstream: Readonly<Record<Api, DownstreamClient>>;
+  /** A credential for clients of the Azure SDKs and of Graph, good for this API and this request. */
+  credential(api: Api): UserTokenCredential;
   /** Aborts when the caller has left. */
   readonly signal: AbortSignal;
 }
@@ -70,17 +78,34 @@ export function handle(
     const left = new AbortController();
     response.once("close", () => left.abort());
     const { correlationId } = record;
+    const { signal } = left;
     const downstream = Object.fromEntries(
       used.map(([name, api]) => {
         const obtainToken = tokenSource(record, api.scopes, exchange);
-        return [name, api.client({ obtainToken, correlationId, signal: left.signal })];
+        return [name, api.client({ obtainToken, correlationId, signal })];
       }),
     );
     response.setHeader("cache-control", "no-store");
     const { principal } = callerOf(record);
-    await route.handler(Object.assign(request, { principal, correlationId }), response, {
-      downstream,
-      signal: left.signal,
-    });
+    let failure: TokenCredentialError | undefined;
+    function credential(name: string): UserTokenCredential {
+      const api = used.find(([one]) => one === name)?.[1];
+      if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
+      return createTokenCredential({
+        scopes: api.scopes,
+        tenantId: principal.tenantId,
+        obtainToken: tokenSource(record, api.scopes, exchange),
+        signal,
+        onFailure: (latest) => {
+          failure = latest;
+        },
+      });
+    }
+    try {
+      const onBehalfOf = { downstream, credential, signal };
+      await route.handler(Object.assign(request, { principal, correlationId }), response, onBehalfOf);
+    } catch (thrown) {
+      throw refusalBehind(thrown, failure);
+    }
   };
 }
