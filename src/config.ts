@@ -14,6 +14,8 @@ import type { RoutePolicy } from "./identity/claims-policy.ts";
 
 /** A route of the YAML file: who may pass, where to, and what passes. */
 export interface ProxyRouteConfig {
+  /** Whose permissions are used: the caller's, or the gateway's own. */
+  readonly as: "user" | "app";
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
@@ -134,10 +136,11 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
     routes: yaml.routes
       .toSorted((one, other) => other.path.length - one.path.length)
       .map((route) => ({
+        as: route.as,
         target: { path: route.path, methods: route.methods, allow: route.allow },
         api: downstreamApis[route.downstreamApi] as DownstreamApiOptions,
         policy: {
-          callers: "user",
+          callers: route.requireUser ? "user" : "any",
           requiredScopes: route.requiredScopes,
           requiredRoles: route.requiredRoles,
           allowedClients: route.allowedClients,

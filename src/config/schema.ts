@@ -120,6 +120,16 @@ const route = z.strictObject({
   requiredScopes: z.array(nonEmpty).default([]).describe("Any one of them must be in scp."),
   requiredRoles: z.array(nonEmpty).default([]).describe("Any one of them must be in roles."),
   allowedClients: z.array(guid).default([]).describe("Narrows identity.allowedClients for this route."),
+  as: z
+    .enum(["user", "app"])
+    .default("user")
+    .describe(
+      "Whose permissions are used: the caller's, by exchange, or the gateway's own in the caller's tenant.",
+    ),
+  requireUser: z
+    .boolean()
+    .default(true)
+    .describe("Whether only users may call; false admits applications, to routes that say as: app."),
   authContext: z
     .string()
     .regex(/^c\d{1,2}$/, "must be an authentication context such as c1")

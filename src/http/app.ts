@@ -34,6 +34,7 @@ export interface PublicAppOptions {
 
 export function createPublicApp(options: PublicAppOptions): Express {
   const { verifier, exchange, forward } = options;
+  const { clientId } = options.challenge;
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
@@ -53,7 +54,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
       named(route.path),
       authenticate(verifier),
       permit(route.policy),
-      handle(route, options.apis, exchange),
+      handle(route, options.apis, exchange, clientId),
     );
   for (const route of options.proxyRoutes)
     app.use(
@@ -61,7 +62,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
       named(route.target.path),
       authenticate(verifier),
       permit(route.policy),
-      proxyTo(route, { exchange, forward, challenge: bearerChallenge(options.challenge) }),
+      proxyTo(route, { clientId, exchange, forward, challenge: bearerChallenge(options.challenge) }),
     );
 
   app.use(() => {

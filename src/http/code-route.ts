@@ -5,7 +5,7 @@ import type { DownstreamClient } from "../downstream/client.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { Principal } from "../identity/principal.ts";
-import { callerOf, type ObtainToken, tokenSource } from "./pipeline.ts";
+import { type ActsAs, applicationTokenSource, callerOf, type ObtainToken, tokenSource } from "./pipeline.ts";
 import { recordOf } from "./request-record.ts";
 import {
   createTokenCredential,
@@ -35,6 +35,8 @@ export interface CodeRoute<Api extends string = string> {
   /** Exact path, in Express' syntax. */
   readonly path: string;
   readonly policy: RoutePolicy;
+  /** Whose permissions `downstream` and `credential` use. Default `user`. */
+  readonly as?: ActsAs;
   /** Names of the downstream APIs that the handler calls. */
   readonly uses: readonly Api[];
   /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
@@ -66,7 +68,9 @@ export function handle(
   route: CodeRoute,
   apis: Readonly<Record<string, CallableApi>>,
   exchange: TokenExchange,
+  clientId: string,
 ): RequestHandler {
+  const source = route.as === "app" ? applicationTokenSource(clientId) : tokenSource;
   const used = route.uses.map((name) => {
     const api = apis[name];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
@@ -81,7 +85,7 @@ export function handle(
     const { signal } = left;
     const downstream = Object.fromEntries(
       used.map(([name, api]) => {
-        const obtainToken = tokenSource(record, api.scopes, exchange);
+        const obtainToken = source(record, api.scopes, exchange);
         return [name, api.client({ obtainToken, correlationId, signal })];
       }),
     );
@@ -94,7 +98,7 @@ export function handle(
       return createTokenCredential({
         scopes: api.scopes,
         tenantId: principal.tenantId,
-        obtainToken: tokenSource(record, api.scopes, exchange),
+        obtainToken: source(record, api.scopes, exchange),
         signal,
         onFailure: (latest) => {
           failure = latest;
