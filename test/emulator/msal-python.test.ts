@@ -30,8 +30,9 @@ afterAll(() => client.close());
 
 /** Runs in a process of its own, while the emulator answers from this one. */
 async function acquire(check: Check): Promise<Record<string, unknown>> {
+  if (python === undefined) throw new Error("no python3 here can import msal; install python3-msal");
   const { clientId, tenantId, authorityHost, files } = client.emulator;
-  const child = spawn(python ?? "python3", [fileURLToPath(new URL("./msal_python.py", import.meta.url))], {
+  const child = spawn(python, [fileURLToPath(new URL("./msal_python.py", import.meta.url))], {
     stdio: ["pipe", "pipe", "pipe"],
     timeout: 30_000,
     // Stronger than any setting in the program where the machine has a bundle or a proxy of its own.
