@@ -25,6 +25,8 @@ const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
   "refused",
   "expiring",
   "file_exposed",
+  "audience_unexpected",
+  "clock_doubtful",
   "secret_in_production",
 ]);
 

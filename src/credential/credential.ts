@@ -139,6 +139,10 @@ export type CredentialEventType =
   | "expiring"
   /** Its private key is in a file that everyone on this machine may read. */
   | "file_exposed"
+  /** Its federated token is for another audience than this cloud's. */
+  | "audience_unexpected"
+  /** Its federated token begins in the future. */
+  | "clock_doubtful"
   /** It is a client secret, and this is production. */
   | "secret_in_production";
 

@@ -6,6 +6,10 @@ export interface FederatedToken {
   readonly clientAssertion: Secret;
   /** `exp`, ms since the epoch. */
   readonly expiresAt: number;
+  /** `aud`, an array in Kubernetes' tokens. */
+  readonly audiences: readonly unknown[];
+  /** `nbf` or `iat`, ms since the epoch. */
+  readonly startsAt: number | undefined;
   /** Issuer, subject and audience, which together a federated credential is matched by. Not secret. */
   readonly identity: string;
 }
@@ -25,7 +29,8 @@ export function readFederatedToken(text: string): FederatedToken | NotAToken {
     return { problem: "does not hold a JWT (three base64url parts joined by dots)" };
   }
   const alg = decode(header)?.alg;
-  const { exp, iss, sub, aud } = decode(payload) ?? {};
+  const { exp, nbf, iat, iss, sub, aud } = decode(payload) ?? {};
+  const start = nbf ?? iat;
   if (typeof alg !== "string") return { problem: "does not hold a JWT (its header cannot be read)" };
   if (typeof exp !== "number") return { problem: "holds a JWT without a readable exp claim" };
   // A writer that does not replace the file in one step can be caught between two writes. The signature comes
@@ -36,6 +41,8 @@ export function readFederatedToken(text: string): FederatedToken | NotAToken {
   return {
     clientAssertion: new Secret(token),
     expiresAt: exp * 1000,
+    audiences: [aud].flat(),
+    startsAt: typeof start === "number" ? start * 1000 : undefined,
     identity: JSON.stringify([iss, sub, aud]),
   };
 }

@@ -26,8 +26,8 @@ interface SourceEntry {
 const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "workload-identity": {
     settings: ["AZURE_FEDERATED_TOKEN_FILE"],
-    opener: ({ federatedTokenFile: path }) =>
-      path ? (ports) => openWorkloadIdentity({ path }, ports) : undefined,
+    opener: ({ federatedTokenFile: path, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
+      path ? (ports) => openWorkloadIdentity({ path, audience }, ports) : undefined,
   },
   certificate: {
     settings: ["AZURE_CLIENT_CERTIFICATE_PATH"],
