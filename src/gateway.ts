@@ -118,6 +118,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     onEvent: signals.credential,
   });
 
+  metrics.watchCredential(credential.status);
+
   const exchange = createTokenExchange({
     ...wire,
     allowedTenants: exchangeableTenants(application),

@@ -1,5 +1,6 @@
 /** Every way of proving the gateway, from its settings in the environment to an answer of Graph. */
 
+import { X509Certificate } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
@@ -144,6 +145,15 @@ describe("a certificate that is replaced while the gateway runs", () => {
       await call();
       await until(async () => (await source()).generation === 2);
       await call();
+      const { text: metrics } = await admin("/metrics").expect(200);
+      const expiry = Math.floor(Date.parse(new X509Certificate(next.certificatePem).validTo) / 1000);
+      for (const [name, value] of [
+        ["serving", 1],
+        ["usable", 1],
+        ["generation", 2],
+        ["expiry_timestamp_seconds", expiry],
+      ])
+        expect(metrics).toContain(`obo_gateway_credential_${name}{source="certificate"} ${value}\n`);
       expect(own.requests.token.at(-1)).toMatchObject({ thumbprint: next.thumbprintSha256, aadsts: 0 });
       expect(await source()).not.toHaveProperty("fault");
     } finally {
