@@ -15,6 +15,8 @@ import type { Secret } from "./secret.ts";
 
 /** A route of the YAML file: who may pass, where to, and what passes. */
 export interface ProxyRouteConfig {
+  /** Whose permissions are used: the caller's, or the gateway's own. */
+  readonly as: "user" | "app";
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
@@ -123,9 +125,25 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
       ...(env.AZURE_CLIENT_CERTIFICATE_PASSWORD && {
         certificatePassword: env.AZURE_CLIENT_CERTIFICATE_PASSWORD,
       }),
+      managedIdentityClientId: yaml.credential.managedIdentityClientId,
       sendCertificateChain: env.AZURE_CLIENT_SEND_CERTIFICATE_CHAIN,
       ...(env.AZURE_FEDERATED_TOKEN_FILE && { federatedTokenFile: env.AZURE_FEDERATED_TOKEN_FILE }),
       ...(env.AZURE_CLIENT_SECRET && { clientSecret: env.AZURE_CLIENT_SECRET }),
+      githubActions: {
+        requestUrl: env.ACTIONS_ID_TOKEN_REQUEST_URL,
+        requestToken: env.ACTIONS_ID_TOKEN_REQUEST_TOKEN,
+      },
+      tokenProxy: {
+        url: env.AZURE_KUBERNETES_TOKEN_PROXY,
+        sniName: env.AZURE_KUBERNETES_SNI_NAME,
+        caFile: env.AZURE_KUBERNETES_CA_FILE,
+        caData: env.AZURE_KUBERNETES_CA_DATA,
+      },
+      azurePipelines: {
+        requestUri: env.SYSTEM_OIDCREQUESTURI,
+        accessToken: env.SYSTEM_ACCESSTOKEN,
+        serviceConnectionId: env.AZURESUBSCRIPTION_SERVICE_CONNECTION_ID,
+      },
     },
     exchange: { ...yaml.exchange, cacheKeys: env.TOKEN_CACHE_KEYS ?? [] },
     downstreamApis,
@@ -133,10 +151,11 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
     routes: yaml.routes
       .toSorted((one, other) => other.path.length - one.path.length)
       .map((route) => ({
+        as: route.as,
         target: { path: route.path, methods: route.methods, allow: route.allow },
         api: downstreamApis[route.downstreamApi] as DownstreamApiOptions,
         policy: {
-          callers: "user",
+          callers: route.requireUser ? "user" : "any",
           requiredScopes: route.requiredScopes,
           requiredRoles: route.requiredRoles,
           allowedClients: route.allowedClients,

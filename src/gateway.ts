@@ -3,19 +3,25 @@
 import type { RequestListener } from "node:http";
 import type { Fetch } from "./bounded-fetch.ts";
 import type { GatewayConfig } from "./config.ts";
-import { type CredentialRing, openCredential } from "./credential/credential.ts";
+import {
+  type ClientAssertionCallback,
+  type CredentialRing,
+  openCredential,
+} from "./credential/credential.ts";
+import { checkUses, consentOptions, exchangeableTenants, resourceFacts } from "./deductions.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createTransport, type Transport } from "./downstream/transport.ts";
-import { ConfigurationError } from "./errors.ts";
+import { createCredentialCheck } from "./exchange/credential-check.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
+import { createManagedIdentityToken } from "./exchange/msal-managed-identity.ts";
 import { openSharedTier } from "./exchange/shared-tier.ts";
 import { createAdminApp, type ReadinessCheck } from "./http/admin.ts";
 import { createPublicApp, createRefusal } from "./http/app.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
 import { profileRoute } from "./http/profile-route.ts";
 import { metadataUrl } from "./http/resource-metadata.ts";
-import { type Authority, resolveAuthority } from "./identity/authority.ts";
+import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier, type TokenVerifier } from "./identity/token-verifier.ts";
 import { createSignals } from "./signals.ts";
 import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";
@@ -27,7 +33,9 @@ export interface GatewayParts {
   readonly routes?: readonly CodeRoute[];
   /** Where log lines go. Default: standard output. */
   readonly logSink?: LogSink;
-  /** How the authority is reached. Default: the global `fetch`. */
+  /** Makes client assertions for the source `client-assertion`, asked for each proof of the gateway. */
+  readonly clientAssertion?: ClientAssertionCallback;
+  /** How the authority, and whoever else issues tokens for the gateway, is reached. Default: the global `fetch`. */
   readonly fetch?: Fetch;
   /** Certificate authorities in PEM for downstream APIs, for tests; production sets NODE_EXTRA_CA_CERTS. */
   readonly downstreamCa?: string;
@@ -76,13 +84,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     onEvent: signals.identity,
   });
 
-  const credential = await openCredential({
-    ...config.credential,
-    production: config.production,
-    now,
-    onEvent: signals.credential,
-  });
-
   const expiryMarginMs = exchangeOptions.cache.expiryMarginSeconds * 1000;
   const shared = openSharedTier({
     ...exchangeOptions.cache.redis,
@@ -93,16 +94,47 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     onEvent: signals.exchange,
   });
 
-  const exchange = createTokenExchange({
+  const wire = {
     clientId: application.clientId,
     authorityHost: `${authority.origin}/`,
     tokenEndpoint: authority.tokenEndpoint,
     authorizeEndpoint: authority.authorizeEndpoint,
     homeTenantId: application.tenantId,
-    allowedTenants: exchangeableTenants(application),
-    credential,
     fetch,
     timeoutMs: exchangeOptions.timeoutMs,
+    ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
+    now,
+  };
+  const credential = await openCredential({
+    ...config.credential,
+    clientAssertion: parts.clientAssertion,
+    ...(config.credential.managedIdentityClientId !== undefined && {
+      managedIdentityToken: createManagedIdentityToken({
+        clientId: config.credential.managedIdentityClientId,
+        fetch,
+        timeoutMs: exchangeOptions.timeoutMs,
+      }),
+    }),
+    federationAudience: authority.federatedCredentialAudience,
+    canary: {
+      request: {
+        clientId: application.clientId,
+        tokenEndpoint: authority.tokenEndpoint(application.tenantId),
+      },
+      proveWith: createCredentialCheck(wire),
+    },
+    fetch,
+    production: config.production,
+    now,
+    onEvent: signals.credential,
+  });
+
+  metrics.watchCredential(credential.status);
+
+  const exchange = createTokenExchange({
+    ...wire,
+    allowedTenants: exchangeableTenants(application),
+    credential,
     cache: {
       maxEntries: exchangeOptions.cache.maxEntries,
       maxBytes: exchangeOptions.cache.maxBytes,
@@ -110,8 +142,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     },
     ...(shared && { shared }),
     consent: consentOptions(exchangeOptions.consent),
-    ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
-    now,
     onEvent: signals.exchange,
   });
 
@@ -166,13 +196,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   };
 }
 
-function consentOptions({ frontEndClientId, appIdUri }: GatewayConfig["exchange"]["consent"]) {
-  return {
-    ...(frontEndClientId !== undefined && { frontEndClientId }),
-    ...(appIdUri !== undefined && { appIdUri }),
-  };
-}
-
 function readiness(
   inRotation: boolean,
   verifier: TokenVerifier,
@@ -186,11 +209,6 @@ function readiness(
   ];
 }
 
-function exchangeableTenants(application: GatewayConfig["application"]): readonly string[] | "*" {
-  const { tenantId, additionallyAllowedTenants } = application;
-  return additionallyAllowedTenants.includes("*") ? "*" : [tenantId, ...additionallyAllowedTenants];
-}
-
 function callableApis(config: GatewayConfig, transport: Transport): Record<string, CallableApi> {
   return Object.fromEntries(
     Object.values(config.downstreamApis).map((api) => [
@@ -198,30 +216,4 @@ function callableApis(config: GatewayConfig, transport: Transport): Record<strin
       { scopes: api.scopes, client: (bound) => createDownstreamClient({ api, transport, ...bound }) },
     ]),
   );
-}
-
-function resourceFacts(
-  publicUrl: string,
-  { identity, routes, application }: GatewayConfig,
-  authority: Authority,
-) {
-  const tenants = identity.tenants.includes("*") ? ["organizations"] : identity.tenants;
-  const scopes = new Set(routes.flatMap(({ policy }) => policy.requiredScopes));
-  return {
-    publicUrl,
-    authorizationServers: tenants.map((tenant) => authority.issuer(tenant, "2.0")),
-    scopes: [...scopes].map((scope) => `api://${application.clientId}/${scope}`),
-  };
-}
-
-function checkUses(routes: readonly CodeRoute[], { downstreamApis }: GatewayConfig): void {
-  const faults = routes.flatMap(({ method, path, uses }) =>
-    uses
-      .filter((name) => !(name in downstreamApis))
-      .map((name) => ({
-        path: `downstreamApis.${name}`,
-        problem: `is missing; the route ${method.toUpperCase()} ${path} uses it`,
-      })),
-  );
-  if (faults.length > 0) throw new ConfigurationError(faults);
 }

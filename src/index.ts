@@ -1,10 +1,12 @@
 /** What a program that embeds the gateway may import. */
 
 export { type GatewayConfig, loadConfig } from "./config.ts";
+export type { ClientAssertionCallback } from "./credential/credential.ts";
 export type { DownstreamClient } from "./downstream/client.ts";
 export { type Actor, ConfigurationError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 export { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
 export { type CodeRoute, codeRoute, type GatewayRequest, type OnBehalfOf } from "./http/code-route.ts";
+export { TokenCredentialError, type UserTokenCredential } from "./http/token-credential.ts";
 export type { RoutePolicy } from "./identity/claims-policy.ts";
 export type { Groups, Principal } from "./identity/principal.ts";
 export { Secret } from "./secret.ts";

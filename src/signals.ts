@@ -20,10 +20,13 @@ export interface Signals {
 const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
   "absent",
   "reload_failed",
+  "trial_failed",
   "unusable",
   "refused",
   "expiring",
   "file_exposed",
+  "audience_unexpected",
+  "clock_doubtful",
   "secret_in_production",
 ]);
 

@@ -12,6 +12,9 @@ export function crossChecks(file: unknown): ConfigurationFault[] {
   const apis = members(downstreamApis);
   return [
     ...routeFaults(list(routes).map(members), Object.keys(apis)),
+    ...list(routes).flatMap((route, index) =>
+      applicationRouteFaults(members(route), `routes[${index}]`, apis),
+    ),
     ...Object.entries(apis).flatMap(([name, api]) => apiFaults(name, members(api))),
     ...tenantFaults(list(members(identity).tenants)),
   ];
@@ -35,6 +38,48 @@ function routeFaults(
     else mounted.set(path, index);
     return faults;
   });
+}
+
+/** A route that acts with the gateway's own permissions lends them to its callers, so it has to say to whom. */
+function applicationRouteFaults(
+  route: Record<string, unknown>,
+  path: string,
+  apis: Record<string, unknown>,
+): ConfigurationFault[] {
+  if (route.as !== "app") {
+    if (route.requireUser !== false) return [];
+    return [
+      {
+        path: `${path}.requireUser`,
+        problem: "false only goes with as: app; an application's token cannot be exchanged",
+      },
+    ];
+  }
+  const faults: ConfigurationFault[] = [];
+  const named = ["requiredScopes", "requiredRoles", "allowedClients"].some(
+    (key) => list(route[key]).length > 0,
+  );
+  if (!named)
+    faults.push({
+      path: `${path}.as`,
+      problem:
+        "app lends the gateway's own permissions to every caller; name requiredScopes, requiredRoles or allowedClients",
+    });
+  if (
+    route.requireUser === false &&
+    list(route.requiredRoles).length + list(route.allowedClients).length === 0
+  )
+    faults.push({
+      path: `${path}.requireUser`,
+      problem: "false admits applications, which hold no scopes; name requiredRoles or allowedClients",
+    });
+  const scopes = list(members(apis[String(route.downstreamApi)]).scopes);
+  if (scopes.length > 1 || scopes.some((scope) => !String(scope).endsWith("/.default")))
+    faults.push({
+      path: `${path}.as`,
+      problem: `app needs one scope that ends in /.default on downstreamApis.${String(route.downstreamApi)}`,
+    });
+  return faults;
 }
 
 function apiFaults(

@@ -57,6 +57,15 @@ export const environment = z.object({
   AZURE_CLIENT_CERTIFICATE_PASSWORD: secret.optional(),
   AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: flag.default(false),
   AZURE_CLIENT_SECRET: secret.optional(),
+  AZURE_KUBERNETES_TOKEN_PROXY: z.string().optional(),
+  AZURE_KUBERNETES_SNI_NAME: z.string().optional(),
+  AZURE_KUBERNETES_CA_FILE: z.string().optional(),
+  AZURE_KUBERNETES_CA_DATA: z.string().optional(),
+  ACTIONS_ID_TOKEN_REQUEST_URL: z.string().optional(),
+  ACTIONS_ID_TOKEN_REQUEST_TOKEN: secret.optional(),
+  SYSTEM_OIDCREQUESTURI: z.string().optional(),
+  SYSTEM_ACCESSTOKEN: secret.optional(),
+  AZURESUBSCRIPTION_SERVICE_CONNECTION_ID: z.string().optional(),
   AZURE_ADDITIONALLY_ALLOWED_TENANTS: tenantList.default([]),
   AZURE_REGIONAL_AUTHORITY_NAME: z
     .string()

@@ -57,10 +57,24 @@ const identity = z.strictObject({
 
 const credential = z.strictObject({
   sources: z
-    .array(z.enum(["workload-identity", "certificate", "client-secret"]))
+    .array(
+      z.enum([
+        "workload-identity",
+        "certificate",
+        "client-assertion",
+        "github-actions",
+        "azure-pipelines",
+        "identity-binding",
+        "managed-identity",
+        "client-secret",
+      ]),
+    )
     .min(1)
     .optional()
     .describe("Credentials in the order they are tried. Left out: every source whose settings are present."),
+  managedIdentityClientId: guid
+    .optional()
+    .describe("Client id of the user-assigned identity that a federated credential of the app names."),
 });
 
 const exchange = z.strictObject({
@@ -143,6 +157,16 @@ const route = z.strictObject({
   requiredScopes: z.array(scope).default([]).describe("Any one of them must be in scp."),
   requiredRoles: z.array(nonEmpty).default([]).describe("Any one of them must be in roles."),
   allowedClients: z.array(guid).default([]).describe("Narrows identity.allowedClients for this route."),
+  as: z
+    .enum(["user", "app"])
+    .default("user")
+    .describe(
+      "Whose permissions are used: the caller's, by exchange, or the gateway's own in the caller's tenant.",
+    ),
+  requireUser: z
+    .boolean()
+    .default(true)
+    .describe("Whether only users may call; false admits applications, to routes that say as: app."),
   authContext: z
     .string()
     .regex(/^c\d{1,2}$/, "must be an authentication context such as c1")

@@ -4,17 +4,10 @@ import { type BoundedRequest, boundedFetch, type Fetch, FetchFailure } from "../
 import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import type { CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
-import { type FederatedToken, readFederatedToken } from "./federated-token.ts";
-import { openReloadingValue } from "./reloading-value.ts";
+import { openIssuedToken } from "./issued-token.ts";
 
-/** A token request that is under way has to arrive before the token ends. */
-const MARGIN_MS = 10_000;
 /** A token with less than this left is renewed before it is used. */
 const RENEW_MS = 60_000;
-/** Shortest time between two requests to an issuer that gave nothing. */
-const RETRY_MS = 5_000;
-/** Another token of an issuer that gave one this recently would be refused for the same reason. */
-const YOUNG_MS = 60_000;
 const TIMEOUT_MS = 10_000;
 const MAX_BYTES = 64 * 1024;
 
@@ -41,7 +34,7 @@ export async function openGitHubActions(
   const url = httpsUrl(requestUrl, setting);
   url.searchParams.set("audience", audience);
   const headers = { accept: "application/json", authorization: `Bearer ${requestToken.reveal()}` };
-  return openIssuer(
+  return openPlatform(
     {
       source: "github-actions",
       setting,
@@ -84,7 +77,7 @@ export async function openAzurePipelines(
     // Without it a refusal is a redirect to a sign-in page.
     "x-tfs-fedauthredirect": "Suppress",
   };
-  return openIssuer(
+  return openPlatform(
     {
       source: "azure-pipelines",
       setting,
@@ -98,62 +91,46 @@ export async function openAzurePipelines(
   );
 }
 
-interface Issuer {
+interface Platform {
   readonly source: CredentialSource;
   readonly setting: string;
   readonly url: URL;
   readonly request: Pick<BoundedRequest, "method" | "headers">;
   /** Member of the JSON answer that holds the token. */
   readonly member: string;
-  /** What to check when the issuer refuses. */
+  /** What to check when the platform refuses. */
   readonly hint: string;
 }
 
-async function openIssuer(issuer: Issuer, fetch: Fetch, ports: SourcePorts): Promise<SourceCredential> {
-  const value = await openReloadingValue(
+function openPlatform(platform: Platform, fetch: Fetch, ports: SourcePorts): Promise<SourceCredential> {
+  const { source, setting, url } = platform;
+  return openIssuedToken(
     {
-      source: issuer.source,
-      origin: issuer.url.origin,
-      marginMs: MARGIN_MS,
-      isDue: ({ force, at, previousAt, expiresAt }) => {
-        const sinceLast = at < previousAt ? Number.POSITIVE_INFINITY : at - previousAt;
-        return force ? sinceLast >= YOUNG_MS : expiresAt - at < RENEW_MS && sinceLast >= RETRY_MS;
-      },
-      load: () => fetchToken(issuer, fetch, ports.now),
+      source,
+      setting,
+      origin: url.origin,
+      renewMs: RENEW_MS,
+      // These tokens live for minutes, so there is no time in which an old one would do.
+      inBackground: false,
+      obtain: () => obtain(platform, fetch),
     },
     ports,
   );
-  return {
-    source: issuer.source,
-    async prove() {
-      const { value: token, generation } = await value.read();
-      const { clientAssertion } = token;
-      return { authentication: { method: "client_assertion", clientAssertion }, generation };
-    },
-    look: value.look,
-    status: value.status,
-  };
 }
 
-async function fetchToken(issuer: Issuer, fetch: Fetch, now: () => number): Promise<FederatedToken> {
-  const { url, request, member } = issuer;
+async function obtain({ setting, url, request, member, hint }: Platform, fetch: Fetch): Promise<string> {
   const answer = await boundedFetch(fetch, url.href, {
     ...request,
     timeoutMs: TIMEOUT_MS,
     maxBytes: MAX_BYTES,
   }).catch((cause: unknown) => {
     if (!(cause instanceof FetchFailure)) throw cause;
-    throw faultOf(issuer, `${url.origin} gave no answer (${cause.kind})`, cause);
+    const problem = `${url.origin} gave no answer (${cause.kind})`;
+    throw new ConfigurationError([{ path: setting, problem }], { cause });
   });
-  if (answer.status !== 200) {
-    throw faultOf(issuer, `${url.origin} answered ${answer.status}; ${issuer.hint}`);
-  }
-  const token = readFederatedToken(memberOf(answer.text, member));
-  if ("problem" in token) throw faultOf(issuer, `${member} in the answer of ${url.origin} ${token.problem}`);
-  if (token.expiresAt - MARGIN_MS <= now()) {
-    throw faultOf(issuer, `the token that ${url.origin} gave has ended already; is the clock right?`);
-  }
-  return token;
+  if (answer.status === 200) return memberOf(answer.text, member);
+  const problem = `${url.origin} answered ${answer.status}; ${hint}`;
+  throw new ConfigurationError([{ path: setting, problem }]);
 }
 
 /** Empty when there is no such member: then there is no token either. */
@@ -174,8 +151,4 @@ function httpsUrl(text: string, setting: string): URL {
     throw new ConfigurationError([{ path: setting, problem: "is not an https URL" }]);
   }
   return new URL(text);
-}
-
-function faultOf({ setting }: Issuer, problem: string, cause?: unknown): ConfigurationError {
-  return new ConfigurationError([{ path: setting, problem }], { cause });
 }

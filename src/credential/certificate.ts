@@ -5,8 +5,15 @@ import { realpath } from "node:fs/promises";
 import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import { createAssertionSigner } from "./client-assertion.ts";
-import type { AuthenticationRequest, SourceCredential, SourcePorts } from "./credential.ts";
+import type {
+  AuthenticationRequest,
+  Canary,
+  SourceCredential,
+  SourcePorts,
+  TrialVerdict,
+} from "./credential.ts";
 import { type KeyAndChain, PemFault, readPem } from "./pem.ts";
+import { isBinary, pemOfPkcs12 } from "./pkcs12.ts";
 import { openReloadingFile } from "./reloading-file.ts";
 
 const SETTING = "AZURE_CLIENT_CERTIFICATE_PATH";
@@ -31,8 +38,8 @@ interface Certificate {
 }
 
 /**
- * Assertions belong to the certificate that they name, so a replaced file starts with none: from then on every
- * request proves the new one.
+ * Assertions belong to the certificate that they name, so a replaced file starts with none. With a canary, requests
+ * prove the new one only when Entra has accepted it once.
  *
  * @throws {ConfigurationError} when the file holds no usable RSA key with its certificate, valid now.
  */
@@ -41,7 +48,7 @@ export async function openCertificate(
   ports: SourcePorts,
 ): Promise<SourceCredential> {
   const { path, sendChain } = options;
-  const { now, emit } = ports;
+  const { now, emit, canary } = ports;
   const file = await openReloadingFile<Certificate>(
     {
       source: "certificate",
@@ -59,6 +66,7 @@ export async function openCertificate(
         }
         return { expiresAt, sign: createAssertionSigner({ privateKey, chain, sendChain, now }) };
       },
+      trial: canary && ((candidate) => tryOut(candidate, canary)),
     },
     ports,
   );
@@ -91,9 +99,19 @@ export async function openCertificate(
   };
 }
 
+async function tryOut({ sign }: Certificate, { request, proveWith }: Canary): Promise<TrialVerdict> {
+  try {
+    return await proveWith({ method: "client_assertion", clientAssertion: await sign(request) });
+  } catch {
+    return { verdict: "undecided", problem: "the key could not sign" };
+  }
+}
+
 function read(content: Buffer, { path, password }: CertificateOptions): KeyAndChain {
   try {
-    return readPem(content, password);
+    return isBinary(content)
+      ? readPem(pemOfPkcs12(content, password), undefined)
+      : readPem(content, password);
   } catch (cause) {
     if (!(cause instanceof PemFault)) throw cause;
     const setting = cause.aboutPassword ? PASSWORD_SETTING : SETTING;

@@ -3,8 +3,10 @@
 import type { Fetch } from "../bounded-fetch.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
+import type { ManagedIdentityToken } from "./managed-identity.ts";
 import { createCredentialRing } from "./ring.ts";
 import { chooseSources } from "./sources.ts";
+import type { TokenProxyOptions } from "./token-proxy.ts";
 
 /** The names an operator writes under `credential.sources`. */
 export type CredentialSource =
@@ -13,6 +15,8 @@ export type CredentialSource =
   | "client-assertion"
   | "github-actions"
   | "azure-pipelines"
+  | "managed-identity"
+  | "identity-binding"
   | "client-secret";
 
 /** What a credential adds to a token request: RFC 7523 §2.2 client assertion, or RFC 6749 §2.3.1 secret. */
@@ -95,6 +99,24 @@ export interface SourceStatus {
   readonly expiresAt?: number;
   /** What is wrong with the source now, while an older generation may still serve. */
   readonly fault?: { readonly since: number; readonly problem: string };
+  /** Newer content that Entra has not accepted yet. It takes over when it is, or when the one that serves is not. */
+  readonly candidate?: {
+    readonly generation: number;
+    readonly state: "on trial" | Exclude<TrialVerdict["verdict"], "accepted">;
+  };
+}
+
+/** What Entra says to a proof that nobody depends on yet. `undecided`: nothing, or something about another matter. */
+export type TrialVerdict =
+  | { readonly verdict: "accepted" }
+  | { readonly verdict: "refused" | "undecided"; readonly problem: string };
+
+/** Tries a proof before requests depend on it. */
+export interface Canary {
+  /** The client, and the endpoint of the tenant where its credentials are registered. */
+  readonly request: AuthenticationRequest;
+  /** Never rejects, and takes a bounded time. */
+  readonly proveWith: (authentication: ClientAuthentication) => Promise<TrialVerdict>;
 }
 
 /** What happened to a source. */
@@ -103,6 +125,8 @@ export type CredentialEventType =
   | "absent"
   /** It changed and its new content serves. */
   | "reloaded"
+  /** Entra did not accept its new content in a trial; the previous generation serves on while it is valid. */
+  | "trial_failed"
   /** It changed into something unusable; the previous generation serves on while it is valid. */
   | "reload_failed"
   /** It has nothing valid left; the next one is tried. */
@@ -115,6 +139,10 @@ export type CredentialEventType =
   | "expiring"
   /** Its private key is in a file that everyone on this machine may read. */
   | "file_exposed"
+  /** Its federated token is for another audience than this cloud's. */
+  | "audience_unexpected"
+  /** Its federated token begins in the future. */
+  | "clock_doubtful"
   /** It is a client secret, and this is production. */
   | "secret_in_production";
 
@@ -134,6 +162,8 @@ export interface SourcePorts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly emit: (event: CredentialEvent) => void;
+  /** Without one, what is new takes over at once. */
+  readonly canary?: Canary | undefined;
 }
 
 /**
@@ -147,9 +177,9 @@ export type ClientAssertionCallback = (
 export interface CredentialOptions {
   /** Tried in this order. `auto`, the default, is every source whose settings are present. */
   readonly sources?: readonly CredentialSource[] | "auto" | undefined;
-  /** AZURE_CLIENT_CERTIFICATE_PATH: PEM file with an RSA key and its certificate. */
+  /** AZURE_CLIENT_CERTIFICATE_PATH: PEM or PKCS#12 file with an RSA key and its certificate. */
   readonly certificatePath?: string | undefined;
-  /** AZURE_CLIENT_CERTIFICATE_PASSWORD: opens an encrypted key in that file. */
+  /** AZURE_CLIENT_CERTIFICATE_PASSWORD: opens a PKCS#12 file, or an encrypted key in a PEM file. */
   readonly certificatePassword?: Secret | undefined;
   /** AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: adds `x5c`, which trust by subject name and issuer needs. */
   readonly sendCertificateChain: boolean;
@@ -160,13 +190,30 @@ export interface CredentialOptions {
   /** Asked for each proof by a program that embeds the gateway. */
   readonly clientAssertion?: ClientAssertionCallback | undefined;
   /** ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN: for integration tests on GitHub. */
-  readonly githubActions?: { readonly requestUrl: string; readonly requestToken: Secret } | undefined;
-  /** SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN and the id of the service connection: for tests in Azure Pipelines. */
-  readonly azurePipelines?:
-    | { readonly requestUri: string; readonly accessToken: Secret; readonly serviceConnectionId: string }
+  readonly githubActions?:
+    | { readonly requestUrl?: string | undefined; readonly requestToken?: Secret | undefined }
     | undefined;
-  /** Audience to ask GitHub for. Default `api://AzureADTokenExchange`; other clouds have their own. */
+  /**
+   * SYSTEM_OIDCREQUESTURI, SYSTEM_ACCESSTOKEN and AZURESUBSCRIPTION_SERVICE_CONNECTION_ID: for integration tests in
+   * Azure Pipelines, under the names that an AzureCLI@2 or AzurePowerShell@5 step gives them.
+   */
+  readonly azurePipelines?:
+    | {
+        readonly requestUri?: string | undefined;
+        readonly accessToken?: Secret | undefined;
+        readonly serviceConnectionId?: string | undefined;
+      }
+    | undefined;
+  /** Gives tokens of the managed identity that a federated credential of the app registration names. */
+  readonly managedIdentityToken?: ManagedIdentityToken | undefined;
+  /** Client id of that identity, for the source that asks for its token over a proxy. */
+  readonly managedIdentityClientId?: string | undefined;
+  /** AZURE_KUBERNETES_TOKEN_PROXY and its siblings, which AKS sets in a pod with an identity binding. */
+  readonly tokenProxy?: (Omit<TokenProxyOptions, "url"> & { readonly url?: string | undefined }) | undefined;
+  /** Audience of tokens that are asked for. Default `api://AzureADTokenExchange`; other clouds have their own. */
   readonly federationAudience?: string | undefined;
+  /** Proves what replaces a credential while the old one serves on. Without it, what is new takes over at once. */
+  readonly canary?: Canary | undefined;
   /** Default the global one. */
   readonly fetch?: Fetch | undefined;
   /** Whether this process serves production, where a client secret earns a warning. Default false. */
@@ -184,7 +231,8 @@ export interface CredentialOptions {
  * @throws {ConfigurationError} with the faults of all sources, each naming its environment variable and the mend.
  */
 export async function openCredential(options: CredentialOptions): Promise<CredentialRing> {
-  const ports: SourcePorts = { now: options.now ?? Date.now, emit: options.onEvent ?? (() => {}) };
+  const { now = Date.now, onEvent: emit = () => {}, canary } = options;
+  const ports: SourcePorts = { now, emit, canary };
   const { openers, absent, faults: choiceFaults } = chooseSources(options);
   const faults = [...choiceFaults];
   const opened: SourceCredential[] = [];
@@ -195,12 +243,7 @@ export async function openCredential(options: CredentialOptions): Promise<Creden
   }
   const [first, ...others] = opened;
   if (faults.length > 0 || first === undefined) throw new ConfigurationError(faults);
-  for (const { source, setting } of absent)
-    ports.emit({
-      type: "absent",
-      source,
-      generation: 0,
-      message: `${source} is not used: ${setting} is not set`,
-    });
+  for (const { source, problem } of absent)
+    ports.emit({ type: "absent", source, generation: 0, message: `${problem}; it is not used` });
   return createCredentialRing([first, ...others], ports);
 }

@@ -6,6 +6,12 @@ export interface FederatedToken {
   readonly clientAssertion: Secret;
   /** `exp`, ms since the epoch. */
   readonly expiresAt: number;
+  /** `aud`, an array in Kubernetes' tokens. */
+  readonly audiences: readonly unknown[];
+  /** `nbf` or `iat`, ms since the epoch. */
+  readonly startsAt: number | undefined;
+  /** Issuer, subject and audience, which together a federated credential is matched by. Not secret. */
+  readonly identity: string;
 }
 
 /** What is wrong with the text, as the end of a sentence that begins with where it came from; never quotes it. */
@@ -23,7 +29,8 @@ export function readFederatedToken(text: string): FederatedToken | NotAToken {
     return { problem: "does not hold a JWT (three base64url parts joined by dots)" };
   }
   const alg = decode(header)?.alg;
-  const exp = decode(payload)?.exp;
+  const { exp, nbf, iat, iss, sub, aud } = decode(payload) ?? {};
+  const start = nbf ?? iat;
   if (typeof alg !== "string") return { problem: "does not hold a JWT (its header cannot be read)" };
   if (typeof exp !== "number") return { problem: "holds a JWT without a readable exp claim" };
   // A writer that does not replace the file in one step can be caught between two writes. The signature comes
@@ -31,17 +38,23 @@ export function readFederatedToken(text: string): FederatedToken | NotAToken {
   if (/^[RP]S/.test(alg) && Buffer.from(signature, "base64url").length % 128 !== 0) {
     return { problem: "holds a JWT that is cut short" };
   }
-  return { clientAssertion: new Secret(token), expiresAt: exp * 1000 };
+  return {
+    clientAssertion: new Secret(token),
+    expiresAt: exp * 1000,
+    audiences: [aud].flat(),
+    startsAt: typeof start === "number" ? start * 1000 : undefined,
+    identity: JSON.stringify([iss, sub, aud]),
+  };
 }
 
 function isBase64url(part: string | undefined): part is string {
   return part !== undefined && /^[A-Za-z0-9_-]+$/.test(part);
 }
 
-function decode(part: string): { readonly alg?: unknown; readonly exp?: unknown } | undefined {
+function decode(part: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(Buffer.from(part, "base64url").toString("utf8"));
-    return typeof value === "object" && value !== null ? value : undefined;
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
     // The parser's message quotes what it could not parse, so it is not kept.
     return undefined;

@@ -1,4 +1,4 @@
-/** One PEM file in, an RSA key with its certificate chain out; each way it can be wrong has its own sentence. */
+/** One PEM text in, an RSA key with its certificate chain out; each way it can be wrong has its own sentence. */
 
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import type { Secret } from "../secret.ts";
@@ -35,7 +35,6 @@ interface Block {
  * @throws {PemFault}
  */
 export function readPem(content: Buffer, password: Secret | undefined): KeyAndChain {
-  if (content[0] === DER_SEQUENCE) throw new PemFault(DER_PROBLEM);
   const blocks = readBlocks(content.toString("latin1"));
   const privateKey = readKey(blocks, password);
   const certificates = blocks
@@ -46,12 +45,6 @@ export function readPem(content: Buffer, password: Secret | undefined): KeyAndCh
   }
   return { privateKey, chain: chainFor(privateKey, certificates) };
 }
-
-// ASN.1 SEQUENCE, X.690 §8.9: how PKCS#12 and binary certificates begin; no PEM text does.
-const DER_SEQUENCE = 0x30;
-const DER_PROBLEM =
-  "is binary (PKCS#12 or DER), not PEM; convert a .pfx once with `openssl pkcs12 -in gateway.pfx -out gateway.pem` " +
-  "and set AZURE_CLIENT_CERTIFICATE_PASSWORD to the PEM pass phrase you choose";
 
 function readBlocks(text: string): Block[] {
   const pattern = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g;

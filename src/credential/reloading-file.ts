@@ -5,7 +5,7 @@ import type { BigIntStats } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { ConfigurationError } from "../errors.ts";
 import type { CredentialSource, SourcePorts } from "./credential.ts";
-import { openReloadingValue, type ReloadingValue } from "./reloading-value.ts";
+import { openReloadingValue, type ReloadingValue, type ReloadingValueOptions } from "./reloading-value.ts";
 
 export interface ReloadingFileOptions<Value> {
   readonly source: CredentialSource;
@@ -23,6 +23,7 @@ export interface ReloadingFileOptions<Value> {
     content: Buffer,
     file: { readonly mode: number; readonly generation: number },
   ) => Promise<Value>;
+  readonly trial?: ReloadingValueOptions<Value>["trial"];
 }
 
 /** @throws {ConfigurationError} when the file is not usable right now. */
@@ -30,7 +31,7 @@ export function openReloadingFile<Value extends { readonly expiresAt: number }>(
   options: ReloadingFileOptions<Value>,
   ports: SourcePorts,
 ): Promise<ReloadingValue<Value>> {
-  const { source, path, marginMs, intervalMs } = options;
+  const { source, path, marginMs, intervalMs, trial } = options;
   // Of the last content that was good, so that a bad one is judged again at each look: a certificate that is not
   // valid yet will be.
   let good: { readonly version: string; readonly digest: string } | undefined;
@@ -53,6 +54,7 @@ export function openReloadingFile<Value extends { readonly expiresAt: number }>(
       // A clock that was set back must not postpone the next look.
       isDue: ({ force, at, previousAt }) => force || at < previousAt || at - previousAt >= intervalMs,
       load,
+      trial,
     },
     ports,
   );

@@ -2,7 +2,8 @@
 
 import { ConfigurationError, GatewayError } from "../errors.ts";
 import { coalesce } from "./coalesce.ts";
-import type { CredentialSource, SourcePorts, SourceStatus } from "./credential.ts";
+import type { CredentialSource, SourcePorts, SourceStatus, TrialVerdict } from "./credential.ts";
+import { createTrials } from "./trials.ts";
 
 export interface Loaded<Value> {
   /** Counts the different values since the start, from 1. */
@@ -27,17 +28,27 @@ export interface ReloadingValueOptions<Value> {
   /** How long before its `expiresAt` a value is no longer handed out, ms. */
   readonly marginMs: number;
   readonly isDue: (look: Look) => boolean;
+  /** Whether a value that is still valid is handed out without waiting for the look at a newer one. Default false. */
+  readonly inBackground?: boolean;
   /**
    * Gives a newer value, which will be `generation`, or undefined when there is none. Not called while a call is
    * under way. Rejects with ConfigurationError, whose text never quotes a secret.
    */
   readonly load: (force: boolean, generation: number) => Promise<Value | undefined>;
+  /**
+   * Tries a newer value while the current one serves on. Undefined, or a function that gives undefined: it needs no
+   * trial. Never rejects.
+   */
+  readonly trial?: ((candidate: Value, current: Value) => Promise<TrialVerdict> | undefined) | undefined;
 }
 
 export interface ReloadingValue<Value> {
   /** The newest good value that is still valid. Rejects with `credential_unavailable` when there is none. */
   read(): Promise<Loaded<Value>>;
-  /** Replaces the value when there is a newer one. What is wrong is told by `status()`, not thrown. */
+  /**
+   * Replaces the value when there is a newer one; at once, without trial, when that is forced, since then the
+   * current one is of no use. What is wrong is told by `status()`, not thrown.
+   */
   look(force: boolean): Promise<void>;
   status(): SourceStatus;
 }
@@ -47,25 +58,40 @@ export async function openReloadingValue<Value extends { readonly expiresAt: num
   options: ReloadingValueOptions<Value>,
   { now, emit }: SourcePorts,
 ): Promise<ReloadingValue<Value>> {
-  const { source, origin, marginMs } = options;
+  const { source, origin, marginMs, trial, inBackground = false } = options;
   let lookedAt = now();
   let fault: SourceStatus["fault"];
   const first = await options.load(true, 1);
   if (first === undefined) throw new TypeError("the first load must give a value");
   let loaded: Loaded<Value> = { generation: 1, value: first };
+  const trials = createTrials<Value>({
+    now,
+    onAccepted: (candidate) => take(candidate, "was accepted by Entra and serves now"),
+    onFailed: (problem) => tell("trial_failed", `${origin} holds a new ${source} credential: ${problem}`),
+  });
 
   async function look(force: boolean): Promise<void> {
     const at = now();
+    const isOver = loaded.value.expiresAt - marginMs <= at;
+    const waiting = trials.candidate();
+    if (waiting !== undefined && (force || isOver))
+      take(waiting, "serves untried, since the one before does not");
+    else trials.repeat();
     if (!options.isDue({ force, at, previousAt: lookedAt, expiresAt: loaded.value.expiresAt })) return;
     lookedAt = at;
     const failedBefore = fault !== undefined;
     try {
-      const generation = loaded.generation + 1;
+      const generation = (trials.candidate() ?? loaded).generation + 1;
       const value = await options.load(force, generation);
       fault = undefined;
-      if (value !== undefined) loaded = { generation, value };
-      if (value !== undefined) tell("reloaded", `${origin} gave a new ${source} credential`);
-      else if (failedBefore) tell("reloaded", `${origin} is usable again`);
+      if (value === undefined) {
+        if (failedBefore) tell("reloaded", `${origin} is usable again`);
+        return;
+      }
+      const current = loaded.value;
+      const attempt = force || isOver ? undefined : () => trial?.(value, current);
+      if (attempt === undefined || !trials.begin({ generation, value }, attempt))
+        take({ generation, value }, "serves now");
     } catch (cause) {
       if (!(cause instanceof ConfigurationError)) throw cause;
       if (cause.message === fault?.problem) return;
@@ -74,7 +100,13 @@ export async function openReloadingValue<Value extends { readonly expiresAt: num
     }
   }
 
-  function tell(type: "reloaded" | "reload_failed", message: string): void {
+  function take(next: Loaded<Value>, how: string): void {
+    trials.end();
+    loaded = next;
+    tell("reloaded", `${origin} gave a new ${source} credential, which ${how}`);
+  }
+
+  function tell(type: "reloaded" | "reload_failed" | "trial_failed", message: string): void {
     emit({ type, source, generation: loaded.generation, message, expiresAt: loaded.value.expiresAt });
   }
 
@@ -82,7 +114,8 @@ export async function openReloadingValue<Value extends { readonly expiresAt: num
 
   return {
     async read() {
-      await sharedLook(false);
+      const looked = sharedLook(false);
+      if (!inBackground || loaded.value.expiresAt - marginMs <= now()) await looked;
       const { expiresAt } = loaded.value;
       if (expiresAt - marginMs > now()) return loaded;
       const end = `what ${origin} last gave is valid until ${new Date(expiresAt).toISOString()}`;
@@ -99,6 +132,7 @@ export async function openReloadingValue<Value extends { readonly expiresAt: num
       generation: loaded.generation,
       expiresAt: loaded.value.expiresAt,
       ...(fault === undefined ? {} : { fault }),
+      ...trials.status(),
     }),
   };
 }

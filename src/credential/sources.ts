@@ -6,6 +6,8 @@ import { openCertificate } from "./certificate.ts";
 import { openClientAssertionCallback } from "./client-assertion-callback.ts";
 import { openClientSecret } from "./client-secret.ts";
 import type { CredentialOptions, CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
+import { openIdentityBinding } from "./identity-binding.ts";
+import { openManagedIdentity } from "./managed-identity.ts";
 import { openWorkloadIdentity } from "./workload-identity.ts";
 
 /** Entra, "Workload identity federation": audience of federated tokens in the public cloud. */
@@ -14,54 +16,88 @@ const PUBLIC_CLOUD_AUDIENCE = "api://AzureADTokenExchange";
 type Opener = (ports: SourcePorts) => Promise<SourceCredential>;
 
 interface SourceEntry {
-  /** What has to be set for the source to exist; an environment variable but for the callback. */
-  readonly setting: string;
-  /** Undefined where that is absent or empty. */
+  /** Environment variables (for the callback, the part) that have to be set for the source to exist. */
+  readonly settings: readonly string[];
+  /** Undefined where one of them is absent or empty. */
   readonly opener: (options: CredentialOptions) => Opener | undefined;
 }
 
 // The order of the rows is the order of `auto`: what the platform renews by itself comes first, a secret last.
 const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "workload-identity": {
-    setting: "AZURE_FEDERATED_TOKEN_FILE",
-    opener: ({ federatedTokenFile: path }) =>
-      path ? (ports) => openWorkloadIdentity({ path }, ports) : undefined,
+    settings: ["AZURE_FEDERATED_TOKEN_FILE"],
+    opener: ({ federatedTokenFile: path, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
+      path ? (ports) => openWorkloadIdentity({ path, audience }, ports) : undefined,
   },
   certificate: {
-    setting: "AZURE_CLIENT_CERTIFICATE_PATH",
+    settings: ["AZURE_CLIENT_CERTIFICATE_PATH"],
     opener: ({ certificatePath: path, certificatePassword: password, sendCertificateChain: sendChain }) =>
       path ? (ports) => openCertificate({ path, password, sendChain }, ports) : undefined,
   },
   "client-assertion": {
-    setting: "a clientAssertion callback",
+    settings: ["a clientAssertion callback"],
     opener: ({ clientAssertion: callback }) =>
       callback && ((ports) => openClientAssertionCallback({ callback }, ports)),
   },
   "github-actions": {
-    setting: "ACTIONS_ID_TOKEN_REQUEST_URL",
-    opener: ({
-      githubActions,
-      federationAudience: audience = PUBLIC_CLOUD_AUDIENCE,
-      fetch = globalThis.fetch,
-    }) => githubActions && ((ports) => openGitHubActions({ ...githubActions, audience }, fetch, ports)),
+    settings: ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"],
+    opener({ githubActions = {}, federationAudience = PUBLIC_CLOUD_AUDIENCE, fetch = globalThis.fetch }) {
+      const { requestUrl, requestToken } = githubActions;
+      if (!requestUrl || !requestToken?.reveal()) return undefined;
+      const options = { requestUrl, requestToken, audience: federationAudience };
+      return (ports) => openGitHubActions(options, fetch, ports);
+    },
   },
   "azure-pipelines": {
-    setting: "SYSTEM_OIDCREQUESTURI",
-    opener: ({ azurePipelines, fetch = globalThis.fetch }) =>
-      azurePipelines && ((ports) => openAzurePipelines(azurePipelines, fetch, ports)),
+    settings: ["SYSTEM_OIDCREQUESTURI", "SYSTEM_ACCESSTOKEN", "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"],
+    opener({ azurePipelines = {}, fetch = globalThis.fetch }) {
+      const { requestUri, accessToken, serviceConnectionId } = azurePipelines;
+      if (!requestUri || !accessToken?.reveal() || !serviceConnectionId) return undefined;
+      return (ports) => openAzurePipelines({ requestUri, accessToken, serviceConnectionId }, fetch, ports);
+    },
+  },
+  "identity-binding": {
+    settings: [
+      "AZURE_KUBERNETES_TOKEN_PROXY",
+      "AZURE_FEDERATED_TOKEN_FILE",
+      "credential.managedIdentityClientId",
+    ],
+    opener(options) {
+      const { tokenProxy, federatedTokenFile, managedIdentityClientId: clientId, canary } = options;
+      const { federationAudience: audience = PUBLIC_CLOUD_AUDIENCE } = options;
+      if (!tokenProxy?.url || !federatedTokenFile || !clientId || canary === undefined) return undefined;
+      const { tokenEndpoint } = canary.request;
+      const binding = {
+        ...tokenProxy,
+        url: tokenProxy.url,
+        federatedTokenFile,
+        clientId,
+        tokenEndpoint,
+        audience,
+      };
+      return (ports) => openIdentityBinding(binding, ports);
+    },
+  },
+  "managed-identity": {
+    settings: ["credential.managedIdentityClientId"],
+    opener: ({ managedIdentityToken: obtainToken, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
+      obtainToken && ((ports) => openManagedIdentity({ obtainToken, audience }, ports)),
   },
   "client-secret": {
-    setting: "AZURE_CLIENT_SECRET",
+    settings: ["AZURE_CLIENT_SECRET"],
     opener: ({ clientSecret: secret, production = false }) =>
       secret?.reveal() ? (ports) => openClientSecret({ secret, production }, ports) : undefined,
   },
 };
 
+/** What has the settings of an identity binding, and would be refused: the pod's token is for the proxy alone. */
+const USED_BY_BINDING: readonly string[] = ["workload-identity", "managed-identity"];
+
 /** What to open, in order, and what is wrong with the choice. */
 export interface ChosenSources {
   readonly openers: readonly Opener[];
-  /** Sources that were named and have no setting, with the setting that they lack. */
-  readonly absent: readonly { readonly source: CredentialSource; readonly setting: string }[];
+  /** Sources that were named and are not set up, each with a sentence that says what they need. */
+  readonly absent: readonly { readonly source: CredentialSource; readonly problem: string }[];
   readonly faults: readonly ConfigurationFault[];
 }
 
@@ -72,11 +108,14 @@ export interface ChosenSources {
 export function chooseSources(options: CredentialOptions): ChosenSources {
   const names = options.sources ?? "auto";
   if (names === "auto") {
-    const openers = Object.values(SOURCES).flatMap((entry) => entry.opener(options) ?? []);
+    const bound = SOURCES["identity-binding"].opener(options) !== undefined;
+    const openers = Object.entries(SOURCES).flatMap(([name, { opener }]) =>
+      bound && USED_BY_BINDING.includes(name) ? [] : (opener(options) ?? []),
+    );
     return { openers, absent: [], faults: openers.length > 0 ? [] : [NOTHING_CONFIGURED] };
   }
   const openers: Opener[] = [];
-  const absent: { source: CredentialSource; setting: string; index: number }[] = [];
+  const absent: { source: CredentialSource; problem: string; index: number }[] = [];
   const faults: ConfigurationFault[] = names.length > 0 ? [] : [NOTHING_CONFIGURED];
   for (const [index, name] of names.entries()) {
     const path = `credential.sources[${index}]`;
@@ -85,19 +124,22 @@ export function chooseSources(options: CredentialOptions): ChosenSources {
       faults.push({ path, problem: `no source is named ${JSON.stringify(name)}; there are ${known}` });
       continue;
     }
-    const { setting, opener } = SOURCES[name];
+    const { settings, opener } = SOURCES[name];
     const open = opener(options);
     if (names.indexOf(name) < index) faults.push({ path, problem: `${name} is named twice` });
-    else if (open === undefined) absent.push({ source: name, setting, index });
+    else if (open === undefined) absent.push({ source: name, problem: needs(name, settings), index });
     else openers.push(open);
   }
   if (openers.length === 0)
-    for (const { source, setting, index } of absent)
-      faults.push({
-        path: `credential.sources[${index}]`,
-        problem: `${source} needs ${setting}, which is not set`,
-      });
+    for (const { problem, index } of absent) faults.push({ path: `credential.sources[${index}]`, problem });
   return { openers, absent, faults };
+}
+
+function needs(source: CredentialSource, settings: readonly string[]): string {
+  const [only, ...others] = settings;
+  return others.length === 0
+    ? `${source} needs ${only}, which is not set`
+    : `${source} needs ${settings.join(", ")}, which are not all set`;
 }
 
 const NOTHING_CONFIGURED: ConfigurationFault = {

@@ -1,11 +1,14 @@
 /** Workload identity: the service-account token that the kubelet keeps fresh in a file is the client assertion. */
 
 import { ConfigurationError } from "../errors.ts";
-import type { SourceCredential, SourcePorts } from "./credential.ts";
+import type { CredentialEvent, SourceCredential, SourcePorts } from "./credential.ts";
 import { type FederatedToken, readFederatedToken } from "./federated-token.ts";
 import { openReloadingFile } from "./reloading-file.ts";
 
 const SETTING = "AZURE_FEDERATED_TOKEN_FILE";
+
+/** Clocks of a cluster and of Entra agree within seconds; Entra forgives five minutes. */
+const CLOCK_TOLERANCE_MS = 60_000;
 
 /** A token request that is under way has to arrive before the token ends. */
 const MARGIN_MS = 10_000;
@@ -18,9 +21,10 @@ const MARGIN_MS = 10_000;
  * @throws {ConfigurationError} when the file is missing, empty, not a JWT, or its token is over.
  */
 export async function openWorkloadIdentity(
-  { path }: { readonly path: string },
+  { path, audience }: { readonly path: string; readonly audience?: string },
   ports: SourcePorts,
 ): Promise<SourceCredential> {
+  const { canary } = ports;
   const file = await openReloadingFile(
     {
       source: "workload-identity",
@@ -29,7 +33,19 @@ export async function openWorkloadIdentity(
       maxBytes: 64 * 1024,
       intervalMs: 0,
       marginMs: MARGIN_MS,
-      parse: async (content) => judge(content.toString("utf8"), path, ports.now()),
+      async parse(content, { generation }) {
+        const token = judge(content.toString("utf8"), path, ports.now());
+        for (const doubt of doubtsOf(token, path, audience, ports.now()))
+          ports.emit({ ...doubt, source: "workload-identity", generation });
+        return token;
+      },
+      // A renewal is as good as the token before; only one that speaks for somebody else can be news to Entra.
+      trial:
+        canary &&
+        (({ identity, clientAssertion }, current) =>
+          identity === current.identity
+            ? undefined
+            : canary.proveWith({ method: "client_assertion", clientAssertion })),
     },
     ports,
   );
@@ -55,4 +71,26 @@ function judge(text: string, path: string, now: number): FederatedToken {
     throw new ConfigurationError([{ path: SETTING, problem }]);
   }
   return token;
+}
+
+/** What Entra is likely to refuse, though only Entra can know: a federated credential may name any audience. */
+function doubtsOf(
+  { audiences, startsAt }: FederatedToken,
+  path: string,
+  expected: string | undefined,
+  now: number,
+): Pick<CredentialEvent, "type" | "message">[] {
+  const doubts: Pick<CredentialEvent, "type" | "message">[] = [];
+  if (expected !== undefined && !audiences.includes(expected)) {
+    const message =
+      `${SETTING}: the aud of the token in ${path} is not ${expected}; set that audience on the projected token, ` +
+      "unless the federated credential names another one";
+    doubts.push({ type: "audience_unexpected", message });
+  }
+  if (startsAt !== undefined && startsAt > now + CLOCK_TOLERANCE_MS) {
+    const start = new Date(startsAt).toISOString();
+    const message = `${SETTING}: the token in ${path} is not valid before ${start}; is the clock right?`;
+    doubts.push({ type: "clock_doubtful", message });
+  }
+  return doubts;
 }

@@ -3,10 +3,10 @@
 import type { FetchFailure } from "../bounded-fetch.ts";
 import type { ClientAuthentication } from "../credential/credential.ts";
 import { ACTOR_OF, type Actor, GatewayError, type GatewayErrorDetails } from "../errors.ts";
-import type { UserAssertion } from "../identity/principal.ts";
 import { describeClientAssertion } from "./client-assertion.ts";
 import { claimsOf, diagnosticsOf, type EntraAnswer, labelOf, numbersOf } from "./entra-answer.ts";
 import { type Hint, hintFor, type RefusalCode } from "./entra-codes.ts";
+import type { AnyAssertion } from "./no-assertion.ts";
 import { parseRetryAfter } from "./retry-after.ts";
 
 /** Whose later requests a refusal speaks for; `nobody` when the next one may well succeed. */
@@ -29,7 +29,7 @@ export interface Refusal {
 
 /** The exchange that was refused. */
 export interface RefusedExchange {
-  readonly assertion: UserAssertion;
+  readonly assertion: AnyAssertion;
   readonly scopes: readonly string[];
   /** The proof that was sent along. */
   readonly authentication: ClientAuthentication;

@@ -3,7 +3,6 @@
 import type { Fetch } from "../bounded-fetch.ts";
 import type { ClientCredential } from "../credential/credential.ts";
 import { GatewayError } from "../errors.ts";
-import type { UserAssertion } from "../identity/principal.ts";
 import type { Secret } from "../secret.ts";
 import { createAcquire } from "./acquire.ts";
 import { type ConsentOptions, createConsentUris } from "./consent.ts";
@@ -13,6 +12,7 @@ import { createFlight } from "./flight.ts";
 import { createJudge } from "./judge.ts";
 import { createExchangeKeys } from "./keys.ts";
 import { createMsalWire, type SendGrant } from "./msal.ts";
+import type { AnyAssertion } from "./no-assertion.ts";
 import { createRefreshAhead } from "./refresh.ts";
 import { assertExchangeable } from "./request-policy.ts";
 import type { SharedTokens } from "./shared-tokens.ts";
@@ -20,7 +20,7 @@ import { createSingleFlight } from "./single-flight.ts";
 import { createTokenCache, type TokenCacheOptions } from "./token-cache.ts";
 
 export interface ExchangeRequest {
-  readonly assertion: UserAssertion;
+  readonly assertion: AnyAssertion;
   /** Fully qualified scopes of one resource, from configuration; never from a request. */
   readonly scopes: readonly string[];
   /** Claims request as decoded JSON text. When given, no cached token is good enough. */

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { GatewayError } from "../errors.ts";
-import type { UserAssertion } from "../identity/principal.ts";
+import type { AnyAssertion } from "./no-assertion.ts";
 import type { SharedSubject } from "./shared-tokens.ts";
 
 export interface ExchangeKeys {
@@ -10,13 +10,13 @@ export interface ExchangeKeys {
    * Identity of a delegated token: authority, client, tenant, user assertion and the set of scopes. Claims are
    * not part of it: a token that satisfies more claims takes the place of the one before.
    */
-  token(assertion: UserAssertion, scopes: readonly string[]): string;
+  token(assertion: AnyAssertion, scopes: readonly string[]): string;
   /** The user, across assertions and scopes. */
-  user(assertion: UserAssertion): string;
+  user(assertion: AnyAssertion): string;
   /** The user and the set of scopes, across assertions. */
-  userAndScopes(assertion: UserAssertion, scopes: readonly string[]): string;
+  userAndScopes(assertion: AnyAssertion, scopes: readonly string[]): string;
   /** The exchange as the shared tier needs to know it; undefined without a token of the user's, which alone can seal. */
-  shared(assertion: UserAssertion, scopes: readonly string[]): SharedSubject | undefined;
+  shared(assertion: AnyAssertion, scopes: readonly string[]): SharedSubject | undefined;
 }
 
 /** RFC 6749 §3.3 `scope-token`. A blank inside would make two scopes of one on the wire. */

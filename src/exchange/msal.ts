@@ -4,7 +4,7 @@ import { AuthError, ConfidentialClientApplication, type INetworkModule } from "@
 import { type BoundedResponse, boundedFetch, type Fetch } from "../bounded-fetch.ts";
 import type { ClientAuthentication } from "../credential/credential.ts";
 import { GatewayError } from "../errors.ts";
-import type { UserAssertion } from "../identity/principal.ts";
+import type { AnyAssertion } from "./no-assertion.ts";
 
 export interface WireOptions {
   readonly clientId: string;
@@ -17,9 +17,12 @@ export interface WireOptions {
   readonly regionalAuthority?: string;
 }
 
-/** One on-behalf-of request (Entra, v2-oauth2-on-behalf-of-flow). */
-export interface OnBehalfOfGrant {
-  readonly assertion: UserAssertion;
+/**
+ * One token request: on behalf of the user that the assertion speaks for (Entra, v2-oauth2-on-behalf-of-flow), or
+ * without one for the gateway itself (Entra, v2-oauth2-client-creds-grant-flow).
+ */
+export interface TokenGrant {
+  readonly assertion: AnyAssertion;
   readonly scopes: readonly string[];
   /** Claims request as JSON text of an object. */
   readonly claims?: string | undefined;
@@ -35,7 +38,7 @@ export interface OnBehalfOfGrant {
  * @throws {FetchFailure} when no whole answer came.
  * @throws {GatewayError} `internal` when MSAL would not phrase the request.
  */
-export type SendGrant = (grant: OnBehalfOfGrant) => Promise<BoundedResponse>;
+export type SendGrant = (grant: TokenGrant) => Promise<BoundedResponse>;
 
 interface PhrasedRequest {
   readonly url: string;
@@ -66,7 +69,7 @@ export function createMsalWire(options: WireOptions): SendGrant {
  * throttling holds every user back for the failure of one, its parser takes `500 {}` for success and drops
  * status, `Retry-After` and, for many errors, the claims.
  */
-async function phrase(options: WireOptions, grant: OnBehalfOfGrant): Promise<PhrasedRequest> {
+async function phrase(options: WireOptions, grant: TokenGrant): Promise<PhrasedRequest> {
   let phrased: PhrasedRequest | undefined;
   const networkClient: INetworkModule = {
     sendGetRequestAsync: () => Promise.reject(new Error("endpoints are configured, never discovered")),
@@ -91,13 +94,14 @@ async function phrase(options: WireOptions, grant: OnBehalfOfGrant): Promise<Phr
       },
       system: { networkClient },
     });
-    await application.acquireTokenOnBehalfOf({
-      oboAssertion: token.reveal(),
+    const request = {
       scopes: [...grant.scopes],
       correlationId: grant.correlationId,
       skipCache: true,
       ...(grant.claims === undefined ? {} : { claims: grant.claims }),
-    });
+    };
+    if (token === undefined) await application.acquireTokenByClientCredential(request);
+    else await application.acquireTokenOnBehalfOf({ ...request, oboAssertion: token.reveal() });
   } catch (cause) {
     if (phrased === undefined) throw unphrased(cause);
   }

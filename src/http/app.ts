@@ -34,6 +34,7 @@ export interface PublicAppOptions {
 
 export function createPublicApp(options: PublicAppOptions): Express {
   const { verifier, exchange, forward } = options;
+  const { clientId } = options.challenge;
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
@@ -63,7 +64,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
       named(route.path),
       authenticate(verifier),
       permit(route.policy),
-      handle(route, options.apis, exchange),
+      handle(route, options.apis, exchange, clientId),
     );
   for (const route of options.proxyRoutes)
     app.use(
@@ -73,7 +74,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
       permit(route.policy),
       proxyTo(
         { ...route, target: { ...route.target, reserved: mountsBelow(route.target.path) } },
-        { exchange, forward, challenge: bearerChallenge(options.challenge) },
+        { clientId, exchange, forward, challenge: bearerChallenge(options.challenge) },
       ),
     );
 

@@ -5,8 +5,14 @@ import type { DownstreamClient } from "../downstream/client.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { Principal } from "../identity/principal.ts";
-import { callerOf, type ObtainToken, tokenSource } from "./pipeline.ts";
+import { type ActsAs, applicationTokenSource, callerOf, type ObtainToken, tokenSource } from "./pipeline.ts";
 import { recordOf } from "./request-record.ts";
+import {
+  createTokenCredential,
+  refusalBehind,
+  type TokenCredentialError,
+  type UserTokenCredential,
+} from "./token-credential.ts";
 
 /** Express' request, with who calls. */
 export interface GatewayRequest extends Request {
@@ -18,6 +24,8 @@ export interface GatewayRequest extends Request {
 export interface OnBehalfOf<Api extends string = string> {
   /** A client for each downstream API that the route uses. */
   readonly downstream: Readonly<Record<Api, DownstreamClient>>;
+  /** A credential for clients of the Azure SDKs and of Graph, good for this API and this request. */
+  credential(api: Api): UserTokenCredential;
   /** Aborts when the caller has left. */
   readonly signal: AbortSignal;
 }
@@ -27,6 +35,8 @@ export interface CodeRoute<Api extends string = string> {
   /** Exact path, in Express' syntax. */
   readonly path: string;
   readonly policy: RoutePolicy;
+  /** Whose permissions `downstream` and `credential` use. Default `user`. */
+  readonly as?: ActsAs;
   /** Names of the downstream APIs that the handler calls. */
   readonly uses: readonly Api[];
   /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
@@ -58,7 +68,9 @@ export function handle(
   route: CodeRoute,
   apis: Readonly<Record<string, CallableApi>>,
   exchange: TokenExchange,
+  clientId: string,
 ): RequestHandler {
+  const source = route.as === "app" ? applicationTokenSource(clientId) : tokenSource;
   const used = route.uses.map((name) => {
     const api = apis[name];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
@@ -70,20 +82,34 @@ export function handle(
     const left = new AbortController();
     response.once("close", () => left.abort());
     const { correlationId } = record;
+    const { signal } = left;
     const downstream = Object.fromEntries(
       used.map(([name, api]) => {
-        const obtainToken = tokenSource(record, api.scopes, exchange);
-        return [name, api.client({ obtainToken, correlationId, signal: left.signal })];
+        const obtainToken = source(record, api.scopes, exchange);
+        return [name, api.client({ obtainToken, correlationId, signal })];
       }),
     );
     response.setHeader("cache-control", "no-store");
     const { principal } = callerOf(record);
-    try {
-      await route.handler(Object.assign(request, { principal, correlationId }), response, {
-        downstream,
-        signal: left.signal,
+    let failure: TokenCredentialError | undefined;
+    function credential(name: string): UserTokenCredential {
+      const api = used.find(([one]) => one === name)?.[1];
+      if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
+      return createTokenCredential({
+        scopes: api.scopes,
+        tenantId: principal.tenantId,
+        obtainToken: source(record, api.scopes, exchange),
+        signal,
+        onFailure: (latest) => {
+          failure = latest;
+        },
       });
-    } catch (error) {
+    }
+    try {
+      const onBehalfOf = { downstream, credential, signal };
+      await route.handler(Object.assign(request, { principal, correlationId }), response, onBehalfOf);
+    } catch (thrown) {
+      const error = refusalBehind(thrown, failure);
       // Express reads some thrown strings as orders to look for another route.
       throw error instanceof Error ? error : new TypeError("the handler threw no Error", { cause: error });
     }

@@ -5,12 +5,13 @@ import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../d
 import type { Forward } from "../downstream/forward.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
+import { type AnyAssertion, noAssertion } from "../exchange/no-assertion.ts";
 import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";
 import type { TokenVerifier } from "../identity/token-verifier.ts";
 import type { Secret } from "../secret.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";
-import { challengedAgain, inTermsOf } from "./user-challenge.ts";
+import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
 /** Validates the bearer token of the `Authorization` header; nothing else of the request is looked at. */
 export function authenticate(verifier: TokenVerifier): RequestHandler {
@@ -34,12 +35,22 @@ export function permit(policy: RoutePolicy): RequestHandler {
   };
 }
 
+/**
+ * Whose permissions a route uses: the caller's, by exchange, or the gateway's own in the caller's tenant. The latter
+ * only for callers whom the route's policy names.
+ */
+export type ActsAs = "user" | "app";
+
 export interface ProxyRoute {
+  /** Default `user`. */
+  readonly as?: ActsAs;
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
 }
 
 export interface ProxyPorts {
+  /** Application (client) id of the gateway. */
+  readonly clientId: string;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
   /** `WWW-Authenticate` of a 401 that passes through: the downstream's own would speak of a token that is not the caller's. */
@@ -47,7 +58,10 @@ export interface ProxyPorts {
 }
 
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
-export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: ProxyPorts): RequestHandler {
+export function proxyTo(
+  route: ProxyRoute,
+  { clientId, exchange, forward, challenge }: ProxyPorts,
+): RequestHandler {
   const targetOf = compileTarget(route.api, route.target);
   const allowedMethods = route.target.methods.join(", ");
 
@@ -56,7 +70,8 @@ export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: Pro
     // RFC 9110 §15.5.6: a 405 names what would have been allowed.
     if (!route.target.methods.includes(request.method)) response.setHeader("allow", allowedMethods);
     const target = targetOf(request.method, request.originalUrl);
-    const obtainToken = tokenSource(record, route.api.scopes, exchange);
+    const source = route.as === "app" ? applicationTokenSource(clientId) : tokenSource;
+    const obtainToken = source(record, route.api.scopes, exchange);
 
     let token = await obtainToken();
     for (let attempt = 1; ; attempt++) {
@@ -74,7 +89,10 @@ export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: Pro
         record.cut = outcome.cut;
         return;
       }
-      if (attempt === 2) throw challengedAgain(callerOf(record).principal, outcome.claims);
+      if (attempt === 2)
+        throw route.as === "app"
+          ? notTheUsers(challengedAgain(callerOf(record).principal, outcome.claims))
+          : challengedAgain(callerOf(record).principal, outcome.claims);
       token = await obtainToken({ claims: outcome.claims, refused: token.accessToken });
       if (!outcome.replayable) throw repeatRequest();
     }
@@ -95,6 +113,26 @@ export function tokenSource(
   exchange: TokenExchange,
 ): ObtainToken {
   const { assertion, principal } = callerOf(record);
+  return obtainWith(record, assertion, scopes, exchange, (error, claims) =>
+    inTermsOf(principal, error, claims),
+  );
+}
+
+/** The same for the gateway's own token. What Entra says of it is the operator's to mend, never the caller's. */
+export function applicationTokenSource(clientId: string): typeof tokenSource {
+  return (record, scopes, exchange) => {
+    const assertion = noAssertion(callerOf(record).principal.tenantId, clientId);
+    return obtainWith(record, assertion, scopes, exchange, notTheUsers);
+  };
+}
+
+function obtainWith(
+  record: RequestRecord,
+  assertion: AnyAssertion,
+  scopes: readonly string[],
+  exchange: TokenExchange,
+  rephrase: (error: unknown, claims: string | undefined) => unknown,
+): ObtainToken {
   return async ({ claims, refused, signal } = {}) => {
     const began = performance.now();
     if (claims !== undefined)
@@ -110,7 +148,7 @@ export function tokenSource(
       record.tokenOrigin = origin;
       return token;
     } catch (error) {
-      throw inTermsOf(principal, error, claims);
+      throw rephrase(error, claims);
     } finally {
       record.exchangeMs = (record.exchangeMs ?? 0) + performance.now() - began;
     }

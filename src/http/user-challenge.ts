@@ -27,6 +27,18 @@ export function inTermsOf(principal: Principal, error: unknown, downstreamClaims
   });
 }
 
+/** A demand on the user, met where the gateway acts for itself: no sign-in of a user can mend what it lacks. */
+export function notTheUsers(error: unknown): unknown {
+  if (!(error instanceof GatewayError) || (error.actor !== "user" && error.code !== "token_rejected"))
+    return error;
+  return new GatewayError("client_rejected", {
+    detail: "The gateway is not accepted by the identity provider at the moment.",
+    reason: error.reason ?? error.code,
+    ...(error.diagnostics !== undefined && { diagnostics: error.diagnostics }),
+    cause: error,
+  });
+}
+
 /** The downstream API challenged again although the token met its first challenge: only the user can go on. */
 export function challengedAgain(principal: Principal, claims: string): unknown {
   const error = new GatewayError("claims_challenged", {

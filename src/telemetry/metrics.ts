@@ -41,6 +41,19 @@ export interface Metrics {
   keySetEvent(event: string): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
+  /** Asked at each scrape for what is known of the gateway's own credentials. */
+  watchCredential(read: () => CredentialReading): void;
+}
+
+export interface CredentialReading {
+  readonly serving: string;
+  readonly sources: readonly {
+    readonly source: string;
+    readonly state: string;
+    readonly generation: number;
+    /** Ms since the epoch. */
+    readonly expiresAt?: number;
+  }[];
 }
 
 export function createMetrics(): Metrics {
@@ -139,5 +152,39 @@ export function createMetrics(): Metrics {
     exchangeEnded: (outcome, seconds) => exchanges.observe({ outcome }, seconds),
     keySetEvent: (event) => keySet.inc({ event }),
     credentialEvent: (source, event) => credential.inc({ source, event }),
+    watchCredential: (read) => credentialGauges(read, registers),
   };
+}
+
+function credentialGauges(read: () => CredentialReading, registers: Registry[]): void {
+  const gauge = (
+    name: string,
+    help: string,
+    valueFor: (one: CredentialReading["sources"][number], serving: string) => number | undefined,
+  ) =>
+    new Gauge({
+      name: `obo_gateway_credential_${name}`,
+      help,
+      labelNames: ["source"],
+      registers,
+      collect() {
+        const { serving, sources } = read();
+        for (const one of sources) {
+          const value = valueFor(one, serving);
+          if (value !== undefined) this.set({ source: one.source }, value);
+        }
+      },
+    });
+  gauge("serving", "1 for the source that proves the gateway now", ({ source }, serving) =>
+    Number(source === serving),
+  );
+  gauge("usable", "1 while the source has something that Entra has not refused", ({ state }) =>
+    Number(state === "usable"),
+  );
+  gauge("generation", "Counts the contents that served since the start", ({ generation }) => generation);
+  gauge(
+    "expiry_timestamp_seconds",
+    "End of the certificate or federated token that the source serves",
+    ({ expiresAt }) => (expiresAt === undefined ? undefined : Math.floor(expiresAt / 1000)),
+  );
 }

@@ -99,7 +99,7 @@ describe("which sources there are", () => {
         type: "absent",
         source: "workload-identity",
         generation: 0,
-        message: "workload-identity is not used: AZURE_FEDERATED_TOKEN_FILE is not set",
+        message: "workload-identity needs AZURE_FEDERATED_TOKEN_FILE, which is not set; it is not used",
       },
     ]);
   });

@@ -64,7 +64,7 @@ export function serviceAccountToken(
     .setIssuer("https://oidc.example/cluster/")
     .setSubject("system:serviceaccount:gateway:obo-gateway")
     .setAudience(["api://AzureADTokenExchange"])
-    .setIssuedAt(Math.floor((expiresAt - 3_600_000) / 1000))
+    .setIssuedAt(Math.floor(Math.min(expiresAt - 3_600_000, NOON) / 1000))
     .setExpirationTime(Math.floor(expiresAt / 1000))
     .sign(key);
 }

@@ -104,8 +104,6 @@ describe("a file is refused with one sentence about it", () => {
     ["an encrypted key and a wrong password", encryptedPkcs8 + leaf.pem, "wrong", "does not open"],
     ["an encrypted PKCS#1 key and no password", encryptedPkcs1 + leaf.pem, undefined, "no password is set"],
     ["an encrypted PKCS#1 key and a wrong password", encryptedPkcs1 + leaf.pem, "wrong", "does not open"],
-    ["PKCS#12", Buffer.from("308209c0020103", "hex"), undefined, "openssl pkcs12"],
-    ["a binary certificate", leaf.der, undefined, "not PEM"],
     ["text without PEM", "hello", undefined, "no PEM block"],
     ["a file that ends inside the key", leaf.pem + cut, undefined, "cut short"],
     [

@@ -22,8 +22,8 @@ beforeEach(() => {
 afterEach(() => directory.remove());
 
 const tokenUntil = (expiresAt: number, id?: string | number) => serviceAccountToken(key, expiresAt, id);
-const open = (path: string) =>
-  openWorkloadIdentity({ path }, { now: () => clock.now, emit: (event) => events.push(event) });
+const open = (path: string, audience = "api://AzureADTokenExchange") =>
+  openWorkloadIdentity({ path, audience }, { now: () => clock.now, emit: (event) => events.push(event) });
 
 async function assertionOf(credential: SourceCredential): Promise<string> {
   const { authentication } = await credential.prove(request);
@@ -71,6 +71,35 @@ describe("at the start", () => {
 
   test("a device is refused without being read, since it might never end", async () => {
     await expect(open("/dev/zero")).rejects.toThrow("/dev/zero is not a regular file");
+  });
+});
+
+describe("a token that Entra is likely to refuse serves, with a warning that says what to check", () => {
+  test("when its audience is not this cloud's", async () => {
+    const file = directory.write("token", await tokenUntil(NOON + HOUR_MS));
+    await assertionOf(await open(file, "api://AzureADTokenExchangeUSGov"));
+    expect(events).toEqual([
+      {
+        type: "audience_unexpected",
+        source: "workload-identity",
+        generation: 1,
+        message:
+          `AZURE_FEDERATED_TOKEN_FILE: the aud of the token in ${file} is not api://AzureADTokenExchangeUSGov; ` +
+          "set that audience on the projected token, unless the federated credential names another one",
+      },
+    ]);
+  });
+
+  test.each([
+    ["by minutes", 5 * 60_000, ["clock_doubtful"]],
+    ["by less than the seconds that clocks differ", 59_000, []],
+  ])("when this machine's clock is behind the issuer's %s", async (_, behindMs, expected) => {
+    const file = directory.write("token", await tokenUntil(NOON + HOUR_MS));
+    clock.now = NOON - behindMs;
+    await assertionOf(await open(file));
+    expect(events.map(({ type }) => type)).toEqual(expected);
+    for (const { message } of events)
+      expect(message).toContain("2026-11-21T12:00:00.000Z; is the clock right?");
   });
 });
 

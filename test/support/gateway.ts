@@ -7,13 +7,18 @@ import supertest from "supertest";
 import { Agent, fetch as undiciFetch } from "undici";
 import type { Fetch } from "../../src/bounded-fetch.ts";
 import { loadConfig } from "../../src/config.ts";
+import type { GatewayParts } from "../../src/gateway.ts";
 import type { CodeRoute } from "../../src/http/code-route.ts";
 import { startGateway } from "../../src/start.ts";
 import type { Emulator } from "../emulator/handle.ts";
 
 export interface TestGatewayOptions {
   readonly emulator: Emulator;
-  readonly credential?: "certificate" | "workload-identity";
+  /** `none` leaves it to `env` and `clientAssertion`. */
+  readonly credential?: "certificate" | "workload-identity" | "none";
+  readonly clientAssertion?: GatewayParts["clientAssertion"];
+  /** Answers in the place of hosts that are not the emulator's: platforms that issue tokens. */
+  readonly platform?: Fetch;
   /** Replaces the YAML below. */
   readonly yaml?: string;
   /** Added to the environment, or overriding it. */
@@ -112,14 +117,21 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       AZURE_CLIENT_ID: emulator.clientId,
       AZURE_AUTHORITY_HOST: emulator.authorityHost,
       GRAPH_URL: emulator.graphUrl,
-      ...(credential === "certificate"
-        ? { AZURE_CLIENT_CERTIFICATE_PATH: emulator.files.clientCertificate }
-        : { AZURE_FEDERATED_TOKEN_FILE: emulator.files.federatedToken }),
+      ...(credential === "certificate" && {
+        AZURE_CLIENT_CERTIFICATE_PATH: emulator.files.clientCertificate,
+      }),
+      ...(credential === "workload-identity" && {
+        AZURE_FEDERATED_TOKEN_FILE: emulator.files.federatedToken,
+      }),
       ...options.env,
     }),
     {
       // The emulator's CA exists only since a moment ago, so this process' own fetch cannot trust it.
-      fetch: ((url, init) => undiciFetch(url, { ...init, dispatcher: agent } as object)) as Fetch,
+      fetch: ((url, init) =>
+        options.platform !== undefined && !url.startsWith("https://localhost:")
+          ? options.platform(url, init)
+          : undiciFetch(url, { ...init, dispatcher: agent } as object)) as Fetch,
+      ...(options.clientAssertion !== undefined && { clientAssertion: options.clientAssertion }),
       downstreamCa: emulator.caCertificate,
       ...(options.routes !== undefined && { routes: options.routes }),
       ...(options.now !== undefined && { now: options.now }),

@@ -1,0 +1,49 @@
+/** What follows from the configuration for one room or another, without any of them being there yet. */
+
+import type { GatewayConfig } from "./config.ts";
+import { ConfigurationError } from "./errors.ts";
+import type { CodeRoute } from "./http/code-route.ts";
+import type { ResourceFacts } from "./http/resource-metadata.ts";
+import type { Authority } from "./identity/authority.ts";
+
+/** The home tenant and those that the environment adds, or any. */
+export function exchangeableTenants(application: GatewayConfig["application"]): readonly string[] | "*" {
+  const { tenantId, additionallyAllowedTenants } = application;
+  return additionallyAllowedTenants.includes("*") ? "*" : [tenantId, ...additionallyAllowedTenants];
+}
+
+/** Left-out settings are left out again: a room tells "not set" from "set to undefined". */
+export function consentOptions({ frontEndClientId, appIdUri }: GatewayConfig["exchange"]["consent"]) {
+  return {
+    ...(frontEndClientId !== undefined && { frontEndClientId }),
+    ...(appIdUri !== undefined && { appIdUri }),
+  };
+}
+
+/** The RFC 9728 document of this gateway. */
+export function resourceFacts(
+  publicUrl: string,
+  { identity, routes, application }: GatewayConfig,
+  authority: Authority,
+): ResourceFacts {
+  const tenants = identity.tenants.includes("*") ? ["organizations"] : identity.tenants;
+  const scopes = new Set(routes.flatMap(({ policy }) => policy.requiredScopes));
+  return {
+    publicUrl,
+    authorizationServers: tenants.map((tenant) => authority.issuer(tenant, "2.0")),
+    scopes: [...scopes].map((scope) => `api://${application.clientId}/${scope}`),
+  };
+}
+
+/** @throws {ConfigurationError} naming each API that a route uses and the configuration lacks. */
+export function checkUses(routes: readonly CodeRoute[], { downstreamApis }: GatewayConfig): void {
+  const faults = routes.flatMap(({ method, path, uses }) =>
+    uses
+      .filter((name) => !(name in downstreamApis))
+      .map((name) => ({
+        path: `downstreamApis.${name}`,
+        problem: `is missing; the route ${method.toUpperCase()} ${path} uses it`,
+      })),
+  );
+  if (faults.length > 0) throw new ConfigurationError(faults);
+}
