@@ -6,6 +6,7 @@ import type { GatewayConfig } from "./config.ts";
 import { type CredentialRing, openCredential } from "./credential/credential.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
+import { createForwardBatch } from "./downstream/forward-batch.ts";
 import { createTransport, type Transport } from "./downstream/transport.ts";
 import { ConfigurationError } from "./errors.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
@@ -117,6 +118,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     verifier,
     exchange,
     forward: createForward({ transport, now }),
+    forwardBatch: createForwardBatch({ transport, now }),
+    publicUrl,
     apis: callableApis(config, transport),
     proxyRoutes: config.routes,
     codeRoutes,

@@ -88,6 +88,12 @@ const downstreamApi = z.strictObject({
   maxRequestBytes: wholeNumber(0, 2 ** 50)
     .default(100 * 2 ** 20)
     .describe("Largest request body, bytes."),
+  kind: z
+    .enum(["graph", "plain"])
+    .optional()
+    .describe(
+      "graph opens $batch and points paging links at the gateway. Left out: graph for Microsoft Graph's own hosts.",
+    ),
   allowPrivateNetwork: z
     .boolean()
     .default(false)

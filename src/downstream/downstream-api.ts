@@ -17,6 +17,8 @@ export interface DownstreamApiOptions {
   /** Largest request body, bytes. */
   readonly maxRequestBytes: number;
   readonly allowPrivateNetwork: boolean;
+  /** Whether it is spoken to as Microsoft Graph. Default: by its host. */
+  readonly kind?: "graph" | "plain" | undefined;
 }
 
 /** What a route lets through to its API. */

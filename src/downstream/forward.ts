@@ -4,7 +4,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Secret } from "../secret.ts";
 import type { Target } from "./downstream-api.ts";
-import { downstreamRequestHeaders } from "./headers.ts";
+import { downstreamRequestHeaders, identityCoding } from "./headers.ts";
+import type { RewriteAnswer } from "./link-rewriter.ts";
 import { relay } from "./relay.ts";
 import { ambiguousFraming, bodyTooLarge, discardBody, type Framing, readFraming } from "./request-body.ts";
 import type { Transport } from "./transport.ts";
@@ -26,6 +27,8 @@ export interface ForwardRequest {
   readonly deadlineAt?: number;
   /** `WWW-Authenticate` of a 401 that passes through, in place of the downstream's. Default: a bare `Bearer`. */
   readonly challenge?: string;
+  /** Changes the answer's body while it streams. The API is then asked for an answer without content coding. */
+  readonly rewrite?: RewriteAnswer | undefined;
   /**
    * Called once at most, when the downstream is connected and the first byte of the body is wanted. A server that
    * listens to `checkContinue` calls `outgoing.writeContinue()` here; without that listener node:http has done so.
@@ -81,7 +84,8 @@ export function createForward({ transport, now = Date.now }: ForwardOptions): Fo
       const framing = framingOf(incoming, outgoing);
       const contentLength = framing.kind === "length" ? framing.bytes : undefined;
       if (contentLength !== undefined && contentLength > maxRequestBytes) throw bodyTooLarge();
-      const headers = downstreamRequestHeaders(incoming.rawHeaders, { token, correlationId, contentLength });
+      const lines = request.rewrite === undefined ? incoming.rawHeaders : identityCoding(incoming.rawHeaders);
+      const headers = downstreamRequestHeaders(lines, { token, correlationId, contentLength });
       return await relay({ transport, now, request, framing, headers });
     } catch (error) {
       // Callers read a refusal when they are done sending, so what they still send is taken off the wire.

@@ -60,6 +60,15 @@ export function downstreamRequestHeaders(caller: HeaderLines, ours: GatewayField
   return lines;
 }
 
+/**
+ * A caller's header lines, asking for an answer without content coding. Decompressing would cost the gateway the
+ * memory and time of every page, and the caller's connection is usually compressed further out.
+ */
+export function identityCoding(lines: HeaderLines): string[] {
+  const kept = lines.filter((_, index) => lines[index - (index % 2)]?.toLowerCase() !== "accept-encoding");
+  return [...kept, "accept-encoding", "identity"];
+}
+
 /** Header fields of the downstream's answer that the caller may see. */
 export function callerResponseHeaders(status: number, answer: AnswerHeaders): string[] {
   const named = connectionOptions(answer.connection);
@@ -75,7 +84,8 @@ export function callerResponseHeaders(status: number, answer: AnswerHeaders): st
   return lines;
 }
 
-function isDropped(rules: HeaderRules, name: string): boolean {
+/** Whether the rules keep a lower-case field name from passing. */
+export function isDropped(rules: HeaderRules, name: string): boolean {
   if (rules.names.has(name)) return true;
   for (const prefix of rules.prefixes) if (name.startsWith(prefix)) return true;
   return false;

@@ -4,6 +4,7 @@ import cors from "cors";
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from "express";
 import helmet from "helmet";
 import type { Forward } from "../downstream/forward.ts";
+import type { ForwardBatch } from "../downstream/forward-batch.ts";
 import { readFraming } from "../downstream/request-body.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
@@ -19,6 +20,9 @@ export interface PublicAppOptions {
   readonly verifier: TokenVerifier;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
+  readonly forwardBatch: ForwardBatch;
+  /** How callers reach the gateway, where that is configured. */
+  readonly publicUrl: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
   readonly proxyRoutes: readonly (ProxyRoute & { readonly policy: RoutePolicy })[];
   readonly codeRoutes: readonly CodeRoute[];
@@ -33,7 +37,7 @@ export interface PublicAppOptions {
 }
 
 export function createPublicApp(options: PublicAppOptions): Express {
-  const { verifier, exchange, forward } = options;
+  const { verifier, exchange, forward, forwardBatch, publicUrl } = options;
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
@@ -61,7 +65,13 @@ export function createPublicApp(options: PublicAppOptions): Express {
       named(route.target.path),
       authenticate(verifier),
       permit(route.policy),
-      proxyTo(route, { exchange, forward, challenge: bearerChallenge(options.challenge) }),
+      proxyTo(route, {
+        exchange,
+        forward,
+        forwardBatch,
+        publicUrl,
+        challenge: bearerChallenge(options.challenge),
+      }),
     );
 
   app.use(() => {

@@ -3,11 +3,14 @@
 import type { Request, RequestHandler } from "express";
 import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../downstream/downstream-api.ts";
 import type { Forward } from "../downstream/forward.ts";
+import type { ForwardBatch } from "../downstream/forward-batch.ts";
+import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";
 import type { TokenVerifier } from "../identity/token-verifier.ts";
+import { publicAddress } from "./public-address.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";
 import { challengedAgain, inTermsOf } from "./user-challenge.ts";
 
@@ -41,13 +44,22 @@ export interface ProxyRoute {
 export interface ProxyPorts {
   readonly exchange: TokenExchange;
   readonly forward: Forward;
+  readonly forwardBatch: ForwardBatch;
+  /** How callers reach the gateway; see `publicAddress`. */
+  readonly publicUrl: string | undefined;
   /** `WWW-Authenticate` of a 401 that passes through: the downstream's own would speak of a token that is not the caller's. */
   readonly challenge: string;
 }
 
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
-export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: ProxyPorts): RequestHandler {
+export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
+  const { exchange, forward, forwardBatch, challenge } = ports;
   const targetOf = compileTarget(route.api, route.target);
+  const graph = isGraph(route.api);
+  const rewriteFor = (request: Request) => {
+    const address = graph ? publicAddress(request, ports.publicUrl) : undefined;
+    return address === undefined ? undefined : createLinkRewrite(route.api, address + route.target.path);
+  };
   const allowedMethods = route.target.methods.join(", ");
 
   return async (request, response) => {
@@ -56,6 +68,20 @@ export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: Pro
     if (!route.target.methods.includes(request.method)) response.setHeader("allow", allowedMethods);
     const target = targetOf(request.method, request.originalUrl);
     const obtainToken = tokenSource(record, route.api.scopes, exchange);
+    const { correlationId } = record;
+    const rewrite = rewriteFor(request);
+
+    if (graph && request.method === "POST" && isBatchTarget(target)) {
+      const batch = { route: route.target, judge: targetOf, obtainToken, correlationId, challenge, rewrite };
+      const answered = await forwardBatch({ incoming: request, outgoing: response, target, ...batch }).catch(
+        (error: unknown) => {
+          throw inTermsOf(callerOf(record).principal, error);
+        },
+      );
+      record.downstreamStatus = answered?.status;
+      record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
+      return;
+    }
 
     let token = await obtainToken();
     for (let attempt = 1; ; attempt++) {
@@ -64,8 +90,9 @@ export function proxyTo(route: ProxyRoute, { exchange, forward, challenge }: Pro
         outgoing: response,
         target,
         token: token.accessToken,
-        correlationId: record.correlationId,
+        correlationId,
         challenge,
+        rewrite,
       });
       if (outcome.kind === "abandoned") return;
       record.downstreamStatus = outcome.status;
