@@ -13,6 +13,8 @@ import { createTokenExchange } from "./exchange/exchange.ts";
 import { createAdminApp, type ReadinessCheck } from "./http/admin.ts";
 import { createPublicApp, createRefusal } from "./http/app.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
+import { fileRoute } from "./http/file-route.ts";
+import { inboxRoute } from "./http/inbox-route.ts";
 import { profileRoute } from "./http/profile-route.ts";
 import { metadataUrl } from "./http/resource-metadata.ts";
 import { type Authority, resolveAuthority } from "./identity/authority.ts";
@@ -23,7 +25,7 @@ import { createMetrics } from "./telemetry/metrics.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */
 export interface GatewayParts {
-  /** Routes written in code. Default: `GET /api/profile`, where an API named `graph` is configured. */
+  /** Routes written in code. Default: `GET /api/profile`, `/api/inbox` and `/api/files/:id`, where an API named `graph` is configured. */
   readonly routes?: readonly CodeRoute[];
   /** Where log lines go. Default: standard output. */
   readonly logSink?: LogSink;
@@ -61,7 +63,10 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   const { application, exchange: exchangeOptions } = config;
   const authority = resolveAuthority(application.authorityHost);
   const codeRoutes =
-    parts.routes ?? [profileRoute].filter(({ uses }) => uses.every((api) => api in config.downstreamApis));
+    parts.routes ??
+    [profileRoute, inboxRoute, fileRoute].filter(({ uses }) =>
+      uses.every((api) => api in config.downstreamApis),
+    );
   checkUses(codeRoutes, config);
 
   const log = createLogger(config.log.level, parts.logSink);

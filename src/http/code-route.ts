@@ -78,9 +78,14 @@ export function handle(
     );
     response.setHeader("cache-control", "no-store");
     const { principal } = callerOf(record);
-    await route.handler(Object.assign(request, { principal, correlationId }), response, {
-      downstream,
-      signal: left.signal,
-    });
+    try {
+      await route.handler(Object.assign(request, { principal, correlationId }), response, {
+        downstream,
+        signal: left.signal,
+      });
+    } catch (error) {
+      // What fails because the caller has left is nobody's fault, and nobody is there to be told.
+      if (!left.signal.aborted) throw error;
+    }
   };
 }
