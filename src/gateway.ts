@@ -110,6 +110,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
 
   const transport = createTransport({
     apis: Object.values(config.downstreamApis),
+    now,
+    onEvent: signals.downstream,
     ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
   });
 
@@ -130,6 +132,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     codeRoutes,
     challenge,
     resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, authority),
+    trustedProxies: config.http.trustedProxies,
     cors: config.http.cors,
     observe: signals.request,
     onInternalError: signals.internalError,

@@ -71,6 +71,13 @@ const exchange = z.strictObject({
     .prefault({}),
 });
 
+const headerRuleChanges = z
+  .strictObject({
+    allow: z.array(nonEmpty).default([]).describe("Fields that pass although the default rules drop them."),
+    deny: z.array(nonEmpty).default([]).describe("Fields that are dropped besides."),
+  })
+  .prefault({});
+
 const downstreamApi = z.strictObject({
   baseUrl: z
     .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
@@ -88,6 +95,38 @@ const downstreamApi = z.strictObject({
   maxRequestBytes: wholeNumber(0, 2 ** 50)
     .default(100 * 2 ** 20)
     .describe("Largest request body, bytes."),
+  maxConcurrent: wholeNumber(1, 65_536)
+    .default(1_024)
+    .describe("Requests under way at once, each on a connection of its own."),
+  maxWaiting: wholeNumber(0, 65_536)
+    .default(1_024)
+    .describe("Requests that may wait for one of these to end; one more is answered 503 overloaded."),
+  maxThrottleWaitMs: wholeNumber(0, 60_000)
+    .default(0)
+    .describe("Longest Retry-After of a 429 or 503 that the gateway waits out itself; 0 passes them on."),
+  breaker: z
+    .strictObject({
+      failures: wholeNumber(0, 1_000)
+        .default(5)
+        .describe("Consecutive failures to connect that open it; 0 switches it off."),
+      openMs: wholeNumber(100, 300_000)
+        .default(5_000)
+        .describe("How long requests are refused at once before one may try."),
+    })
+    .prefault({}),
+  headers: z
+    .strictObject({
+      request: headerRuleChanges,
+      response: headerRuleChanges,
+      sendForwarded: z
+        .boolean()
+        .default(false)
+        .describe(
+          "Sends Forwarded and X-Forwarded-*, written anew from http.trustedProxies or the connection.",
+        ),
+    })
+    .optional()
+    .describe("Changes to the default header rules of this API."),
   kind: z
     .enum(["graph", "plain"])
     .optional()
@@ -139,6 +178,15 @@ const http = z.strictObject({
       maxAgeSeconds: wholeNumber(0, 86_400).default(600),
     })
     .prefault({}),
+  trustedProxies: z
+    .array(
+      z.union(
+        [z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()],
+        "must be an address or a network such as 10.0.0.0/8",
+      ),
+    )
+    .default([])
+    .describe("Proxies whose X-Forwarded-* are believed, for APIs with sendForwarded."),
   shutdownGraceSeconds: wholeNumber(1, 600)
     .default(25)
     .describe("After SIGTERM, how long requests in flight may take to finish."),

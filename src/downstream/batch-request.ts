@@ -2,7 +2,7 @@
 
 import { GatewayError } from "../errors.ts";
 import type { TargetRules } from "./downstream-api.ts";
-import { REQUEST_RULES } from "./header-rules.ts";
+import { type HeaderRules, REQUEST_RULES } from "./header-rules.ts";
 import { isDropped } from "./headers.ts";
 import { readRequestTarget } from "./request-target.ts";
 
@@ -32,13 +32,18 @@ const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
  *
  * @throws {GatewayError} `request_malformed`, or `target_forbidden` for a part that the route would not let through.
  */
-export function readBatch(text: string, judge: JudgeTarget, route: TargetRules): readonly BatchPart[] {
+export function readBatch(
+  text: string,
+  judge: JudgeTarget,
+  route: TargetRules,
+  rules: HeaderRules = REQUEST_RULES,
+): readonly BatchPart[] {
   const requests = members(parseJson(text)).requests;
   if (!Array.isArray(requests) || requests.length === 0) throw malformed("A batch needs requests.");
   if (requests.length > MAX_PARTS) throw malformed(`A batch holds at most ${MAX_PARTS} requests.`);
   const ids = new Set<string>();
   return requests.map((request: unknown, index) => {
-    const part = readPart(request, index);
+    const part = readPart(request, index, rules);
     // Graph compares ids without regard to case.
     const id = part.id.toLowerCase();
     if (ids.has(id)) throw malformed(`Request ${index + 1} of the batch repeats an id.`);
@@ -53,7 +58,7 @@ export function namesBatch(segments: readonly string[]): boolean {
   return segments.some((segment) => segment.normalize("NFKC").trim().toLowerCase().startsWith("$batch"));
 }
 
-function readPart(request: unknown, index: number): BatchPart {
+function readPart(request: unknown, index: number, rules: HeaderRules): BatchPart {
   const { id, method, url, headers, body, dependsOn } = members(request);
   const wrong = (what: string) => malformed(`Request ${index + 1} of the batch has no usable ${what}.`);
   if (typeof id !== "string" || id === "" || id.length > 256) throw wrong("id");
@@ -64,21 +69,25 @@ function readPart(request: unknown, index: number): BatchPart {
     id,
     method,
     url,
-    ...(headers !== undefined && headers !== null && { headers: readHeaders(headers, wrong) }),
+    ...(headers !== undefined && headers !== null && { headers: readHeaders(headers, rules, wrong) }),
     ...(body !== undefined && { body }),
     ...(dependsOn !== undefined && { dependsOn }),
   };
 }
 
 /** Fields that the gateway would strip from a request are refused here: in a batch they cannot be there by accident. */
-function readHeaders(headers: unknown, wrong: (what: string) => GatewayError): Record<string, string> {
+function readHeaders(
+  headers: unknown,
+  rules: HeaderRules,
+  wrong: (what: string) => GatewayError,
+): Record<string, string> {
   if (typeof headers !== "object" || Array.isArray(headers)) throw wrong("headers");
   const entries = Object.entries(members(headers)).map(([name, value]) => {
     const text = typeof value === "number" ? String(value) : value;
     if (typeof text !== "string" || !FIELD_NAME.test(name) || !FIELD_VALUE.test(text)) throw wrong("headers");
     const lower = name.toLowerCase();
     // SDKs give each part an id of its own, which is no more than that.
-    if (lower !== "client-request-id" && isDropped(REQUEST_RULES, lower)) {
+    if (lower !== "client-request-id" && isDropped(rules, lower)) {
       throw new GatewayError("target_forbidden", {
         detail: "A request of the batch holds a header field that this route does not let through.",
         reason: "batch_header",

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/exchange.ts";
 import { type Answer, openAnswer } from "./answer.ts";
+import { headerRulesOf } from "./api-header-rules.ts";
 import type { BatchPart } from "./batch-request.ts";
 import { sendBatch } from "./batch-rounds.ts";
 import { usableClaims } from "./claims-challenge.ts";
@@ -14,6 +15,7 @@ import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./cli
 import { createResponse, type DownstreamResponse } from "./client-response.ts";
 import { type DownstreamApiOptions, joinBase, readBaseUrl, type Target } from "./downstream-api.ts";
 import { downstreamRequestHeaders } from "./headers.ts";
+import { throttlePauseMs } from "./retry-after.ts";
 import type { Transport } from "./transport.ts";
 
 export interface DownstreamRequestOptions {
@@ -66,6 +68,9 @@ export interface DownstreamClientOptions {
   readonly maxBytes?: number;
 }
 
+/** How often a throttled request is sent at most. */
+const MAX_ATTEMPTS = 3;
+
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
   const { api, obtainToken } = options;
@@ -78,20 +83,23 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
 
     const attempt = async (claims?: string): Promise<Answer> => {
       const { accessToken } = await obtainToken(claims === undefined ? {} : { claims });
-      const headers = downstreamRequestHeaders(fieldsOf(request), {
-        token: accessToken,
-        correlationId: options.correlationId,
-        contentLength: undefined,
-      });
-      return openAnswer(
-        options.transport,
-        { target, method, headers, body },
-        {
-          timeoutMs: Math.min(request.timeoutMs ?? api.timeoutMs, api.timeoutMs),
-          idleTimeoutMs: api.idleTimeoutMs,
-          signal: anyOf(options.signal, request.signal),
-        },
-      );
+      const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
+      const headers = downstreamRequestHeaders(fieldsOf(request), ours, headerRulesOf(api).request);
+      const signal = anyOf(options.signal, request.signal);
+      const until = Date.now() + Math.min(request.timeoutMs ?? api.timeoutMs, api.timeoutMs);
+      for (let round = 1; ; round++) {
+        const msLeft = until - Date.now();
+        const answer = await openAnswer(
+          options.transport,
+          { target, method, headers, body },
+          { timeoutMs: msLeft, idleTimeoutMs: api.idleTimeoutMs, signal },
+        );
+        const said = { method, status: answer.status, headers: answer.headers };
+        const pauseMs = throttlePauseMs(api, { ...said, msLeft: until - Date.now(), nowMs: Date.now() });
+        if (pauseMs === undefined || round === MAX_ATTEMPTS || body instanceof Readable) return answer;
+        answer.body.destroy();
+        await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
+      }
     };
 
     let answer = await attempt();
@@ -122,11 +130,9 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       pause: (ms) => sleep(ms, undefined, signal === undefined ? {} : { signal }),
       async send(body, claims) {
         if (claims !== undefined) token = await obtainToken({ claims });
-        const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), {
-          token: token.accessToken,
-          correlationId: options.correlationId,
-          contentLength: undefined,
-        });
+        const { accessToken } = token;
+        const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
+        const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), ours);
         const target: Target = { api, origin: base.origin, path: joinBase(base, "/$batch") };
         return openAnswer(
           options.transport,

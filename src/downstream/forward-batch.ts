@@ -6,10 +6,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/exchange.ts";
 import { type Answer, openAnswer } from "./answer.ts";
+import { headerRulesOf } from "./api-header-rules.ts";
 import { type JudgeTarget, readBatch } from "./batch-request.ts";
 import { sendBatch } from "./batch-rounds.ts";
 import type { Target, TargetRules } from "./downstream-api.ts";
-import { downstreamRequestHeaders, identityCoding } from "./headers.ts";
+import { downstreamRequestHeaders, type ForwardedHop, identityCoding } from "./headers.ts";
 import type { RewriteAnswer } from "./link-rewriter.ts";
 import { bodyTooLarge, discardBody, readFraming } from "./request-body.ts";
 import { writeResponseHead } from "./response-head.ts";
@@ -27,6 +28,7 @@ export interface ForwardBatchRequest {
   readonly correlationId: string;
   readonly challenge: string;
   readonly rewrite: RewriteAnswer | undefined;
+  readonly forwarded?: ForwardedHop | undefined;
 }
 
 /** What was answered, or undefined when the caller left before. */
@@ -54,7 +56,7 @@ export function createForwardBatch(options: {
     outgoing.once("close", onClose);
     try {
       const text = await readBody(incoming, Math.min(api.maxRequestBytes, MAX_BATCH), api.idleTimeoutMs);
-      const parts = readBatch(text, request.judge, request.route);
+      const parts = readBatch(text, request.judge, request.route, headerRulesOf(api).request);
       const until = now() + api.timeoutMs;
       const msLeft = () => Math.max(1, until - now());
       let token = await request.obtainToken({});
@@ -65,11 +67,14 @@ export function createForwardBatch(options: {
         pause: (ms) => sleep(ms, undefined, { signal: left.signal }),
         async send(body, claims) {
           if (claims !== undefined) token = await request.obtainToken({ claims });
-          const headers = downstreamRequestHeaders(identityCoding(incoming.rawHeaders), {
+          const ours = {
             token: token.accessToken,
             correlationId: request.correlationId,
             contentLength: undefined,
-          });
+            forwarded: request.forwarded,
+          };
+          const lines = identityCoding(incoming.rawHeaders);
+          const headers = downstreamRequestHeaders(lines, ours, headerRulesOf(api).request);
           return openAnswer(
             transport,
             { target, method: "POST", headers, body },
@@ -79,7 +84,8 @@ export function createForwardBatch(options: {
       });
       const { status, headers } = result.head;
       const rewriter = request.rewrite?.(status, headers);
-      writeResponseHead(outgoing, status, headers, { challenge, isRewritten: true });
+      const rules = headerRulesOf(api).response;
+      writeResponseHead(outgoing, status, headers, { challenge, rules, isRewritten: true });
       const begun = result.kind === "answered" ? result.bytes : result.begun;
       outgoing.write(rewriter?.push(begun) ?? begun);
       if (result.kind === "unread") await passRest(result.head, outgoing, rewriter);

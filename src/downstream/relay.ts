@@ -1,6 +1,7 @@
 /** The life of one forwarded request: two streams, two deadlines, and exactly one way to end. */
 
 import { GatewayError } from "../errors.ts";
+import { headerRulesOf } from "./api-header-rules.ts";
 import { usableClaims } from "./claims-challenge.ts";
 import type { Cut, ForwardOutcome, ForwardRequest } from "./forward.ts";
 import type { AnswerHeaders, HeaderLines } from "./headers.ts";
@@ -15,18 +16,31 @@ import {
   type RequestBody,
 } from "./request-body.ts";
 import { writeResponseHead } from "./response-head.ts";
+import { throttlePauseMs } from "./retry-after.ts";
 import type { Transfer, Transport } from "./transport.ts";
 
 interface RelayOptions {
   readonly transport: Transport;
   readonly now: () => number;
-  readonly request: ForwardRequest;
+  readonly request: ForwardRequest & { readonly mayPause?: boolean };
   readonly framing: Framing;
   readonly headers: HeaderLines;
 }
 
+/** The API asks for a pause that the gateway is allowed to make. Nothing has been written. */
+export interface Throttled {
+  readonly kind: "throttled";
+  readonly pauseMs: number;
+}
+
 /** Sends the request and carries the answer to the caller; see `Forward` for what it promises. */
-export function relay({ transport, now, request, framing, headers }: RelayOptions): Promise<ForwardOutcome> {
+export function relay({
+  transport,
+  now,
+  request,
+  framing,
+  headers,
+}: RelayOptions): Promise<ForwardOutcome | Throttled> {
   const { incoming, outgoing, target } = request;
   const { idleTimeoutMs, timeoutMs, maxRequestBytes } = target.api;
   const startedAt = now();
@@ -60,10 +74,23 @@ export function relay({ transport, now, request, framing, headers }: RelayOption
         challenged(answerStatus, claims);
         return;
       }
+      const pauseMs = throttlePauseMs(target.api, {
+        method: incoming.method ?? "GET",
+        status: answerStatus,
+        headers: answer,
+        msLeft: timeLeftMs - (now() - startedAt),
+        nowMs: now(),
+      });
+      if (pauseMs !== undefined && request.mayPause !== false && (body?.isReplayable() ?? true)) {
+        end();
+        resolve({ kind: "throttled", pauseMs });
+        return;
+      }
       forgetBody(incoming);
       rewriter = request.rewrite?.(answerStatus, answer);
       writeResponseHead(outgoing, answerStatus, answer, {
         challenge: request.challenge,
+        rules: headerRulesOf(target.api).response,
         isRewritten: rewriter !== undefined,
       });
       state = "answering";

@@ -1,11 +1,14 @@
 /** Writes the head of a downstream's answer to the caller, beside what the gateway has said already. */
 
 import type { ServerResponse } from "node:http";
+import type { HeaderRules } from "./header-rules.ts";
 import { type AnswerHeaders, callerResponseHeaders } from "./headers.ts";
 
 export interface ResponseHeadOptions {
   /** `WWW-Authenticate` of a 401, in place of the downstream's. Default: a bare `Bearer`. */
   readonly challenge?: string | undefined;
+  /** The API's rules. Default: those of every API. */
+  readonly rules?: HeaderRules;
   /** The body will not be the downstream's byte for byte, so nothing that measures those bytes is true of it. */
   readonly isRewritten?: boolean;
 }
@@ -17,9 +20,9 @@ export function writeResponseHead(
   outgoing: ServerResponse,
   status: number,
   answer: AnswerHeaders,
-  { challenge = "Bearer", isRewritten = false }: ResponseHeadOptions = {},
+  { challenge = "Bearer", isRewritten = false, rules }: ResponseHeadOptions = {},
 ): void {
-  const all = callerResponseHeaders(status, answer);
+  const all = callerResponseHeaders(status, answer, rules);
   const lines = isRewritten ? all.filter((_, index) => !MEASURES.has(all[index - (index % 2)] ?? "")) : all;
   // RFC 9110 §11.6.1: a 401 names a challenge, and the downstream's is for another audience.
   if (status === 401) lines.push("www-authenticate", challenge);

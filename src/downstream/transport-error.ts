@@ -25,6 +25,13 @@ export function isStaleConnection(error: Error): boolean {
   return REASON_OF[codeOf(error)] === "reset";
 }
 
+/** Whether the host could not be connected to, so that the next request would fare no better. */
+export function isConnectFailure(error: Error): boolean {
+  const code = codeOf(error);
+  const reason = REASON_OF[code];
+  return reason === "dns" || reason === "refused" || reason === "connect_timeout" || isTlsError(code);
+}
+
 /** The refusal for a failure below HTTP. Errors of our own pass as they are. */
 export function transportError(error: Error): GatewayError {
   if (error instanceof GatewayError) return error;

@@ -29,6 +29,8 @@ export interface PublicAppOptions {
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
+  /** Addresses and networks whose `X-Forwarded-*` are believed. */
+  readonly trustedProxies: readonly string[];
   readonly cors: { readonly origins: readonly string[]; readonly maxAgeSeconds: number };
   /** Called when the first byte of a request is here, and returns what to call when its answer has ended. */
   readonly observe: (record: RequestRecord, method: string) => (status: number, completed: boolean) => void;
@@ -43,6 +45,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.disable("etag");
   app.set("case sensitive routing", true);
   app.set("query parser", false);
+  app.set("trust proxy", [...options.trustedProxies]);
 
   app.use(openRecord);
   app.use(observed(options.observe));

@@ -5,6 +5,7 @@ import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../d
 import type { Forward } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph.ts";
+import type { ForwardedHop } from "../downstream/headers.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
@@ -56,6 +57,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const { exchange, forward, forwardBatch, challenge } = ports;
   const targetOf = compileTarget(route.api, route.target);
   const graph = isGraph(route.api);
+  const tellsHop = route.api.headers?.sendForwarded === true;
   const rewriteFor = (request: Request) => {
     const address = graph ? publicAddress(request, ports.publicUrl) : undefined;
     return address === undefined ? undefined : createLinkRewrite(route.api, address + route.target.path);
@@ -70,9 +72,18 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const obtainToken = tokenSource(record, route.api.scopes, exchange);
     const { correlationId } = record;
     const rewrite = rewriteFor(request);
+    const forwarded = tellsHop ? hopOf(request) : undefined;
 
     if (graph && request.method === "POST" && isBatchTarget(target)) {
-      const batch = { route: route.target, judge: targetOf, obtainToken, correlationId, challenge, rewrite };
+      const batch = {
+        route: route.target,
+        judge: targetOf,
+        obtainToken,
+        correlationId,
+        challenge,
+        rewrite,
+        forwarded,
+      };
       const answered = await forwardBatch({ incoming: request, outgoing: response, target, ...batch }).catch(
         (error: unknown) => {
           throw inTermsOf(callerOf(record).principal, error);
@@ -93,6 +104,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         correlationId,
         challenge,
         rewrite,
+        forwarded,
       });
       if (outcome.kind === "abandoned") return;
       record.downstreamStatus = outcome.status;
@@ -105,6 +117,12 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
       if (!outcome.replayable) throw repeatRequest();
     }
   };
+}
+
+/** The nearest caller that is no trusted proxy; Express looks at `X-Forwarded-*` of those alone. */
+function hopOf(request: Request): ForwardedHop {
+  const { ip = "", protocol, host } = request;
+  return { for: ip, proto: protocol, host };
 }
 
 export type ObtainToken = (options?: {

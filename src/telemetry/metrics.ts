@@ -30,6 +30,8 @@ export interface Metrics {
   exchangeEnded(outcome: string, seconds: number): void;
   /** Something happened to the signing keys: `refreshed`, `failed`, … */
   keySetEvent(event: string): void;
+  /** Something happened to a downstream API: `breaker_opened`, … */
+  downstreamEvent(api: string, event: string): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
 }
@@ -88,6 +90,12 @@ export function createMetrics(): Metrics {
     labelNames: ["event"],
     registers,
   });
+  const downstream = new Counter({
+    name: "obo_gateway_downstream_events_total",
+    help: "What happened to downstream APIs: breakers that opened and closed",
+    labelNames: ["api", "event"],
+    registers,
+  });
   const credential = new Counter({
     name: "obo_gateway_credential_events_total",
     help: "What happened to the gateway's own credentials",
@@ -109,6 +117,7 @@ export function createMetrics(): Metrics {
     exchangeEvent: (event) => exchangeEvents.inc({ event }),
     exchangeEnded: (outcome, seconds) => exchanges.observe({ outcome }, seconds),
     keySetEvent: (event) => keySet.inc({ event }),
+    downstreamEvent: (api, event) => downstream.inc({ api, event }),
     credentialEvent: (source, event) => credential.inc({ source, event }),
   };
 }

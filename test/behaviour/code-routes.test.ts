@@ -99,13 +99,29 @@ describe("a route of one's own", () => {
     },
   });
 
+  const manager = codeRoute({
+    method: "get",
+    path: "/api/manager",
+    policy: { callers: "user", requiredScopes: ["access_as_user"], requiredRoles: [], allowedClients: [] },
+    uses: ["graph"],
+    async handler(request, response, { downstream }) {
+      const answer = await downstream.graph.get("/me/manager");
+      response.status(answer.status).json({ oid: request.principal.objectId, manager: await answer.json() });
+    },
+  });
+
   let gateway: TestGateway;
   beforeAll(async () => {
-    gateway = await startTestGateway({ emulator, routes: [overview] });
+    gateway = await startTestGateway({ emulator, routes: [overview, manager] });
   });
   afterAll(() => gateway.stop());
 
-  test("answers for the user whose token it was", async () => {
+  test("/api/manager answers for the user whose token it was", async () => {
+    const { body } = await gateway.get("/api/manager", emulator.mintUserToken({ user: "ada" })).expect(200);
+    expect(body.manager.displayName).toBe("Grace Hopper");
+  });
+
+  test("may send a batch for that user", async () => {
     const { body } = await gateway.get("/api/overview", emulator.mintUserToken({ user: "ada" })).expect(200);
     expect(body).toEqual({
       oid: emulator.users.ada.objectId,
