@@ -1,5 +1,6 @@
 /** Runs the scenarios named on the command line, or all of them: npm run bench -- identity */
 
+import { benchDownstream } from "./downstream.ts";
 import { benchExchange } from "./exchange.ts";
 import { benchIdentity } from "./identity.ts";
 
@@ -7,6 +8,7 @@ import { benchIdentity } from "./identity.ts";
 const SCENARIOS: Readonly<Record<string, () => Promise<boolean>>> = {
   identity: benchIdentity,
   exchange: benchExchange,
+  downstream: benchDownstream,
 };
 
 const asked = process.argv.slice(2);
