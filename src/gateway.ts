@@ -11,6 +11,7 @@ import {
 import { checkUses, consentOptions, exchangeableTenants, resourceFacts } from "./deductions.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
+import { createForwardBatch } from "./downstream/forward-batch.ts";
 import { createTransport, type Transport } from "./downstream/transport.ts";
 import { createCredentialCheck } from "./exchange/credential-check.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
@@ -19,6 +20,8 @@ import { openSharedTier } from "./exchange/shared-tier.ts";
 import { createAdminApp, type ReadinessCheck } from "./http/admin.ts";
 import { createPublicApp, createRefusal } from "./http/app.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
+import { fileRoute } from "./http/file-route.ts";
+import { inboxRoute } from "./http/inbox-route.ts";
 import { profileRoute } from "./http/profile-route.ts";
 import { metadataUrl } from "./http/resource-metadata.ts";
 import { resolveAuthority } from "./identity/authority.ts";
@@ -29,7 +32,7 @@ import { createMetrics } from "./telemetry/metrics.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */
 export interface GatewayParts {
-  /** Routes written in code. Default: `GET /api/profile`, where an API named `graph` is configured. */
+  /** Routes written in code. Default: `GET /api/profile`, `/api/inbox` and `/api/files/:id`, where an API named `graph` is configured. */
   readonly routes?: readonly CodeRoute[];
   /** Where log lines go. Default: standard output. */
   readonly logSink?: LogSink;
@@ -69,7 +72,10 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   const { application, exchange: exchangeOptions } = config;
   const authority = resolveAuthority(application.authorityHost);
   const codeRoutes =
-    parts.routes ?? [profileRoute].filter(({ uses }) => uses.every((api) => api in config.downstreamApis));
+    parts.routes ??
+    [profileRoute, inboxRoute, fileRoute].filter(({ uses }) =>
+      uses.every((api) => api in config.downstreamApis),
+    );
   checkUses(codeRoutes, config);
 
   const log = createLogger(config.log.level, parts.logSink);
@@ -149,6 +155,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
 
   const transport = createTransport({
     apis: Object.values(config.downstreamApis),
+    now,
+    onEvent: signals.downstream,
     ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
   });
 
@@ -162,11 +170,14 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     verifier,
     exchange,
     forward: createForward({ transport, now }),
+    forwardBatch: createForwardBatch({ transport, now }),
+    publicUrl,
     apis: callableApis(config, transport),
     proxyRoutes: config.routes,
     codeRoutes,
     challenge,
     resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, authority),
+    trustedProxies: config.http.trustedProxies,
     cors: config.http.cors,
     observe: signals.request,
     onInternalError: signals.internalError,

@@ -2,7 +2,11 @@
 
 export { type GatewayConfig, loadConfig } from "./config.ts";
 export type { ClientAssertionCallback } from "./credential/credential.ts";
-export type { DownstreamClient } from "./downstream/client.ts";
+export type { DownstreamClient, DownstreamRequestOptions } from "./downstream/client.ts";
+export type { BatchHandle, BatchPartResponse, DownstreamBatch } from "./downstream/client-batch.ts";
+export type { Page } from "./downstream/client-pages.ts";
+export type { DownstreamPath } from "./downstream/client-path.ts";
+export type { DownstreamResponse } from "./downstream/client-response.ts";
 export { type Actor, ConfigurationError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 export { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
 export { type CodeRoute, codeRoute, type GatewayRequest, type OnBehalfOf } from "./http/code-route.ts";

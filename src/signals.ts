@@ -1,6 +1,7 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
 import type { CredentialEvent } from "./credential/credential.ts";
+import type { TransportEvent } from "./downstream/transport.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
 import type { RequestRecord } from "./http/request-record.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
@@ -11,6 +12,7 @@ export interface Signals {
   identity(event: TokenVerifierEvent): void;
   credential(event: CredentialEvent): void;
   exchange(event: ExchangeEvent): void;
+  downstream(event: TransportEvent): void;
   /** Called when a request begins; returns what to call when its answer has ended. */
   request(record: RequestRecord, method: string): (status: number, completed: boolean) => void;
   internalError(error: unknown, record: RequestRecord): void;
@@ -81,6 +83,12 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
       metrics.exchangeEnded(event.code, event.durationMs / 1000);
       const { tenantId, code, reason, aadsts } = event;
       log.info({ tid: tenantId, code, reason, aadsts }, "exchange refused");
+    },
+
+    downstream({ type, api }) {
+      metrics.downstreamEvent(api, type);
+      if (type === "breaker_opened") log.warn({ api }, "downstream API cannot be connected to");
+      else log.info({ api }, "downstream API can be connected to again");
     },
 
     request(record, method) {

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import type { ConfigurationFault } from "../errors.ts";
 import { Secret } from "../secret.ts";
-import { guid } from "./schema.ts";
+import { guid } from "./values.ts";
 
 const port = z
   .string()

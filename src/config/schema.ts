@@ -2,36 +2,7 @@
 
 import { z } from "zod";
 import { Secret } from "../secret.ts";
-
-const GUID = /^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$/;
-
-const SCALARS: ReadonlySet<unknown> = new Set(["integer", "number", "boolean"]);
-
-/** Where a reference such as `${AZURE_TENANT_ID}` stands, the value's own form is not known to an editor. */
-const REFERENCE = "\\$\\{[A-Za-z_]";
-
-/** A GUID as Entra writes tenant and client ids; kept in lower case, since `tid` and `azp` are compared exactly. */
-export const guid = z
-  .string()
-  .regex(GUID, "must be a GUID such as 11111111-2222-3333-4444-555555555555")
-  .transform((value) => value.toLowerCase());
-
-const wholeNumber = (minimum: number, maximum: number) => z.number().int().min(minimum).max(maximum);
-
-const nonEmpty = z.string().min(1, "must not be empty");
-
-/** RFC 6749 §3.3 `scope-token`: also what may stand in a challenge's `scope` without ending it. */
-const scope = z
-  .string()
-  .regex(/^[\x21\x23-\x5B\x5D-\x7E]+$/, "must be one scope: ASCII without blanks, quotes and backslashes");
-
-/** A browser's `Origin` is compared letter by letter; another spelling would be a setting without effect. */
-const origin = z
-  .string()
-  .refine(
-    (value) => /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value,
-    "must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
-  );
+import { guid, nonEmpty, origin, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
   verifier: z
@@ -122,6 +93,13 @@ const exchange = z.strictObject({
     .prefault({}),
 });
 
+const headerRuleChanges = z
+  .strictObject({
+    allow: z.array(nonEmpty).default([]).describe("Fields that pass although the default rules drop them."),
+    deny: z.array(nonEmpty).default([]).describe("Fields that are dropped besides."),
+  })
+  .prefault({});
+
 const downstreamApi = z.strictObject({
   baseUrl: z
     .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
@@ -139,6 +117,44 @@ const downstreamApi = z.strictObject({
   maxRequestBytes: wholeNumber(0, 2 ** 50)
     .default(100 * 2 ** 20)
     .describe("Largest request body, bytes."),
+  maxConcurrent: wholeNumber(1, 65_536)
+    .default(1_024)
+    .describe("Requests under way at once, each on a connection of its own."),
+  maxWaiting: wholeNumber(0, 65_536)
+    .default(1_024)
+    .describe("Requests that may wait for one of these to end; one more is answered 503 overloaded."),
+  maxThrottleWaitMs: wholeNumber(0, 60_000)
+    .default(0)
+    .describe("Longest Retry-After of a 429 or 503 that the gateway waits out itself; 0 passes them on."),
+  breaker: z
+    .strictObject({
+      failures: wholeNumber(0, 1_000)
+        .default(5)
+        .describe("Consecutive failures to connect that open it; 0 switches it off."),
+      openMs: wholeNumber(100, 300_000)
+        .default(5_000)
+        .describe("How long requests are refused at once before one may try."),
+    })
+    .prefault({}),
+  headers: z
+    .strictObject({
+      request: headerRuleChanges,
+      response: headerRuleChanges,
+      sendForwarded: z
+        .boolean()
+        .default(false)
+        .describe(
+          "Sends Forwarded and X-Forwarded-*, written anew from http.trustedProxies or the connection.",
+        ),
+    })
+    .optional()
+    .describe("Changes to the default header rules of this API."),
+  kind: z
+    .enum(["graph", "plain"])
+    .optional()
+    .describe(
+      "graph opens $batch and points paging links at the gateway. Left out: graph for Microsoft Graph's own hosts.",
+    ),
   allowPrivateNetwork: z
     .boolean()
     .default(false)
@@ -198,6 +214,15 @@ const http = z.strictObject({
       maxAgeSeconds: wholeNumber(0, 86_400).default(600),
     })
     .prefault({}),
+  trustedProxies: z
+    .array(
+      z.union(
+        [z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()],
+        "must be an address or a network such as 10.0.0.0/8",
+      ),
+    )
+    .default([])
+    .describe("Proxies whose X-Forwarded-* are believed, for APIs with sendForwarded."),
   shutdownGraceSeconds: wholeNumber(1, 600)
     .default(25)
     .describe("After SIGTERM, how long requests in flight may take to finish."),
@@ -217,21 +242,3 @@ export const gatewayYaml = z
   .meta({ title: "obo-gateway configuration" });
 
 export type GatewayYaml = z.output<typeof gatewayYaml>;
-
-/** The JSON Schema that editors and the drift check use. It describes the file as written, references included. */
-export function gatewayJsonSchema(): Record<string, unknown> {
-  return z.toJSONSchema(gatewayYaml, {
-    io: "input",
-    override: ({ jsonSchema }) => {
-      const constrained = "pattern" in jsonSchema || "format" in jsonSchema;
-      if (!constrained && !SCALARS.has(jsonSchema.type)) return;
-      const { description, default: fallback, ...rest } = { ...jsonSchema };
-      for (const key of Object.keys(jsonSchema)) delete jsonSchema[key as keyof typeof jsonSchema];
-      Object.assign(jsonSchema, {
-        ...(description !== undefined && { description }),
-        ...(fallback !== undefined && { default: fallback }),
-        anyOf: [rest, { type: "string", pattern: REFERENCE }],
-      });
-    },
-  }) as Record<string, unknown>;
-}

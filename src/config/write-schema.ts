@@ -1,7 +1,7 @@
 /** Writes config/gateway.schema.json from the code's own schema, or with --check fails when the file has drifted. */
 
 import { readFileSync, writeFileSync } from "node:fs";
-import { gatewayJsonSchema } from "./schema.ts";
+import { gatewayJsonSchema } from "./json-schema.ts";
 
 const file = new URL("../../config/gateway.schema.json", import.meta.url);
 const wanted = `${JSON.stringify(gatewayJsonSchema(), null, 2)}\n`;

@@ -1,12 +1,15 @@
 /** A downstream's answer as a route handler reads it: a stream, or the whole of it within bounds. */
 
+import type { ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { GatewayError } from "../errors.ts";
 import type { Answer } from "./answer.ts";
 import { callerResponseHeaders } from "./headers.ts";
+import { writeResponseHead } from "./response-head.ts";
 
 /**
- * An answer, whatever its status. Read the body once, in one of the four ways. Left unread, a small one costs
+ * An answer, whatever its status. Read the body once, in one of the five ways. Left unread, a small one costs
  * nothing and a large one holds its connection until the API's `idleTimeoutMs` has passed or `discard` is called.
  */
 export interface DownstreamResponse {
@@ -23,6 +26,11 @@ export interface DownstreamResponse {
   text(): Promise<string>;
   /** The body's bytes. */
   bytes(): Promise<Uint8Array>;
+  /**
+   * Hands status, fields and body on to the caller, at the caller's pace. Resolves when all is written; a body that
+   * breaks off destroys the caller's connection, and a caller who leaves ends the answer.
+   */
+  stream(outgoing: ServerResponse): Promise<void>;
   /** Ends the answer unread. */
   discard(): void;
 }
@@ -63,6 +71,10 @@ export function createResponse(answer: Answer, maxBytes: number): DownstreamResp
       } catch (cause) {
         throw unusable("answer_not_json", cause);
       }
+    },
+    async stream(outgoing) {
+      writeResponseHead(outgoing, status, answer.headers);
+      await pipeline(body, outgoing);
     },
     discard: () => {
       body.destroy();

@@ -1,26 +1,26 @@
 /** The client for route handlers written in code: one downstream API, spoken to on behalf of one user. */
 
 import { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/exchange.ts";
 import type { Secret } from "../secret.ts";
 import { type Answer, openAnswer } from "./answer.ts";
+import { headerRulesOf } from "./api-header-rules.ts";
+import type { BatchPart } from "./batch-request.ts";
+import { sendBatch } from "./batch-rounds.ts";
 import { usableClaims } from "./claims-challenge.ts";
+import { createBatch, type DownstreamBatch } from "./client-batch.ts";
+import { type Page, readPages } from "./client-pages.ts";
+import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./client-path.ts";
 import { createResponse, type DownstreamResponse } from "./client-response.ts";
 import { type DownstreamApiOptions, joinBase, readBaseUrl, type Target } from "./downstream-api.ts";
 import { downstreamRequestHeaders } from "./headers.ts";
-import { readRequestTarget } from "./request-target.ts";
+import { throttlePauseMs } from "./retry-after.ts";
 import type { Transport } from "./transport.ts";
 
-/**
- * A path below the API's base URL: text beginning with `/`, percent-encoded where needed and with a query if wanted;
- * or segments as plain text, which is the safe form for ids that came from a caller: `["users", id, "messages"]`.
- */
-export type DownstreamPath = string | readonly string[];
-
 export interface DownstreamRequestOptions {
-  /** Added to the path's query, encoded; `$` of OData's parameters stays readable, undefined values are left out. */
-  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly query?: DownstreamQuery;
   /** Fields of the request. Those that the gateway sets itself cannot be changed here. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as `application/json`. */
@@ -45,6 +45,16 @@ export interface DownstreamClient {
   put(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
   patch(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
   delete(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  /**
+   * A collection, page after page (OData's `@odata.nextLink`), each asked for when the loop comes to it and with the
+   * same headers. Throws in the loop; see `Page` and `readPages`.
+   */
+  pages<T = unknown>(
+    path: DownstreamPath,
+    options?: Omit<DownstreamRequestOptions, "json" | "body">,
+  ): AsyncIterable<Page<T>>;
+  /** An empty `$batch`, for an API that knows it. */
+  batch(): DownstreamBatch;
 }
 
 export interface DownstreamClientOptions {
@@ -63,13 +73,17 @@ export interface DownstreamClientOptions {
   readonly maxBytes?: number;
 }
 
+/** How often a throttled request is sent at most. */
+const MAX_ATTEMPTS = 3;
+
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
   const { api, obtainToken } = options;
   const base = readBaseUrl(api);
 
   async function call(method: string, path: DownstreamPath, request: DownstreamRequestOptions = {}) {
-    const target: Target = { api, origin: base.origin, path: resolvePath(base, path, request.query) };
+    const below = readClientPath(path, request.query);
+    const target: Target = { api, origin: base.origin, path: joinBase(base, below.path) + below.query };
     const body = bodyOf(request);
 
     let refused: Secret | undefined;
@@ -84,20 +98,23 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
 
     const attempt = async (claims?: string): Promise<Answer> => {
       const accessToken = await tokenFor(claims);
-      const headers = downstreamRequestHeaders(fieldsOf(request), {
-        token: accessToken,
-        correlationId: options.correlationId,
-        contentLength: undefined,
-      });
-      return openAnswer(
-        options.transport,
-        { target, method, headers, body },
-        {
-          timeoutMs: Math.min(request.timeoutMs ?? api.timeoutMs, api.timeoutMs),
-          idleTimeoutMs: api.idleTimeoutMs,
-          signal: anyOf(options.signal, request.signal),
-        },
-      );
+      const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
+      const headers = downstreamRequestHeaders(fieldsOf(request), ours, headerRulesOf(api).request);
+      const signal = anyOf(options.signal, request.signal);
+      const until = Date.now() + Math.min(request.timeoutMs ?? api.timeoutMs, api.timeoutMs);
+      for (let round = 1; ; round++) {
+        const msLeft = until - Date.now();
+        const answer = await openAnswer(
+          options.transport,
+          { target, method, headers, body },
+          { timeoutMs: msLeft, idleTimeoutMs: api.idleTimeoutMs, signal },
+        );
+        const said = { method, status: answer.status, headers: answer.headers };
+        const pauseMs = throttlePauseMs(api, { ...said, msLeft: until - Date.now(), nowMs: Date.now() });
+        if (pauseMs === undefined || round === MAX_ATTEMPTS || body instanceof Readable) return answer;
+        answer.body.destroy();
+        await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
+      }
     };
 
     let answer = await attempt();
@@ -116,39 +133,44 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
     return createResponse(answer, options.maxBytes ?? 4 * 1024 * 1024);
   }
 
+  async function sendParts(parts: readonly BatchPart[]) {
+    const until = Date.now() + api.timeoutMs;
+    const msLeft = () => Math.max(1, until - Date.now());
+    const signal = options.signal;
+    let token = await obtainToken({});
+    return await sendBatch({
+      parts,
+      msLeft,
+      now: Date.now,
+      pause: (ms) => sleep(ms, undefined, signal === undefined ? {} : { signal }),
+      async send(body, claims) {
+        if (claims !== undefined) token = await obtainToken({ claims });
+        const { accessToken } = token;
+        const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
+        const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), ours);
+        const target: Target = { api, origin: base.origin, path: joinBase(base, "/$batch") };
+        return openAnswer(
+          options.transport,
+          { target, method: "POST", headers, body },
+          { timeoutMs: msLeft(), idleTimeoutMs: api.idleTimeoutMs, signal },
+        );
+      },
+    });
+  }
+
   return {
+    pages: (path, request = {}) =>
+      // A link holds the query already.
+      readPages(base, path, (asked, isFirst) =>
+        call("GET", asked, isFirst ? request : { ...request, query: {} }),
+      ),
+    batch: () => createBatch(sendParts),
     get: (path, request) => call("GET", path, request),
     post: (path, request) => call("POST", path, request),
     put: (path, request) => call("PUT", path, request),
     patch: (path, request) => call("PATCH", path, request),
     delete: (path, request) => call("DELETE", path, request),
   };
-}
-
-function resolvePath(
-  base: ReturnType<typeof readBaseUrl>,
-  path: DownstreamPath,
-  query: DownstreamRequestOptions["query"],
-): string {
-  const { rawSegments, query: written } = readRequestTarget(
-    typeof path === "string" ? path : `/${path.map(encodeSegment).join("/")}`,
-  );
-  const added = Object.entries(query ?? {}).flatMap(([name, value]) =>
-    value === undefined
-      ? []
-      : [`${encodeURIComponent(name).replaceAll("%24", "$")}=${encodeURIComponent(value)}`],
-  );
-  const joined = joinBase(base, `/${rawSegments.join("/")}`) + written;
-  return added.length === 0 ? joined : `${joined}${written === "" ? "?" : "&"}${added.join("&")}`;
-}
-
-/** An empty id would turn the path of one thing into the path of all of them. */
-function encodeSegment(segment: string): string {
-  if (segment !== "") return encodeURIComponent(segment);
-  throw new GatewayError("target_forbidden", {
-    detail: "A segment of the path is empty.",
-    reason: "empty_segment",
-  });
 }
 
 function bodyOf({ json, body }: DownstreamRequestOptions): Readable | Uint8Array | undefined {

@@ -1,6 +1,7 @@
 /** A named downstream API, and the one function that turns a caller's path into a target below its base URL. */
 
 import { ConfigurationError, GatewayError } from "../errors.ts";
+import { headerRulesOf } from "./api-header-rules.ts";
 import { compilePathPatterns, type PathMatcher, PathPatternError } from "./path-patterns.ts";
 import { type RequestTarget, readRequestTarget } from "./request-target.ts";
 
@@ -17,6 +18,32 @@ export interface DownstreamApiOptions {
   /** Largest request body, bytes. */
   readonly maxRequestBytes: number;
   readonly allowPrivateNetwork: boolean;
+  /** Whether it is spoken to as Microsoft Graph. Default: by its host. */
+  readonly kind?: "graph" | "plain" | undefined;
+  /** Requests under way at once, each on a connection of its own. Default 1024. */
+  readonly maxConcurrent?: number;
+  /** Requests that may wait for one of these to end; one more is refused as `overloaded`. Default 1024. */
+  readonly maxWaiting?: number;
+  /** Longest pause asked for by a 429 or 503 that the gateway makes itself before it repeats, ms. Default 0: none. */
+  readonly maxThrottleWaitMs?: number;
+  /** Default: opens for 5000 ms after 5 consecutive failures to connect. */
+  readonly breaker?: { readonly failures: number; readonly openMs: number };
+  /** Changes to the default header rules, field names in any case. */
+  readonly headers?:
+    | {
+        readonly request?: HeaderRuleChanges;
+        readonly response?: HeaderRuleChanges;
+        /** Tells the API who calls the gateway: `Forwarded` and `X-Forwarded-*`, written anew. Default false. */
+        readonly sendForwarded?: boolean;
+      }
+    | undefined;
+}
+
+export interface HeaderRuleChanges {
+  /** Pass although the default rules drop them. */
+  readonly allow?: readonly string[];
+  /** Are dropped besides. */
+  readonly deny?: readonly string[];
 }
 
 /** What a route lets through to its API. */
@@ -64,6 +91,7 @@ export function compileTarget(
   rules: TargetRules,
 ): (method: string, rawTarget: string) => Target {
   const base = readBaseUrl(api);
+  headerRulesOf(api);
   const mount = rules.path === "/" ? [] : rules.path.slice(1).split("/");
   const methods = new Set(rules.methods);
   // CONNECT asks for a tunnel and TRACE echoes the token back (RFC 9110 §9.3.6, §9.3.8): no rule can allow either.

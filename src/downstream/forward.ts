@@ -3,8 +3,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Secret } from "../secret.ts";
+import { headerRulesOf } from "./api-header-rules.ts";
 import type { Target } from "./downstream-api.ts";
-import { downstreamRequestHeaders } from "./headers.ts";
+import { downstreamRequestHeaders, type ForwardedHop, identityCoding } from "./headers.ts";
+import type { RewriteAnswer } from "./link-rewriter.ts";
 import { relay } from "./relay.ts";
 import { ambiguousFraming, bodyTooLarge, discardBody, type Framing, readFraming } from "./request-body.ts";
 import type { Transport } from "./transport.ts";
@@ -26,6 +28,10 @@ export interface ForwardRequest {
   readonly deadlineAt?: number;
   /** `WWW-Authenticate` of a 401 that passes through, in place of the downstream's. Default: a bare `Bearer`. */
   readonly challenge?: string;
+  /** Who calls the gateway, for an API that is to know. */
+  readonly forwarded?: ForwardedHop | undefined;
+  /** Changes the answer's body while it streams. The API is then asked for an answer without content coding. */
+  readonly rewrite?: RewriteAnswer | undefined;
   /**
    * Called once at most, when the downstream is connected and the first byte of the body is wanted. A server that
    * listens to `checkContinue` calls `outgoing.writeContinue()` here; without that listener node:http has done so.
@@ -81,14 +87,46 @@ export function createForward({ transport, now = Date.now }: ForwardOptions): Fo
       const framing = framingOf(incoming, outgoing);
       const contentLength = framing.kind === "length" ? framing.bytes : undefined;
       if (contentLength !== undefined && contentLength > maxRequestBytes) throw bodyTooLarge();
-      const headers = downstreamRequestHeaders(incoming.rawHeaders, { token, correlationId, contentLength });
-      return await relay({ transport, now, request, framing, headers });
+      const lines = request.rewrite === undefined ? incoming.rawHeaders : identityCoding(incoming.rawHeaders);
+      const headers = downstreamRequestHeaders(
+        lines,
+        { token, correlationId, contentLength, forwarded: request.forwarded },
+        headerRulesOf(target.api).request,
+      );
+      const deadlineAt = Math.min(
+        request.deadlineAt ?? Number.POSITIVE_INFINITY,
+        now() + target.api.timeoutMs,
+      );
+      for (let attempt = 1; ; attempt++) {
+        const mayPause = attempt < MAX_ATTEMPTS;
+        const timed = { ...request, deadlineAt, mayPause };
+        const outcome = await relay({ transport, now, request: timed, framing, headers });
+        if (outcome.kind !== "throttled") return outcome;
+        if (!(await pause(outcome.pauseMs, outgoing))) return { kind: "abandoned" };
+      }
     } catch (error) {
       // Callers read a refusal when they are done sending, so what they still send is taken off the wire.
       discardBody(incoming, maxRequestBytes);
       throw error;
     }
   };
+}
+
+/** How often a throttled request is sent at most. */
+const MAX_ATTEMPTS = 3;
+
+/** Waits, and says whether the caller did too. */
+function pause(ms: number, outgoing: ServerResponse): Promise<boolean> {
+  return new Promise((resolve) => {
+    const settle = (stayed: boolean) => {
+      clearTimeout(timer);
+      outgoing.off("close", left);
+      resolve(stayed);
+    };
+    const left = () => settle(false);
+    const timer = setTimeout(() => settle(true), ms);
+    outgoing.on("close", left);
+  });
 }
 
 /** Connections on which it is in doubt where the next request begins (RFC 9112 §6.3). */

@@ -4,6 +4,8 @@
 export interface HeaderRules {
   readonly names: ReadonlySet<string>;
   readonly prefixes: readonly string[];
+  /** Names that pass in spite of a prefix. */
+  readonly allowed?: ReadonlySet<string>;
 }
 
 /** Fields of one connection, not of the message (RFC 9110 §7.6.1), besides those that `Connection` itself names. */
@@ -112,6 +114,27 @@ export const RESPONSE_RULES: HeaderRules = {
   ]),
   prefixes: ["access-control-", "x-ms-client-principal", "x-ms-token-"],
 };
+
+/**
+ * No configuration lets these pass: they frame the message, or carry the caller's token, or make the API see another
+ * request than the one that was judged, or are the gateway's to say.
+ */
+export const FIXED_FIELDS: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  "authorization",
+  "client-request-id",
+  "content-length",
+  "expect",
+  "host",
+  "via",
+  "www-authenticate",
+  "x-correlation-id",
+  "x-http-method",
+  "x-http-method-override",
+  "x-method-override",
+  "x-original-url",
+  "x-rewrite-url",
+]);
 
 /**
  * Fields that decide what the body is. Servers disagree on which of two lines counts, so a request with two is

@@ -17,6 +17,16 @@ export interface GatewayFields {
   readonly correlationId: string;
   /** Length of the body, bytes, when it is known and there is a body. */
   readonly contentLength: number | undefined;
+  /** Who calls the gateway, where the API is to know. */
+  readonly forwarded?: ForwardedHop | undefined;
+}
+
+/** The caller's end of the connection, as far as trusted proxies can tell. */
+export interface ForwardedHop {
+  /** IP address. */
+  readonly for: string;
+  readonly proto: string;
+  readonly host: string | undefined;
 }
 
 /** The gateway's pseudonym in `Via` (RFC 9110 §7.6.3): says what it is, not where. */
@@ -28,7 +38,11 @@ const VIA = "1.1 obo-gateway";
  *
  * @throws {GatewayError} `request_malformed` when a field that may stand once stands twice.
  */
-export function downstreamRequestHeaders(caller: HeaderLines, ours: GatewayFields): string[] {
+export function downstreamRequestHeaders(
+  caller: HeaderLines,
+  ours: GatewayFields,
+  rules: HeaderRules = REQUEST_RULES,
+): string[] {
   const named = namedInConnection(caller);
   const lines: string[] = [];
   const via: string[] = [];
@@ -43,7 +57,7 @@ export function downstreamRequestHeaders(caller: HeaderLines, ours: GatewayField
     }
     if (name === "via" && !named.has(name)) via.push(value);
     // CGI and its heirs read `x_real_ip` as `x-real-ip`, so an underscore would walk past every rule below.
-    if (named.has(name) || name.includes("_") || isDropped(REQUEST_RULES, name)) continue;
+    if (named.has(name) || name.includes("_") || isDropped(rules, name)) continue;
     lines.push(name, value);
   }
   via.push(VIA);
@@ -56,16 +70,46 @@ export function downstreamRequestHeaders(caller: HeaderLines, ours: GatewayField
     ours.correlationId,
   );
   lines.push("authorization", `Bearer ${ours.token.reveal()}`);
+  if (ours.forwarded !== undefined) lines.push(...forwardedFields(ours.forwarded));
   if (ours.contentLength !== undefined) lines.push("content-length", String(ours.contentLength));
   return lines;
 }
 
+/**
+ * A caller's header lines, asking for an answer without content coding. Decompressing would cost the gateway the
+ * memory and time of every page, and the caller's connection is usually compressed further out.
+ */
+export function identityCoding(lines: HeaderLines): string[] {
+  const kept = lines.filter((_, index) => lines[index - (index % 2)]?.toLowerCase() !== "accept-encoding");
+  return [...kept, "accept-encoding", "identity"];
+}
+
+/** RFC 7239, and the fields that came before it. */
+function forwardedFields({ for: address, proto, host = "" }: ForwardedHop): string[] {
+  const node = address.includes(":") ? `"[${address}]"` : address;
+  // A `Host` may hold what a quoted string must not.
+  const named = /^[\w.-]+(?::\d{1,5})?$/.test(host);
+  return [
+    "forwarded",
+    `for=${node};proto=${proto}${named ? `;host="${host}"` : ""}`,
+    "x-forwarded-for",
+    address,
+    "x-forwarded-proto",
+    proto,
+    ...(named ? ["x-forwarded-host", host] : []),
+  ];
+}
+
 /** Header fields of the downstream's answer that the caller may see. */
-export function callerResponseHeaders(status: number, answer: AnswerHeaders): string[] {
+export function callerResponseHeaders(
+  status: number,
+  answer: AnswerHeaders,
+  rules: HeaderRules = RESPONSE_RULES,
+): string[] {
   const named = connectionOptions(answer.connection);
   const lines: string[] = [];
   for (const name of Object.keys(answer)) {
-    if (named.has(name) || isDropped(RESPONSE_RULES, name)) continue;
+    if (named.has(name) || isDropped(rules, name)) continue;
     // RFC 9110 §8.6: 204 never carries a length, and a server that sends one means nothing by it.
     if (status === 204 && name === "content-length") continue;
     const value = answer[name];
@@ -75,8 +119,10 @@ export function callerResponseHeaders(status: number, answer: AnswerHeaders): st
   return lines;
 }
 
-function isDropped(rules: HeaderRules, name: string): boolean {
+/** Whether the rules keep a lower-case field name from passing. */
+export function isDropped(rules: HeaderRules, name: string): boolean {
   if (rules.names.has(name)) return true;
+  if (rules.allowed?.has(name) === true) return false;
   for (const prefix of rules.prefixes) if (name.startsWith(prefix)) return true;
   return false;
 }

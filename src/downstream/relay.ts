@@ -1,11 +1,12 @@
 /** The life of one forwarded request: two streams, two deadlines, and exactly one way to end. */
 
-import type { ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
+import { headerRulesOf } from "./api-header-rules.ts";
 import { usableClaims } from "./claims-challenge.ts";
 import type { Cut, ForwardOutcome, ForwardRequest } from "./forward.ts";
-import { type AnswerHeaders, callerResponseHeaders, type HeaderLines } from "./headers.ts";
+import type { AnswerHeaders, HeaderLines } from "./headers.ts";
 import { createIdleTimer } from "./idle-timer.ts";
+import type { BodyRewriter } from "./link-rewriter.ts";
 import {
   discardBody,
   type Framing,
@@ -14,18 +15,32 @@ import {
   openRequestBody,
   type RequestBody,
 } from "./request-body.ts";
+import { writeResponseHead } from "./response-head.ts";
+import { throttlePauseMs } from "./retry-after.ts";
 import type { Transfer, Transport } from "./transport.ts";
 
 interface RelayOptions {
   readonly transport: Transport;
   readonly now: () => number;
-  readonly request: ForwardRequest;
+  readonly request: ForwardRequest & { readonly mayPause?: boolean };
   readonly framing: Framing;
   readonly headers: HeaderLines;
 }
 
+/** The API asks for a pause that the gateway is allowed to make. Nothing has been written. */
+export interface Throttled {
+  readonly kind: "throttled";
+  readonly pauseMs: number;
+}
+
 /** Sends the request and carries the answer to the caller; see `Forward` for what it promises. */
-export function relay({ transport, now, request, framing, headers }: RelayOptions): Promise<ForwardOutcome> {
+export function relay({
+  transport,
+  now,
+  request,
+  framing,
+  headers,
+}: RelayOptions): Promise<ForwardOutcome | Throttled> {
   const { incoming, outgoing, target } = request;
   const { idleTimeoutMs, timeoutMs, maxRequestBytes } = target.api;
   const startedAt = now();
@@ -37,6 +52,7 @@ export function relay({ transport, now, request, framing, headers }: RelayOption
     let headersAfterMs = 0;
     let responseBytes = 0;
     let transfer: Transfer | undefined;
+    let rewriter: BodyRewriter | undefined;
 
     const deadline = setTimeout(() => refuse(silence(body)), Math.max(0, timeLeftMs));
     const idle = createIdleTimer(idleTimeoutMs, () => {
@@ -58,8 +74,25 @@ export function relay({ transport, now, request, framing, headers }: RelayOption
         challenged(answerStatus, claims);
         return;
       }
+      const pauseMs = throttlePauseMs(target.api, {
+        method: incoming.method ?? "GET",
+        status: answerStatus,
+        headers: answer,
+        msLeft: timeLeftMs - (now() - startedAt),
+        nowMs: now(),
+      });
+      if (pauseMs !== undefined && request.mayPause !== false && (body?.isReplayable() ?? true)) {
+        end();
+        resolve({ kind: "throttled", pauseMs });
+        return;
+      }
       forgetBody(incoming);
-      writeHead(outgoing, answerStatus, answer, request.challenge);
+      rewriter = request.rewrite?.(answerStatus, answer);
+      writeResponseHead(outgoing, answerStatus, answer, {
+        challenge: request.challenge,
+        rules: headerRulesOf(target.api).response,
+        isRewritten: rewriter !== undefined,
+      });
       state = "answering";
       status = answerStatus;
       headersAfterMs = now() - startedAt;
@@ -76,7 +109,8 @@ export function relay({ transport, now, request, framing, headers }: RelayOption
     function onChunk(chunk: Buffer): void {
       responseBytes += chunk.length;
       idle.restart();
-      if (!outgoing.write(chunk)) transfer?.pause();
+      const passed = rewriter === undefined ? chunk : rewriter.push(chunk);
+      if (passed.length > 0 && !outgoing.write(passed)) transfer?.pause();
     }
 
     function onDrain(): void {
@@ -86,7 +120,7 @@ export function relay({ transport, now, request, framing, headers }: RelayOption
 
     function onEnd(): void {
       idle.restart();
-      outgoing.end();
+      outgoing.end(rewriter?.flush());
     }
 
     function onFailed(error: GatewayError): void {
@@ -150,30 +184,6 @@ export function relay({ transport, now, request, framing, headers }: RelayOption
 
 function challengeIn(status: number, answer: AnswerHeaders): string | undefined {
   return status === 401 || status === 403 ? usableClaims(answer["www-authenticate"]) : undefined;
-}
-
-function writeHead(
-  outgoing: ServerResponse,
-  status: number,
-  answer: AnswerHeaders,
-  challenge = "Bearer",
-): void {
-  const lines = callerResponseHeaders(status, answer);
-  // RFC 9110 §11.6.1: a 401 names a challenge, and the downstream's is for another audience.
-  if (status === 401) lines.push("www-authenticate", challenge);
-  const ours = new Set(outgoing.getHeaderNames());
-  if (ours.size === 0) {
-    outgoing.writeHead(status, lines);
-    return;
-  }
-  // What the gateway has said already stands: security fields, CORS, the correlation id. Not left to `writeHead`,
-  // which would let the downstream's win and, before Node 24, keep one line only of a field that has several.
-  for (let index = 0; index + 1 < lines.length; index += 2) {
-    const name = lines[index] as string;
-    // Each side's `vary` is true for its part of the answer.
-    if (name === "vary" || !ours.has(name)) outgoing.appendHeader(name, lines[index + 1] as string);
-  }
-  outgoing.writeHead(status);
 }
 
 /** Nothing came in time: from the caller, if all was ready and its body was awaited; from the downstream otherwise. */

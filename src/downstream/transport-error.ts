@@ -25,6 +25,13 @@ export function isStaleConnection(error: Error): boolean {
   return REASON_OF[codeOf(error)] === "reset";
 }
 
+/** Whether the host could not be connected to, so that the next request would fare no better. */
+export function isConnectFailure(error: Error): boolean {
+  const code = codeOf(error);
+  const reason = REASON_OF[code];
+  return reason === "dns" || reason === "refused" || reason === "connect_timeout" || isTlsError(code);
+}
+
 /** The refusal for a failure below HTTP. Errors of our own pass as they are. */
 export function transportError(error: Error): GatewayError {
   if (error instanceof GatewayError) return error;
@@ -55,4 +62,21 @@ function codeOf(error: Error): string {
 /** OpenSSL's verification results carry names of their own (`DEPTH_ZERO_SELF_SIGNED_CERT`, `CERT_HAS_EXPIRED`). */
 function isTlsError(code: string): boolean {
   return /CERT|SSL|TLS|UNABLE_TO_|SELF_SIGNED/.test(code);
+}
+
+/** The breaker is open for so many ms yet. */
+export function unconnectable(openMs: number): GatewayError {
+  return new GatewayError("downstream_unreachable", {
+    detail: "The downstream API could not be connected to a moment ago.",
+    reason: "breaker_open",
+    retryAfterSeconds: Math.ceil(openMs / 1000),
+  });
+}
+
+export function overloaded(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail: "Too many requests are waiting for the downstream API.",
+    reason: "downstream_queue_full",
+    retryAfterSeconds: 1,
+  });
 }

@@ -4,19 +4,35 @@ import type { lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import type { Readable } from "node:stream";
 import { buildConnector, type Dispatcher, Pool } from "undici";
-import { GatewayError } from "../errors.ts";
+import type { GatewayError } from "../errors.ts";
+import { type Breaker, createBreaker } from "./breaker.ts";
 import { type DownstreamApiOptions, readBaseUrl, type Target } from "./downstream-api.ts";
 import type { AnswerHeaders, HeaderLines } from "./headers.ts";
 import { isPrivateAddress, PrivateAddressError, publicLookup } from "./private-address.ts";
-import { isStaleConnection, transportError } from "./transport-error.ts";
+import {
+  isConnectFailure,
+  isStaleConnection,
+  overloaded,
+  transportError,
+  unconnectable,
+} from "./transport-error.ts";
+
+/** What an operator wants to hear of: a host that cannot be connected to, and its return. */
+export interface TransportEvent {
+  readonly type: "breaker_opened" | "breaker_closed";
+  readonly api: string;
+}
 
 export interface TransportOptions {
   readonly apis: readonly DownstreamApiOptions[];
+  readonly onEvent?: (event: TransportEvent) => void;
+  /** Ms since the epoch. */
+  readonly now?: () => number;
   /** Longest wait for a connection, TLS handshake included, ms. Default 5000. */
   readonly connectTimeoutMs?: number;
-  /** Connections per API; each carries one request at a time. Default 1024. */
+  /** Connections of an API that says nothing of it; each carries one request at a time. Default 1024. */
   readonly maxConnections?: number;
-  /** Requests per API that may wait for a connection; one more is refused as `overloaded`. Default 1024. */
+  /** Requests that may wait for one, of an API that says nothing of it; one more is refused as `overloaded`. Default 1024. */
   readonly maxWaiting?: number;
   /** How long an unused connection is kept, ms, unless the API asks for less. Default 30000. */
   readonly keepAliveMs?: number;
@@ -65,7 +81,15 @@ const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /** One pool of connections for each API, so that one slow API cannot use up another's. */
 export function createTransport(options: TransportOptions): Transport {
-  const lanes = new Map(options.apis.map((api) => [api.name, createLane(api, options)]));
+  // APIs of one host share its fate.
+  const breakers = new Map<string, Breaker>();
+  const breakerOf = (api: DownstreamApiOptions): Breaker => {
+    const { origin } = readBaseUrl(api);
+    const breaker = breakers.get(origin) ?? newBreaker(api, options);
+    breakers.set(origin, breaker);
+    return breaker;
+  };
+  const lanes = new Map(options.apis.map((api) => [api.name, createLane(api, options, breakerOf(api))]));
   const pools = [...lanes.values()].map((lane) => lane.pool);
 
   return {
@@ -86,12 +110,24 @@ export function createTransport(options: TransportOptions): Transport {
 interface Lane {
   readonly pool: Pool;
   readonly capacity: number;
+  readonly breaker: Breaker;
   /** Requests under way or in line. */
   active: number;
 }
 
-function createLane(api: DownstreamApiOptions, options: TransportOptions): Lane {
-  const connections = options.maxConnections ?? 1024;
+const DEFAULT_BREAKER = { failures: 5, openMs: 5000 };
+
+function newBreaker(api: DownstreamApiOptions, { now = Date.now, onEvent }: TransportOptions): Breaker {
+  return createBreaker({
+    ...(api.breaker ?? DEFAULT_BREAKER),
+    now,
+    onChange: (state) => onEvent?.({ type: `breaker_${state}`, api: api.name }),
+  });
+}
+
+function createLane(api: DownstreamApiOptions, options: TransportOptions, breaker: Breaker): Lane {
+  const connections = api.maxConcurrent ?? options.maxConnections ?? 1024;
+  const waiting = api.maxWaiting ?? options.maxWaiting ?? 1024;
   const keepAliveMs = options.keepAliveMs ?? 30_000;
   const pool = new Pool(readBaseUrl(api).origin, {
     connections,
@@ -105,7 +141,7 @@ function createLane(api: DownstreamApiOptions, options: TransportOptions): Lane 
     headersTimeout: 0,
     bodyTimeout: 0,
   });
-  return { pool, capacity: connections + (options.maxWaiting ?? 1024), active: 0 };
+  return { pool, capacity: connections + waiting, breaker, active: 0 };
 }
 
 function createConnector(api: DownstreamApiOptions, options: TransportOptions): buildConnector.connector {
@@ -134,6 +170,11 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
     receiver.failed(overloaded());
     return { pause() {}, resume() {}, abort() {} };
   }
+  const openMs = lane.breaker.admit();
+  if (openMs !== undefined) {
+    receiver.failed(unconnectable(openMs));
+    return { pause() {}, resume() {}, abort() {} };
+  }
   lane.active++;
   let controller: Dispatcher.DispatchController | undefined;
   let aborted = false;
@@ -150,6 +191,7 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
       // Interim answers (RFC 9110 §15.2) concern the connection to the API; ours answers for itself.
       if (status < 200 || aborted) return;
       started = true;
+      lane.breaker.succeeded();
       receiver.head(status, headers as AnswerHeaders);
     },
     onResponseData(_controller, chunk) {
@@ -170,6 +212,8 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
         return;
       }
       lane.active--;
+      if (isConnectFailure(error)) lane.breaker.failed();
+      else lane.breaker.ended();
       if (!aborted) receiver.failed(transportError(error));
     },
   };
@@ -195,12 +239,4 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
       controller?.abort(new Error("given up"));
     },
   };
-}
-
-function overloaded(): GatewayError {
-  return new GatewayError("overloaded", {
-    detail: "Too many requests are waiting for the downstream API.",
-    reason: "downstream_queue_full",
-    retryAfterSeconds: 1,
-  });
 }

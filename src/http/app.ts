@@ -4,6 +4,7 @@ import cors from "cors";
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from "express";
 import helmet from "helmet";
 import type { Forward } from "../downstream/forward.ts";
+import type { ForwardBatch } from "../downstream/forward-batch.ts";
 import { readFraming } from "../downstream/request-body.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
@@ -19,12 +20,17 @@ export interface PublicAppOptions {
   readonly verifier: TokenVerifier;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
+  readonly forwardBatch: ForwardBatch;
+  /** How callers reach the gateway, where that is configured. */
+  readonly publicUrl: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
   readonly proxyRoutes: readonly (ProxyRoute & { readonly policy: RoutePolicy })[];
   readonly codeRoutes: readonly CodeRoute[];
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
+  /** Addresses and networks whose `X-Forwarded-*` are believed. */
+  readonly trustedProxies: readonly string[];
   readonly cors: { readonly origins: readonly string[]; readonly maxAgeSeconds: number };
   /** Called when the first byte of a request is here, and returns what to call when its answer has ended. */
   readonly observe: (record: RequestRecord, method: string) => (status: number, completed: boolean) => void;
@@ -33,7 +39,7 @@ export interface PublicAppOptions {
 }
 
 export function createPublicApp(options: PublicAppOptions): Express {
-  const { verifier, exchange, forward } = options;
+  const { verifier, exchange, forward, forwardBatch, publicUrl } = options;
   const { clientId } = options.challenge;
   const app = express();
   app.disable("x-powered-by");
@@ -43,6 +49,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.set("query parser", false);
   // Express' last resort, should our own way to answer fail, shows the stack anywhere else.
   app.set("env", "production");
+  app.set("trust proxy", [...options.trustedProxies]);
 
   // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
   const paths = [
@@ -74,7 +81,14 @@ export function createPublicApp(options: PublicAppOptions): Express {
       permit(route.policy),
       proxyTo(
         { ...route, target: { ...route.target, reserved: mountsBelow(route.target.path) } },
-        { clientId, exchange, forward, challenge: bearerChallenge(options.challenge) },
+        {
+          clientId,
+          exchange,
+          forward,
+          forwardBatch,
+          publicUrl,
+          challenge: bearerChallenge(options.challenge),
+        },
       ),
     );
 

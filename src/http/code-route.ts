@@ -109,6 +109,8 @@ export function handle(
       const onBehalfOf = { downstream, credential, signal };
       await route.handler(Object.assign(request, { principal, correlationId }), response, onBehalfOf);
     } catch (thrown) {
+      // What fails because the caller has left is nobody's fault, and nobody is there to be told.
+      if (signal.aborted) return;
       const error = refusalBehind(thrown, failure);
       // Express reads some thrown strings as orders to look for another route.
       throw error instanceof Error ? error : new TypeError("the handler threw no Error", { cause: error });

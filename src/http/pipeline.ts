@@ -3,6 +3,9 @@
 import type { Request, RequestHandler } from "express";
 import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../downstream/downstream-api.ts";
 import type { Forward } from "../downstream/forward.ts";
+import type { ForwardBatch } from "../downstream/forward-batch.ts";
+import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph.ts";
+import type { ForwardedHop } from "../downstream/headers.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import { type AnyAssertion, noAssertion } from "../exchange/no-assertion.ts";
@@ -10,6 +13,7 @@ import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";
 import type { TokenVerifier } from "../identity/token-verifier.ts";
 import type { Secret } from "../secret.ts";
+import { publicAddress } from "./public-address.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
@@ -53,17 +57,26 @@ export interface ProxyPorts {
   readonly clientId: string;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
+  readonly forwardBatch: ForwardBatch;
+  /** How callers reach the gateway; see `publicAddress`. */
+  readonly publicUrl: string | undefined;
   /** `WWW-Authenticate` of a 401 that passes through: the downstream's own would speak of a token that is not the caller's. */
   readonly challenge: string;
 }
 
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
-export function proxyTo(
-  route: ProxyRoute,
-  { clientId, exchange, forward, challenge }: ProxyPorts,
-): RequestHandler {
+export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
+  const { clientId, exchange, forward, forwardBatch, challenge } = ports;
   const targetOf = compileTarget(route.api, route.target);
+  const graph = isGraph(route.api);
+  const tellsHop = route.api.headers?.sendForwarded === true;
+  const rewriteFor = (request: Request) => {
+    const address = graph ? publicAddress(request, ports.publicUrl) : undefined;
+    return address === undefined ? undefined : createLinkRewrite(route.api, address + route.target.path);
+  };
   const allowedMethods = route.target.methods.join(", ");
+  const rephrase = (record: RequestRecord, error: unknown) =>
+    route.as === "app" ? notTheUsers(error) : inTermsOf(callerOf(record).principal, error);
 
   return async (request, response) => {
     const record = recordOf(request);
@@ -72,6 +85,29 @@ export function proxyTo(
     const target = targetOf(request.method, request.originalUrl);
     const source = route.as === "app" ? applicationTokenSource(clientId) : tokenSource;
     const obtainToken = source(record, route.api.scopes, exchange);
+    const { correlationId } = record;
+    const rewrite = rewriteFor(request);
+    const forwarded = tellsHop ? hopOf(request) : undefined;
+
+    if (graph && request.method === "POST" && isBatchTarget(target)) {
+      const batch = {
+        route: route.target,
+        judge: targetOf,
+        obtainToken,
+        correlationId,
+        challenge,
+        rewrite,
+        forwarded,
+      };
+      const answered = await forwardBatch({ incoming: request, outgoing: response, target, ...batch }).catch(
+        (error: unknown) => {
+          throw rephrase(record, error);
+        },
+      );
+      record.downstreamStatus = answered?.status;
+      record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
+      return;
+    }
 
     let token = await obtainToken();
     for (let attempt = 1; ; attempt++) {
@@ -80,8 +116,10 @@ export function proxyTo(
         outgoing: response,
         target,
         token: token.accessToken,
-        correlationId: record.correlationId,
+        correlationId,
         challenge,
+        rewrite,
+        forwarded,
       });
       if (outcome.kind === "abandoned") return;
       record.downstreamStatus = outcome.status;
@@ -89,14 +127,17 @@ export function proxyTo(
         record.cut = outcome.cut;
         return;
       }
-      if (attempt === 2)
-        throw route.as === "app"
-          ? notTheUsers(challengedAgain(callerOf(record).principal, outcome.claims))
-          : challengedAgain(callerOf(record).principal, outcome.claims);
+      if (attempt === 2) throw rephrase(record, challengedAgain(callerOf(record).principal, outcome.claims));
       token = await obtainToken({ claims: outcome.claims, refused: token.accessToken });
       if (!outcome.replayable) throw repeatRequest();
     }
   };
+}
+
+/** The nearest caller that is no trusted proxy; Express looks at `X-Forwarded-*` of those alone. */
+function hopOf(request: Request): ForwardedHop {
+  const { ip = "", protocol, host } = request;
+  return { for: ip, proto: protocol, host };
 }
 
 export type ObtainToken = (options?: {

@@ -39,6 +39,8 @@ export interface Metrics {
   watchTokenCache(cache: WatchedTokenCache): void;
   /** Something happened to the signing keys: `refreshed`, `failed`, … */
   keySetEvent(event: string): void;
+  /** Something happened to a downstream API: `breaker_opened`, … */
+  downstreamEvent(api: string, event: string): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
   /** Asked at each scrape for what is known of the gateway's own credentials. */
@@ -110,6 +112,12 @@ export function createMetrics(): Metrics {
     labelNames: ["event"],
     registers,
   });
+  const downstream = new Counter({
+    name: "obo_gateway_downstream_events_total",
+    help: "What happened to downstream APIs: breakers that opened and closed",
+    labelNames: ["api", "event"],
+    registers,
+  });
   const credential = new Counter({
     name: "obo_gateway_credential_events_total",
     help: "What happened to the gateway's own credentials",
@@ -151,6 +159,7 @@ export function createMetrics(): Metrics {
     },
     exchangeEnded: (outcome, seconds) => exchanges.observe({ outcome }, seconds),
     keySetEvent: (event) => keySet.inc({ event }),
+    downstreamEvent: (api, event) => downstream.inc({ api, event }),
     credentialEvent: (source, event) => credential.inc({ source, event }),
     watchCredential: (read) => credentialGauges(read, registers),
   };

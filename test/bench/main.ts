@@ -1,5 +1,6 @@
 /** Runs the scenarios named on the command line, or all of them: npm run bench -- identity */
 
+import { benchDownstream } from "./downstream.ts";
 import { benchExchange } from "./exchange.ts";
 import { benchHotPath } from "./hot-path.ts";
 import { benchIdentity } from "./identity.ts";
@@ -9,6 +10,7 @@ const SCENARIOS: Readonly<Record<string, () => Promise<boolean>>> = {
   identity: benchIdentity,
   exchange: benchExchange,
   "hot-path": benchHotPath,
+  downstream: benchDownstream,
 };
 
 const asked = process.argv.slice(2);

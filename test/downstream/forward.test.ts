@@ -362,6 +362,34 @@ describe("a body", () => {
   });
 });
 
+test("five hundred streams of events at once each deliver their head and first event while all stay open", async () => {
+  const count = 500;
+  const streams: http.ServerResponse[] = [];
+  const port = await startApi((_request, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
+    streams.push(response);
+  });
+  const gateway = await startGateway({ api: apiAt(port) });
+  const callers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const request = http.get(gateway.url("/graph/events"), { agent: false });
+      const [response] = (await once(request, "response")) as [http.IncomingMessage];
+      return response;
+    }),
+  );
+  // Every head is here before any event was sent, so nothing waited for a byte of a body.
+  expect(streams).toHaveLength(count);
+  for (const round of [1, 2]) {
+    const events = callers.map(async (response) => `${(await once(response, "data"))[0]}`);
+    for (const stream of streams) stream.write(`data: ${round}\n\n`);
+    expect(new Set(await Promise.all(events))).toEqual(new Set([`data: ${round}\n\n`]));
+  }
+  expect(streams.some((stream) => stream.writableEnded)).toBe(false);
+  const ends = callers.map((response) => once(response.resume(), "end"));
+  for (const stream of streams) stream.end();
+  await Promise.all(ends);
+});
+
 describe("a request body's limit", () => {
   test("refuses an announced length before the API hears of it", async () => {
     let asked = false;

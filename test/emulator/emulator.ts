@@ -12,6 +12,7 @@ import { createGraphChallenges } from "./graph/challenges.ts";
 import { createTokenCheck } from "./graph/delegated-token.ts";
 import { createFiles } from "./graph/files.ts";
 import { createResources } from "./graph/resources.ts";
+import { createUploads } from "./graph/uploads.ts";
 import type { Emulator, EmulatorOptions, Tenant } from "./handle.ts";
 import { signJws } from "./jws.ts";
 import { createServiceAccountIssuer, GATEWAY_SUBJECT, TOKEN_EXCHANGE_AUDIENCE } from "./kubernetes/issuer.ts";
@@ -60,14 +61,17 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Emul
   ]);
   const { directory, seed, keys, policies } = authority;
 
-  const files = createFiles({ downloadOrigin: `https://127.0.0.1:${listeners.graph.port}`, now });
+  const downloadOrigin = `https://127.0.0.1:${listeners.graph.port}`;
+  const files = createFiles({ downloadOrigin, now });
+  const uploads = createUploads({ origin: downloadOrigin, now });
   const challenges = createGraphChallenges({ directory, sessions, graph: seed.graph, authorityHost, now });
   const graphApp = createGraphApp({
     origin: graphOrigin,
     checkToken: createTokenCheck({ directory, keys, clouds: authority.clouds, graph: seed.graph, now }),
     challenges,
-    resources: createResources({ directory, files }),
+    resources: createResources({ directory, files, uploads }),
     files,
+    uploads,
     ...shared,
   });
 

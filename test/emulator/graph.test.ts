@@ -288,3 +288,46 @@ function claimsOf(header: string | null): unknown {
   const encoded = /claims="([^"]+)"/.exec(header ?? "")?.[1] ?? "";
   return JSON.parse(Buffer.from(encoded, "base64").toString("utf8"));
 }
+
+describe("An upload session", () => {
+  const open = async () =>
+    (await (await send("POST", "/me/drive/root:/a.bin:/createUploadSession", "{}")).json()) as Claims;
+  const put = (url: unknown, range: string, bytes: number, headers: Record<string, string> = {}) =>
+    client.fetch(String(url), {
+      method: "PUT",
+      body: Buffer.alloc(bytes),
+      headers: { "content-range": range, ...headers },
+    });
+
+  test("takes ranges in order, and no token beside its address", async () => {
+    const { uploadUrl } = await open();
+    const unit = 320 * 1024;
+    const first = `bytes 0-${unit - 1}/${unit + 5}`;
+    expect((await put(uploadUrl, first, unit, { authorization: `Bearer ${ada}` })).status).toBe(401);
+    expect((await put(uploadUrl, "bytes 0-9/100", 10)).status).toBe(400);
+    expect((await put(uploadUrl, first, unit)).status).toBe(202);
+    expect((await put(uploadUrl, first, unit)).status).toBe(416);
+    const last = await put(uploadUrl, `bytes ${unit}-${unit + 4}/${unit + 5}`, 5);
+    expect([last.status, await last.json()]).toMatchObject([201, { size: unit + 5 }]);
+    expect((await put(uploadUrl, first, unit)).status).toBe(404);
+  });
+});
+
+test("throttling counts the parts of a batch one by one, and ends by itself", async () => {
+  client.emulator.graph.throttle({ path: "/me/manager", times: 1, retryAfter: 9 });
+  const requests = [1, 2].map((id) => ({ id: `${id}`, method: "GET", url: "/me/manager" }));
+  const { responses } = (await (await send("POST", "/$batch", JSON.stringify({ requests }))).json()) as {
+    responses: { id: string; status: number; headers: Record<string, string> }[];
+  };
+  const byId = responses.toSorted((one, other) => one.id.localeCompare(other.id));
+  expect(byId.map(({ status }) => status)).toEqual([429, 200]);
+  expect(byId[0]?.headers["Retry-After"]).toBe("9");
+});
+
+test("events are sent as server-sent events", async () => {
+  const answer = await client.fetch(`${client.emulator.graphUrl}/me/emulator/events?count=2`, {
+    headers: { authorization: `Bearer ${ada}` },
+  });
+  expect(answer.headers.get("content-type")).toMatch(/^text\/event-stream/);
+  expect(await answer.text()).toBe('id: 1\ndata: {"count":1}\n\nid: 2\ndata: {"count":2}\n\n');
+});

@@ -224,11 +224,24 @@ export interface GraphChallengeOptions {
   /** Whole `WWW-Authenticate` value instead of the usual one; `{claims}` is replaced by the base64 text. */
   readonly header?: string;
   readonly times?: number;
+  /** Only calls whose path holds this text, parts of a batch one by one. Default: every request as a whole. */
+  readonly path?: string;
+}
+
+export interface GraphThrottleOptions {
+  /** Text that the path holds; parts of a batch count one by one. Default: every call. */
+  readonly path?: string;
+  readonly times?: number;
+  /** Seconds; left out, the answer names none. */
+  readonly retryAfter?: number;
 }
 
 export interface GraphControl {
   /** Graph answers 401 with a claims challenge to this user's tokens. Only tokens with `xms_cc` cp1 are challenged. */
   challenge(user: UserRef, options?: GraphChallengeOptions): Removable;
+  /** Graph answers 429. */
+  throttle(options?: GraphThrottleOptions): Removable;
+  /** Ends challenges and throttling. */
   clearChallenges(): void;
 }
 

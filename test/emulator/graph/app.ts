@@ -12,8 +12,9 @@ import type { GraphRequest } from "../request-record.ts";
 import { type GraphAnswer, type GraphCall, GraphProblem, graphErrorBody, readAll } from "./answer.ts";
 import { batchAnswer, type PartAnswer } from "./batch.ts";
 import type { GraphChallenges } from "./challenges.ts";
-import type { createTokenCheck } from "./delegated-token.ts";
+import type { createTokenCheck, DelegatedCaller } from "./delegated-token.ts";
 import type { Files } from "./files.ts";
+import type { Uploads } from "./uploads.ts";
 
 const ROOT = /^\/(?:v1\.0|beta)(?=\/)/;
 
@@ -28,15 +29,19 @@ export function createGraphApp(parts: {
   readonly challenges: GraphChallenges;
   readonly resources: (call: GraphCall) => Promise<GraphAnswer>;
   readonly files: Files;
+  readonly uploads: Uploads;
   readonly recorder: Recorder;
   readonly faults: FaultInjection;
   readonly now: () => number;
 }): Express {
-  const { origin, checkToken, challenges, resources, files, recorder, faults, now } = parts;
+  const { origin, checkToken, challenges, resources, files, uploads, recorder, faults, now } = parts;
 
   const answer = async (request: Request, draft: Draft<GraphRequest>): Promise<GraphAnswer> => {
     const followed = files.followed(request.path, request.get("authorization"));
     if (followed !== undefined) return followed;
+    const { method, path, headers } = request;
+    const continued = await uploads.continued({ method, path, headers, body: metered(request, draft) });
+    if (continued !== undefined) return continued;
     const caller = checkToken(request.get("authorization"));
     draft.userObjectId = caller.user.objectId;
     draft.tenantId = caller.user.tenantId;
@@ -53,18 +58,25 @@ export function createGraphApp(parts: {
       scopes: caller.scopes,
       body: metered(request, draft),
     };
-    if (call.path === "/$batch" && call.method === "POST") return batchAnswer(call, answerPart);
+    if (call.path === "/$batch" && call.method === "POST") {
+      return batchAnswer(call, (part) => answerPart(part, caller));
+    }
+    challenges.checkCall(caller, call.path);
     return resources(call);
   };
 
-  const answerPart = async (call: GraphCall): Promise<PartAnswer> => {
+  const answerPart = async (call: GraphCall, caller: DelegatedCaller): Promise<PartAnswer> => {
     const draft = describe(call.method, call.path, call.query.toString(), call.headers, now());
     draft.batched = true;
     draft.userObjectId = call.user.objectId;
     draft.tenantId = call.user.tenantId;
     draft.scopes = call.scopes;
     recorder.enter(draft);
-    const { status, headers = {}, body } = await resources(call).catch(problemAnswer);
+    const answered = async () => {
+      challenges.checkCall(caller, call.path);
+      return resources(call);
+    };
+    const { status, headers = {}, body } = await answered().catch((error) => problemAnswer(error));
     draft.status = status;
     if (body === undefined) return { status, headers };
     const json = !(body instanceof Readable || body instanceof Buffer);

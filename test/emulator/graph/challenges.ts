@@ -2,7 +2,13 @@
 
 import type { Directory, Registration } from "../entra/directory.ts";
 import { requestedValues } from "../entra/mint.ts";
-import type { GraphChallengeOptions, GraphControl, Removable, UserRef } from "../handle.ts";
+import type {
+  GraphChallengeOptions,
+  GraphControl,
+  GraphThrottleOptions,
+  Removable,
+  UserRef,
+} from "../handle.ts";
 import { type Claims, isObject } from "../jws.ts";
 import type { Sessions } from "../sessions.ts";
 import { GraphProblem } from "./answer.ts";
@@ -12,13 +18,16 @@ interface Challenge {
   readonly userObjectId: string;
   readonly claims: string;
   readonly header: string | undefined;
+  readonly path: string | undefined;
   readonly refuses: (claims: Claims) => boolean;
   left: number;
 }
 
 export interface GraphChallenges extends GraphControl {
-  /** @throws {GraphProblem} 401 with a claims challenge */
+  /** For a request as a whole. @throws {GraphProblem} 401 with a claims challenge */
   check(caller: DelegatedCaller): void;
+  /** For one call, a part of a batch included. @throws {GraphProblem} 401 with a claims challenge, or 429 */
+  checkCall(caller: DelegatedCaller, path: string): void;
 }
 
 export function createGraphChallenges(parts: {
@@ -30,6 +39,7 @@ export function createGraphChallenges(parts: {
 }): GraphChallenges {
   const { directory, sessions, graph, authorityHost, now } = parts;
   const challenges = new Set<Challenge>();
+  const throttles = new Set<GraphThrottleOptions & { left: number }>();
   const nbfClaims = () =>
     JSON.stringify({
       access_token: { nbf: { essential: true, value: String(Math.floor(now() / 1000)) } },
@@ -54,6 +64,17 @@ export function createGraphChallenges(parts: {
     );
   };
 
+  const challengeAt = (caller: DelegatedCaller, isMeant: (path: string | undefined) => boolean): void => {
+    if (!isCapable(caller)) return;
+    for (const challenge of challenges) {
+      const concerns = challenge.userObjectId === caller.user.objectId && isMeant(challenge.path);
+      if (!concerns || !challenge.refuses(caller.claims)) continue;
+      challenge.left -= 1;
+      if (challenge.left === 0) challenges.delete(challenge);
+      throw problem(challenge.claims, challenge.header);
+    }
+  };
+
   return {
     challenge(ref: UserRef, options: GraphChallengeOptions = {}): Removable {
       const contexts = contextsOf(options.claims);
@@ -62,6 +83,7 @@ export function createGraphChallenges(parts: {
         userObjectId: directory.user(ref).objectId,
         claims: options.claims ?? nbfClaims(),
         header: options.header,
+        path: options.path,
         left: options.times ?? Number.POSITIVE_INFINITY,
         refuses: (claims) => {
           if (options.satisfiedBy === "nothing") return true;
@@ -73,20 +95,40 @@ export function createGraphChallenges(parts: {
       challenges.add(challenge);
       return { remove: () => void challenges.delete(challenge) };
     },
-    clearChallenges: () => challenges.clear(),
-    check({ user, claims }) {
-      // Without the capability a token simply lives out its hour.
-      const capable = [claims.xms_cc].flat().some((value) => String(value).toLowerCase() === "cp1");
-      if (!capable) return;
-      if (sessions.isRevoked(claims)) throw problem(nbfClaims(), undefined);
-      for (const challenge of challenges) {
-        if (challenge.userObjectId !== user.objectId || !challenge.refuses(claims)) continue;
-        challenge.left -= 1;
-        if (challenge.left === 0) challenges.delete(challenge);
-        throw problem(challenge.claims, challenge.header);
+    throttle(options = {}) {
+      const throttle = { ...options, left: options.times ?? Number.POSITIVE_INFINITY };
+      throttles.add(throttle);
+      return { remove: () => void throttles.delete(throttle) };
+    },
+    clearChallenges() {
+      challenges.clear();
+      throttles.clear();
+    },
+    check(caller) {
+      if (isCapable(caller) && sessions.isRevoked(caller.claims)) throw problem(nbfClaims(), undefined);
+      challengeAt(caller, (path) => path === undefined);
+    },
+    checkCall(caller, called) {
+      for (const throttle of throttles) {
+        if (!called.includes(throttle.path ?? "")) continue;
+        throttle.left -= 1;
+        if (throttle.left === 0) throttles.delete(throttle);
+        const { retryAfter } = throttle;
+        throw new GraphProblem(
+          429,
+          "TooManyRequests",
+          "Too many requests.",
+          retryAfter === undefined ? {} : { "Retry-After": String(retryAfter) },
+        );
       }
+      challengeAt(caller, (path) => path !== undefined && called.includes(path));
     },
   };
+}
+
+/** Without the capability a token simply lives out its hour. */
+function isCapable({ claims }: DelegatedCaller): boolean {
+  return [claims.xms_cc].flat().some((value) => String(value).toLowerCase() === "cp1");
 }
 
 /** A challenge made on purpose may be no JSON at all. */

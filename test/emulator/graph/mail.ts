@@ -39,6 +39,23 @@ export function messagesAnswer({ user, query, origin }: GraphCall): GraphAnswer 
   };
 }
 
+/** Pages as of the list, then a delta link instead of a next one; what it leads to is a page without changes. */
+export function deltaAnswer(call: GraphCall): GraphAnswer {
+  const path = `${call.origin}/v1.0/me/mailFolders/inbox/messages/delta`;
+  const context = `${call.origin}/v1.0/$metadata#Collection(message)`;
+  const deltaLink = `${path}?$deltatoken=${Buffer.from(call.user.objectId).toString("base64url")}`;
+  if (call.query.has("$deltatoken")) {
+    return { status: 200, body: { "@odata.context": context, value: [], "@odata.deltaLink": deltaLink } };
+  }
+  const { body } = messagesAnswer(call);
+  const { value, "@odata.nextLink": next } = body as Record<string, unknown>;
+  const link =
+    next === undefined
+      ? { "@odata.deltaLink": deltaLink }
+      : { "@odata.nextLink": `${path}${String(next).slice(String(next).indexOf("?"))}` };
+  return { status: 200, body: { "@odata.context": context, value, ...link } };
+}
+
 export function messageAnswer({ user }: GraphCall, id: string): GraphAnswer {
   return { status: 200, body: message(user, indexOf(user, id)) };
 }

@@ -2,16 +2,19 @@
 
 import type { Directory } from "../entra/directory.ts";
 import { type GraphAnswer, type GraphCall, GraphProblem } from "./answer.ts";
+import { eventsAnswer } from "./events.ts";
 import type { Files } from "./files.ts";
 import {
   attachmentAnswer,
   deleteMessageAnswer,
+  deltaAnswer,
   messageAnswer,
   messagesAnswer,
   sendMailAnswer,
   updateMessageAnswer,
 } from "./mail.ts";
 import { managerAnswer, otherUserAnswer, photoAnswer, userAnswer } from "./people.ts";
+import type { Uploads } from "./uploads.ts";
 
 interface Resource {
   readonly method: string;
@@ -25,8 +28,9 @@ interface Resource {
 export function createResources(parts: {
   readonly directory: Directory;
   readonly files: Files;
+  readonly uploads: Uploads;
 }): (call: GraphCall) => Promise<GraphAnswer> {
-  const { directory, files } = parts;
+  const { directory, files, uploads } = parts;
   const resources: readonly Resource[] = [
     { method: "GET", path: /^\/me$/, scopes: ["User.Read"], answer: (call) => userAnswer(call, call.user) },
     // The real service wants User.Read.All here; one permission less keeps the demo's consent short.
@@ -42,6 +46,19 @@ export function createResources(parts: {
       path: /^\/me\/messages$/,
       scopes: ["Mail.Read", "Mail.ReadWrite"],
       answer: messagesAnswer,
+    },
+    {
+      method: "GET",
+      path: /^\/me\/mailFolders\/inbox\/messages\/delta$/,
+      scopes: ["Mail.Read", "Mail.ReadWrite"],
+      answer: deltaAnswer,
+    },
+    { method: "GET", path: /^\/me\/emulator\/events$/, scopes: ["User.Read"], answer: eventsAnswer },
+    {
+      method: "POST",
+      path: /^\/me\/drive\/root:\/([^/:]+):\/createUploadSession$/,
+      scopes: ["Files.ReadWrite"],
+      answer: (_call, name = "") => uploads.open(name),
     },
     {
       method: "GET",

@@ -1,0 +1,29 @@
+/** Values that stand in more than one setting, or need more than one rule. */
+
+import { z } from "zod";
+
+const GUID = /^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$/;
+
+/** A GUID as Entra writes tenant and client ids; kept in lower case, since `tid` and `azp` are compared exactly. */
+export const guid = z
+  .string()
+  .regex(GUID, "must be a GUID such as 11111111-2222-3333-4444-555555555555")
+  .transform((value) => value.toLowerCase());
+
+/** Both ends included. */
+export const wholeNumber = (minimum: number, maximum: number) => z.number().int().min(minimum).max(maximum);
+
+export const nonEmpty = z.string().min(1, "must not be empty");
+
+/** RFC 6749 §3.3 `scope-token`: also what may stand in a challenge's `scope` without ending it. */
+export const scope = z
+  .string()
+  .regex(/^[\x21\x23-\x5B\x5D-\x7E]+$/, "must be one scope: ASCII without blanks, quotes and backslashes");
+
+/** A browser's `Origin` is compared letter by letter; another spelling would be a setting without effect. */
+export const origin = z
+  .string()
+  .refine(
+    (value) => /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value,
+    "must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
+  );
