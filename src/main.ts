@@ -1,13 +1,12 @@
 /** Process edge: environment, signals and exit codes. 0 after a graceful end, 1 after a defect, 2 for a bad configuration. */
 
-import { readFileSync } from "node:fs";
-import { parseEnv } from "node:util";
 import { loadConfig } from "./config.ts";
+import { withDotEnv } from "./dot-env.ts";
 import { ConfigurationError } from "./errors.ts";
 import { startGateway } from "./start.ts";
 
 try {
-  const config = loadConfig({ ...dotEnv(), ...process.env });
+  const config = loadConfig(withDotEnv(process.env));
   const gateway = await startGateway(config);
   const { log } = gateway;
 
@@ -40,14 +39,4 @@ try {
   console.error("obo-gateway cannot start with this configuration:");
   for (const { path, problem } of error.faults) console.error(`  ${path}: ${problem}`);
   process.exit(2);
-}
-
-/** The `.env` file beside package.json, for local runs; what the environment says wins. */
-function dotEnv(): NodeJS.Dict<string> {
-  try {
-    return parseEnv(readFileSync(new URL("../.env", import.meta.url), "utf8"));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw error;
-  }
 }
