@@ -61,7 +61,7 @@ export async function diagnose(
     verdicts,
   });
 
-  const loaded = load(env);
+  const loaded = load(env, options);
   if ("faults" in loaded) {
     for (const verdict of loaded.faults) note({ name: "configuration" }, verdict);
     return report(false);
@@ -71,10 +71,9 @@ export async function diagnose(
     ok(`${env.GATEWAY_CONFIG || "config/gateway.yaml"} and the environment are valid`),
   );
 
-  const examination = examine(loaded.config, options);
-  for (const check of checksOf(examination)) {
+  for (const check of checksOf(loaded.examination)) {
     if (options.skip?.includes(check.name)) continue;
-    note(check, await check.run());
+    note(check, await check.run().catch(undone));
   }
   return report(true);
 }
@@ -120,11 +119,18 @@ function examine(config: GatewayConfig, options: DoctorOptions): Examination {
   };
 }
 
+/** A defect of a check must not hide what the others find. Its message may hold anything, so only its kind is told. */
+function undone(error: unknown): Verdict {
+  const kind = error instanceof Error ? error.name : typeof error;
+  return fault(`the check itself failed (${kind})`, "leave it out with --skip, and report it as a defect");
+}
+
 function load(
   env: Readonly<Record<string, string | undefined>>,
-): { readonly config: GatewayConfig } | { readonly faults: readonly Verdict[] } {
+  options: DoctorOptions,
+): { readonly examination: Examination } | { readonly faults: readonly Verdict[] } {
   try {
-    return { config: loadConfig(env) };
+    return { examination: examine(loadConfig(env), options) };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) =>

@@ -45,13 +45,8 @@ export async function judgeFederatedToken(
   const facts = { ...identity, expiresInSeconds: 0 };
   const endsAt = opened.ring.status().sources[0]?.expiresAt ?? 0;
   facts.expiresInSeconds = Math.floor((endsAt - now()) / 1000);
-  const commands = [
-    listFederatedCredentials(registration),
-    createFederatedCredential(registration, {
-      ...identity,
-      audience: expected.audience ?? identity.audience,
-    }),
-  ];
+  const list = listFederatedCredentials(registration);
+  const commands = [list, createFederatedCredential(registration, identity)];
 
   const differences = (["issuer", "subject", "audience"] as const).flatMap((part) => {
     const wanted = expected[part];
@@ -75,10 +70,7 @@ export async function judgeFederatedToken(
       "project the token for that audience (annotation and label of the webhook, or audience: of the projected volume), and name the same in the federated credential";
     const rest = {
       facts,
-      commands: [
-        listFederatedCredentials(registration),
-        createFederatedCredential(registration, { ...identity, audience: cloudAudience }),
-      ],
+      commands: [list, createFederatedCredential(registration, { ...identity, audience: cloudAudience })],
     };
     // Another audience altogether can have been registered on purpose; these are slips.
     return ENTRA_AUDIENCE.test(identity.audience) ? fault(finding, mend, rest) : warning(finding, mend, rest);
@@ -90,7 +82,7 @@ export async function judgeFederatedToken(
       { facts, commands: [`ls -lL ${quote(path)}`] },
     );
   const compared = Object.keys(expected).length === 0 ? "; compare it with the federated credential" : "";
-  return ok(`${identity.subject} of ${identity.issuer}${compared}`, { facts, commands });
+  return ok(`${identity.subject} of ${identity.issuer}${compared}`, { facts, commands: [list] });
 }
 
 /** Issuer, subject and audience of the token in this file. Neither is secret, and nothing else is kept of it. */

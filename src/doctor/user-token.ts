@@ -12,6 +12,8 @@ import { fault, ok, skipped, type Verdict, warning } from "./verdict.ts";
 
 const XMS_CC = { optionalClaims: { accessToken: [{ name: "xms_cc", essential: false }] } };
 
+const TOKEN_VERSION_2 = { api: { requestedAccessTokenVersion: 2 } };
+
 /** Judged by the gateway's own verifier; undefined when no token was given. */
 export async function verifyUserToken(examination: Examination): Promise<Verification | undefined> {
   const { config, authority, fetch, now, userToken } = examination;
@@ -64,6 +66,12 @@ function judgeCaller(
       "add the optional claim xms_cc to the gateway's registration (the command replaces other optional claims of access tokens), and set clientCapabilities: [\"cp1\"] in the front end's MSAL",
       { facts, commands: [patchApplication(registration, XMS_CC)] },
     );
+  if (principal.tokenVersion === "1.0")
+    return warning(
+      "the token is of version 1.0, whose aud follows the spelling that the client used",
+      "let the registration issue v2 tokens, whose aud is always the client id",
+      { facts, commands: [patchApplication(registration, TOKEN_VERSION_2)] },
+    );
   const but = refused.length === 0 ? "" : `; not admitted by ${refused.join(", ")}`;
   return ok(`the gateway accepts the token${but}`, { facts });
 }
@@ -83,7 +91,7 @@ const MENDS: Partial<Record<RejectionReason, Mend>> = {
   issuer: ["sign in at the authority that AZURE_AUTHORITY_HOST names"],
   version: [
     "let the registration issue v2 tokens",
-    (registration) => [patchApplication(registration, { api: { requestedAccessTokenVersion: 2 } })],
+    (registration) => [patchApplication(registration, TOKEN_VERSION_2)],
   ],
   expired: ["get a new token; they live for about an hour"],
   not_yet_valid: ["synchronise this machine's clock"],

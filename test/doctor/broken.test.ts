@@ -578,6 +578,17 @@ const USER: Row[] = [
     },
   ],
   [
+    "the registration issues tokens of version 1.0",
+    () => withToken(emulator.mintUserToken({ version: "1.0", capabilities: ["cp1"] })),
+    {
+      check: "user-token",
+      outcome: "warning",
+      finding: /version 1\.0/,
+      mend: /v2 tokens/,
+      command: /"requestedAccessTokenVersion":2/,
+    },
+  ],
+  [
     "the user has to sign in more strongly",
     () => {
       const requirement = emulator.requireMfa("ada");
@@ -691,4 +702,15 @@ test("a claim of the token is quoted, so that no command can be made to do somet
 test("the names of a configuration's checks can be left out", async () => {
   const report = await patient.diagnose({ env: { PORT: takenPort }, options: { skip: ["ports"] } });
   expect(report.works).toBe(true);
+});
+
+test("a check that fails itself is a fault, tells nothing of its error, and does not keep the others from running", async () => {
+  const failing = () => Promise.reject(new Error("s3cret")) as Promise<Response>;
+  const now = () => {
+    throw new RangeError("s3cret");
+  };
+  const report = await patient.diagnose({ options: { fetch: failing, now } });
+  expect(report.works).toBe(false);
+  expect(report.text).toMatch(/the check itself failed \(RangeError\)/);
+  expect(report.of("downstream").outcome).toBe("ok");
 });
