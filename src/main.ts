@@ -1,9 +1,8 @@
 /** Process edge: environment, signals and exit codes. 0 after a graceful end, 1 after a defect, 2 for a bad configuration. */
 
-import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { parseEnv } from "node:util";
 import { loadConfig } from "./config.ts";
+import { withDotEnv } from "./dot-env.ts";
 import { ConfigurationError } from "./errors.ts";
 import { type RunningGateway, startGateway } from "./start.ts";
 
@@ -28,7 +27,7 @@ process.on("uncaughtException", (err) => {
 });
 
 try {
-  gateway = await startGateway(loadConfig({ ...dotEnv(), ...process.env }));
+  gateway = await startGateway(loadConfig(withDotEnv(process.env)));
 } catch (error) {
   if (!(error instanceof ConfigurationError)) throw error;
   console.error("obo-gateway cannot start with this configuration:");
@@ -56,15 +55,4 @@ async function stop(exitCode: number): Promise<void> {
   if (await Promise.race([flushed, delay(FLUSH_LIMIT_MS, false)])) process.exit(exitCode);
   // Nobody takes the log. An ordinary exit would try once more, and wait for ever.
   process.kill(process.pid, "SIGKILL");
-}
-
-/** The `.env` file beside package.json, for local runs; what the environment says wins. */
-function dotEnv(): NodeJS.Dict<string> {
-  try {
-    return parseEnv(readFileSync(new URL("../.env", import.meta.url), "utf8"));
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === "ENOENT") return {};
-    throw new ConfigurationError([{ path: ".env", problem: `cannot be read (${code})` }], { cause });
-  }
 }

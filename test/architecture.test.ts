@@ -115,15 +115,17 @@ describe("architecture", () => {
     expect(broken(leaves, ({ to }) => !to.startsWith("src/") || LEAVES.includes(to))).toEqual([]);
   });
 
-  test("only the composition root, configuration and the process edge reach across rooms", () => {
+  test("only the composition roots, configuration and the process edge reach across rooms", () => {
     const crossing = new Set(
       all
         .filter(({ from, to }) => roomOf(from) === undefined && roomOf(to) !== undefined)
-        .map(({ from }) => from),
+        .map(({ from }) => from.replace(/^src\/doctor\/.*/, "src/doctor/*")),
     );
     expect([...crossing].sort()).toEqual([
       "src/config.ts",
       "src/deductions.ts",
+      // A second composition: it looks at each room with the room's own eyes, one after the other.
+      "src/doctor/*",
       "src/gateway.ts",
       "src/index.ts",
       "src/signals.ts",
@@ -143,9 +145,16 @@ describe("architecture", () => {
     expect(broken(uses, ({ from }) => isDoor(from))).toEqual([]);
   });
 
-  test("only the process edge reads the environment", () => {
+  test("nothing depends on the doctor", () => {
+    const uses = all.filter(
+      ({ from, to }) => to.startsWith("src/doctor/") && !from.startsWith("src/doctor/"),
+    );
+    expect(uses).toEqual([]);
+  });
+
+  test("only the process edges read the environment", () => {
     const readers = filesBelow("src").filter((file) => /\bprocess\.env\b/.test(text(file)));
-    expect(readers).toEqual(["src/main.ts"]);
+    expect(readers).toEqual(["src/doctor/main.ts", "src/main.ts"]);
   });
 
   test("the emulator is an independent oracle: it imports nothing from src", () => {

@@ -79,7 +79,7 @@ function referenceFaults({ deployment, service, budget, networkPolicy, configMap
   return faults;
 }
 
-function lifeFaults({ deployment, budget }: Deployed, drainSeconds: number): string[] {
+function lifeFaults({ all, deployment, budget }: Deployed, drainSeconds: number): string[] {
   const { spec } = deployment.spec.template;
   const container = gatewayOf(spec);
   const faults: string[] = [];
@@ -94,7 +94,9 @@ function lifeFaults({ deployment, budget }: Deployed, drainSeconds: number): str
   if (pause === undefined) faults.push("nothing gives balancers time before SIGTERM");
   if ((spec.terminationGracePeriodSeconds ?? 30) <= (pause ?? 0) + drainSeconds)
     faults.push("the pod is killed before its drain is over");
-  if ((deployment.spec.replicas ?? 1) < 2) faults.push("there is no second replica");
+  // An autoscaler that is there owns the number; component-rules.ts judges it.
+  const autoscaled = all.some(({ kind }) => kind === "HorizontalPodAutoscaler");
+  if (!autoscaled && (deployment.spec.replicas ?? 1) < 2) faults.push("there is no second replica");
   if (deployment.spec.strategy?.rollingUpdate?.maxUnavailable !== 0)
     faults.push("a rollout takes a replica away before its successor is ready");
   if (budget.spec.maxUnavailable !== 1 || budget.spec.unhealthyPodEvictionPolicy !== "AlwaysAllow")

@@ -104,11 +104,29 @@ export function environmentFor(facts: EmulatorFacts, credential: CredentialChoic
   };
 }
 
+export interface EndedProcess {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
 /** Runs the gateway until it ends by itself. */
-export async function runGateway(
+export function runGateway(env: Readonly<Record<string, string>>): Promise<EndedProcess> {
+  return runToEnd(FROM_SOURCE, env);
+}
+
+export function runDoctor(
   env: Readonly<Record<string, string>>,
-): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
-  const child = spawn(process.execPath, FROM_SOURCE, { cwd: root, env: cleanEnvironment(env) });
+  args: readonly string[] = [],
+): Promise<EndedProcess> {
+  return runToEnd(["--import", "tsx", "src/doctor/main.ts", ...args], env);
+}
+
+async function runToEnd(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<EndedProcess> {
+  const child = spawn(process.execPath, args, { cwd: root, env: cleanEnvironment(env) });
   const limit = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);
   let stdout = "";
   let stderr = "";

@@ -1,0 +1,146 @@
+/** The doctor's round: configuration first, then every check in the order in which a request would need it. */
+
+import type { Fetch } from "../bounded-fetch.ts";
+import { type GatewayConfig, loadConfig } from "../config.ts";
+import { ConfigurationError } from "../errors.ts";
+import { resolveAuthority } from "../identity/authority.ts";
+import type { Secret } from "../secret.ts";
+import { authorityChecks } from "./authority.ts";
+import type { FederatedIdentity } from "./commands.ts";
+import { credentialChecks } from "./credential.ts";
+import { judgeDownstream } from "./downstream.ts";
+import type { Examination } from "./examination.ts";
+import { judgeExchange } from "./exchange.ts";
+import { judgePorts } from "./ports.ts";
+import { registrationChecks } from "./registration.ts";
+import { judgeUserToken, verifyUserToken } from "./user-token.ts";
+import { type Check, type CheckName, fault, ok, once, type Verdict } from "./verdict.ts";
+
+export interface DoctorOptions {
+  readonly expected?: Partial<FederatedIdentity>;
+  readonly userToken?: Secret | undefined;
+  /** Names of checks to leave out. */
+  readonly skip?: readonly CheckName[];
+  /** Default: the global `fetch`. */
+  readonly fetch?: Fetch;
+  /** Certificate authorities in PEM for downstream APIs, for tests. */
+  readonly downstreamCa?: string;
+  /** Milliseconds since the epoch. Default: the system's clock. */
+  readonly now?: () => number;
+  /** Hears each verdict as soon as it stands. */
+  readonly onVerdict?: (verdict: CheckedVerdict) => void;
+}
+
+export interface CheckedVerdict extends Verdict {
+  readonly check: CheckName;
+  readonly about?: string;
+}
+
+export interface Report {
+  /** No fault was found. */
+  readonly works: boolean;
+  /** Whether there is a configuration at all; where there is none, nothing else was looked at. */
+  readonly configured: boolean;
+  readonly verdicts: readonly CheckedVerdict[];
+}
+
+/** One after the other: an operator reads along, and each check is bounded in time. */
+export async function diagnose(
+  env: Readonly<Record<string, string | undefined>>,
+  options: DoctorOptions = {},
+): Promise<Report> {
+  const verdicts: CheckedVerdict[] = [];
+  const note = ({ name, about }: Pick<Check, "name" | "about">, verdict: Verdict) => {
+    const checked = { check: name, ...(about !== undefined && { about }), ...verdict };
+    verdicts.push(checked);
+    options.onVerdict?.(checked);
+  };
+  const report = (configured: boolean): Report => ({
+    works: verdicts.every(({ outcome }) => outcome !== "fault"),
+    configured,
+    verdicts,
+  });
+
+  const loaded = load(env, options);
+  if ("faults" in loaded) {
+    for (const verdict of loaded.faults) note({ name: "configuration" }, verdict);
+    return report(false);
+  }
+  note(
+    { name: "configuration" },
+    ok(`${env.GATEWAY_CONFIG || "config/gateway.yaml"} and the environment are valid`),
+  );
+
+  for (const check of checksOf(loaded.examination)) {
+    if (options.skip?.includes(check.name)) continue;
+    note(check, await check.run().catch(undone));
+  }
+  return report(true);
+}
+
+function checksOf(examination: Examination): Check[] {
+  const apis = Object.values(examination.config.downstreamApis);
+  const verification = once(() => verifyUserToken(examination));
+  return [
+    ...registrationChecks(examination),
+    { name: "ports", run: () => judgePorts(examination) },
+    ...authorityChecks(examination),
+    ...credentialChecks(examination),
+    { name: "user-token", run: async () => judgeUserToken(await verification(), examination) },
+    ...apis.map(
+      (api): Check => ({
+        name: "exchange",
+        about: api.name,
+        run: async () => judgeExchange(api, await verification(), examination),
+      }),
+    ),
+    ...apis.map(
+      (api): Check => ({
+        name: "downstream",
+        about: api.name,
+        run: () => judgeDownstream(api, examination),
+      }),
+    ),
+  ];
+}
+
+function examine(config: GatewayConfig, options: DoctorOptions): Examination {
+  const { tenantId, clientId, authorityHost } = config.application;
+  const authority = resolveAuthority(authorityHost);
+  return {
+    config,
+    authority,
+    registration: { tenantId, clientId, cloud: authority.cloud },
+    fetch: options.fetch ?? globalThis.fetch,
+    now: options.now ?? Date.now,
+    downstreamCa: options.downstreamCa,
+    expected: options.expected ?? {},
+    userToken: options.userToken,
+  };
+}
+
+/** A defect of a check must not hide what the others find. Its message may hold anything, so only its kind is told. */
+function undone(error: unknown): Verdict {
+  const kind = error instanceof Error ? error.name : typeof error;
+  return fault(`the check itself failed (${kind})`, "leave it out with --skip, and report it as a defect");
+}
+
+function load(
+  env: Readonly<Record<string, string | undefined>>,
+  options: DoctorOptions,
+): { readonly examination: Examination } | { readonly faults: readonly Verdict[] } {
+  try {
+    return { examination: examine(loadConfig(env), options) };
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    const faults = error.faults.map(({ path, problem }) =>
+      fault(
+        `${path}: ${problem}`,
+        /^[A-Z][A-Z0-9_]*$/.test(path)
+          ? `set ${path} in the environment or in .env; README's configuration tables say what it means`
+          : `correct ${path} in the configuration file; config/gateway.schema.json lets an editor complete it`,
+      ),
+    );
+    return { faults };
+  }
+}

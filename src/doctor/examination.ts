@@ -1,0 +1,25 @@
+/** What every check may look at: the configuration as the gateway reads it, and how to reach the outside. */
+
+import type { Fetch } from "../bounded-fetch.ts";
+import type { GatewayConfig } from "../config.ts";
+import type { Authority } from "../identity/authority.ts";
+import type { Secret } from "../secret.ts";
+import type { FederatedIdentity, Registration } from "./commands.ts";
+
+export interface Examination {
+  readonly config: GatewayConfig;
+  readonly authority: Authority;
+  readonly registration: Registration;
+  readonly fetch: Fetch;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Certificate authorities in PEM for downstream APIs, for tests. */
+  readonly downstreamCa?: string | undefined;
+  /** The federated credential as it was registered, as far as the operator says. */
+  readonly expected: Partial<FederatedIdentity>;
+  /** A user's access token for the gateway, to look at and to exchange. */
+  readonly userToken: Secret | undefined;
+}
+
+/** Milliseconds for one question to the network. */
+export const ANSWER_LIMIT_MS = 8_000;

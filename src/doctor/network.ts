@@ -1,0 +1,75 @@
+/** Why nobody answered, in words, from whatever error a failed request carries. */
+
+import { FetchFailure } from "../bounded-fetch.ts";
+
+interface Silence {
+  readonly finding: string;
+  readonly mend: string;
+}
+
+const DNS: Silence = {
+  finding: "its name cannot be resolved",
+  mend: "check the spelling of the host, and DNS: a network policy has to allow port 53",
+};
+const REFUSED: Silence = {
+  finding: "the connection is refused",
+  mend: "check host and port, and whether anything listens there",
+};
+const RESET: Silence = {
+  finding: "the connection is cut",
+  mend: "look at firewalls and proxies on the way: one of them ends the connection",
+};
+const TIMEOUT: Silence = {
+  finding: "no answer comes in time",
+  mend: "allow outgoing connections to it: firewall, network policy, route table, proxy",
+};
+const TLS: Silence = {
+  finding: "its TLS certificate is not trusted",
+  mend: "name the private certificate authority in NODE_EXTRA_CA_CERTS (a PEM file); never switch verification off",
+};
+const TOO_LARGE: Silence = {
+  finding: "the answer is far too large",
+  mend: "find out what answers instead: a proxy or a captive portal",
+};
+const UNKNOWN: Silence = {
+  finding: "the connection fails",
+  mend: "try the same address with curl -v from this machine",
+};
+
+const BY_CODE: Readonly<Record<string, Silence>> = {
+  ENOTFOUND: DNS,
+  EAI_AGAIN: DNS,
+  dns: DNS,
+  ECONNREFUSED: REFUSED,
+  refused: REFUSED,
+  ECONNRESET: RESET,
+  EPIPE: RESET,
+  UND_ERR_SOCKET: RESET,
+  reset: RESET,
+  ETIMEDOUT: TIMEOUT,
+  UND_ERR_CONNECT_TIMEOUT: TIMEOUT,
+  timeout: TIMEOUT,
+  connect_timeout: TIMEOUT,
+  tls: TLS,
+  too_large: TOO_LARGE,
+};
+
+/** By a label of ours, or by a system error's code. */
+export function silenceOf(code: string): Silence {
+  return BY_CODE[code] ?? (/CERT|SSL|TLS|UNABLE_TO_|SELF_SIGNED/.test(code) ? TLS : UNKNOWN);
+}
+
+/** By an error and its causes: `fetch` wraps the one that tells. */
+export function silenceOfError(error: unknown): Silence {
+  for (
+    let current = error, depth = 0;
+    depth < 8 && typeof current === "object" && current !== null;
+    depth++
+  ) {
+    const { code, kind, cause } = current as { code?: unknown; kind?: unknown; cause?: unknown };
+    if (current instanceof FetchFailure && kind !== "network") return silenceOf(String(kind));
+    if (typeof code === "string" && silenceOf(code) !== UNKNOWN) return silenceOf(code);
+    current = cause;
+  }
+  return UNKNOWN;
+}

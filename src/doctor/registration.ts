@@ -1,0 +1,79 @@
+/** Settings that load, and yet contradict each other or the way Entra works. */
+
+import { ConfigurationError } from "../errors.ts";
+import { createGateway } from "../gateway.ts";
+import { showApplication } from "./commands.ts";
+import type { Examination } from "./examination.ts";
+import { open } from "./opened.ts";
+import { type Check, fault, ok, skipped, type Verdict, warning } from "./verdict.ts";
+
+export function registrationChecks(examination: Examination): Check[] {
+  return [
+    { name: "assembly", run: () => judgeAssembly(examination) },
+    { name: "audiences", run: async () => judgeAudiences(examination) },
+    { name: "tenants", run: async () => judgeTenants(examination) },
+  ];
+}
+
+/** The composition root itself, so that nothing it would refuse can be overlooked here. */
+async function judgeAssembly(examination: Examination): Promise<Verdict> {
+  const { config, fetch, now, downstreamCa } = examination;
+  const { routes, downstreamApis } = config;
+  // Told once, by the checks of the sources.
+  if ("error" in (await open(examination))) return skipped("needs a usable credential");
+  try {
+    const gateway = await createGateway(config, {
+      fetch,
+      now,
+      logSink: { write() {} },
+      ...(downstreamCa !== undefined && { downstreamCa }),
+    });
+    await gateway.close();
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    const faults = error.faults.map(({ path, problem }) => `${path}: ${problem}`);
+    return fault(`the gateway would not start: ${faults.join("; ")}`, "correct what is named");
+  }
+  return ok(`${routes.length} routes, ${Object.keys(downstreamApis).length} downstream APIs`);
+}
+
+/** Entra refuses a user assertion whose `aud` is not this application (AADSTS500131). */
+function judgeAudiences({ config, registration }: Examination): Verdict {
+  const { audiences } = config.identity;
+  const { clientId } = registration;
+  const foreign = audiences.filter(
+    (audience) => ![clientId, `api://${clientId}`].includes(audience.toLowerCase()),
+  );
+  const misspelt = audiences.filter(
+    (audience) => audience !== audience.toLowerCase() && !foreign.includes(audience),
+  );
+  const commands = [showApplication(registration)];
+  if (misspelt.length > 0)
+    return fault(
+      `identity.audiences holds ${misspelt.join(", ")} in other letters than the application's id`,
+      `write ${clientId} and api://${clientId}: tokens carry lower case, and Entra exchanges no other spelling`,
+      { commands },
+    );
+  if (foreign.length === audiences.length)
+    return warning(
+      `identity.audiences (${audiences.join(", ")}) does not hold this gateway's client id`,
+      `add ${clientId} (v2 tokens) and api://${clientId} (v1 tokens), unless these are App ID URIs of this very application: Entra exchanges no other audience`,
+      { commands },
+    );
+  return ok(audiences.join(", "));
+}
+
+function judgeTenants({ config }: Examination): Verdict {
+  const { tenantId, additionallyAllowedTenants } = config.application;
+  const { tenants } = config.identity;
+  if (additionallyAllowedTenants.includes("*")) return ok("users of every accepted tenant are exchanged for");
+  const exchanged = [tenantId, ...additionallyAllowedTenants];
+  const missing = tenants.filter((tenant) => !exchanged.includes(tenant));
+  if (missing.length === 0) return ok(tenants.join(", "));
+  const which = missing.includes("*") ? "every tenant" : missing.join(", ");
+  const value = missing.includes("*") ? "*" : [...additionallyAllowedTenants, ...missing].join(";");
+  return fault(
+    `users of ${which} may call (identity.tenants), but exchanges are made for ${exchanged.join(", ")} alone`,
+    `set AZURE_ADDITIONALLY_ALLOWED_TENANTS=${value}, or take them out of identity.tenants`,
+  );
+}

@@ -1,0 +1,88 @@
+/** What the doctor says of configurations that work. */
+
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { Secret } from "../../src/secret.ts";
+import { startEmulator } from "../emulator/emulator.ts";
+import type { Emulator } from "../emulator/handle.ts";
+import { createPatient, type Patient } from "./support.ts";
+
+let emulator: Emulator;
+let patient: Patient;
+beforeAll(async () => {
+  emulator = await startEmulator();
+  patient = await createPatient(emulator);
+});
+afterAll(async () => {
+  await patient.close();
+  await emulator.close();
+});
+
+test("a healthy configuration with workload identity is found to work, without a word of warning", async () => {
+  const report = await patient.diagnose();
+  expect(report).toMatchObject({ works: true, configured: true, text: "" });
+  expect(report.of("token-request", "workload-identity").outcome).toBe("ok");
+  expect(report.of("federated-token").facts).toMatchObject({
+    issuer: emulator.kubernetes.issuer,
+    subject: "system:serviceaccount:obo-gateway:obo-gateway",
+    audience: "api://AzureADTokenExchange",
+  });
+});
+
+test("a healthy certificate is shown with both thumbprints, to be compared with the registration", async () => {
+  const report = await patient.diagnose({
+    env: {
+      AZURE_FEDERATED_TOKEN_FILE: "",
+      AZURE_CLIENT_CERTIFICATE_PATH: emulator.files.clientCertificate,
+    },
+  });
+  expect(report).toMatchObject({ works: true, text: "" });
+  expect(report.of("certificate")).toMatchObject({
+    facts: {
+      sha256Thumbprint: emulator.clientCertificate.thumbprintSha256,
+      sha1Thumbprint: emulator.clientCertificate.thumbprintSha1,
+    },
+    commands: [expect.stringContaining(`az ad app credential list --id ${emulator.clientId} --cert`)],
+  });
+});
+
+test("a client secret works, outside production without a warning", async () => {
+  const secret = emulator.addClientSecret(emulator.clientId);
+  const env = { AZURE_FEDERATED_TOKEN_FILE: "", AZURE_CLIENT_SECRET: secret };
+  expect(await patient.diagnose({ env })).toMatchObject({ works: true, text: "" });
+});
+
+test("every source is proven to Entra, the one that stands by as well", async () => {
+  const report = await patient.diagnose({
+    env: { AZURE_CLIENT_CERTIFICATE_PATH: emulator.files.clientCertificate },
+  });
+  expect(report.of("credential").finding).toBe("workload-identity serves; certificate stands by");
+  expect(report.of("token-request", "certificate").outcome).toBe("ok");
+});
+
+test("a user's token is judged and exchanged, and the claims of no person are shown", async () => {
+  const token = emulator.mintUserToken({ user: "ada", capabilities: ["cp1"] });
+  const report = await patient.diagnose({ options: { userToken: new Secret(token) } });
+  expect(report).toMatchObject({ works: true, text: "" });
+  expect(report.of("exchange", "graph").finding).toBe("Entra exchanges the user's token");
+  expect(report.of("user-token").facts).toMatchObject({ ver: "2.0", scp: "access_as_user", xms_cc: "cp1" });
+  expect(JSON.stringify(report)).not.toMatch(/ada/i);
+});
+
+test("an expectation that is met byte for byte is confirmed", async () => {
+  const report = await patient.diagnose({
+    options: {
+      expected: {
+        issuer: emulator.kubernetes.issuer,
+        subject: "system:serviceaccount:obo-gateway:obo-gateway",
+        audience: "api://AzureADTokenExchange",
+      },
+    },
+  });
+  expect(report).toMatchObject({ works: true, text: "" });
+});
+
+test("what the doctor asks leaves no trace of a user: one client-credential request per source and resource", async () => {
+  emulator.requests.clear();
+  await patient.diagnose();
+  expect(emulator.requests.token).toEqual([expect.objectContaining({ status: 200 })]);
+});
