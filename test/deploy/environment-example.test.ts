@@ -11,13 +11,7 @@ const shown = new Map(
 );
 
 /** Read by others than the schema: the process edge, node itself, and what later versions read. */
-const ELSEWHERE = [
-  "GATEWAY_CONFIG",
-  "NODE_EXTRA_CA_CERTS",
-  "REDIS_URL",
-  "TOKEN_CACHE_KEYS",
-  "OTEL_EXPORTER_OTLP_ENDPOINT",
-];
+const ELSEWHERE = ["GATEWAY_CONFIG", "NODE_EXTRA_CA_CERTS", "REDIS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 test("every variable that the gateway reads has a commented line in .env.example, and no other has", () => {
   expect([...shown.keys()].toSorted()).toEqual([...Object.keys(environment.shape), ...ELSEWHERE].toSorted());

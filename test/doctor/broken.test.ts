@@ -108,9 +108,9 @@ const CONFIGURATION: Row[] = [
     "a path pattern cannot mean anything",
     () => ({ yaml: [['allow: ["/me"]', 'allow: ["/me/../users"]']] }),
     {
-      check: "assembly",
-      finding: /would not start: routes\(\/graph\)\.allow/,
-      mend: /correct what is named/,
+      check: "configuration",
+      finding: /routes\[0\]\.allow/,
+      mend: /correct routes\[0\]\.allow/,
     },
   ],
   [
