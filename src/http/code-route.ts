@@ -26,7 +26,7 @@ export interface OnBehalfOf<Api extends string = string> {
   readonly downstream: Readonly<Record<Api, DownstreamClient>>;
   /** A credential for clients of the Azure SDKs and of Graph, good for this API and this request. */
   credential(api: Api): UserTokenCredential;
-  /** Aborts when the caller has left. */
+  /** Aborts when the caller has left, or the time to begin an answer is over. */
   readonly signal: AbortSignal;
 }
 
@@ -39,6 +39,8 @@ export interface CodeRoute<Api extends string = string> {
   readonly as?: ActsAs;
   /** Names of the downstream APIs that the handler calls. */
   readonly uses: readonly Api[];
+  /** Until the answer must have begun, ms. Default 60000. What takes longer is aborted and answered with `internal`. */
+  readonly timeoutMs?: number;
   /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
   readonly handler: (
     request: GatewayRequest,
@@ -46,6 +48,8 @@ export interface CodeRoute<Api extends string = string> {
     onBehalfOf: OnBehalfOf<Api>,
   ) => void | Promise<void>;
 }
+
+const DEFAULT_TIMEOUT_MS = 60_000;
 
 /** Ties the names in `uses` to the type of `downstream`, so that a misspelt API does not compile. */
 export function codeRoute<const Api extends string>(route: CodeRoute<Api>): CodeRoute {
@@ -77,10 +81,20 @@ export function handle(
     return [name, api] as const;
   });
 
-  return async (request, response) => {
+  const { timeoutMs = DEFAULT_TIMEOUT_MS } = route;
+  return async (request, response, next) => {
     const record = recordOf(request);
     const left = new AbortController();
-    response.once("close", () => left.abort());
+    // A handler that forgets to answer would keep its caller waiting for ever.
+    const deadline = setTimeout(() => {
+      if (response.headersSent) return;
+      next(new Error(`the handler of ${route.path} did not begin to answer in ${timeoutMs} ms`));
+      left.abort();
+    }, timeoutMs);
+    response.once("close", () => {
+      clearTimeout(deadline);
+      left.abort();
+    });
     const { correlationId } = record;
     const { signal } = left;
     const downstream = Object.fromEntries(

@@ -44,9 +44,21 @@ const brokenRoutes = [
   broken("/api/unsayable", ["räum\u{1f600}"], () => {}),
 ];
 
+let forgetfulSignal: AbortSignal | undefined;
+const forgetful = codeRoute({
+  method: "get",
+  path: "/api/forgetful",
+  policy: { callers: "user", requiredScopes: [], requiredRoles: [], allowedClients: [] },
+  uses: [],
+  timeoutMs: 30,
+  handler(_request, _response, { signal }) {
+    forgetfulSignal = signal;
+  },
+});
+
 beforeAll(async () => {
   emulator = await startEmulator();
-  gateway = await startTestGateway({ emulator, routes: [failing, ...brokenRoutes] });
+  gateway = await startTestGateway({ emulator, routes: [forgetful, failing, ...brokenRoutes] });
 });
 afterAll(async () => {
   await gateway.stop();
@@ -463,6 +475,19 @@ describe("nobody has to act", () => {
     await told;
     jest.restoreAllMocks();
     expect(answer.text).not.toMatch(/node_modules|at /);
+  });
+});
+
+test("a handler that forgets to answer is aborted, and its caller told", async () => {
+  const answer = await gateway.get("/api/forgetful", newUser()).expect(500);
+  expect(answer.body.code).toBe("internal");
+  expect(forgetfulSignal?.aborted).toBe(true);
+  const line = gateway.logs.find(
+    ({ msg, correlationId }) =>
+      msg === "internal error" && correlationId === answer.headers["x-correlation-id"],
+  );
+  expect(line?.err).toMatchObject({
+    message: "the handler of /api/forgetful did not begin to answer in 30 ms",
   });
 });
 
