@@ -1,7 +1,7 @@
 /** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
 
 import cors from "cors";
-import express, { type ErrorRequestHandler, type Express, type RequestHandler } from "express";
+import express, { type ErrorRequestHandler, type Express, type Request, type RequestHandler } from "express";
 import helmet from "helmet";
 import type { Forward } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/forward-batch.ts";
@@ -131,12 +131,27 @@ function observed(observe: PublicAppOptions["observe"]): RequestHandler {
 const unambiguous: RequestHandler = (request, response, next) => {
   try {
     readFraming(request);
+    // RFC 9112 §3.2: one Host, no more and no less; Node drops all but the first.
+    if (request.httpVersion === "1.1" && hostsOf(request) !== 1)
+      throw new GatewayError("request_malformed", {
+        detail: "The request must have one Host field.",
+        reason: "host",
+      });
   } catch (error) {
     response.shouldKeepAlive = false;
     throw error;
   }
   next();
 };
+
+function hostsOf({ rawHeaders }: Request): number {
+  let hosts = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index];
+    if (name?.length === 4 && name.toLowerCase() === "host") hosts++;
+  }
+  return hosts;
+}
 
 /** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
 function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {

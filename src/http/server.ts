@@ -47,6 +47,8 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       // A body may be long on its way; the forwarder bounds the pauses in it.
       requestTimeout: 0,
       keepAliveTimeout: 65_000,
+      // The app looks at it itself, and answers like any other refusal.
+      requireHostHeader: false,
     },
     (request, response) => {
       inFlight.add(response);

@@ -1,5 +1,6 @@
 /** Each row of the error table, as a caller sees it. */
 
+import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { type CodeRoute, codeRoute } from "../../src/http/code-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
@@ -172,6 +173,17 @@ describe("the caller must act", () => {
       expect(status).toBe(403);
     },
   );
+
+  test.each([
+    ["no Host", ""],
+    ["two Hosts", "host: a\r\nhost: b\r\n"],
+  ])("%s: 400, and the connection closes", async (_, fields) => {
+    const socket = connect(Number(new URL(gateway.url).port), "127.0.0.1");
+    socket.write(`GET /graph/me HTTP/1.1\r\n${fields}\r\n`);
+    let text = "";
+    for await (const chunk of socket) text += chunk;
+    expect(text).toMatch(/^HTTP\/1\.1 400 .*"code":"request_malformed"/s);
+  });
 
   test("a body past the API's limit: 413", async () => {
     const body = Buffer.alloc(1024 * 1024 + 1);

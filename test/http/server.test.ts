@@ -158,7 +158,6 @@ describe("bytes that are no request", () => {
       "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
       400,
     ],
-    ["no host", "GET / HTTP/1.1\r\n\r\n", 400],
   ])("%s is answered and the connection closed", async (_, bytes, status) => {
     let reached = 0;
     const server = await start((_request, response) => {
