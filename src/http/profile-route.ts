@@ -1,6 +1,5 @@
 /** `GET /api/profile`: the user and their manager from Graph, asked for in parallel. Shipped as a pattern to copy. */
 
-import { GatewayError } from "../errors.ts";
 import { codeRoute } from "./code-route.ts";
 
 interface GraphUser {
@@ -21,9 +20,10 @@ export const profileRoute = codeRoute({
       graph.get("/me", { query }),
       graph.get("/me/manager", { query }),
     ]);
-    if (me.status !== 200) throw unexpected("/me", me.status);
+    // Graph's own refusal says most: its status, its Retry-After, its body.
+    if (me.status !== 200) return me.stream(response);
     // Nobody above the top of an organisation: Graph says 404, which is an answer and not a failure.
-    if (manager.status !== 200 && manager.status !== 404) throw unexpected("/me/manager", manager.status);
+    if (manager.status !== 200 && manager.status !== 404) return manager.stream(response);
     response.json({
       me: pick(await me.json<GraphUser>()),
       manager: manager.status === 200 ? pick(await manager.json<GraphUser>()) : null,
@@ -33,11 +33,4 @@ export const profileRoute = codeRoute({
 
 function pick({ id, displayName, jobTitle, mail }: GraphUser): GraphUser {
   return { id, displayName, jobTitle, mail };
-}
-
-function unexpected(path: string, status: number): GatewayError {
-  return new GatewayError("downstream_unreachable", {
-    detail: `Graph answered ${path} with status ${status}.`,
-    reason: `status_${status}`,
-  });
 }

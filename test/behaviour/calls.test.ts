@@ -201,6 +201,19 @@ describe("a call through the gateway", () => {
     expect(alone.body.manager).toBeNull();
   });
 
+  test("GET /api/profile hands on Graph's own refusal, with the wait that Graph asks for", async () => {
+    const token = emulator.mintUserToken({ user: emulator.addUser() });
+    const fault = emulator.faults.inject({
+      endpoint: "graph",
+      match: { path: "/manager" },
+      behaviour: { kind: "json", status: 429, retryAfter: 7 },
+    });
+    const answer = await gateway.get("/api/profile", token).expect(429);
+    expect(answer.headers["retry-after"]).toBe("7");
+    fault.remove();
+    await gateway.get("/api/profile", token).expect(200);
+  });
+
   test("a route in code is found at its own spelling only, and a proxy around it cannot be reached at another", async () => {
     const around = await startTestGateway({
       emulator,
