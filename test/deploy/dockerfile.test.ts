@@ -14,7 +14,7 @@ const BROKEN: [fault: string, original: string | RegExp, replacement: string][] 
   ["NODE_IMAGE has no default of Node 24 before the first stage", "node:24-bookworm-slim", "node:22"],
   ["NODE_IMAGE has no default of Node 24 before the first stage", /^ARG NODE_IMAGE.*$/m, ""],
   ["the base node:24 cannot be exchanged", "FROM ${NODE_IMAGE} AS production", "FROM node:24 AS production"],
-  ["an install may differ from the lockfile", "npm ci\n", "npm install\n"],
+  ["an install may differ from the lockfile", "npm ci --cache", "npm install --cache"],
   ["development dependencies reach the image", " --omit=dev", ""],
   ["development dependencies reach the image", "--from=dependencies", "--from=build"],
   ["install scripts of dependencies run", " --ignore-scripts", ""],
