@@ -153,20 +153,21 @@ export function createTokenExchange(
   return {
     async exchange(request) {
       const { assertion, scopes, claims, signal } = request;
-      const key = keys.token(assertion, scopes);
+      const place = { group: keys.group(assertion, scopes), digest: assertion.digest };
       const time = now();
-      const cached = claims === undefined ? cache.get(key, time) : undefined;
+      const cached = claims === undefined ? cache.get(place, time) : undefined;
       if (cached !== undefined) {
         onEvent(HIT);
-        if (cached.refreshAt <= time) {
-          cache.postpone(cached, time);
-          refreshAhead(key, request, cached.tokenExpiresAt);
+        if (cached.due) {
+          const endingAfter = cache.postpone(place, time);
+          if (endingAfter !== undefined) refreshAhead(keys.token(assertion, scopes), request, endingAfter);
         }
         return cached;
       }
       onEvent(MISS);
       signal?.throwIfAborted();
       assertExchangeable(request, options, time);
+      const key = keys.token(assertion, scopes);
       const flightKey = claims === undefined ? key : `${key}\n${claims}`;
       if (flights.size() >= maxConcurrent && !flights.has(flightKey)) throw overloaded();
       const { joined, result } = flights.board(flightKey, () => fly(key, request), signal);
@@ -176,7 +177,7 @@ export function createTokenExchange(
     },
 
     forget({ assertion, scopes, refused }) {
-      cache.delete(keys.token(assertion, scopes), refused);
+      cache.delete({ group: keys.group(assertion, scopes), digest: assertion.digest }, refused);
       const place = keys.shared(assertion, scopes);
       if (refused !== undefined && place !== undefined) shared?.forget(place, refused);
     },

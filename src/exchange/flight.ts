@@ -20,7 +20,7 @@ export interface FlightPorts {
 }
 
 /**
- * @param key The exchange's key in the cache.
+ * @param key The exchange's own, by which refusals are remembered.
  * @param endingAfter A token that ends at or before this does not do: it is what is to be replaced. Ms since the epoch.
  */
 export type Fly = (key: string, request: ExchangeRequest, endingAfter?: number) => Promise<ExchangeResult>;
@@ -37,6 +37,7 @@ export function createFlight(ports: FlightPorts): Fly {
     const request = { ...asked, scopes: [...asked.scopes] };
     const { assertion, scopes, claims } = request;
     const { tenantId } = assertion;
+    const group = keys.group(assertion, scopes);
     const user = keys.user(assertion);
     const userAndScopes = keys.userAndScopes(assertion, scopes);
     const departure = ++departures;
@@ -52,7 +53,7 @@ export function createFlight(ports: FlightPorts): Fly {
 
     function keep({ accessToken, expiresAt }: AcquiredToken, order: number): DownstreamToken {
       const token = { accessToken, expiresAt: Math.min(expiresAt, assertion.expiresAt) };
-      cache.put({ key, user, token, tokenExpiresAt: expiresAt, order });
+      cache.put({ group, digest: assertion.digest, user, token, tokenExpiresAt: expiresAt, order });
       return token;
     }
 

@@ -11,6 +11,8 @@ export interface ExchangeKeys {
    * not part of it: a token that satisfies more claims takes the place of the one before.
    */
   token(assertion: AnyAssertion, scopes: readonly string[]): string;
+  /** The same identity without the assertion's digest, which the cache compares by itself. */
+  group(assertion: AnyAssertion, scopes: readonly string[]): string;
   /** The user, across assertions and scopes. */
   user(assertion: AnyAssertion): string;
   /** The user and the set of scopes, across assertions. */
@@ -41,6 +43,7 @@ export function createExchangeKeys(authorityHost: string, clientId: string): Exc
 
   return {
     token: ({ tenantId, digest }, scopes) => framed(tenantId) + framed(digest) + suffix(scopes),
+    group: ({ tenantId }, scopes) => framed(tenantId) + suffix(scopes),
     user: ({ tenantId, objectId }) => framed(tenantId) + framed(objectId),
     userAndScopes: ({ tenantId, objectId }, scopes) => framed(tenantId) + framed(objectId) + suffix(scopes),
     shared({ token, expiresAt, tenantId, objectId }, scopes) {

@@ -2,6 +2,7 @@
 
 import type { Secret } from "../secret.ts";
 import type { DownstreamToken, ExchangeResult } from "./exchange.ts";
+import { createSlots } from "./slots.ts";
 
 export interface TokenCacheOptions {
   /** Most tokens held. */
@@ -19,8 +20,15 @@ export interface TokenCachePorts {
   readonly onEvicted: (cause: EvictionCause) => void;
 }
 
-export interface NewEntry {
-  readonly key: string;
+/** What a token is found by. */
+export interface TokenKey {
+  /** Everything but the assertion: of all users of a tenant the same for the same API. */
+  readonly group: string;
+  /** The assertion's. */
+  readonly digest: string;
+}
+
+export interface NewEntry extends TokenKey {
   /** Key of the user for `purgeUser`. */
   readonly user: string;
   readonly token: DownstreamToken;
@@ -30,22 +38,23 @@ export interface NewEntry {
   readonly order: number;
 }
 
-/** A token that may be served, in the form in which it is: a hit makes nothing anew. */
+/** A token that may be served. */
 export interface CachedToken extends ExchangeResult {
-  /** The token's own expiry, ms since the epoch. */
-  readonly tokenExpiresAt: number;
-  /** From when on a successor should be sought while this one serves, ms since the epoch; infinite when none could serve longer. */
-  readonly refreshAt: number;
+  /** Whether a successor should be sought while this one serves; never when none could serve longer. */
+  readonly due: boolean;
 }
 
 export interface TokenCache {
   /** The token under this key, if at this time (ms since the epoch) it may still be served. */
-  get(key: string, time?: number): CachedToken | undefined;
+  get(key: TokenKey, time?: number): CachedToken | undefined;
   put(entry: NewEntry): void;
-  /** Lets some time pass until the token is due for a successor again: half of what is left of its life. */
-  postpone(cached: CachedToken, time: number): void;
+  /**
+   * Lets some time pass until the token is due again: half of what is left of its life. Returns the token's own
+   * expiry, ms since the epoch.
+   */
+  postpone(key: TokenKey, time: number): number | undefined;
   /** Drops what is under this key; when a token is given, only if it is that one. */
-  delete(key: string, token?: Secret): void;
+  delete(key: TokenKey, token?: Secret): void;
   /** Drops whatever is held for a user, in time proportional to that user's tokens. Returns their number. */
   purgeUser(user: string): number;
   size(): number;
@@ -54,20 +63,24 @@ export interface TokenCache {
   users(): number;
 }
 
-interface Entry extends CachedToken {
-  readonly key: string;
+/** What no hit needs to know. */
+interface Entry {
+  slot: number;
+  readonly group: Group;
   readonly user: string;
-  /** First instant at which it may not be served any more, ms since the epoch. */
-  readonly until: number;
+  readonly tokenExpiresAt: number;
   readonly bytes: number;
   readonly order: number;
-  /** Read since the eviction hand last passed. */
-  used: boolean;
-  refreshAt: number;
+}
+
+interface Group {
+  readonly key: string;
+  readonly id: number;
+  entries: number;
 }
 
 const DEFAULT_MAX_BYTES = 512 * 1024 * 1024;
-/** Objects, map slots and the user index around one token; measured, rounded up. */
+/** Objects, record, group and the user index around one token; measured, rounded up. */
 const ENTRY_OVERHEAD_BYTES = 800;
 /** Entries that one eviction may spare. A bound, so that no single insertion ever walks the whole cache. */
 const MOST_SECOND_CHANCES = 16;
@@ -77,137 +90,155 @@ const REFRESH_AFTER = 0.8;
 const SWEEP_STEPS = 2;
 
 /**
- * Eviction is CLOCK rather than exact LRU: a hit sets one flag, where LRU would delete and insert again and so,
- * in a Map of a million entries, make the runtime rehash it every so often in the middle of somebody's request.
+ * A hit reads one record and the token; eviction is CLOCK rather than exact LRU, for which a hit sets one flag
+ * instead of moving things.
  */
 export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePorts): TokenCache {
   const { maxEntries, maxBytes = DEFAULT_MAX_BYTES, expiryMarginMs } = options;
   const { now, onEvicted } = ports;
-  const entries = new Map<string, Entry>();
+  const slots = createSlots(Math.max(1, Math.min(maxEntries, Math.floor(maxBytes / ENTRY_OVERHEAD_BYTES))));
+  // By slot, apart from each other, so that a hit goes to the token directly.
+  const tokens: DownstreamToken[] = [];
+  const entries: Entry[] = [];
+  const groups = new Map<string, Group>();
+  const freeGroupIds: number[] = [];
   const byUser = new Map<string, Set<Entry>>();
   let bytes = 0;
+  /** Slots that eviction and the search for what has expired look at next. */
+  let hand = 0;
+  let sweeper = 0;
 
-  // Both live on while the map changes, which a Map's iterator is specified to bear.
-  const hand = circle(entries);
-  const sweeper = circle(entries);
-
-  function add(entry: Entry): void {
-    entries.set(entry.key, entry);
-    bytes += entry.bytes;
-    const ofUser = byUser.get(entry.user);
-    if (ofUser === undefined) byUser.set(entry.user, new Set([entry]));
-    else ofUser.add(entry);
+  function slotOf({ group, digest }: TokenKey): number {
+    const known = groups.get(group);
+    return known === undefined ? -1 : slots.find(known.id, digest);
   }
 
-  function remove(entry: Entry): void {
-    entries.delete(entry.key);
+  function groupOf(key: string): Group {
+    let group = groups.get(key);
+    if (group === undefined) {
+      group = { key, id: freeGroupIds.pop() ?? groups.size, entries: 0 };
+      groups.set(key, group);
+    }
+    return group;
+  }
+
+  function remove(slot: number): void {
+    const entry = entries[slot];
+    const lastEntry = entries.pop();
+    const lastToken = tokens.pop();
+    if (entry === undefined || lastEntry === undefined || lastToken === undefined) return;
+    slots.remove(slot);
+    if (entry !== lastEntry) {
+      lastEntry.slot = slot;
+      entries[slot] = lastEntry;
+      tokens[slot] = lastToken;
+    }
+    const { group, user } = entry;
     bytes -= entry.bytes;
-    const ofUser = byUser.get(entry.user);
+    group.entries -= 1;
+    if (group.entries === 0) {
+      groups.delete(group.key);
+      freeGroupIds.push(group.id);
+    }
+    const ofUser = byUser.get(user);
     ofUser?.delete(entry);
-    if (ofUser?.size === 0) byUser.delete(entry.user);
+    if (ofUser?.size === 0) byUser.delete(user);
   }
 
-  function evict(entry: Entry, cause: EvictionCause): void {
-    remove(entry);
+  function evict(slot: number, cause: EvictionCause): void {
+    remove(slot);
     onEvicted(cause);
   }
 
   function evictOne(time: number): void {
     for (let spared = 0; ; spared += 1) {
-      const entry = hand();
-      if (entry === undefined) return;
-      const expired = entry.until <= time;
-      if (expired || !entry.used || spared === MOST_SECOND_CHANCES) {
-        evict(entry, expired ? "expired" : "full");
+      if (hand >= slots.size()) hand = 0;
+      // Past the slot in any case: what moves into it came last, and would otherwise be the first to go.
+      const slot = hand;
+      hand += 1;
+      const expired = slots.until(slot) <= time;
+      if (expired || !slots.used(slot) || spared === MOST_SECOND_CHANCES) {
+        evict(slot, expired ? "expired" : "full");
         return;
       }
-      entry.used = false;
+      slots.setUsed(slot, false);
     }
   }
 
   // Nobody asks again for a token whose assertion has gone, so expired entries must be looked for.
   function sweep(time: number): void {
-    for (let step = 0; step < SWEEP_STEPS; step += 1) {
-      const entry = sweeper();
-      if (entry !== undefined && entry.until <= time) evict(entry, "expired");
+    for (let step = 0; step < SWEEP_STEPS && slots.size() > 0; step += 1) {
+      if (sweeper >= slots.size()) sweeper = 0;
+      if (slots.until(sweeper) <= time) evict(sweeper, "expired");
+      else sweeper += 1;
     }
   }
 
   return {
     get(key, time = now()) {
-      const entry = entries.get(key);
-      if (entry === undefined) return undefined;
-      if (entry.until <= time) {
-        evict(entry, "expired");
+      const slot = slotOf(key);
+      const token = slot < 0 ? undefined : tokens[slot];
+      if (token === undefined) return undefined;
+      if (slots.until(slot) <= time) {
+        evict(slot, "expired");
         return undefined;
       }
-      entry.used = true;
-      return entry;
+      slots.setUsed(slot, true);
+      return { token, origin: "cache", due: slots.refreshAt(slot) <= time };
     },
 
-    put({ key, user, token, tokenExpiresAt, order }) {
+    put({ group: groupKey, digest, user, token, tokenExpiresAt, order }) {
       const time = now();
       sweep(time);
-      const previous = entries.get(key);
+      const slot = slotOf({ group: groupKey, digest });
+      const previous = entries[slot];
       if (previous !== undefined) {
         if (previous.order > order) return;
-        remove(previous);
+        remove(slot);
       }
       // The margin is for the token alone. Taking it off the assertion's life too would leave its last minutes
       // uncached, with an exchange for every single request.
       const until = Math.min(tokenExpiresAt - expiryMarginMs, token.expiresAt);
-      const size = ENTRY_OVERHEAD_BYTES + key.length + user.length + token.accessToken.reveal().length;
+      const size = ENTRY_OVERHEAD_BYTES + user.length + token.accessToken.reveal().length;
       if (until <= time || size > maxBytes) return;
-      while (entries.size > 0 && (entries.size >= maxEntries || bytes + size > maxBytes)) evictOne(time);
+      while (slots.size() > 0 && (slots.size() >= maxEntries || bytes + size > maxBytes)) evictOne(time);
       // Where the assertion ends first, no successor could be asked for, or would serve longer.
       const assertionEndsFirst =
         token.expiresAt < tokenExpiresAt && token.expiresAt <= tokenExpiresAt - expiryMarginMs;
       const refreshAt = assertionEndsFirst ? Number.POSITIVE_INFINITY : time + (until - time) * REFRESH_AFTER;
-      add({
-        key,
-        user,
-        token,
-        origin: "cache",
-        until,
-        tokenExpiresAt,
-        refreshAt,
-        bytes: size,
-        order,
-        used: false,
-      });
+      const group = groupOf(groupKey);
+      group.entries += 1;
+      const taken = slots.add(group.id, digest, until, refreshAt);
+      const entry: Entry = { slot: taken, group, user, tokenExpiresAt, bytes: size, order };
+      entries.push(entry);
+      tokens.push(token);
+      bytes += size;
+      const ofUser = byUser.get(user);
+      if (ofUser === undefined) byUser.set(user, new Set([entry]));
+      else ofUser.add(entry);
     },
 
-    postpone(cached, time) {
-      const entry = cached as Entry;
-      entry.refreshAt = time + (entry.until - time) / 2;
+    postpone(key, time) {
+      const slot = slotOf(key);
+      if (slot >= 0) slots.setRefreshAt(slot, time + (slots.until(slot) - time) / 2);
+      return entries[slot]?.tokenExpiresAt;
     },
 
     delete(key, token) {
-      const entry = entries.get(key);
-      if (entry === undefined) return;
-      if (token === undefined || token.reveal() === entry.token.accessToken.reveal()) remove(entry);
+      const slot = slotOf(key);
+      const held = tokens[slot];
+      if (held === undefined) return;
+      if (token === undefined || token.reveal() === held.accessToken.reveal()) remove(slot);
     },
 
     purgeUser(user) {
       const doomed = [...(byUser.get(user) ?? [])];
-      doomed.forEach(remove);
+      for (const { slot } of doomed) remove(slot);
       return doomed.length;
     },
 
-    size: () => entries.size,
+    size: slots.size,
     bytes: () => bytes,
     users: () => byUser.size,
-  };
-}
-
-/** Yields the map's values round and round, in the order of insertion; undefined only when there are none. */
-function circle(entries: ReadonlyMap<string, Entry>): () => Entry | undefined {
-  let position: Iterator<Entry> | undefined;
-  return () => {
-    const next = position?.next();
-    if (next !== undefined && next.done !== true) return next.value;
-    position = entries.values();
-    const first = position.next();
-    return first.done === true ? undefined : first.value;
   };
 }

@@ -41,8 +41,8 @@ export async function benchExchange(): Promise<boolean> {
   const contenders: Contender[] = [];
   for (const users of POPULATIONS) {
     // A million tokens of full length would need a larger heap than Node takes by itself; lookups do not see it.
-    const exchange = gatewayExchange(users, users > 100_000 ? 100 : 1_900);
     const before = heapUsed();
+    const exchange = gatewayExchange(users, users > 100_000 ? 100 : 1_900);
     for (let user = 0; user < users; user += 1) await exchange.exchange(requestOf(user));
     if (users === 100_000) bytesPerUser = (heapUsed() - before) / users;
     contenders.push({ name: "gateway, hit", users, calls: 20_000, run: (user) => hit(exchange, user) });
@@ -210,9 +210,10 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
 
-/** Bytes in use after a full collection, which Node offers only to those who ask V8 for it. */
+/** Bytes in use, those of buffers included, after a full collection, which Node offers only to those who ask V8 for it. */
 function heapUsed(): number {
   setFlagsFromString("--expose-gc");
   runInNewContext("gc")();
-  return process.memoryUsage().heapUsed;
+  const { heapUsed: objects, arrayBuffers } = process.memoryUsage();
+  return objects + arrayBuffers;
 }

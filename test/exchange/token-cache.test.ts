@@ -10,6 +10,8 @@ import { START, startClock } from "./fake-entra.ts";
 
 const MARGIN = 1_000;
 
+const keyOf = (digest: string) => ({ group: "group", digest });
+
 function cacheWith(options: Partial<TokenCacheOptions> = {}) {
   const clock = startClock();
   const evicted: EvictionCause[] = [];
@@ -27,10 +29,18 @@ function cacheWith(options: Partial<TokenCacheOptions> = {}) {
     const expiresAt = Math.min(tokenExpiresAt, clock.now() + assertionLife);
     const token: DownstreamToken = { accessToken: new Secret("t".repeat(length)), expiresAt };
     order += 1;
-    cache.put({ key, user, token, tokenExpiresAt, order });
+    cache.put({ ...keyOf(key), user, token, tokenExpiresAt, order });
     return token;
   };
-  return { ...cache, put, putEntry: cache.put, clock, evicted };
+  return {
+    ...cache,
+    get: (key: string) => cache.get(keyOf(key)),
+    delete: (key: string) => cache.delete(keyOf(key)),
+    put,
+    putEntry: cache.put,
+    clock,
+    evicted,
+  };
 }
 
 function dice(seed: number): (below: number) => number {
@@ -142,8 +152,14 @@ describe("lifetime", () => {
     const expiresAt = START + 50_000;
     const token = (name: string): DownstreamToken => ({ accessToken: new Secret(name), expiresAt });
     const newer = token("newer");
-    cache.putEntry({ key: "key", user: "ann", token: newer, tokenExpiresAt: expiresAt, order: 2 });
-    cache.putEntry({ key: "key", user: "ann", token: token("older"), tokenExpiresAt: expiresAt, order: 1 });
+    cache.putEntry({ ...keyOf("key"), user: "ann", token: newer, tokenExpiresAt: expiresAt, order: 2 });
+    cache.putEntry({
+      ...keyOf("key"),
+      user: "ann",
+      token: token("older"),
+      tokenExpiresAt: expiresAt,
+      order: 1,
+    });
     expect(cache.get("key")?.token).toBe(newer);
   });
 });

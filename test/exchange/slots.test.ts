@@ -1,0 +1,85 @@
+import { createHash } from "node:crypto";
+import { describe, expect, test } from "@jest/globals";
+import { createSlots } from "../../src/exchange/slots.ts";
+
+const digestOf = (text: string | number) => createHash("sha256").update(String(text)).digest("base64url");
+
+describe("slots", () => {
+  test("agree with a Map after any sequence of additions and removals", () => {
+    const slots = createSlots(64);
+    // By slot, what a Map would hold: the last moves into what was freed.
+    const held: { group: number; digest: string; until: number }[] = [];
+    let state = 5;
+    const random = (below: number) => {
+      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+      return Math.floor((state / 2_147_483_648) * below);
+    };
+    for (let step = 0; step < 20_000; step += 1) {
+      const group = random(3);
+      const digest = digestOf(random(40));
+      const at = held.findIndex((one) => one.group === group && one.digest === digest);
+      expect(slots.find(group, digest)).toBe(at);
+      if (at < 0 && held.length < 64) {
+        expect(slots.add(group, digest, step, step)).toBe(held.length);
+        held.push({ group, digest, until: step });
+      } else if (at >= 0 && random(2) === 0) {
+        slots.setUsed(at, true);
+        expect(slots.find(group, digest)).toBe(at);
+      } else if (at >= 0) {
+        expect(slots.until(at)).toBe(held[at]?.until);
+        slots.remove(at);
+        const last = held.pop();
+        if (last !== undefined && at < held.length) held[at] = last;
+      }
+      expect(slots.size()).toBe(held.length);
+    }
+  });
+
+  test.each([
+    ["one that differs in its first character", `b${"a".repeat(42)}`],
+    ["one that differs in its last character", `${"a".repeat(42)}b`],
+    ["one that is shorter", "a".repeat(42)],
+    ["one that is longer", "a".repeat(44)],
+    ["one whose last but one character spills over into the last", `${"a".repeat(41)}\u0161a`],
+    ["the empty one", ""],
+  ])("tell a digest from %s", (_, other) => {
+    const slots = createSlots(2);
+    const first = slots.add(0, "a".repeat(43), 1, 1);
+    expect([slots.find(0, other), slots.find(1, "a".repeat(43))]).toEqual([-1, -1]);
+    const second = slots.add(0, other, 2, 2);
+    slots.setUsed(first, true);
+    slots.setUsed(second, true);
+    expect([slots.find(0, "a".repeat(43)), slots.find(0, other)]).toEqual([first, second]);
+  });
+
+  test("a slot taken anew is not marked as used, and one that moves keeps its mark", () => {
+    const slots = createSlots(2);
+    slots.setUsed(slots.add(0, digestOf("a"), 1, 1), true);
+    slots.setUsed(slots.add(0, digestOf("b"), 1, 1), true);
+    slots.remove(slots.find(0, digestOf("a")));
+    expect(slots.used(slots.find(0, digestOf("b")))).toBe(true);
+    expect(slots.used(slots.add(0, digestOf("c"), 1, 1))).toBe(false);
+  });
+
+  test("more than the capacity is refused", () => {
+    const slots = createSlots(1);
+    slots.add(0, digestOf("a"), 1, 1);
+    expect(() => slots.add(0, digestOf("b"), 1, 1)).toThrow(RangeError);
+  });
+
+  test("a find looks at two places on average, however many slots are taken and however often they changed", () => {
+    const cost = (count: number) => {
+      const slots = createSlots(count);
+      const digests = Array.from({ length: count }, (_, at) => digestOf(at));
+      for (const digest of digests) slots.add(0, digest, 1, 1);
+      // Removals leave nothing behind that later finds would have to pass.
+      for (const digest of digests) slots.remove(slots.find(0, digest));
+      for (const digest of digests) slots.add(0, digest, 1, 1);
+      const before = slots.probes();
+      for (const digest of digests) slots.find(0, digest);
+      return (slots.probes() - before) / count;
+    };
+    // Linear probing in a table half full: 1.5 for what is there, on average (Knuth, TAOCP vol. 3, 6.4).
+    for (const count of [16, 1_024, 65_536]) expect(cost(count)).toBeLessThan(2);
+  });
+});
