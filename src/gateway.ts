@@ -12,6 +12,7 @@ import { checkUses, consentOptions, exchangeableTenants, resourceFacts } from ".
 import { createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/forward-batch.ts";
+import { followRedirects } from "./downstream/redirects.ts";
 import { createTransport, type Transport } from "./downstream/transport.ts";
 import { createCredentialCheck } from "./exchange/credential-check.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
@@ -153,12 +154,14 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
 
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
 
-  const transport = createTransport({
-    apis: Object.values(config.downstreamApis),
-    now,
-    onEvent: signals.downstream,
-    ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
-  });
+  const transport = followRedirects(
+    createTransport({
+      apis: Object.values(config.downstreamApis),
+      now,
+      onEvent: signals.downstream,
+      ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
+    }),
+  );
 
   const { publicUrl } = config.http;
   const challenge = {

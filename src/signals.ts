@@ -1,7 +1,7 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
 import type { CredentialEvent } from "./credential/credential.ts";
-import type { TransportEvent } from "./downstream/transport.ts";
+import type { TransportEvent } from "./downstream/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
 import type { RequestRecord } from "./http/request-record.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";

@@ -149,6 +149,12 @@ const downstreamApi = z.strictObject({
     })
     .optional()
     .describe("Changes to the default header rules of this API."),
+  followRedirects: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Follows redirects of GET and HEAD: below baseUrl by the route's rules, to other origins by https without the token.",
+    ),
   kind: z
     .enum(["graph", "plain"])
     .optional()

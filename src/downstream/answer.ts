@@ -10,6 +10,8 @@ export interface Answer {
   readonly status: number;
   readonly headers: AnswerHeaders;
   readonly body: Readable;
+  /** Whether a redirect led to it, away from the API. */
+  readonly isElsewhere: boolean;
 }
 
 export interface AnswerLimits {
@@ -66,10 +68,10 @@ export function openAnswer(
     signal?.addEventListener("abort", onAbort, { once: true });
 
     transfer = transport.send(request, {
-      head(status, headers) {
+      head(status, headers, isElsewhere = false) {
         clearTimeout(deadline);
         idle.restart();
-        resolve({ status, headers, body });
+        resolve({ status, headers, body, isElsewhere });
       },
       chunk(chunk) {
         idle.restart();

@@ -14,7 +14,13 @@ import { createBatch, type DownstreamBatch } from "./client-batch.ts";
 import { type Page, readPages } from "./client-pages.ts";
 import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./client-path.ts";
 import { createResponse, type DownstreamResponse } from "./client-response.ts";
-import { type DownstreamApiOptions, joinBase, readBaseUrl, type Target } from "./downstream-api.ts";
+import {
+  belowBase,
+  type DownstreamApiOptions,
+  joinBase,
+  readBaseUrl,
+  type Target,
+} from "./downstream-api.ts";
 import { downstreamRequestHeaders } from "./headers.ts";
 import { throttlePauseMs } from "./retry-after.ts";
 import type { Transport } from "./transport.ts";
@@ -81,9 +87,19 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
   const { api, obtainToken } = options;
   const base = readBaseUrl(api);
 
+  const targetOf = (path: string, query: string): Target => ({
+    api,
+    origin: base.origin,
+    path: joinBase(base, path) + query,
+    judge(redirected) {
+      const below = readClientPath(belowBase(base, redirected));
+      return targetOf(below.path, below.query);
+    },
+  });
+
   async function call(method: string, path: DownstreamPath, request: DownstreamRequestOptions = {}) {
     const below = readClientPath(path, request.query);
-    const target: Target = { api, origin: base.origin, path: joinBase(base, below.path) + below.query };
+    const target = targetOf(below.path, below.query);
     const body = bodyOf(request);
 
     let refused: Secret | undefined;
@@ -148,7 +164,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
         const { accessToken } = token;
         const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
         const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), ours);
-        const target: Target = { api, origin: base.origin, path: joinBase(base, "/$batch") };
+        const target = targetOf("/$batch", "");
         return openAnswer(
           options.transport,
           { target, method: "POST", headers, body },
@@ -185,7 +201,8 @@ function fieldsOf({ headers = {}, json }: DownstreamRequestOptions): string[] {
   return Object.entries(fields).flat();
 }
 
-function takeChallenge({ status, headers, body }: Answer): string | undefined {
+function takeChallenge({ status, headers, body, isElsewhere }: Answer): string | undefined {
+  if (isElsewhere) return undefined;
   const claims = status === 401 || status === 403 ? usableClaims(headers["www-authenticate"]) : undefined;
   if (claims !== undefined) body.destroy();
   return claims;

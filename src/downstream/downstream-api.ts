@@ -18,6 +18,8 @@ export interface DownstreamApiOptions {
   /** Largest request body, bytes. */
   readonly maxRequestBytes: number;
   readonly allowPrivateNetwork: boolean;
+  /** Whether the gateway follows the API's redirects of GET and HEAD; see `followRedirects`. Default false. */
+  readonly followRedirects?: boolean;
   /** Whether it is spoken to as Microsoft Graph. Default: by its host. */
   readonly kind?: "graph" | "plain" | undefined;
   /** Requests under way at once, each on a connection of its own. Default 1024. */
@@ -68,6 +70,11 @@ export interface Target {
   readonly origin: string;
   /** Path below the origin, with the caller's query untouched. */
   readonly path: string;
+  /**
+   * Judges a path below the same origin, query included, to which the API redirects, as if the caller had asked for
+   * it. Throws what the route refuses. Without it no redirect is followed.
+   */
+  readonly judge?: (path: string) => Target;
 }
 
 /** Where an API lives: its base URL taken apart. */
@@ -93,6 +100,7 @@ export function compileTarget(
   const base = readBaseUrl(api);
   headerRulesOf(api);
   const mount = rules.path === "/" ? [] : rules.path.slice(1).split("/");
+  const mountPath = rules.path === "/" ? "" : rules.path;
   const methods = new Set(rules.methods);
   // CONNECT asks for a tunnel and TRACE echoes the token back (RFC 9110 §9.3.6, §9.3.8): no rule can allow either.
   for (const method of ["CONNECT", "TRACE"]) {
@@ -101,7 +109,7 @@ export function compileTarget(
   const isAllowed = compileRules(rules);
   const reserved = (rules.reserved ?? []).map((path) => path.slice(1).split("/").map(leniently));
 
-  return (method, rawTarget) => {
+  const targetOf = (method: string, rawTarget: string): Target => {
     if (!methods.has(method)) {
       throw new GatewayError("method_not_allowed", {
         detail: "This route does not take the method of the request.",
@@ -113,8 +121,11 @@ export function compileTarget(
     const isReserved = (path: readonly string[]) =>
       path.every((segment, index) => segment === leniently(requested.segments[index] ?? ""));
     if (reserved.some(isReserved)) throw notAllowed("reserved");
-    return { api, origin: base.origin, path: joinBase(base, below.path) + requested.query };
+    const target = { api, origin: base.origin, path: joinBase(base, below.path) + requested.query };
+    if (api.followRedirects !== true) return target;
+    return { ...target, judge: (path) => targetOf(method, mountPath + belowBase(base, path)) };
   };
+  return targetOf;
 }
 
 /** Splits an API's base URL. @throws {ConfigurationError} when it is not a plain https (or private http) URL. */
@@ -142,12 +153,22 @@ export function joinBase(base: ApiBase, path: string): string {
   const parsed = new URL(base.origin + joined);
   const isBelow = joined.startsWith(`${base.path}/`) || joined === base.path;
   if (!isBelow || parsed.origin !== base.origin || parsed.pathname !== joined) {
-    throw new GatewayError("target_forbidden", {
-      detail: "The path does not lie below the API's base URL.",
-      reason: "outside_base",
-    });
+    throw outsideBase();
   }
   return joined;
+}
+
+/** The rest of a path below the origin. @throws {GatewayError} `target_forbidden` when the base is not its beginning. */
+export function belowBase(base: ApiBase, path: string): string {
+  if (path.startsWith(`${base.path}/`)) return path.slice(base.path.length);
+  throw outsideBase();
+}
+
+function outsideBase(): GatewayError {
+  return new GatewayError("target_forbidden", {
+    detail: "The path does not lie below the API's base URL.",
+    reason: "outside_base",
+  });
 }
 
 function stripMount(

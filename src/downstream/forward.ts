@@ -69,7 +69,8 @@ export type ForwardOutcome =
 
 /**
  * Forwards one request. A downstream status is a result and passes with its body untouched, compressed or not.
- * Redirects pass too and are never followed: the token is meant for one origin. Upgrades are not offered.
+ * Redirects pass too: the token is meant for one origin, and whether any is followed is the transport's matter.
+ * Upgrades are not offered.
  *
  * Rejects with `request_malformed`, `body_too_large`, `overloaded`, `downstream_unreachable`, `downstream_timeout`,
  * `downstream_misconfigured` or `draining`, always before anything is written. Once the head of the answer is

@@ -68,8 +68,8 @@ export function relay({
       { head: onHead, chunk: onChunk, end: onEnd, failed: onFailed },
     );
 
-    function onHead(answerStatus: number, answer: AnswerHeaders): void {
-      const claims = challengeIn(answerStatus, answer);
+    function onHead(answerStatus: number, answer: AnswerHeaders, isElsewhere = false): void {
+      const claims = isElsewhere ? undefined : challengeIn(answerStatus, answer);
       if (claims !== undefined) {
         challenged(answerStatus, claims);
         return;
@@ -87,7 +87,7 @@ export function relay({
         return;
       }
       forgetBody(incoming);
-      rewriter = request.rewrite?.(answerStatus, answer);
+      rewriter = isElsewhere ? undefined : request.rewrite?.(answerStatus, answer);
       writeResponseHead(outgoing, answerStatus, answer, {
         challenge: request.challenge,
         rules: headerRulesOf(target.api).response,

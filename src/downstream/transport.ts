@@ -3,11 +3,12 @@
 import type { lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import type { Readable } from "node:stream";
-import { buildConnector, type Dispatcher, Pool } from "undici";
+import { Agent, buildConnector, type Dispatcher, Pool } from "undici";
 import type { GatewayError } from "../errors.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { type DownstreamApiOptions, readBaseUrl, type Target } from "./downstream-api.ts";
 import type { AnswerHeaders, HeaderLines } from "./headers.ts";
+import { createHostBreakers, type TransportEvent } from "./host-breakers.ts";
 import { isPrivateAddress, PrivateAddressError, publicLookup } from "./private-address.ts";
 import {
   isConnectFailure,
@@ -16,12 +17,6 @@ import {
   transportError,
   unconnectable,
 } from "./transport-error.ts";
-
-/** What an operator wants to hear of: a host that cannot be connected to, and its return. */
-export interface TransportEvent {
-  readonly type: "breaker_opened" | "breaker_closed";
-  readonly api: string;
-}
 
 export interface TransportOptions {
   readonly apis: readonly DownstreamApiOptions[];
@@ -53,7 +48,8 @@ export interface TransportRequest {
 
 /** Receives one answer: `head` once, then `chunk`s, then `end`; or `failed`, at any point. Nothing follows `abort`. */
 export interface AnswerReceiver {
-  head(status: number, headers: AnswerHeaders): void;
+  /** `isElsewhere` when a redirect led to the answer of another origin, which has no say in the user's tokens. */
+  head(status: number, headers: AnswerHeaders, isElsewhere?: boolean): void;
   chunk(chunk: Buffer): void;
   end(): void;
   failed(error: GatewayError): void;
@@ -79,58 +75,65 @@ export interface Transport {
 /** Methods that a proxy may repeat by itself (RFC 9110 §9.2.2), when they have no body. */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
-/** One pool of connections for each API, so that one slow API cannot use up another's. */
+/**
+ * One pool of connections for each API, so that one slow API cannot use up another's. A target on another origin than
+ * its API's goes over connections that all APIs share, but for those that may not enter a private network.
+ */
 export function createTransport(options: TransportOptions): Transport {
-  // APIs of one host share its fate.
-  const breakers = new Map<string, Breaker>();
-  const breakerOf = (api: DownstreamApiOptions): Breaker => {
-    const { origin } = readBaseUrl(api);
-    const breaker = breakers.get(origin) ?? newBreaker(api, options);
-    breakers.set(origin, breaker);
-    return breaker;
-  };
+  const breakerOf = createHostBreakers(options.now ?? Date.now, options.onEvent);
   const lanes = new Map(options.apis.map((api) => [api.name, createLane(api, options, breakerOf(api))]));
-  const pools = [...lanes.values()].map((lane) => lane.pool);
+  const elsewhere = new Map<boolean, Lane>();
+  const laneTo = ({ api, origin }: Target): Lane => {
+    const lane = lanes.get(api.name);
+    if (lane === undefined) throw new TypeError(`no downstream API named ${api.name}`);
+    if (origin === lane.origin) return lane;
+    const shared = elsewhere.get(api.allowPrivateNetwork) ?? createLaneElsewhere(api, options);
+    elsewhere.set(api.allowPrivateNetwork, shared);
+    return shared;
+  };
+  const endAll = async (end: (dispatcher: Dispatcher) => Promise<void>) => {
+    await Promise.all([...lanes.values(), ...elsewhere.values()].map((lane) => end(lane.dispatcher)));
+  };
 
   return {
-    send(request, receiver) {
-      const lane = lanes.get(request.target.api.name);
-      if (lane === undefined) throw new TypeError(`no downstream API named ${request.target.api.name}`);
-      return send(lane, request, receiver);
-    },
-    close: async () => {
-      await Promise.all(pools.map((pool) => pool.close()));
-    },
-    destroy: async () => {
-      await Promise.all(pools.map((pool) => pool.destroy()));
-    },
+    send: (request, receiver) => send(laneTo(request.target), request, receiver),
+    close: () => endAll((dispatcher) => dispatcher.close()),
+    destroy: () => endAll((dispatcher) => dispatcher.destroy()),
   };
 }
 
 interface Lane {
-  readonly pool: Pool;
+  /** The one origin that it leads to, if it is one. */
+  readonly origin?: string;
+  readonly dispatcher: Dispatcher;
   readonly capacity: number;
   readonly breaker: Breaker;
   /** Requests under way or in line. */
   active: number;
 }
 
-const DEFAULT_BREAKER = { failures: 5, openMs: 5000 };
-
-function newBreaker(api: DownstreamApiOptions, { now = Date.now, onEvent }: TransportOptions): Breaker {
-  return createBreaker({
-    ...(api.breaker ?? DEFAULT_BREAKER),
-    now,
-    onChange: (state) => onEvent?.({ type: `breaker_${state}`, api: api.name }),
-  });
-}
-
 function createLane(api: DownstreamApiOptions, options: TransportOptions, breaker: Breaker): Lane {
   const connections = api.maxConcurrent ?? options.maxConnections ?? 1024;
   const waiting = api.maxWaiting ?? options.maxWaiting ?? 1024;
+  const { origin } = readBaseUrl(api);
+  const dispatcher = new Pool(origin, { connections, ...connectionOptions(api, options) });
+  return { origin, dispatcher, capacity: connections + waiting, breaker, active: 0 };
+}
+
+function createLaneElsewhere(api: DownstreamApiOptions, options: TransportOptions): Lane {
+  const { maxConnections: connections = 1024 } = options;
+  const settings = connectionOptions(api, { ...options, keepAliveMs: KEEP_ALIVE_ELSEWHERE_MS });
+  // Without a breaker: hosts that come and go would need one each.
+  const breaker = createBreaker({ failures: 0, openMs: 0, now: Date.now });
+  return { dispatcher: new Agent({ connections, ...settings }), capacity: connections, breaker, active: 0 };
+}
+
+/** Short, because it is all that limits how many hosts have idle connections. */
+const KEEP_ALIVE_ELSEWHERE_MS = 4000;
+
+function connectionOptions(api: DownstreamApiOptions, options: TransportOptions) {
   const keepAliveMs = options.keepAliveMs ?? 30_000;
-  const pool = new Pool(readBaseUrl(api).origin, {
-    connections,
+  return {
     connect: createConnector(api, options),
     // One request at a time on a connection: a slow answer must not hold up another user's.
     pipelining: 1,
@@ -140,18 +143,18 @@ function createLane(api: DownstreamApiOptions, options: TransportOptions, breake
     // The senders keep time themselves, per request and to the millisecond.
     headersTimeout: 0,
     bodyTimeout: 0,
-  });
-  return { pool, capacity: connections + waiting, breaker, active: 0 };
+  };
 }
 
 function createConnector(api: DownstreamApiOptions, options: TransportOptions): buildConnector.connector {
+  const { connectTimeoutMs: timeout = 5000, ca } = options;
   const connect = buildConnector({
-    timeout: options.connectTimeoutMs ?? 5000,
+    timeout,
     // Said aloud, because the environment (NODE_TLS_REJECT_UNAUTHORIZED) could otherwise say no.
     rejectUnauthorized: true,
     minVersion: "TLSv1.2",
     allowH2: false,
-    ...(options.ca === undefined ? {} : { ca: options.ca }),
+    ...(ca === undefined ? {} : { ca }),
     ...(api.allowPrivateNetwork ? {} : { lookup: publicLookup(options.resolve) }),
   });
   if (api.allowPrivateNetwork) return connect;
@@ -165,14 +168,16 @@ function createConnector(api: DownstreamApiOptions, options: TransportOptions): 
   };
 }
 
+function refusalOf({ active, capacity, breaker }: Lane): GatewayError | undefined {
+  if (active >= capacity) return overloaded();
+  const openMs = breaker.admit();
+  return openMs === undefined ? undefined : unconnectable(openMs);
+}
+
 function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): Transfer {
-  if (lane.active >= lane.capacity) {
-    receiver.failed(overloaded());
-    return { pause() {}, resume() {}, abort() {} };
-  }
-  const openMs = lane.breaker.admit();
-  if (openMs !== undefined) {
-    receiver.failed(unconnectable(openMs));
+  const refusal = refusalOf(lane);
+  if (refusal !== undefined) {
+    receiver.failed(refusal);
     return { pause() {}, resume() {}, abort() {} };
   }
   lane.active++;
@@ -218,8 +223,9 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
     },
   };
   const dispatch = () =>
-    lane.pool.dispatch(
+    lane.dispatcher.dispatch(
       {
+        origin: request.target.origin,
         method: request.method,
         path: request.target.path,
         headers: request.headers as string[],

@@ -21,10 +21,16 @@ downstreamApis:
     baseUrl: "\${GRAPH_URL}"
     scopes: [https://graph.microsoft.com/.default]
     allowPrivateNetwork: true
+  following:
+    baseUrl: "\${GRAPH_URL}"
+    scopes: [https://graph.microsoft.com/.default]
+    followRedirects: true
+    allowPrivateNetwork: true
 routes:
   - { path: /graph, downstreamApi: graph, methods: [GET, POST, PATCH], allow: ["/$batch", "/me", "/me/**"] }
   - { path: /reading, downstreamApi: graph, methods: [GET], allow: ["/$batch", "/me/**"] }
   - { path: /unopened, downstreamApi: graph, methods: [GET, POST], allow: ["/me/**"] }
+  - { path: /following, downstreamApi: following, methods: [GET], allow: ["/me/**"] }
   - { path: /plain, downstreamApi: plain, methods: [GET], allow: ["/me/**"] }
 http:
   publicUrl: "\${PUBLIC_URL:-https://gateway.example/api/}"
@@ -259,4 +265,12 @@ describe("a batch", () => {
 test("a download passes as Graph's redirect to an address that needs no token", async () => {
   const answer = await gateway.get("/graph/me/drive/items/abc/content", ada).redirects(0).expect(302);
   expect(answer.headers.location).toMatch(/^https:\/\/127\.0\.0\.1:\d+\/download\//);
+});
+
+test("a download arrives whole from an API whose redirects are followed", async () => {
+  const answer = await gateway.get("/following/me/drive/items/abc/content", ada).redirects(0).expect(200);
+  expect(answer.headers.location).toBeUndefined();
+  expect(answer.body.length).toBeGreaterThan(0);
+  const line = await gateway.line(answer.headers["x-correlation-id"] ?? "");
+  expect(JSON.stringify(line)).not.toContain("/download/");
 });

@@ -3,6 +3,7 @@
 import { benchDownstream } from "./downstream.ts";
 import { benchExchange } from "./exchange.ts";
 import { benchHotPath } from "./hot-path.ts";
+import { benchHttp2 } from "./http2.ts";
 import { benchIdentity } from "./identity.ts";
 
 /** Each prints its own table and resolves to whether its limits were kept. */
@@ -11,6 +12,7 @@ const SCENARIOS: Readonly<Record<string, () => Promise<boolean>>> = {
   exchange: benchExchange,
   "hot-path": benchHotPath,
   downstream: benchDownstream,
+  http2: benchHttp2,
 };
 
 const asked = process.argv.slice(2);

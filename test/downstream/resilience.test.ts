@@ -5,7 +5,7 @@ import { headerRulesOf } from "../../src/downstream/api-header-rules.ts";
 import { createBreaker } from "../../src/downstream/breaker.ts";
 import { createDownstreamClient } from "../../src/downstream/client.ts";
 import { callerResponseHeaders, downstreamRequestHeaders } from "../../src/downstream/headers.ts";
-import type { TransportEvent } from "../../src/downstream/transport.ts";
+import type { TransportEvent } from "../../src/downstream/host-breakers.ts";
 import { ConfigurationError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
 import { apiAt } from "./api-options.ts";

@@ -6,6 +6,7 @@ import net, { type AddressInfo } from "node:net";
 import { afterEach } from "@jest/globals";
 import { compileTarget, type DownstreamApiOptions } from "../../src/downstream/downstream-api.ts";
 import { createForward, type ForwardOutcome, type ForwardRequest } from "../../src/downstream/forward.ts";
+import { followRedirects } from "../../src/downstream/redirects.ts";
 import { createTransport, type Transport, type TransportOptions } from "../../src/downstream/transport.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/secret.ts";
@@ -68,7 +69,7 @@ export function transportFor(
   api: DownstreamApiOptions,
   options: Omit<TransportOptions, "apis"> = {},
 ): Transport {
-  const transport = createTransport({ apis: [api], ...options });
+  const transport = followRedirects(createTransport({ apis: [api], ...options }));
   onCleanup(() => transport.destroy());
   return transport;
 }
