@@ -23,15 +23,17 @@ export function consentOptions({ frontEndClientId, appIdUri }: GatewayConfig["ex
 /** The RFC 9728 document of this gateway. */
 export function resourceFacts(
   publicUrl: string,
-  { identity, routes, application }: GatewayConfig,
+  { identity, routes, application, exchange }: GatewayConfig,
+  codeRoutes: readonly CodeRoute[],
   authority: Authority,
 ): ResourceFacts {
+  const { appIdUri = `api://${application.clientId}` } = exchange.consent;
   const tenants = identity.tenants.includes("*") ? ["organizations"] : identity.tenants;
-  const scopes = new Set(routes.flatMap(({ policy }) => policy.requiredScopes));
+  const scopes = new Set([...routes, ...codeRoutes].flatMap(({ policy }) => policy.requiredScopes));
   return {
     publicUrl,
     authorizationServers: tenants.map((tenant) => authority.issuer(tenant, "2.0")),
-    scopes: [...scopes].map((scope) => `api://${application.clientId}/${scope}`),
+    scopes: [...scopes].map((scope) => `${appIdUri}/${scope}`),
   };
 }
 

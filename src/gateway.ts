@@ -179,7 +179,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     proxyRoutes: config.routes,
     codeRoutes,
     challenge,
-    resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, authority),
+    resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, codeRoutes, authority),
     trustedProxies: config.http.trustedProxies,
     cors: config.http.cors,
     observe: signals.request,

@@ -53,7 +53,7 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 
 /** Ties the names in `uses` to the type of `downstream`, so that a misspelt API does not compile. */
 export function codeRoute<const Api extends string>(route: CodeRoute<Api>): CodeRoute {
-  // A handler that asks for fewer APIs than "any name" is given exactly those; `bindTo` adds no others.
+  // A handler that asks for fewer APIs than "any name" is given exactly those; `handle` adds no others.
   return route as unknown as CodeRoute;
 }
 

@@ -298,7 +298,8 @@ identity: { tenants: ["\${AZURE_TENANT_ID}"], audiences: ["\${AZURE_CLIENT_ID}"]
 downstreamApis:
   graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], allowPrivateNetwork: true }
 routes:
-  - { path: /graph, downstreamApi: graph, requiredScopes: [access_as_user], allow: ["/me"] }
+  - { path: /graph, downstreamApi: graph, requiredScopes: [graph.read], allow: ["/me"] }
+exchange: { consent: { appIdUri: "https://contoso.example/gateway" } }
 http:
   publicUrl: https://api.contoso.example/v1
   cors: { origins: [https://app.example] }
@@ -316,7 +317,7 @@ http:
 
   test("an answer of the API carries the gateway's CORS headers too", async () => {
     const answer = await gateway
-      .get("/graph/me", emulator.mintUserToken({ user: "ada" }))
+      .get("/graph/me", emulator.mintUserToken({ user: "ada", scopes: ["graph.read"] }))
       .set("origin", "https://app.example")
       .expect(200);
     expect(answer.headers["access-control-allow-origin"]).toBe("https://app.example");
@@ -345,7 +346,11 @@ http:
       expect(body).toEqual({
         resource: "https://api.contoso.example/v1",
         authorization_servers: [`${emulator.authorityHost}${emulator.tenantId}/v2.0`],
-        scopes_supported: [`api://${emulator.clientId}/access_as_user`],
+        // Of routes in the file and in code, as the registration's own App ID URI spells them.
+        scopes_supported: [
+          "https://contoso.example/gateway/graph.read",
+          "https://contoso.example/gateway/access_as_user",
+        ],
         bearer_methods_supported: ["header"],
       });
       const { headers } = await gateway.get("/graph/me").expect(401);
