@@ -10,7 +10,7 @@ import { headerRulesOf } from "./api-header-rules.ts";
 import { type JudgeTarget, readBatch } from "./batch-request.ts";
 import { sendBatch } from "./batch-rounds.ts";
 import type { Target, TargetRules } from "./downstream-api.ts";
-import { downstreamRequestHeaders, type ForwardedHop, identityCoding } from "./headers.ts";
+import { downstreamRequestHeaders, type ForwardedHop } from "./headers.ts";
 import type { RewriteAnswer } from "./link-rewriter.ts";
 import { bodyTooLarge, discardBody, readFraming } from "./request-body.ts";
 import { writeResponseHead } from "./response-head.ts";
@@ -72,9 +72,9 @@ export function createForwardBatch(options: {
             correlationId: request.correlationId,
             contentLength: undefined,
             forwarded: request.forwarded,
+            identityCoding: true,
           };
-          const lines = identityCoding(incoming.rawHeaders);
-          const headers = downstreamRequestHeaders(lines, ours, headerRulesOf(api).request);
+          const headers = downstreamRequestHeaders(incoming.rawHeaders, ours, headerRulesOf(api).request);
           return openAnswer(
             transport,
             { target, method: "POST", headers, body },

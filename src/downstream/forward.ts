@@ -5,14 +5,17 @@ import type { Socket } from "node:net";
 import type { Secret } from "../secret.ts";
 import { headerRulesOf } from "./api-header-rules.ts";
 import type { Target } from "./downstream-api.ts";
-import { downstreamRequestHeaders, type ForwardedHop, identityCoding } from "./headers.ts";
+import { downstreamRequestHeaders, type ForwardedHop } from "./headers.ts";
 import type { RewriteAnswer } from "./link-rewriter.ts";
-import { relay } from "./relay.ts";
+import { type RelayEnd, relay } from "./relay.ts";
 import { ambiguousFraming, bodyTooLarge, discardBody, type Framing, readFraming } from "./request-body.ts";
+import type { OwnFields } from "./response-head.ts";
 import type { Transport } from "./transport.ts";
 
 export interface ForwardOptions {
   readonly transport: Transport;
+  /** Said in every answer that is passed on, with the correlation id. */
+  readonly own?: OwnFields;
   /** Ms since the epoch. */
   readonly now?: () => number;
 }
@@ -37,6 +40,14 @@ export interface ForwardRequest {
    * listens to `checkContinue` calls `outgoing.writeContinue()` here; without that listener node:http has done so.
    */
   readonly onBodyWanted?: () => void;
+  /** Filled in as it becomes known, before whoever listens to the end of `outgoing` is told. */
+  readonly progress?: ForwardProgress;
+}
+
+/** What a report of the request says of the downstream. */
+export interface ForwardProgress {
+  downstreamStatus: number | undefined;
+  cut: string | undefined;
 }
 
 /** Why an answer did not reach the caller whole: the caller left, the downstream broke off, or nothing moved. */
@@ -79,38 +90,58 @@ export type ForwardOutcome =
 export type Forward = (request: ForwardRequest) => Promise<ForwardOutcome>;
 
 /** A forwarder over the connections of a transport. */
-export function createForward({ transport, now = Date.now }: ForwardOptions): Forward {
-  return async (request) => {
-    const { incoming, outgoing, target, token, correlationId } = request;
-    const { maxRequestBytes } = target.api;
-    if (outgoing.destroyed) return { kind: "abandoned" };
-    try {
-      const framing = framingOf(incoming, outgoing);
-      const contentLength = framing.kind === "length" ? framing.bytes : undefined;
-      if (contentLength !== undefined && contentLength > maxRequestBytes) throw bodyTooLarge();
-      const lines = request.rewrite === undefined ? incoming.rawHeaders : identityCoding(incoming.rawHeaders);
-      const headers = downstreamRequestHeaders(
-        lines,
-        { token, correlationId, contentLength, forwarded: request.forwarded },
-        headerRulesOf(target.api).request,
-      );
-      const deadlineAt = Math.min(
-        request.deadlineAt ?? Number.POSITIVE_INFINITY,
-        now() + target.api.timeoutMs,
-      );
-      for (let attempt = 1; ; attempt++) {
-        const mayPause = attempt < MAX_ATTEMPTS;
-        const timed = { ...request, deadlineAt, mayPause };
-        const outcome = await relay({ transport, now, request: timed, framing, headers });
-        if (outcome.kind !== "throttled") return outcome;
-        if (!(await pause(outcome.pauseMs, outgoing))) return { kind: "abandoned" };
+export function createForward({ transport, now = Date.now, own }: ForwardOptions): Forward {
+  return (request) =>
+    new Promise((resolve, reject) => {
+      const { incoming, outgoing, target } = request;
+      const { maxRequestBytes, timeoutMs } = target.api;
+      if (outgoing.destroyed) {
+        resolve({ kind: "abandoned" });
+        return;
       }
-    } catch (error) {
       // Callers read a refusal when they are done sending, so what they still send is taken off the wire.
-      discardBody(incoming, maxRequestBytes);
-      throw error;
-    }
-  };
+      const refused = (error: unknown) => {
+        discardBody(incoming, maxRequestBytes);
+        reject(error);
+      };
+      try {
+        const framing = framingOf(incoming, outgoing);
+        const contentLength = framing.kind === "length" ? framing.bytes : undefined;
+        if (contentLength !== undefined && contentLength > maxRequestBytes) throw bodyTooLarge();
+        const headers = downstreamRequestHeaders(
+          incoming.rawHeaders,
+          {
+            token: request.token,
+            correlationId: request.correlationId,
+            contentLength,
+            forwarded: request.forwarded,
+            identityCoding: request.rewrite !== undefined,
+          },
+          headerRulesOf(target.api).request,
+        );
+        const deadlineAt = Math.min(request.deadlineAt ?? Number.POSITIVE_INFINITY, now() + timeoutMs);
+        const attempt = (count: number): void => {
+          const end: RelayEnd = {
+            refused,
+            settled(outcome) {
+              if (outcome.kind !== "throttled") resolve(outcome);
+              else
+                pause(outcome.pauseMs, outgoing).then(
+                  (stayed) => (stayed ? attempt(count + 1) : resolve({ kind: "abandoned" })),
+                  refused,
+                );
+            },
+          };
+          relay(
+            { transport, now, own, request, framing, headers, deadlineAt, mayPause: count < MAX_ATTEMPTS },
+            end,
+          );
+        };
+        attempt(1);
+      } catch (error) {
+        refused(error);
+      }
+    });
 }
 
 /** How often a throttled request is sent at most. */

@@ -19,6 +19,11 @@ export interface GatewayFields {
   readonly contentLength: number | undefined;
   /** Who calls the gateway, where the API is to know. */
   readonly forwarded?: ForwardedHop | undefined;
+  /**
+   * Asks for an answer without content coding, whatever the caller takes. Decompressing would cost the gateway the
+   * memory and time of every page, and the caller's connection is usually compressed further out.
+   */
+  readonly identityCoding?: boolean;
 }
 
 /** The caller's end of the connection, as far as trusted proxies can tell. */
@@ -45,7 +50,7 @@ export function downstreamRequestHeaders(
 ): string[] {
   const named = namedInConnection(caller);
   const lines: string[] = [];
-  const via: string[] = [];
+  let via: string[] | undefined;
   let singles: Set<string> | undefined;
   for (let index = 0; index + 1 < caller.length; index += 2) {
     const name = (caller[index] as string).toLowerCase();
@@ -55,15 +60,19 @@ export function downstreamRequestHeaders(
       if (singles.has(name)) throw duplicate();
       singles.add(name);
     }
-    if (name === "via" && !named.has(name)) via.push(value);
+    if (name === "via" && !named.has(name)) {
+      via ??= [];
+      via.push(value);
+    }
     // CGI and its heirs read `x_real_ip` as `x-real-ip`, so an underscore would walk past every rule below.
     if (named.has(name) || name.includes("_") || isDropped(rules, name)) continue;
+    if (ours.identityCoding === true && name === "accept-encoding") continue;
     lines.push(name, value);
   }
-  via.push(VIA);
+  if (ours.identityCoding === true) lines.push("accept-encoding", "identity");
   lines.push(
     "via",
-    via.join(", "),
+    via === undefined ? VIA : [...via, VIA].join(", "),
     "x-correlation-id",
     ours.correlationId,
     "client-request-id",
@@ -73,15 +82,6 @@ export function downstreamRequestHeaders(
   if (ours.forwarded !== undefined) lines.push(...forwardedFields(ours.forwarded));
   if (ours.contentLength !== undefined) lines.push("content-length", String(ours.contentLength));
   return lines;
-}
-
-/**
- * A caller's header lines, asking for an answer without content coding. Decompressing would cost the gateway the
- * memory and time of every page, and the caller's connection is usually compressed further out.
- */
-export function identityCoding(lines: HeaderLines): string[] {
-  const kept = lines.filter((_, index) => lines[index - (index % 2)]?.toLowerCase() !== "accept-encoding");
-  return [...kept, "accept-encoding", "identity"];
 }
 
 /** RFC 7239, and the fields that came before it. */
@@ -106,25 +106,63 @@ export function callerResponseHeaders(
   answer: AnswerHeaders,
   rules: HeaderRules = RESPONSE_RULES,
 ): string[] {
-  const named = connectionOptions(answer.connection);
   const lines: string[] = [];
+  addResponseHeaders(lines, status, answer, { rules });
+  return lines;
+}
+
+export interface ResponseHeaderOptions {
+  /** Default: those of every API. */
+  readonly rules?: HeaderRules | undefined;
+  /** Names of fields that would not be true of what the caller gets. */
+  readonly unlike?: ReadonlySet<string>;
+  /** Names that the gateway fills in itself, but for `vary`. */
+  readonly own?: ReadonlySet<string> | undefined;
+}
+
+/** Adds them to lines that are there already. */
+export function addResponseHeaders(
+  lines: string[],
+  status: number,
+  answer: AnswerHeaders,
+  { rules = RESPONSE_RULES, unlike = NONE, own = NONE }: ResponseHeaderOptions,
+): void {
+  const named = connectionOptions(answer.connection);
   for (const name of Object.keys(answer)) {
-    if (named.has(name) || isDropped(rules, name)) continue;
+    if (named.has(name) || unlike.has(name) || isDropped(rules, name)) continue;
+    if (own.has(name) && name !== "vary") continue;
     // RFC 9110 §8.6: 204 never carries a length, and a server that sends one means nothing by it.
     if (status === 204 && name === "content-length") continue;
     const value = answer[name];
     if (typeof value === "string") lines.push(name, value);
     else for (const line of value ?? []) lines.push(name, line);
   }
-  return lines;
 }
+
+const verdicts = new WeakMap<HeaderRules, Map<string, boolean>>();
+/** Senders invent names without end; those of everyday traffic are few and short. */
+const MAX_VERDICTS = 512;
+const MAX_REMEMBERED_NAME = 48;
 
 /** Whether the rules keep a lower-case field name from passing. */
 export function isDropped(rules: HeaderRules, name: string): boolean {
+  let known = verdicts.get(rules);
+  if (known === undefined) {
+    known = new Map();
+    verdicts.set(rules, known);
+  }
+  let verdict = known.get(name);
+  if (verdict === undefined) {
+    verdict = judge(rules, name);
+    if (known.size < MAX_VERDICTS && name.length <= MAX_REMEMBERED_NAME) known.set(name, verdict);
+  }
+  return verdict;
+}
+
+function judge(rules: HeaderRules, name: string): boolean {
   if (rules.names.has(name)) return true;
   if (rules.allowed?.has(name) === true) return false;
-  for (const prefix of rules.prefixes) if (name.startsWith(prefix)) return true;
-  return false;
+  return rules.prefixes.some((prefix) => name.startsWith(prefix));
 }
 
 const NONE: ReadonlySet<string> = new Set();

@@ -1,11 +1,10 @@
-/** The life of one forwarded request: two streams, two deadlines, and exactly one way to end. */
+/** The life of one forwarded request: two streams, one deadline at a time, and exactly one way to end. */
 
 import { GatewayError } from "../errors.ts";
 import { headerRulesOf } from "./api-header-rules.ts";
 import { usableClaims } from "./claims-challenge.ts";
 import type { Cut, ForwardOutcome, ForwardRequest } from "./forward.ts";
 import type { AnswerHeaders, HeaderLines } from "./headers.ts";
-import { createIdleTimer } from "./idle-timer.ts";
 import type { BodyRewriter } from "./link-rewriter.ts";
 import {
   discardBody,
@@ -15,16 +14,21 @@ import {
   openRequestBody,
   type RequestBody,
 } from "./request-body.ts";
-import { writeResponseHead } from "./response-head.ts";
+import { type OwnFields, writeResponseHead } from "./response-head.ts";
 import { throttlePauseMs } from "./retry-after.ts";
-import type { Transfer, Transport } from "./transport.ts";
+import type { AnswerReceiver, Transfer, Transport } from "./transport.ts";
 
-interface RelayOptions {
+export interface RelayOptions {
   readonly transport: Transport;
   readonly now: () => number;
-  readonly request: ForwardRequest & { readonly mayPause?: boolean };
+  readonly request: ForwardRequest;
   readonly framing: Framing;
   readonly headers: HeaderLines;
+  /** Latest time for the answer's headers, ms since the epoch. */
+  readonly deadlineAt: number;
+  /** Whether a pause that the API asks for may still be made. */
+  readonly mayPause: boolean;
+  readonly own: OwnFields | undefined;
 }
 
 /** The API asks for a pause that the gateway is allowed to make. Nothing has been written. */
@@ -33,153 +37,260 @@ export interface Throttled {
   readonly pauseMs: number;
 }
 
+export interface RelayEnd {
+  settled(outcome: ForwardOutcome | Throttled): void;
+  refused(error: GatewayError): void;
+}
+
 /** Sends the request and carries the answer to the caller; see `Forward` for what it promises. */
-export function relay({
-  transport,
-  now,
-  request,
-  framing,
-  headers,
-}: RelayOptions): Promise<ForwardOutcome | Throttled> {
-  const { incoming, outgoing, target } = request;
-  const { idleTimeoutMs, timeoutMs, maxRequestBytes } = target.api;
-  const startedAt = now();
-  const timeLeftMs = Math.min(timeoutMs, (request.deadlineAt ?? Number.POSITIVE_INFINITY) - startedAt);
+export function relay(options: RelayOptions, end: RelayEnd): void {
+  new Relay(options, end).send();
+}
 
-  return new Promise((resolve, reject) => {
-    let state: "waiting" | "answering" | "ended" = "waiting";
-    let status = 0;
-    let headersAfterMs = 0;
-    let responseBytes = 0;
-    let transfer: Transfer | undefined;
-    let rewriter: BodyRewriter | undefined;
+/** A class, because there is one for each request: an object with methods is made in a fraction of as many closures. */
+class Relay implements AnswerReceiver {
+  private readonly options: RelayOptions;
+  private readonly outlet: RelayEnd;
+  private readonly startedAt: number;
+  private readonly deadline: NodeJS.Timeout;
+  private readonly replayed: Buffer | undefined;
+  private readonly body: RequestBody | undefined;
+  private state: "waiting" | "answering" | "ended" = "waiting";
+  private status = 0;
+  private answer: AnswerHeaders = {};
+  private isElsewhere = false;
+  private isHeadWritten = false;
+  private idle: NodeJS.Timeout | undefined = undefined;
+  /** First chunk of the answer, kept until it is known whether it is the only one. */
+  private first: Buffer | undefined = undefined;
+  private headersAfterMs = 0;
+  private responseBytes = 0;
+  private transfer: Transfer | undefined = undefined;
+  private rewriter: BodyRewriter | undefined = undefined;
 
-    const deadline = setTimeout(() => refuse(silence(body)), Math.max(0, timeLeftMs));
-    const idle = createIdleTimer(idleTimeoutMs, () => {
-      if (state === "answering") finish("idle");
-      else refuse(silence(body));
+  constructor(options: RelayOptions, end: RelayEnd) {
+    const { incoming, outgoing } = options.request;
+    this.options = options;
+    this.outlet = end;
+    this.startedAt = options.now();
+    this.deadline = setTimeout(() => this.onSilence(), Math.max(0, options.deadlineAt - this.startedAt));
+    this.replayed = keptBody(incoming);
+    const hasBody = this.replayed === undefined && options.framing.kind !== "none";
+    this.body = hasBody ? this.openBody() : undefined;
+    // First of all listeners, so that those who report the end find what `progress` says of it.
+    outgoing.prependListener("close", () => this.onClose());
+  }
+
+  send(): void {
+    const { transport, headers, request } = this.options;
+    const { target, incoming } = request;
+    const body = this.replayed ?? this.body?.stream;
+    this.transfer = transport.send({ target, method: incoming.method ?? "GET", headers, body }, this);
+  }
+
+  head(status: number, answer: AnswerHeaders, isElsewhere = false): void {
+    const { request, now } = this.options;
+    const claims = isElsewhere ? undefined : challengeIn(status, answer);
+    if (claims !== undefined) {
+      this.challenged(status, claims);
+      return;
+    }
+    const nowMs = now();
+    const pauseMs = this.pauseMs(status, answer, nowMs);
+    if (pauseMs !== undefined) {
+      this.release();
+      this.outlet.settled({ kind: "throttled", pauseMs });
+      return;
+    }
+    forgetBody(request.incoming);
+    this.state = "answering";
+    this.status = status;
+    this.answer = answer;
+    this.isElsewhere = isElsewhere;
+    this.headersAfterMs = nowMs - this.startedAt;
+    if (request.progress !== undefined) request.progress.downstreamStatus = status;
+    // An answer that has come whole by then was written in one piece. Otherwise the caller gets what there is: the
+    // first event of a stream may be minutes away.
+    queueMicrotask(() => {
+      if (this.state === "answering" && !this.isHeadWritten) this.begin();
     });
-    const replayed = keptBody(incoming);
-    const body = replayed === undefined && framing.kind !== "none" ? openBody() : undefined;
+  }
 
-    outgoing.on("close", onClose);
-    transfer = transport.send(
-      { target, method: incoming.method ?? "GET", headers, body: replayed ?? body?.stream },
-      { head: onHead, chunk: onChunk, end: onEnd, failed: onFailed },
-    );
-
-    function onHead(answerStatus: number, answer: AnswerHeaders, isElsewhere = false): void {
-      const claims = isElsewhere ? undefined : challengeIn(answerStatus, answer);
-      if (claims !== undefined) {
-        challenged(answerStatus, claims);
+  chunk(chunk: Buffer): void {
+    this.responseBytes += chunk.length;
+    if (!this.isHeadWritten) {
+      if (this.first === undefined) {
+        this.first = chunk;
         return;
       }
-      const pauseMs = throttlePauseMs(target.api, {
-        method: incoming.method ?? "GET",
-        status: answerStatus,
-        headers: answer,
-        msLeft: timeLeftMs - (now() - startedAt),
-        nowMs: now(),
-      });
-      if (pauseMs !== undefined && request.mayPause !== false && (body?.isReplayable() ?? true)) {
-        end();
-        resolve({ kind: "throttled", pauseMs });
-        return;
-      }
-      forgetBody(incoming);
-      rewriter = isElsewhere ? undefined : request.rewrite?.(answerStatus, answer);
-      writeResponseHead(outgoing, answerStatus, answer, {
-        challenge: request.challenge,
-        rules: headerRulesOf(target.api).response,
-        isRewritten: rewriter !== undefined,
-      });
-      state = "answering";
-      status = answerStatus;
-      headersAfterMs = now() - startedAt;
-      clearTimeout(deadline);
-      idle.restart();
-      outgoing.on("drain", onDrain).on("finish", finish);
-      // Chunks that came along with the head are written before this runs and take it with them. Where none did
-      // the caller gets the head alone: the first event of a stream may be minutes away.
-      queueMicrotask(() => {
-        if (state === "answering" && responseBytes === 0 && !outgoing.writableEnded) outgoing.flushHeaders();
-      });
+      this.begin();
     }
+    this.restartIdle();
+    this.pass(chunk);
+  }
 
-    function onChunk(chunk: Buffer): void {
-      responseBytes += chunk.length;
-      idle.restart();
-      const passed = rewriter === undefined ? chunk : rewriter.push(chunk);
-      if (passed.length > 0 && !outgoing.write(passed)) transfer?.pause();
+  end(): void {
+    if (!this.isHeadWritten) {
+      this.answerWhole();
+      return;
     }
+    this.restartIdle();
+    this.options.request.outgoing.end(this.rewriter?.flush());
+  }
 
-    function onDrain(): void {
-      idle.restart();
-      transfer?.resume();
-    }
+  failed(error: GatewayError): void {
+    if (this.state === "answering") this.finish("downstream_failed");
+    else this.refuse(error);
+  }
 
-    function onEnd(): void {
-      idle.restart();
-      outgoing.end(rewriter?.flush());
-    }
+  /** Writes the head, and what has come of the body, of an answer that goes on. */
+  private begin(): void {
+    const { request } = this.options;
+    clearTimeout(this.deadline);
+    this.restartIdle();
+    this.rewriter = this.rewriterOf();
+    this.writeHead(this.rewriter !== undefined);
+    if (this.first === undefined) request.outgoing.flushHeaders();
+    else this.pass(this.first);
+    this.first = undefined;
+  }
 
-    function onFailed(error: GatewayError): void {
-      if (state === "answering") finish("downstream_failed");
-      else refuse(error);
+  /** Head and body at once. The deadline stays, for a caller that does not take them. */
+  private answerWhole(): void {
+    const { outgoing } = this.options.request;
+    const rewriter = this.first && this.rewriterOf();
+    if (this.first === undefined || rewriter === undefined) {
+      this.writeHead(false, this.first?.length);
+      outgoing.end(this.first);
+      return;
     }
+    const begun = rewriter.push(this.first);
+    const rest = rewriter.flush();
+    const body = rest.length === 0 ? begun : Buffer.concat([begun, rest]);
+    this.writeHead(!body.equals(this.first), body.length);
+    outgoing.end(body);
+  }
 
-    function onClose(): void {
-      if (state === "answering") {
-        finish(outgoing.writableFinished ? undefined : "caller_gone");
-        return;
-      }
-      end();
-      resolve({ kind: "abandoned" });
-    }
+  private rewriterOf(): BodyRewriter | undefined {
+    return this.isElsewhere ? undefined : this.options.request.rewrite?.(this.status, this.answer);
+  }
 
-    function finish(cut?: Cut): void {
-      end();
-      if (cut === undefined) discardBody(incoming, maxRequestBytes);
-      else outgoing.destroy();
-      const requestBytes = replayed?.length ?? body?.received() ?? 0;
-      resolve({ kind: "answered", status, headersAfterMs, requestBytes, responseBytes, cut });
-    }
+  private writeHead(isRewritten: boolean, bodyLength?: number): void {
+    const { request, own } = this.options;
+    this.isHeadWritten = true;
+    writeResponseHead(request.outgoing, this.status, this.answer, {
+      challenge: request.challenge,
+      rules: headerRulesOf(request.target.api).response,
+      isRewritten,
+      bodyLength,
+      own,
+      correlationId: request.correlationId,
+    });
+  }
 
-    function challenged(answerStatus: number, claims: string): void {
-      const replayable = body?.isReplayable() ?? true;
-      end();
-      if (!replayable) discardBody(incoming, maxRequestBytes);
-      resolve({ kind: "challenged", status: answerStatus, claims, replayable });
-    }
+  private pass(chunk: Buffer): void {
+    const { outgoing } = this.options.request;
+    const passed = this.rewriter === undefined ? chunk : this.rewriter.push(chunk);
+    if (passed.length === 0 || outgoing.write(passed)) return;
+    this.transfer?.pause();
+    outgoing.once("drain", () => {
+      if (this.state !== "answering") return;
+      this.restartIdle();
+      this.transfer?.resume();
+    });
+  }
 
-    function refuse(error: GatewayError): void {
-      end();
-      reject(error);
-    }
+  private pauseMs(status: number, headers: AnswerHeaders, nowMs: number): number | undefined {
+    const { request, mayPause, deadlineAt } = this.options;
+    if (!mayPause || this.body?.isReplayable() === false) return undefined;
+    const method = request.incoming.method ?? "GET";
+    return throttlePauseMs(request.target.api, {
+      method,
+      status,
+      headers,
+      msLeft: deadlineAt - nowMs,
+      nowMs,
+    });
+  }
 
-    /** Every way out leads through here. */
-    function end(): void {
-      state = "ended";
-      clearTimeout(deadline);
-      idle.stop();
-      outgoing.off("close", onClose).off("drain", onDrain).off("finish", finish);
-      transfer?.abort();
-      body?.release();
+  private onClose(): void {
+    if (this.state === "ended") return;
+    if (this.state === "answering") {
+      this.finish(this.options.request.outgoing.writableFinished ? undefined : "caller_gone");
+      return;
     }
+    this.release();
+    this.outlet.settled({ kind: "abandoned" });
+  }
 
-    function openBody(): RequestBody {
-      idle.restart();
-      return openRequestBody(incoming, {
-        maxBytes: maxRequestBytes,
-        onWanted: () => request.onBodyWanted?.(),
-        onChunk: () => idle.restart(),
-        // From here on it is the downstream's turn, and the deadline limits that.
-        onEnd: () => {
-          if (state === "waiting") idle.stop();
-        },
-      });
-    }
-  });
+  /** From now on the API's `idleTimeoutMs` may pass without anything moving. */
+  private restartIdle(): void {
+    if (this.idle !== undefined) this.idle.refresh();
+    else this.idle = setTimeout(() => this.onSilence(), this.options.request.target.api.idleTimeoutMs);
+  }
+
+  private stopIdle(): void {
+    clearTimeout(this.idle);
+    this.idle = undefined;
+  }
+
+  private onSilence(): void {
+    if (this.state === "answering") this.finish("idle");
+    else this.refuse(silence(this.body));
+  }
+
+  private finish(cut: Cut | undefined): void {
+    const { incoming, outgoing, target, progress } = this.options.request;
+    this.release();
+    if (progress !== undefined) progress.cut = cut;
+    if (cut === undefined) discardBody(incoming, target.api.maxRequestBytes);
+    else outgoing.destroy();
+    this.outlet.settled({
+      kind: "answered",
+      status: this.status,
+      headersAfterMs: this.headersAfterMs,
+      requestBytes: this.replayed?.length ?? this.body?.received() ?? 0,
+      responseBytes: this.responseBytes,
+      cut,
+    });
+  }
+
+  private challenged(status: number, claims: string): void {
+    const { incoming, target, progress } = this.options.request;
+    const replayable = this.body?.isReplayable() ?? true;
+    this.release();
+    if (!replayable) discardBody(incoming, target.api.maxRequestBytes);
+    if (progress !== undefined) progress.downstreamStatus = status;
+    this.outlet.settled({ kind: "challenged", status, claims, replayable });
+  }
+
+  private refuse(error: GatewayError): void {
+    this.release();
+    this.outlet.refused(error);
+  }
+
+  /** Every way out leads through here. */
+  private release(): void {
+    this.state = "ended";
+    clearTimeout(this.deadline);
+    this.stopIdle();
+    this.transfer?.abort();
+    this.body?.release();
+  }
+
+  private openBody(): RequestBody {
+    const { request } = this.options;
+    this.restartIdle();
+    return openRequestBody(request.incoming, {
+      maxBytes: request.target.api.maxRequestBytes,
+      onWanted: () => request.onBodyWanted?.(),
+      onChunk: () => this.restartIdle(),
+      // From here on it is the downstream's turn, and the deadline limits that.
+      onEnd: () => {
+        if (this.state === "waiting") this.stopIdle();
+      },
+    });
+  }
 }
 
 function challengeIn(status: number, answer: AnswerHeaders): string | undefined {

@@ -1,8 +1,14 @@
-/** Writes the head of a downstream's answer to the caller, beside what the gateway has said already. */
+/** Writes the head of a downstream's answer to the caller, beside what the gateway itself says. */
 
 import type { ServerResponse } from "node:http";
 import type { HeaderRules } from "./header-rules.ts";
-import { type AnswerHeaders, callerResponseHeaders } from "./headers.ts";
+import { type AnswerHeaders, addResponseHeaders, type HeaderLines } from "./headers.ts";
+
+/** What the gateway says in every answer, whoever gives it: security fields. Of each field one line, names in lower case. */
+export interface OwnFields {
+  readonly lines: HeaderLines;
+  readonly names: ReadonlySet<string>;
+}
 
 export interface ResponseHeadOptions {
   /** `WWW-Authenticate` of a 401, in place of the downstream's. Default: a bare `Bearer`. */
@@ -11,32 +17,55 @@ export interface ResponseHeadOptions {
   readonly rules?: HeaderRules;
   /** The body will not be the downstream's byte for byte, so nothing that measures those bytes is true of it. */
   readonly isRewritten?: boolean;
+  /** Length of the body as the caller will see it, bytes, where all of it is at hand. */
+  readonly bodyLength?: number | undefined;
+  /** Written with the head, for an answer on which they have not been set. */
+  readonly own?: OwnFields | undefined;
+  /** Goes along with `own`. */
+  readonly correlationId?: string;
 }
 
 /** Fields that state the length or a digest of the downstream's bytes (RFC 9110 §8.6, RFC 9530). */
-const MEASURES = new Set(["content-length", "content-md5", "digest", "content-digest", "repr-digest"]);
+const MEASURES: ReadonlySet<string> = new Set([
+  "content-length",
+  "content-md5",
+  "digest",
+  "content-digest",
+  "repr-digest",
+]);
+const NONE: ReadonlySet<string> = new Set();
+const CONTENT_LENGTH: ReadonlySet<string> = new Set(["content-length"]);
 
+/** Fields that are set on the response already win over the downstream's; `vary` is joined. */
 export function writeResponseHead(
   outgoing: ServerResponse,
   status: number,
   answer: AnswerHeaders,
-  { challenge = "Bearer", isRewritten = false, rules }: ResponseHeadOptions = {},
+  options: ResponseHeadOptions = {},
 ): void {
-  const all = callerResponseHeaders(status, answer, rules);
-  const lines = isRewritten ? all.filter((_, index) => !MEASURES.has(all[index - (index % 2)] ?? "")) : all;
+  const { challenge = "Bearer", isRewritten = false, rules, bodyLength, own, correlationId = "" } = options;
+  const lines = own === undefined ? [] : [...own.lines, "x-correlation-id", correlationId];
+  const measured = bodyLength === undefined ? NONE : CONTENT_LENGTH;
+  addResponseHeaders(lines, status, answer, {
+    rules,
+    unlike: isRewritten ? MEASURES : measured,
+    own: own?.names,
+  });
+  if (bodyLength !== undefined) lines.push("content-length", String(bodyLength));
   // RFC 9110 §11.6.1: a 401 names a challenge, and the downstream's is for another audience.
   if (status === 401) lines.push("www-authenticate", challenge);
-  const ours = new Set(outgoing.getHeaderNames());
-  if (ours.size === 0) {
+  const names = outgoing.getHeaderNames();
+  if (names.length === 0) {
     outgoing.writeHead(status, lines);
     return;
   }
-  // What the gateway has said already stands: security fields, CORS, the correlation id. Not left to `writeHead`,
-  // which would let the downstream's win and, before Node 24, keep one line only of a field that has several.
+  // What was set on the response stands: CORS, a connection that closes. Not left to `writeHead`, which would let
+  // these lines win and, before Node 24, keep one line only of a field that has several.
+  const set = new Set(names);
   for (let index = 0; index + 1 < lines.length; index += 2) {
     const name = lines[index] as string;
     // Each side's `vary` is true for its part of the answer.
-    if (name === "vary" || !ours.has(name)) outgoing.appendHeader(name, lines[index + 1] as string);
+    if (name === "vary" || !set.has(name)) outgoing.appendHeader(name, lines[index + 1] as string);
   }
   outgoing.writeHead(status);
 }

@@ -181,68 +181,87 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
     return { pause() {}, resume() {}, abort() {} };
   }
   lane.active++;
-  let controller: Dispatcher.DispatchController | undefined;
-  let aborted = false;
-  let started = false;
-  let ended = false;
-  let repeatable = request.body === undefined && IDEMPOTENT.has(request.method);
+  const transfer = new LaneTransfer(lane, request, receiver);
+  transfer.dispatch();
+  return transfer;
+}
 
-  const handler: Dispatcher.DispatchHandler = {
-    onRequestStart(current) {
-      controller = current;
-      if (aborted) current.abort(new Error("given up while waiting for a connection"));
-    },
-    onResponseStart(_controller, status, headers) {
-      // Interim answers (RFC 9110 §15.2) concern the connection to the API; ours answers for itself.
-      if (status < 200 || aborted) return;
-      started = true;
-      lane.breaker.succeeded();
-      receiver.head(status, headers as AnswerHeaders);
-    },
-    onResponseData(_controller, chunk) {
-      if (!aborted) receiver.chunk(chunk);
-    },
-    onResponseEnd() {
-      ended = true;
-      lane.active--;
-      // Trailers are dropped knowingly: HTTP/1.1 callers rarely ask for them, and they escape the header rules.
-      if (!aborted) receiver.end();
-    },
-    onResponseError(_controller, error) {
-      // An idle connection that the API closed just as we used it: nothing was answered, so ask once more.
-      if (repeatable && !started && !aborted && isStaleConnection(error)) {
-        repeatable = false;
-        controller = undefined;
-        dispatch();
-        return;
-      }
-      lane.active--;
-      if (isConnectFailure(error)) lane.breaker.failed();
-      else lane.breaker.ended();
-      if (!aborted) receiver.failed(transportError(error));
-    },
-  };
-  const dispatch = () =>
-    lane.dispatcher.dispatch(
-      {
-        origin: request.target.origin,
-        method: request.method,
-        path: request.target.path,
-        headers: request.headers as string[],
-        body: request.body ?? null,
-      },
-      handler,
+/** A class, because undici asks for an object with many callbacks, and a closure for each would be made per request. */
+class LaneTransfer implements Transfer, Dispatcher.DispatchHandler {
+  private readonly lane: Lane;
+  private readonly request: TransportRequest;
+  private readonly receiver: AnswerReceiver;
+  private controller: Dispatcher.DispatchController | undefined = undefined;
+  private aborted = false;
+  private started = false;
+  private ended = false;
+  private repeatable: boolean;
+
+  constructor(lane: Lane, request: TransportRequest, receiver: AnswerReceiver) {
+    this.lane = lane;
+    this.request = request;
+    this.receiver = receiver;
+    this.repeatable = request.body === undefined && IDEMPOTENT.has(request.method);
+  }
+
+  dispatch(): void {
+    const { target, method, headers, body = null } = this.request;
+    this.lane.dispatcher.dispatch(
+      { origin: target.origin, method, path: target.path, headers: headers as string[], body },
+      this,
     );
-  dispatch();
+  }
 
-  return {
-    pause: () => controller?.pause(),
-    resume: () => controller?.resume(),
-    abort() {
-      // Callers let go of every transfer; only one that is still under way is worth an error and its stack.
-      if (aborted || ended) return;
-      aborted = true;
-      controller?.abort(new Error("given up"));
-    },
-  };
+  pause(): void {
+    this.controller?.pause();
+  }
+
+  resume(): void {
+    this.controller?.resume();
+  }
+
+  abort(): void {
+    // Callers let go of every transfer; only one that is still under way is worth an error and its stack.
+    if (this.aborted || this.ended) return;
+    this.aborted = true;
+    this.controller?.abort(new Error("given up"));
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.controller = controller;
+    if (this.aborted) controller.abort(new Error("given up while waiting for a connection"));
+  }
+
+  onResponseStart(_controller: unknown, status: number, headers: object): void {
+    // Interim answers (RFC 9110 §15.2) concern the connection to the API; ours answers for itself.
+    if (status < 200 || this.aborted) return;
+    this.started = true;
+    this.lane.breaker.succeeded();
+    this.receiver.head(status, headers as AnswerHeaders);
+  }
+
+  onResponseData(_controller: unknown, chunk: Buffer): void {
+    if (!this.aborted) this.receiver.chunk(chunk);
+  }
+
+  onResponseEnd(): void {
+    this.ended = true;
+    this.lane.active--;
+    // Trailers are dropped knowingly: HTTP/1.1 callers rarely ask for them, and they escape the header rules.
+    if (!this.aborted) this.receiver.end();
+  }
+
+  onResponseError(_controller: unknown, error: Error): void {
+    // An idle connection that the API closed just as we used it: nothing was answered, so ask once more.
+    if (this.repeatable && !this.started && !this.aborted && isStaleConnection(error)) {
+      this.repeatable = false;
+      this.controller = undefined;
+      this.dispatch();
+      return;
+    }
+    this.lane.active--;
+    if (isConnectFailure(error)) this.lane.breaker.failed();
+    else this.lane.breaker.ended();
+    if (!this.aborted) this.receiver.failed(transportError(error));
+  }
 }
