@@ -23,6 +23,7 @@ import { createPublicApp, createRefusal } from "./http/app.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
 import { fileRoute } from "./http/file-route.ts";
 import { inboxRoute } from "./http/inbox-route.ts";
+import { securityFields } from "./http/own-fields.ts";
 import { profileRoute } from "./http/profile-route.ts";
 import { metadataUrl } from "./http/resource-metadata.ts";
 import { resolveAuthority } from "./identity/authority.ts";
@@ -169,10 +170,11 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     authorizeEndpoint: authority.authorizeEndpoint,
     resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
   };
+  const own = securityFields();
   const app = createPublicApp({
     verifier,
     exchange,
-    forward: createForward({ transport, now }),
+    forward: createForward({ transport, now, own }),
     forwardBatch: createForwardBatch({ transport, now }),
     publicUrl,
     apis: callableApis(config, transport),
@@ -182,7 +184,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, codeRoutes, authority),
     trustedProxies: config.http.trustedProxies,
     cors: config.http.cors,
-    observe: signals.request,
+    own,
+    observer: signals.requests,
     onInternalError: signals.internalError,
   });
 
@@ -195,7 +198,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   return {
     app,
     admin,
-    refuse: createRefusal(challenge),
+    refuse: createRefusal(challenge, own),
     log,
     warmUp: () => verifier.warmUp(),
     leaveRotation() {

@@ -3,7 +3,7 @@
 import type { CredentialEvent } from "./credential/credential.ts";
 import type { TransportEvent } from "./downstream/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
-import type { RequestRecord } from "./http/request-record.ts";
+import type { RequestEnd, RequestObserver, RequestRecord } from "./http/request-record.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
@@ -13,8 +13,7 @@ export interface Signals {
   credential(event: CredentialEvent): void;
   exchange(event: ExchangeEvent): void;
   downstream(event: TransportEvent): void;
-  /** Called when a request begins; returns what to call when its answer has ended. */
-  request(record: RequestRecord, method: string): (status: number, completed: boolean) => void;
+  requests: RequestObserver;
   internalError(error: unknown, record: RequestRecord): void;
 }
 
@@ -91,16 +90,16 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
       else log.info({ api }, "downstream API can be connected to again");
     },
 
-    request(record, method) {
-      metrics.requestStarted();
-      return (status, completed) => {
+    requests: {
+      began: metrics.requestStarted,
+      ended(record, { method, status, completed }) {
         const elapsedMs = performance.now() - record.startedAt;
         const code = record.refusal?.code ?? (completed ? "granted" : "abandoned");
         const route = record.route ?? "none";
         metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
         if (record.tokenOrigin !== undefined) metrics.tokenObtained(record.tokenOrigin);
         log.info(requestLine(record, { method, route, status, code, completed, elapsedMs }), "request");
-      };
+      },
     },
 
     internalError(err, record) {
@@ -112,14 +111,7 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
 /** One line a request, with the decision. The path is left out on purpose: it may hold a user's name or address. */
 function requestLine(
   record: RequestRecord,
-  ended: {
-    readonly method: string;
-    readonly route: string;
-    readonly status: number;
-    readonly code: string;
-    readonly completed: boolean;
-    readonly elapsedMs: number;
-  },
+  ended: RequestEnd & { readonly route: string; readonly code: string; readonly elapsedMs: number },
 ): object {
   const principal = record.caller?.principal;
   return {

@@ -4,7 +4,7 @@ import type { Readable } from "node:stream";
 import { GatewayError } from "../errors.ts";
 import type { Answer } from "./answer.ts";
 import type { BatchPart } from "./batch-request.ts";
-import { usableClaims } from "./claims-challenge.ts";
+import { challengeOf } from "./claims-challenge.ts";
 import { RESPONSE_RULES } from "./header-rules.ts";
 import { isDropped } from "./headers.ts";
 import { retryAfterMs } from "./retry-after.ts";
@@ -100,7 +100,7 @@ type ReadAnswer =
 
 async function readAnswer(head: Answer): Promise<ReadAnswer> {
   const { status, headers, body } = head;
-  const claims = status === 401 || status === 403 ? usableClaims(headers["www-authenticate"]) : undefined;
+  const claims = challengeOf(status, headers["www-authenticate"]);
   if (claims !== undefined) {
     body.destroy();
     return { kind: "challenged", claims };
@@ -174,7 +174,7 @@ function challengeIn(answers: Iterable<PartAnswer>): string | undefined {
 }
 
 function claimsOf({ status, headers }: PartAnswer): string | undefined {
-  return status === 401 || status === 403 ? usableClaims(field(headers, "www-authenticate")) : undefined;
+  return challengeOf(status, field(headers, "www-authenticate"));
 }
 
 function field(headers: PartAnswer["headers"], wanted: string): string | undefined {

@@ -72,3 +72,11 @@ export function claimsChallenge({ tenantId, authorizeEndpoint, clientId, claims 
 function quoted(value: string): string {
   return `"${value.replace(/["\\]/g, "\\$&")}"`;
 }
+
+/** The same for an answer: only these two statuses challenge (Entra, claims-challenge). */
+export function challengeOf(
+  status: number,
+  wwwAuthenticate: string | readonly string[] | undefined,
+): string | undefined {
+  return status === 401 || status === 403 ? usableClaims(wwwAuthenticate) : undefined;
+}

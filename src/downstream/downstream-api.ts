@@ -109,12 +109,7 @@ export function compileTarget(
   const isAllowed = compileRules(rules);
   const reserved = (rules.reserved ?? []).map((path) => path.slice(1).split("/").map(leniently));
 
-  const targetOf = (method: string, rawTarget: string): Target => {
-    if (!methods.has(method)) {
-      throw new GatewayError("method_not_allowed", {
-        detail: "This route does not take the method of the request.",
-      });
-    }
+  const judge = (rawTarget: string): Target => {
     const requested = readRequestTarget(rawTarget);
     const below = stripMount(requested, mount);
     if (below === undefined || !isAllowed(below.segments)) throw notAllowed("not_allowed");
@@ -123,9 +118,35 @@ export function compileTarget(
     if (reserved.some(isReserved)) throw notAllowed("reserved");
     const target = { api, origin: base.origin, path: joinBase(base, below.path) + requested.query };
     if (api.followRedirects !== true) return target;
-    return { ...target, judge: (path) => targetOf(method, mountPath + belowBase(base, path)) };
+    return { ...target, judge: (path) => judge(mountPath + belowBase(base, path)) };
   };
-  return targetOf;
+  const judged = remember(judge);
+  return (method, rawTarget) => {
+    if (!methods.has(method)) {
+      throw new GatewayError("method_not_allowed", {
+        detail: "This route does not take the method of the request.",
+      });
+    }
+    return judged(rawTarget);
+  };
+}
+
+/** Targets that were let through last, in numbers and length of each; nothing but the text decides about one. */
+const MAX_REMEMBERED = 512;
+const MAX_REMEMBERED_LENGTH = 256;
+
+/** Most requests of an API ask for one of a few targets: `/me` of a thousand users is judged once. */
+function remember(judge: (rawTarget: string) => Target): (rawTarget: string) => Target {
+  const known = new Map<string, Target>();
+  return (rawTarget) => {
+    const remembered = known.get(rawTarget);
+    if (remembered !== undefined) return remembered;
+    const target = judge(rawTarget);
+    if (rawTarget.length > MAX_REMEMBERED_LENGTH) return target;
+    if (known.size >= MAX_REMEMBERED) known.clear();
+    known.set(rawTarget, target);
+    return target;
+  };
 }
 
 /** Splits an API's base URL. @throws {ConfigurationError} when it is not a plain https (or private http) URL. */

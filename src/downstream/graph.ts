@@ -56,7 +56,20 @@ function holdsLinks(status: number, headers: AnswerHeaders): boolean {
   return typeof type === "string" && isUtf8Json(type) && coding === "identity";
 }
 
+/** Few servers know more than a handful of spellings. */
+const knownTypes = new Map<string, boolean>();
+const MAX_KNOWN_TYPES = 64;
+
 function isUtf8Json(contentType: string): boolean {
+  let verdict = knownTypes.get(contentType);
+  if (verdict === undefined) {
+    verdict = readsAsUtf8Json(contentType);
+    if (knownTypes.size < MAX_KNOWN_TYPES && contentType.length <= 128) knownTypes.set(contentType, verdict);
+  }
+  return verdict;
+}
+
+function readsAsUtf8Json(contentType: string): boolean {
   const [type = "", ...parameters] = contentType.toLowerCase().split(";");
   if (!/^\s*application\/(?:[\w.+-]+\+)?json\s*$/.test(type)) return false;
   const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith("charset="));

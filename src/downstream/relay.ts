@@ -1,11 +1,11 @@
 /** The life of one forwarded request: two streams, one deadline at a time, and exactly one way to end. */
 
-import { GatewayError } from "../errors.ts";
+import type { GatewayError } from "../errors.ts";
+import { type AnswerFlow, AnswerWriter } from "./answer-writer.ts";
 import { headerRulesOf } from "./api-header-rules.ts";
-import { usableClaims } from "./claims-challenge.ts";
+import { challengeOf } from "./claims-challenge.ts";
 import type { Cut, ForwardOutcome, ForwardRequest } from "./forward.ts";
 import type { AnswerHeaders, HeaderLines } from "./headers.ts";
-import type { BodyRewriter } from "./link-rewriter.ts";
 import {
   discardBody,
   type Framing,
@@ -14,9 +14,10 @@ import {
   openRequestBody,
   type RequestBody,
 } from "./request-body.ts";
-import { type OwnFields, writeResponseHead } from "./response-head.ts";
+import type { OwnFields } from "./response-head.ts";
 import { throttlePauseMs } from "./retry-after.ts";
 import type { AnswerReceiver, Transfer, Transport } from "./transport.ts";
+import { silence, transportError } from "./transport-error.ts";
 
 export interface RelayOptions {
   readonly transport: Transport;
@@ -48,7 +49,7 @@ export function relay(options: RelayOptions, end: RelayEnd): void {
 }
 
 /** A class, because there is one for each request: an object with methods is made in a fraction of as many closures. */
-class Relay implements AnswerReceiver {
+class Relay implements AnswerReceiver, AnswerFlow {
   private readonly options: RelayOptions;
   private readonly outlet: RelayEnd;
   private readonly startedAt: number;
@@ -57,16 +58,11 @@ class Relay implements AnswerReceiver {
   private readonly body: RequestBody | undefined;
   private state: "waiting" | "answering" | "ended" = "waiting";
   private status = 0;
-  private answer: AnswerHeaders = {};
-  private isElsewhere = false;
-  private isHeadWritten = false;
   private idle: NodeJS.Timeout | undefined = undefined;
-  /** First chunk of the answer, kept until it is known whether it is the only one. */
-  private first: Buffer | undefined = undefined;
+  private writer: AnswerWriter | undefined = undefined;
   private headersAfterMs = 0;
   private responseBytes = 0;
   private transfer: Transfer | undefined = undefined;
-  private rewriter: BodyRewriter | undefined = undefined;
 
   constructor(options: RelayOptions, end: RelayEnd) {
     const { incoming, outgoing } = options.request;
@@ -90,7 +86,7 @@ class Relay implements AnswerReceiver {
 
   head(status: number, answer: AnswerHeaders, isElsewhere = false): void {
     const { request, now } = this.options;
-    const claims = isElsewhere ? undefined : challengeIn(status, answer);
+    const claims = isElsewhere ? undefined : challengeOf(status, answer["www-authenticate"]);
     if (claims !== undefined) {
       this.challenged(status, claims);
       return;
@@ -105,112 +101,72 @@ class Relay implements AnswerReceiver {
     forgetBody(request.incoming);
     this.state = "answering";
     this.status = status;
-    this.answer = answer;
-    this.isElsewhere = isElsewhere;
     this.headersAfterMs = nowMs - this.startedAt;
     if (request.progress !== undefined) request.progress.downstreamStatus = status;
-    // An answer that has come whole by then was written in one piece. Otherwise the caller gets what there is: the
-    // first event of a stream may be minutes away.
-    queueMicrotask(() => {
-      if (this.state === "answering" && !this.isHeadWritten) this.begin();
-    });
+    const writer = new AnswerWriter(
+      request.outgoing,
+      {
+        status,
+        headers: answer,
+        rules: headerRulesOf(request.target.api).response,
+        rewrite: isElsewhere ? undefined : request.rewrite,
+        challenge: request.challenge,
+        own: this.options.own,
+        correlationId: request.correlationId,
+      },
+      this,
+    );
+    this.writer = writer;
+    queueMicrotask(() => this.flush(writer));
   }
 
   chunk(chunk: Buffer): void {
     this.responseBytes += chunk.length;
-    if (!this.isHeadWritten) {
-      if (this.first === undefined) {
-        this.first = chunk;
-        return;
-      }
-      this.begin();
-    }
-    this.restartIdle();
-    this.pass(chunk);
+    if (this.idle !== undefined) this.restartIdle();
+    this.writer?.chunk(chunk);
   }
 
   end(): void {
-    if (!this.isHeadWritten) {
-      this.answerWhole();
-      return;
-    }
-    this.restartIdle();
-    this.options.request.outgoing.end(this.rewriter?.flush());
+    if (this.idle !== undefined) this.restartIdle();
+    this.writer?.end();
   }
 
   failed(error: GatewayError): void {
-    if (this.state === "answering") this.finish("downstream_failed");
+    if (this.options.request.outgoing.headersSent) this.finish("downstream_failed");
     else this.refuse(error);
   }
 
-  /** Writes the head, and what has come of the body, of an answer that goes on. */
-  private begin(): void {
-    const { request } = this.options;
+  /** Nobody else would catch what a head that cannot be written throws. */
+  private flush(writer: AnswerWriter): void {
+    if (this.state !== "answering" || this.options.request.outgoing.writableEnded) return;
+    try {
+      writer.flush();
+    } catch (error) {
+      this.failed(transportError(error as Error));
+    }
+  }
+
+  /** An answer that came whole has none of this: the deadline stays, for a caller that does not take it. */
+  streaming(): void {
     clearTimeout(this.deadline);
     this.restartIdle();
-    this.rewriter = this.rewriterOf();
-    this.writeHead(this.rewriter !== undefined);
-    if (this.first === undefined) request.outgoing.flushHeaders();
-    else this.pass(this.first);
-    this.first = undefined;
   }
 
-  /** Head and body at once. The deadline stays, for a caller that does not take them. */
-  private answerWhole(): void {
-    const { outgoing } = this.options.request;
-    const rewriter = this.first && this.rewriterOf();
-    if (this.first === undefined || rewriter === undefined) {
-      this.writeHead(false, this.first?.length);
-      outgoing.end(this.first);
-      return;
-    }
-    const begun = rewriter.push(this.first);
-    const rest = rewriter.flush();
-    const body = rest.length === 0 ? begun : Buffer.concat([begun, rest]);
-    this.writeHead(!body.equals(this.first), body.length);
-    outgoing.end(body);
-  }
-
-  private rewriterOf(): BodyRewriter | undefined {
-    return this.isElsewhere ? undefined : this.options.request.rewrite?.(this.status, this.answer);
-  }
-
-  private writeHead(isRewritten: boolean, bodyLength?: number): void {
-    const { request, own } = this.options;
-    this.isHeadWritten = true;
-    writeResponseHead(request.outgoing, this.status, this.answer, {
-      challenge: request.challenge,
-      rules: headerRulesOf(request.target.api).response,
-      isRewritten,
-      bodyLength,
-      own,
-      correlationId: request.correlationId,
-    });
-  }
-
-  private pass(chunk: Buffer): void {
-    const { outgoing } = this.options.request;
-    const passed = this.rewriter === undefined ? chunk : this.rewriter.push(chunk);
-    if (passed.length === 0 || outgoing.write(passed)) return;
+  pause(): void {
     this.transfer?.pause();
-    outgoing.once("drain", () => {
-      if (this.state !== "answering") return;
-      this.restartIdle();
-      this.transfer?.resume();
-    });
+  }
+
+  resume(): void {
+    if (this.state === "answering") this.restartIdle();
+    this.transfer?.resume();
   }
 
   private pauseMs(status: number, headers: AnswerHeaders, nowMs: number): number | undefined {
     const { request, mayPause, deadlineAt } = this.options;
     if (!mayPause || this.body?.isReplayable() === false) return undefined;
-    const method = request.incoming.method ?? "GET";
-    return throttlePauseMs(request.target.api, {
-      method,
-      status,
-      headers,
-      msLeft: deadlineAt - nowMs,
-      nowMs,
-    });
+    const { method = "GET" } = request.incoming;
+    const msLeft = deadlineAt - nowMs;
+    return throttlePauseMs(request.target.api, { method, status, headers, msLeft, nowMs });
   }
 
   private onClose(): void {
@@ -236,7 +192,7 @@ class Relay implements AnswerReceiver {
 
   private onSilence(): void {
     if (this.state === "answering") this.finish("idle");
-    else this.refuse(silence(this.body));
+    else this.refuse(silence(this.body?.waitsForCaller() === true));
   }
 
   private finish(cut: Cut | undefined): void {
@@ -291,21 +247,4 @@ class Relay implements AnswerReceiver {
       },
     });
   }
-}
-
-function challengeIn(status: number, answer: AnswerHeaders): string | undefined {
-  return status === 401 || status === 403 ? usableClaims(answer["www-authenticate"]) : undefined;
-}
-
-/** Nothing came in time: from the caller, if all was ready and its body was awaited; from the downstream otherwise. */
-function silence(body: RequestBody | undefined): GatewayError {
-  if (body?.waitsForCaller() === true) {
-    return new GatewayError("request_malformed", {
-      detail: "The request body did not arrive in time.",
-      reason: "body_stalled",
-    });
-  }
-  return new GatewayError("downstream_timeout", {
-    detail: "The downstream API did not answer in time.",
-  });
 }

@@ -80,3 +80,16 @@ export function overloaded(): GatewayError {
     retryAfterSeconds: 1,
   });
 }
+
+/** Nothing came in time: from the caller, if all was ready and its body was awaited; from the downstream otherwise. */
+export function silence(waitsForCaller: boolean): GatewayError {
+  if (waitsForCaller) {
+    return new GatewayError("request_malformed", {
+      detail: "The request body did not arrive in time.",
+      reason: "body_stalled",
+    });
+  }
+  return new GatewayError("downstream_timeout", {
+    detail: "The downstream API did not answer in time.",
+  });
+}

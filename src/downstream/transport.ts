@@ -10,13 +10,8 @@ import { type DownstreamApiOptions, readBaseUrl, type Target } from "./downstrea
 import type { AnswerHeaders, HeaderLines } from "./headers.ts";
 import { createHostBreakers, type TransportEvent } from "./host-breakers.ts";
 import { isPrivateAddress, PrivateAddressError, publicLookup } from "./private-address.ts";
-import {
-  isConnectFailure,
-  isStaleConnection,
-  overloaded,
-  transportError,
-  unconnectable,
-} from "./transport-error.ts";
+import { type Lane as AnyLane, LaneTransfer } from "./transfer.ts";
+import { overloaded, unconnectable } from "./transport-error.ts";
 
 export interface TransportOptions {
   readonly apis: readonly DownstreamApiOptions[];
@@ -72,9 +67,6 @@ export interface Transport {
   destroy(): Promise<void>;
 }
 
-/** Methods that a proxy may repeat by itself (RFC 9110 §9.2.2), when they have no body. */
-const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
-
 /**
  * One pool of connections for each API, so that one slow API cannot use up another's. A target on another origin than
  * its API's goes over connections that all APIs share, but for those that may not enter a private network.
@@ -102,14 +94,11 @@ export function createTransport(options: TransportOptions): Transport {
   };
 }
 
-interface Lane {
+interface Lane extends AnyLane {
   /** The one origin that it leads to, if it is one. */
   readonly origin?: string;
   readonly dispatcher: Dispatcher;
   readonly capacity: number;
-  readonly breaker: Breaker;
-  /** Requests under way or in line. */
-  active: number;
 }
 
 function createLane(api: DownstreamApiOptions, options: TransportOptions, breaker: Breaker): Lane {
@@ -184,84 +173,4 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
   const transfer = new LaneTransfer(lane, request, receiver);
   transfer.dispatch();
   return transfer;
-}
-
-/** A class, because undici asks for an object with many callbacks, and a closure for each would be made per request. */
-class LaneTransfer implements Transfer, Dispatcher.DispatchHandler {
-  private readonly lane: Lane;
-  private readonly request: TransportRequest;
-  private readonly receiver: AnswerReceiver;
-  private controller: Dispatcher.DispatchController | undefined = undefined;
-  private aborted = false;
-  private started = false;
-  private ended = false;
-  private repeatable: boolean;
-
-  constructor(lane: Lane, request: TransportRequest, receiver: AnswerReceiver) {
-    this.lane = lane;
-    this.request = request;
-    this.receiver = receiver;
-    this.repeatable = request.body === undefined && IDEMPOTENT.has(request.method);
-  }
-
-  dispatch(): void {
-    const { target, method, headers, body = null } = this.request;
-    this.lane.dispatcher.dispatch(
-      { origin: target.origin, method, path: target.path, headers: headers as string[], body },
-      this,
-    );
-  }
-
-  pause(): void {
-    this.controller?.pause();
-  }
-
-  resume(): void {
-    this.controller?.resume();
-  }
-
-  abort(): void {
-    // Callers let go of every transfer; only one that is still under way is worth an error and its stack.
-    if (this.aborted || this.ended) return;
-    this.aborted = true;
-    this.controller?.abort(new Error("given up"));
-  }
-
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.controller = controller;
-    if (this.aborted) controller.abort(new Error("given up while waiting for a connection"));
-  }
-
-  onResponseStart(_controller: unknown, status: number, headers: object): void {
-    // Interim answers (RFC 9110 §15.2) concern the connection to the API; ours answers for itself.
-    if (status < 200 || this.aborted) return;
-    this.started = true;
-    this.lane.breaker.succeeded();
-    this.receiver.head(status, headers as AnswerHeaders);
-  }
-
-  onResponseData(_controller: unknown, chunk: Buffer): void {
-    if (!this.aborted) this.receiver.chunk(chunk);
-  }
-
-  onResponseEnd(): void {
-    this.ended = true;
-    this.lane.active--;
-    // Trailers are dropped knowingly: HTTP/1.1 callers rarely ask for them, and they escape the header rules.
-    if (!this.aborted) this.receiver.end();
-  }
-
-  onResponseError(_controller: unknown, error: Error): void {
-    // An idle connection that the API closed just as we used it: nothing was answered, so ask once more.
-    if (this.repeatable && !this.started && !this.aborted && isStaleConnection(error)) {
-      this.repeatable = false;
-      this.controller = undefined;
-      this.dispatch();
-      return;
-    }
-    this.lane.active--;
-    if (isConnectFailure(error)) this.lane.breaker.failed();
-    else this.lane.breaker.ended();
-    if (!this.aborted) this.receiver.failed(transportError(error));
-  }
 }

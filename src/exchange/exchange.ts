@@ -55,6 +55,11 @@ export interface ForgetRequest extends Pick<ExchangeRequest, "assertion" | "scop
 }
 
 export interface TokenExchange {
+  /**
+   * The token that is cached for this request, at once: most requests need no more, and no promise. `undefined` where
+   * an exchange is called for.
+   */
+  recall(request: ExchangeRequest): ExchangeResult | undefined;
   /** Rejects with a GatewayError whose code says who must act; never with anything of MSAL's. */
   exchange(request: ExchangeRequest): Promise<ExchangeResult>;
   /** Drops the cached token of this assertion and these scopes, after the downstream API refused it. */
@@ -150,23 +155,31 @@ export function createTokenExchange(
     },
   );
 
+  function recall(request: ExchangeRequest): ExchangeResult | undefined {
+    const { assertion, scopes, claims } = request;
+    if (claims !== undefined) return undefined;
+    const place = { group: keys.group(assertion, scopes), digest: assertion.digest };
+    const time = now();
+    const cached = cache.get(place, time);
+    if (cached === undefined) return undefined;
+    onEvent(HIT);
+    if (cached.due) {
+      const endingAfter = cache.postpone(place, time);
+      if (endingAfter !== undefined) refreshAhead(keys.token(assertion, scopes), request, endingAfter);
+    }
+    return cached;
+  }
+
   return {
+    recall,
+
     async exchange(request) {
       const { assertion, scopes, claims, signal } = request;
-      const place = { group: keys.group(assertion, scopes), digest: assertion.digest };
-      const time = now();
-      const cached = claims === undefined ? cache.get(place, time) : undefined;
-      if (cached !== undefined) {
-        onEvent(HIT);
-        if (cached.due) {
-          const endingAfter = cache.postpone(place, time);
-          if (endingAfter !== undefined) refreshAhead(keys.token(assertion, scopes), request, endingAfter);
-        }
-        return cached;
-      }
+      const cached = recall(request);
+      if (cached !== undefined) return cached;
       onEvent(MISS);
       signal?.throwIfAborted();
-      assertExchangeable(request, options, time);
+      assertExchangeable(request, options, now());
       const key = keys.token(assertion, scopes);
       const flightKey = claims === undefined ? key : `${key}\n${claims}`;
       if (flights.size() >= maxConcurrent && !flights.has(flightKey)) throw overloaded();

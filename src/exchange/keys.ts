@@ -24,6 +24,9 @@ export interface ExchangeKeys {
 /** RFC 6749 §3.3 `scope-token`. A blank inside would make two scopes of one on the wire. */
 const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
 
+/** Tenants whose keys are remembered for each set of scopes; the keys of others are put together each time. */
+const MAX_TENANTS = 1_000;
+
 /**
  * Unambiguous by construction: parts of varying content carry their length in front. What is the same for all users
  * of an API comes last and digested, so that a million keys do not repeat it; before the digest it is JSON, whose
@@ -31,6 +34,8 @@ const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
  */
 export function createExchangeKeys(authorityHost: string, clientId: string): ExchangeKeys {
   const suffixes = new WeakMap<readonly string[], string>();
+  /** By scopes, then tenant: the very same string each time, so that a Map need not hash it anew. */
+  const groups = new WeakMap<readonly string[], Map<string, string>>();
 
   function suffix(scopes: readonly string[]): string {
     const known = suffixes.get(scopes);
@@ -41,9 +46,20 @@ export function createExchangeKeys(authorityHost: string, clientId: string): Exc
     return made;
   }
 
+  function group(tenantId: string, scopes: readonly string[]): string {
+    const known = groups.get(scopes)?.get(tenantId);
+    if (known !== undefined) return known;
+    const made = framed(tenantId) + suffix(scopes);
+    if (!Object.isFrozen(scopes)) return made;
+    const ofScopes = groups.get(scopes) ?? new Map<string, string>();
+    groups.set(scopes, ofScopes);
+    if (ofScopes.size < MAX_TENANTS) ofScopes.set(tenantId, made);
+    return made;
+  }
+
   return {
     token: ({ tenantId, digest }, scopes) => framed(tenantId) + framed(digest) + suffix(scopes),
-    group: ({ tenantId }, scopes) => framed(tenantId) + suffix(scopes),
+    group: ({ tenantId }, scopes) => group(tenantId, scopes),
     user: ({ tenantId, objectId }) => framed(tenantId) + framed(objectId),
     userAndScopes: ({ tenantId, objectId }, scopes) => framed(tenantId) + framed(objectId) + suffix(scopes),
     shared({ token, expiresAt, tenantId, objectId }, scopes) {

@@ -1,19 +1,26 @@
 /** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
 
 import cors from "cors";
-import express, { type ErrorRequestHandler, type Express, type Request, type RequestHandler } from "express";
-import helmet from "helmet";
+import express, {
+  type ErrorRequestHandler,
+  type Express,
+  type Request,
+  type RequestHandler,
+  type Response,
+} from "express";
 import type { Forward } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/forward-batch.ts";
 import { readFraming } from "../downstream/request-body.ts";
+import type { OwnFields } from "../downstream/response-head.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { TokenVerifier } from "../identity/token-verifier.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
-import { authenticate, type ProxyRoute, permit, proxyTo } from "./pipeline.ts";
+import { sayOwnFields } from "./own-fields.ts";
+import { admit, type ProxyRoute, proxyTo } from "./pipeline.ts";
 import { bearerChallenge, type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
-import { openRecord, type RequestRecord, recordOf } from "./request-record.ts";
+import { openRecord, type RequestObserver, type RequestRecord, recordOf } from "./request-record.ts";
 import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
 
 export interface PublicAppOptions {
@@ -32,8 +39,9 @@ export interface PublicAppOptions {
   /** Addresses and networks whose `X-Forwarded-*` are believed. */
   readonly trustedProxies: readonly string[];
   readonly cors: { readonly origins: readonly string[]; readonly maxAgeSeconds: number };
-  /** Called when the first byte of a request is here, and returns what to call when its answer has ended. */
-  readonly observe: (record: RequestRecord, method: string) => (status: number, completed: boolean) => void;
+  /** Said in every answer. */
+  readonly own: OwnFields;
+  readonly observer: RequestObserver;
   /** An error that is nobody's refusal: a defect of ours. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
@@ -58,27 +66,25 @@ export function createPublicApp(options: PublicAppOptions): Express {
   ];
   const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
 
-  app.use(openRecord);
-  app.use(observed(options.observe));
-  app.use(unambiguous);
-  app.use(helmet());
-  if (options.cors.origins.length > 0) app.use(crossOrigin(options.cors));
-  if (options.resource !== undefined) app.use(protectedResource(options.resource));
+  app.use(receive(options.observer));
+  // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
+  const say = saying(options.own);
+  if (options.cors.origins.length + options.codeRoutes.length > 0 || options.resource !== undefined)
+    app.use(say);
+  if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
+  if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
   for (const route of options.codeRoutes)
     app[route.method](
       route.path,
-      named(route.path),
-      authenticate(verifier),
-      permit(route.policy),
+      say,
+      admit({ path: route.path, policy: route.policy, verifier }),
       handle(route, options.apis, exchange, clientId),
     );
   for (const route of options.proxyRoutes)
     app.use(
       route.target.path,
-      named(route.target.path),
-      authenticate(verifier),
-      permit(route.policy),
+      admit({ path: route.target.path, policy: route.policy, verifier }),
       proxyTo(
         { ...route, target: { ...route.target, reserved: mountsBelow(route.target.path) } },
         {
@@ -87,6 +93,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
           forward,
           forwardBatch,
           publicUrl,
+          own: options.own,
           challenge: bearerChallenge(options.challenge),
         },
       ),
@@ -94,7 +101,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
 
   // Behind the routes of the file, which may take other methods at the same path.
   for (const path of new Set(options.codeRoutes.map((route) => route.path)))
-    app.all(path, named(path), authenticate(verifier), otherMethod(path, options.codeRoutes));
+    app.all(path, say, admit({ path, policy: undefined, verifier }), otherMethod(path, options.codeRoutes));
 
   app.use(() => {
     throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });
@@ -104,31 +111,47 @@ export function createPublicApp(options: PublicAppOptions): Express {
 }
 
 /** Refuses whatever arrives after shutdown has begun in earnest. */
-export function createRefusal(challenge: ChallengeFacts): Express {
+export function createRefusal(challenge: ChallengeFacts, own: OwnFields): Express {
   const app = express();
   app.disable("x-powered-by");
-  app.use(openRecord);
-  app.use(() => {
+  app.use((request) => {
+    openRecord(request);
     throw new GatewayError("draining", {
       detail: "This instance is shutting down. Send the request again; another will take it.",
       retryAfterSeconds: 1,
     });
   });
-  app.use(answerErrors({ challenge, onInternalError: () => {} }));
+  app.use(answerErrors({ challenge, own, onInternalError: () => {} }));
   return app;
 }
 
-function observed(observe: PublicAppOptions["observe"]): RequestHandler {
+/** The first to see a request: opens its record, and ends its connection where two servers could read it differently. */
+function receive(observer: RequestObserver): RequestHandler {
   return (request, response, next) => {
-    const ended = observe(recordOf(request), request.method);
+    const record = openRecord(request);
+    observer.began(record);
     // `close` comes exactly once, after `finish` or instead of it when the connection broke.
-    response.once("close", () => ended(response.statusCode, response.writableFinished));
+    response.on("close", () =>
+      observer.ended(record, {
+        method: request.method,
+        status: response.statusCode,
+        completed: response.writableFinished,
+      }),
+    );
+    checkMessage(request, response);
     next();
   };
 }
 
-/** Before anything else looks at it: a message that two servers could frame in two ways ends its connection here. */
-const unambiguous: RequestHandler = (request, response, next) => {
+function saying(own: OwnFields): RequestHandler {
+  return (request, response, next) => {
+    sayOwnFields(response, own, recordOf(request).correlationId);
+    next();
+  };
+}
+
+/** A message that two servers could frame in two ways is the last of its connection. */
+function checkMessage(request: Request, response: Response): void {
   try {
     readFraming(request);
     // RFC 9112 §3.2: one Host, no more and no less; Node drops all but the first.
@@ -141,8 +164,7 @@ const unambiguous: RequestHandler = (request, response, next) => {
     response.shouldKeepAlive = false;
     throw error;
   }
-  next();
-};
+}
 
 function hostsOf({ rawHeaders }: Request): number {
   let hosts = 0;
@@ -171,13 +193,6 @@ function staticPart({ path }: CodeRoute): string {
   return path.replace(/\/[^/]*[:*{].*$/s, "");
 }
 
-function named(path: string): RequestHandler {
-  return (request, _response, next) => {
-    recordOf(request).route = path;
-    next();
-  };
-}
-
 /** What a browser must be told so that it can act on a challenge or a throttle. */
 function crossOrigin({ origins, maxAgeSeconds }: PublicAppOptions["cors"]): RequestHandler {
   return cors({
@@ -194,13 +209,16 @@ function crossOrigin({ origins, maxAgeSeconds }: PublicAppOptions["cors"]): Requ
   });
 }
 
-function answerErrors(options: Pick<PublicAppOptions, "challenge" | "onInternalError">): ErrorRequestHandler {
+function answerErrors(
+  options: Pick<PublicAppOptions, "challenge" | "own" | "onInternalError">,
+): ErrorRequestHandler {
   return (thrown: unknown, request, response, _next) => {
     const record = recordOf(request);
     const error = asGatewayError(thrown);
     if (error.code === "internal") options.onInternalError(thrown, record);
     record.refusal = { code: error.code, reason: error.reason, diagnostics: error.diagnostics };
     const tenantId = record.caller?.principal.tenantId;
+    if (!response.headersSent) sayOwnFields(response, options.own, record.correlationId);
     sendProblem(
       response,
       phraseProblem(error, options.challenge, { correlationId: record.correlationId, tenantId }),

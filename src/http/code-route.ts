@@ -5,7 +5,7 @@ import type { DownstreamClient } from "../downstream/client.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { Principal } from "../identity/principal.ts";
-import { type ActsAs, applicationTokenSource, callerOf, type ObtainToken, tokenSource } from "./pipeline.ts";
+import { type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
 import { recordOf } from "./request-record.ts";
 import {
   createTokenCredential,
@@ -74,7 +74,7 @@ export function handle(
   exchange: TokenExchange,
   clientId: string,
 ): RequestHandler {
-  const source = route.as === "app" ? applicationTokenSource(clientId) : tokenSource;
+  const actor = actorOf(route.as, clientId);
   const used = route.uses.map((name) => {
     const api = apis[name];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
@@ -99,7 +99,7 @@ export function handle(
     const { signal } = left;
     const downstream = Object.fromEntries(
       used.map(([name, api]) => {
-        const obtainToken = source(record, api.scopes, exchange);
+        const obtainToken = obtainWith(record, { actor, scopes: api.scopes, exchange });
         return [name, api.client({ obtainToken, correlationId, signal })];
       }),
     );
@@ -112,7 +112,7 @@ export function handle(
       return createTokenCredential({
         scopes: api.scopes,
         tenantId: principal.tenantId,
-        obtainToken: source(record, api.scopes, exchange),
+        obtainToken: obtainWith(record, { actor, scopes: api.scopes, exchange }),
         signal,
         onFailure: (latest) => {
           failure = latest;

@@ -2,48 +2,54 @@
 
 import type { Request, RequestHandler } from "express";
 import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../downstream/downstream-api.ts";
-import type { Forward } from "../downstream/forward.ts";
+import type { Forward, ForwardOutcome } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph.ts";
 import type { ForwardedHop } from "../downstream/headers.ts";
-import { GatewayError } from "../errors.ts";
+import type { RewriteAnswer } from "../downstream/link-rewriter.ts";
+import type { OwnFields } from "../downstream/response-head.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
-import { type AnyAssertion, noAssertion } from "../exchange/no-assertion.ts";
 import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
-import type { VerifiedCaller } from "../identity/principal.ts";
-import type { TokenVerifier } from "../identity/token-verifier.ts";
+import type { TokenVerifier, Verification } from "../identity/token-verifier.ts";
 import type { Secret } from "../secret.ts";
+import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
+import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";
-import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
+import { challengedAgain } from "./user-challenge.ts";
 
-/** Validates the bearer token of the `Authorization` header; nothing else of the request is looked at. */
-export function authenticate(verifier: TokenVerifier): RequestHandler {
-  return async (request, _response, next) => {
-    const record = recordOf(request);
-    const began = performance.now();
-    const verification = await verifier.verify(authorizationOf(request));
+export interface Admission {
+  /** Names the route in logs and metrics. */
+  readonly path: string;
+  /** Without one, any verified caller is let through. */
+  readonly policy: RoutePolicy | undefined;
+  readonly verifier: TokenVerifier;
+}
+
+/** Validates the bearer token of the `Authorization` header, and lets pass whom the route's policy admits. */
+export function admit({ path, policy, verifier }: Admission): RequestHandler {
+  const judge = (record: RequestRecord, began: number, verification: Verification) => {
     record.verifyMs = performance.now() - began;
     if (verification.outcome !== "verified") throw verification.error;
     record.caller = verification.caller;
-    next();
-  };
-}
-
-/** Lets pass whom the route's policy admits. */
-export function permit(policy: RoutePolicy): RequestHandler {
-  return (request, _response, next) => {
-    const refusal = authorize(callerOf(recordOf(request)).principal, policy);
+    const refusal = policy && authorize(verification.caller.principal, policy);
     if (refusal !== undefined) throw refusal;
+  };
+  return (request, _response, next) => {
+    const record = recordOf(request);
+    record.route = path;
+    const began = performance.now();
+    const verification = verifier.verify(authorizationOf(request));
+    if (verification instanceof Promise)
+      return verification.then((late) => {
+        judge(record, began, late);
+        next();
+      });
+    judge(record, began, verification);
     next();
+    return undefined;
   };
 }
-
-/**
- * Whose permissions a route uses: the caller's, by exchange, or the gateway's own in the caller's tenant. The latter
- * only for callers whom the route's policy names.
- */
-export type ActsAs = "user" | "app";
 
 export interface ProxyRoute {
   /** Default `user`. */
@@ -60,77 +66,97 @@ export interface ProxyPorts {
   readonly forwardBatch: ForwardBatch;
   /** How callers reach the gateway; see `publicAddress`. */
   readonly publicUrl: string | undefined;
+  readonly own: OwnFields;
   /** `WWW-Authenticate` of a 401 that passes through: the downstream's own would speak of a token that is not the caller's. */
   readonly challenge: string;
 }
 
+type Challenged = Extract<ForwardOutcome, { readonly kind: "challenged" }>;
+
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
 export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const { clientId, exchange, forward, forwardBatch, challenge } = ports;
-  const targetOf = compileTarget(route.api, route.target);
-  const graph = isGraph(route.api);
-  const tellsHop = route.api.headers?.sendForwarded === true;
-  const rewriteFor = (request: Request) => {
-    const address = graph ? publicAddress(request, ports.publicUrl) : undefined;
-    return address === undefined ? undefined : createLinkRewrite(route.api, address + route.target.path);
-  };
+  const { api } = route;
+  const targetOf = compileTarget(api, route.target);
+  const graph = isGraph(api);
+  const tellsHop = api.headers?.sendForwarded === true;
+  const rewriteFor = graph ? linkRewrites(api, route.target.path, ports.publicUrl) : () => undefined;
   const allowedMethods = route.target.methods.join(", ");
-  const rephrase = (record: RequestRecord, error: unknown) =>
-    route.as === "app" ? notTheUsers(error) : inTermsOf(callerOf(record).principal, error);
+  const actor = actorOf(route.as, clientId);
+  const source = { actor, scopes: api.scopes, exchange };
 
-  return async (request, response) => {
+  return (request, response) => {
     const record = recordOf(request);
+    const { correlationId } = record;
     // RFC 9110 §15.5.6: a 405 names what would have been allowed.
     if (!route.target.methods.includes(request.method)) response.setHeader("allow", allowedMethods);
     const target = targetOf(request.method, request.originalUrl);
-    const source = route.as === "app" ? applicationTokenSource(clientId) : tokenSource;
-    const obtainToken = source(record, route.api.scopes, exchange);
-    const { correlationId } = record;
     const rewrite = rewriteFor(request);
     const forwarded = tellsHop ? hopOf(request) : undefined;
 
     if (graph && request.method === "POST" && isBatchTarget(target)) {
-      const batch = {
-        route: route.target,
-        judge: targetOf,
-        obtainToken,
-        correlationId,
-        challenge,
-        rewrite,
-        forwarded,
-      };
-      const answered = await forwardBatch({ incoming: request, outgoing: response, target, ...batch }).catch(
-        (error: unknown) => {
-          throw rephrase(record, error);
-        },
-      );
-      record.downstreamStatus = answered?.status;
-      record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
-      return;
-    }
-
-    let token = await obtainToken();
-    for (let attempt = 1; ; attempt++) {
-      const outcome = await forward({
+      sayOwnFields(response, ports.own, correlationId);
+      return forwardBatch({
         incoming: request,
         outgoing: response,
         target,
-        token: token.accessToken,
+        route: route.target,
+        judge: targetOf,
+        obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
         rewrite,
         forwarded,
-      });
-      if (outcome.kind === "abandoned") return;
-      record.downstreamStatus = outcome.status;
-      if (outcome.kind === "answered") {
-        record.cut = outcome.cut;
-        return;
-      }
-      if (attempt === 2) throw rephrase(record, challengedAgain(callerOf(record).principal, outcome.claims));
-      token = await obtainToken({ claims: outcome.claims, refused: token.accessToken });
-      if (!outcome.replayable) throw repeatRequest();
+      }).then(
+        (answered) => {
+          record.downstreamStatus = answered?.status;
+          record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
+        },
+        (error: unknown) => {
+          throw actor.rephrase(record, error);
+        },
+      );
     }
+
+    const send = ({ accessToken: token }: DownstreamToken) =>
+      forward({
+        incoming: request,
+        outgoing: response,
+        target,
+        token,
+        correlationId,
+        challenge,
+        rewrite,
+        forwarded,
+        progress: record,
+      });
+    const again = async (outcome: Challenged, refused: Secret): Promise<void> => {
+      const token = await obtainWith(record, source)({ claims: outcome.claims, refused });
+      if (!outcome.replayable) throw repeatRequest();
+      const second = await send(token);
+      if (second.kind === "challenged")
+        throw actor.rephrase(record, challengedAgain(callerOf(record).principal, second.claims));
+    };
+    const sendFirst = (token: DownstreamToken) =>
+      send(token).then((outcome) =>
+        outcome.kind === "challenged" ? again(outcome, token.accessToken) : undefined,
+      );
+    const held = recallToken(record, source);
+    return held === undefined ? obtainWith(record, source)().then(sendFirst) : sendFirst(held);
+  };
+}
+
+/** Links are rewritten to one address, or in development to that of a few loopback names: the last one is kept. */
+function linkRewrites(api: DownstreamApiOptions, mount: string, publicUrl: string | undefined) {
+  let known: string | undefined;
+  let rewrite: RewriteAnswer | undefined;
+  return (request: Request): RewriteAnswer | undefined => {
+    const address = publicAddress(request, publicUrl);
+    if (address !== known) {
+      known = address;
+      rewrite = address === undefined ? undefined : createLinkRewrite(api, address + mount);
+    }
+    return rewrite;
   };
 }
 
@@ -138,67 +164,6 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
 function hopOf(request: Request): ForwardedHop {
   const { ip = "", protocol, host } = request;
   return { for: ip, proto: protocol, host };
-}
-
-export type ObtainToken = (options?: {
-  readonly claims?: string;
-  /** The token that the API refused with those claims. */
-  readonly refused?: Secret;
-  readonly signal?: AbortSignal;
-}) => Promise<DownstreamToken>;
-
-/** The exchange bound to one caller and one API's scopes, noting in the record where the token came from. */
-export function tokenSource(
-  record: RequestRecord,
-  scopes: readonly string[],
-  exchange: TokenExchange,
-): ObtainToken {
-  const { assertion, principal } = callerOf(record);
-  return obtainWith(record, assertion, scopes, exchange, (error, claims) =>
-    inTermsOf(principal, error, claims),
-  );
-}
-
-/** The same for the gateway's own token. What Entra says of it is the operator's to mend, never the caller's. */
-export function applicationTokenSource(clientId: string): typeof tokenSource {
-  return (record, scopes, exchange) => {
-    const assertion = noAssertion(callerOf(record).principal.tenantId, clientId);
-    return obtainWith(record, assertion, scopes, exchange, notTheUsers);
-  };
-}
-
-function obtainWith(
-  record: RequestRecord,
-  assertion: AnyAssertion,
-  scopes: readonly string[],
-  exchange: TokenExchange,
-  rephrase: (error: unknown, claims: string | undefined) => unknown,
-): ObtainToken {
-  return async ({ claims, refused, signal } = {}) => {
-    const began = performance.now();
-    if (claims !== undefined)
-      exchange.forget({ assertion, scopes, ...(refused !== undefined && { refused }) });
-    try {
-      const { token, origin } = await exchange.exchange({
-        assertion,
-        scopes,
-        correlationId: record.correlationId,
-        ...(claims !== undefined && { claims }),
-        ...(signal !== undefined && { signal }),
-      });
-      record.tokenOrigin = origin;
-      return token;
-    } catch (error) {
-      throw rephrase(error, claims);
-    } finally {
-      record.exchangeMs = (record.exchangeMs ?? 0) + performance.now() - began;
-    }
-  };
-}
-
-export function callerOf(record: RequestRecord): VerifiedCaller {
-  if (record.caller === undefined) throw new Error("route without authenticate() in front of it");
-  return record.caller;
 }
 
 /** Every value of the `Authorization` field: Node keeps only the first of several, so the raw list is read. */
@@ -211,13 +176,4 @@ function authorizationOf(request: Request): string[] {
       values.push(rawHeaders[index + 1] ?? "");
   }
   return values;
-}
-
-/** The body has gone with the first attempt, so it cannot be sent again; the token that it lacked is here now. */
-function repeatRequest(): GatewayError {
-  return new GatewayError("overloaded", {
-    detail: "The downstream API asked for a new token while the body was under way. Send the request again.",
-    reason: "body_not_replayable",
-    retryAfterSeconds: 1,
-  });
 }

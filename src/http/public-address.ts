@@ -12,5 +12,11 @@ const LOOPBACK = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i;
 export function publicAddress(request: Request, publicUrl: string | undefined): string | undefined {
   if (publicUrl !== undefined) return publicUrl.replace(/\/+$/, "");
   const host = request.headers.host ?? "";
-  return LOOPBACK.test(host) ? `${request.protocol}://${host}` : undefined;
+  return LOOPBACK.test(host) ? `${schemeOf(request)}://${host}` : undefined;
+}
+
+/** Express looks up whether the peer is a trusted proxy even where nothing was forwarded that could be believed. */
+function schemeOf(request: Request): string {
+  if (request.headers["x-forwarded-proto"] !== undefined) return request.protocol;
+  return "encrypted" in request.socket && request.socket.encrypted === true ? "https" : "http";
 }

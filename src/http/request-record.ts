@@ -1,7 +1,7 @@
 /** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
 
 import { randomUUID } from "node:crypto";
-import type { Request, RequestHandler } from "express";
+import type { Request } from "express";
 import type { TokenOrigin } from "../exchange/exchange.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";
 
@@ -25,17 +25,31 @@ export interface RequestRecord {
   exchangeMs: number | undefined;
 }
 
+/** How a request ended. */
+export interface RequestEnd {
+  readonly method: string;
+  readonly status: number;
+  /** Whether the caller was given the whole answer. */
+  readonly completed: boolean;
+}
+
+/** Is told of every request, when its headers are here and when its answer has ended. */
+export interface RequestObserver {
+  began(record: RequestRecord): void;
+  ended(record: RequestRecord, end: RequestEnd): void;
+}
+
 const RECORD = Symbol("request record");
 type Recorded = Request & { [RECORD]?: RequestRecord };
 
 /** Ids that fit a log line and a header: GUIDs, ULIDs, trace ids, and what tests like to write. */
 const PLAUSIBLE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
-/** Opens the record and returns the correlation id to the caller, before anything can go wrong. */
-export const openRecord: RequestHandler = (request, response, next) => {
+/** Opens the record, before anything can go wrong. */
+export function openRecord(request: Request): RequestRecord {
   const given = request.headers["x-correlation-id"];
   const correlationId = typeof given === "string" && PLAUSIBLE_ID.test(given) ? given : randomUUID();
-  (request as Recorded)[RECORD] = {
+  const record: RequestRecord = {
     correlationId,
     startedAt: performance.now(),
     route: undefined,
@@ -47,14 +61,14 @@ export const openRecord: RequestHandler = (request, response, next) => {
     verifyMs: undefined,
     exchangeMs: undefined,
   };
-  response.setHeader("x-correlation-id", correlationId);
-  next();
-};
+  (request as Recorded)[RECORD] = record;
+  return record;
+}
 
 /** @throws when `openRecord` has not run: a mistake in the composition, not in the request. */
 export function recordOf(request: Request): RequestRecord {
   const record = (request as Recorded)[RECORD];
   if (record === undefined)
-    throw new Error("request without a record: openRecord must be the first middleware");
+    throw new Error("request without a record: openRecord must be called first of all");
   return record;
 }

@@ -20,7 +20,7 @@ export function metadataUrl(publicUrl: string): string {
 }
 
 /** Serves the document to anybody: it says nothing that a challenge would not. */
-export function protectedResource(facts: ResourceFacts): RequestHandler {
+export function protectedResource(facts: ResourceFacts, say: RequestHandler): RequestHandler {
   const paths = new Set([WELL_KNOWN, new URL(metadataUrl(facts.publicUrl)).pathname]);
   const document = {
     resource: facts.publicUrl,
@@ -33,7 +33,9 @@ export function protectedResource(facts: ResourceFacts): RequestHandler {
       next();
       return;
     }
-    response.setHeader("cache-control", "public, max-age=3600");
-    response.json(document);
+    say(request, response, () => {
+      response.setHeader("cache-control", "public, max-age=3600");
+      response.json(document);
+    });
   };
 }

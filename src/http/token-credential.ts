@@ -2,7 +2,7 @@
 
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/exchange.ts";
-import type { ObtainToken } from "./pipeline.ts";
+import type { ObtainToken } from "./obtain-token.ts";
 
 /** What the SDKs hand over as signal: less than the platform's own. */
 export interface AbortSignalLike {

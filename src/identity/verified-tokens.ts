@@ -1,4 +1,4 @@
-/** Verified-token cache: callers whose token was verified a moment ago, by the SHA-256 of that token. */
+/** Verified-token cache: callers whose token was verified a moment ago, found by that token. */
 
 import type { VerifiedCaller } from "./principal.ts";
 
@@ -15,16 +15,16 @@ export interface VerifiedTokensOptions {
 export const DEFAULT_VERIFIED_TOKENS = { maxEntries: 20_000, maxBytes: 64 * 2 ** 20, maxAgeMs: 300_000 };
 
 export interface VerifiedTokens {
-  /** `digest` is base64url SHA-256 of the token. */
-  get(digest: string): VerifiedCaller | undefined;
+  get(token: string): VerifiedCaller | undefined;
   /** `generation` as it was before the token's key was looked up: a verification by a key since replaced is not kept. */
-  put(digest: string, caller: VerifiedCaller, tokenBytes: number, generation: number): void;
+  put(token: string, caller: VerifiedCaller, generation: number): void;
   generation(): number;
   /** Forgets everything, because keys have changed. */
   clear(): void;
 }
 
 interface Entry {
+  readonly token: string;
   readonly caller: VerifiedCaller;
   readonly bytes: number;
   readonly until: number;
@@ -36,8 +36,15 @@ function estimateBytes(tokenBytes: number): number {
 }
 
 /**
+ * How much of a token's end, which is its signature, finds it: as much as a SHA-256 digest says. V8 reads a whole
+ * string to hash it, and a digest reads it too; here the rest is only compared, and that with a token whose signature
+ * ends the same.
+ */
+const TAIL = 43;
+
+/**
  * A token's bytes are not canonical: the last character of its signature has bits that mean nothing, so one token
- * can have several digests. That costs entries, which are bounded; it makes the digest useless to revoke a token by.
+ * can be spelt in several ways. That costs entries, which are bounded; it makes a spelling useless to revoke a token by.
  */
 export function createVerifiedTokens(options: VerifiedTokensOptions): VerifiedTokens {
   const { now, maxAgeMs, maxEntries, maxBytes } = options;
@@ -46,33 +53,35 @@ export function createVerifiedTokens(options: VerifiedTokensOptions): VerifiedTo
   let totalBytes = 0;
   let generation = 0;
 
-  function remove(digest: string, entry: Entry): void {
-    entries.delete(digest);
+  function remove(entry: Entry): void {
+    entries.delete(entry.token.slice(-TAIL));
     totalBytes -= entry.bytes;
   }
 
   return {
-    get(digest) {
-      const entry = entries.get(digest);
-      if (entry === undefined) return undefined;
+    get(token) {
+      const entry = entries.get(token.slice(-TAIL));
+      if (entry === undefined || entry.token !== token) return undefined;
       if (now() < entry.until) return entry.caller;
-      remove(digest, entry);
+      remove(entry);
       return undefined;
     },
-    put(digest, caller, tokenBytes, since) {
+    put(token, caller, since) {
       if (since !== generation) return;
-      const bytes = estimateBytes(tokenBytes);
-      const earlier = entries.get(digest);
-      if (earlier !== undefined) remove(digest, earlier);
-      entries.set(digest, {
+      const bytes = estimateBytes(token.length);
+      const tail = token.slice(-TAIL);
+      const earlier = entries.get(tail);
+      if (earlier !== undefined) remove(earlier);
+      entries.set(tail, {
+        token,
         caller,
         bytes,
         until: Math.min(now() + maxAgeMs, caller.principal.expiresAt),
       });
       totalBytes += bytes;
-      for (const [oldest, entry] of entries) {
+      for (const oldest of entries.values()) {
         if (entries.size <= maxEntries && totalBytes <= maxBytes) break;
-        remove(oldest, entry);
+        remove(oldest);
       }
     },
     generation: () => generation,

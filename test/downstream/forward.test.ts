@@ -260,6 +260,46 @@ describe("a downstream answer", () => {
   });
 });
 
+describe("an answer with a field that no caller may be sent", () => {
+  const HEAD = "HTTP/1.1 200 OK\r\nx-odd: a\u0001b\r\ncontent-length: 2\r\n\r\n";
+
+  test.each([
+    ["whole", ["ok"]],
+    ["head first", []],
+  ])("is refused as unreachable, when it comes %s, and harms nobody else", async (_, rest) => {
+    const port = await startRawApi((socket) => {
+      socket.on("data", () => socket.write(HEAD + rest.join(""))).on("error", () => {});
+    });
+    const gateway = await startGateway({ api: apiAt(port) });
+    await call(gateway.url("/graph/me"));
+    expect(await gateway.outcomes.next()).toMatchObject({ code: "downstream_unreachable" });
+  });
+});
+
+test("an answer that comes in one piece keeps the length that it announced, or is given one", async () => {
+  const port = await startRawApi((socket) => {
+    socket
+      .on("error", () => {})
+      .on("data", (bytes) => {
+        const known = `${bytes}`.startsWith("GET /known");
+        socket.write(
+          known
+            ? "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+            : "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        );
+      });
+  });
+  const gateway = await startGateway({ api: apiAt(port) });
+  for (const path of ["/graph/known", "/graph/unknown"]) {
+    const { headers, body } = await call(gateway.url(path));
+    expect([headers["content-length"], headers["transfer-encoding"], `${body}`]).toEqual([
+      "2",
+      undefined,
+      "ok",
+    ]);
+  }
+});
+
 describe("a body", () => {
   test("of a megabyte of arbitrary bytes arrives intact, up and down", async () => {
     const port = await startApi((request, response) => {

@@ -306,10 +306,10 @@ describe("the verified-token cache", () => {
     const caller = { principal: { expiresAt: 1_000 } } as VerifiedCaller;
     const before = cache.generation();
     cache.clear();
-    cache.put("digest", caller, 100, before);
-    expect(cache.get("digest")).toBeUndefined();
-    cache.put("digest", caller, 100, cache.generation());
-    expect(cache.get("digest")).toBe(caller);
+    cache.put("token", caller, before);
+    expect(cache.get("token")).toBeUndefined();
+    cache.put("token", caller, cache.generation());
+    expect(cache.get("token")).toBe(caller);
   });
 
   test("a refusal is never remembered", async () => {

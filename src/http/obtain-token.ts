@@ -1,0 +1,100 @@
+/** The exchange bound to one request: for whom a token is asked, and how a refusal is told to the caller. */
+
+import { GatewayError } from "../errors.ts";
+import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
+import { type AnyAssertion, noAssertion } from "../exchange/no-assertion.ts";
+import type { VerifiedCaller } from "../identity/principal.ts";
+import type { Secret } from "../secret.ts";
+import type { RequestRecord } from "./request-record.ts";
+import { inTermsOf, notTheUsers } from "./user-challenge.ts";
+
+/**
+ * Whose permissions a route uses: the caller's, by exchange, or the gateway's own in the caller's tenant. The latter
+ * only for callers whom the route's policy names.
+ */
+export type ActsAs = "user" | "app";
+
+export interface Actor {
+  assertionOf(record: RequestRecord): AnyAssertion;
+  /** What Entra says of the gateway's own token is the operator's to mend, never the caller's. */
+  rephrase(record: RequestRecord, error: unknown, claims?: string): unknown;
+}
+
+export function actorOf(as: ActsAs | undefined, clientId: string): Actor {
+  if (as === "app")
+    return {
+      assertionOf: (record) => noAssertion(callerOf(record).principal.tenantId, clientId),
+      rephrase: (_record, error) => notTheUsers(error),
+    };
+  return {
+    assertionOf: (record) => callerOf(record).assertion,
+    rephrase: (record, error, claims) => inTermsOf(callerOf(record).principal, error, claims),
+  };
+}
+
+/** Where tokens for one API come from. */
+export interface TokenSource {
+  readonly actor: Actor;
+  readonly scopes: readonly string[];
+  readonly exchange: TokenExchange;
+}
+
+/** The token that is at hand, noting so in the record. */
+export function recallToken(
+  record: RequestRecord,
+  { actor, scopes, exchange }: TokenSource,
+): DownstreamToken | undefined {
+  const began = performance.now();
+  const { correlationId } = record;
+  const held = exchange.recall({ assertion: actor.assertionOf(record), scopes, correlationId });
+  if (held === undefined) return undefined;
+  record.tokenOrigin = held.origin;
+  record.exchangeMs = performance.now() - began;
+  return held.token;
+}
+
+export type ObtainToken = (options?: {
+  readonly claims?: string;
+  /** The token that the API refused with those claims. */
+  readonly refused?: Secret;
+  readonly signal?: AbortSignal;
+}) => Promise<DownstreamToken>;
+
+/** Exchanges where no token is at hand, noting in the record where it came from and how long that took. */
+export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: TokenSource): ObtainToken {
+  const assertion = actor.assertionOf(record);
+  return async ({ claims, refused, signal } = {}) => {
+    const began = performance.now();
+    if (claims !== undefined)
+      exchange.forget({ assertion, scopes, ...(refused !== undefined && { refused }) });
+    try {
+      const { token, origin } = await exchange.exchange({
+        assertion,
+        scopes,
+        correlationId: record.correlationId,
+        ...(claims !== undefined && { claims }),
+        ...(signal !== undefined && { signal }),
+      });
+      record.tokenOrigin = origin;
+      return token;
+    } catch (error) {
+      throw actor.rephrase(record, error, claims);
+    } finally {
+      record.exchangeMs = (record.exchangeMs ?? 0) + performance.now() - began;
+    }
+  };
+}
+
+export function callerOf(record: RequestRecord): VerifiedCaller {
+  if (record.caller === undefined) throw new Error("route without admit() in front of it");
+  return record.caller;
+}
+
+/** The body has gone with the first attempt, so it cannot be sent again; the token that it lacked is here now. */
+export function repeatRequest(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail: "The downstream API asked for a new token while the body was under way. Send the request again.",
+    reason: "body_not_replayable",
+    retryAfterSeconds: 1,
+  });
+}
