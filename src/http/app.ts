@@ -69,8 +69,6 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.use(receive(options.observer));
   // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
   const say = saying(options.own);
-  if (options.cors.origins.length + options.codeRoutes.length > 0 || options.resource !== undefined)
-    app.use(say);
   if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
