@@ -28,8 +28,9 @@ import { metadataUrl } from "./http/resource-metadata.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier, type TokenVerifier } from "./identity/token-verifier.ts";
 import { createSignals } from "./signals.ts";
-import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";
+import { createLogger, type Logger, type LogSink, standardOutput } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
+import { createRequestLog } from "./telemetry/request-line.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */
 export interface GatewayParts {
@@ -79,9 +80,10 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     );
   checkUses(codeRoutes, config);
 
-  const log = createLogger(config.log.level, parts.logSink);
+  const { logSink = standardOutput() } = parts;
+  const log = createLogger(config.log.level, logSink);
   const metrics = createMetrics();
-  const signals = createSignals(log, metrics);
+  const signals = createSignals(log, createRequestLog(log, logSink), metrics);
 
   const verifier = createTokenVerifier({
     ...config.identity,

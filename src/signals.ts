@@ -7,6 +7,7 @@ import type { RequestRecord } from "./http/request-record.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
+import type { LogRequest } from "./telemetry/request-line.ts";
 
 export interface Signals {
   identity(event: TokenVerifierEvent): void;
@@ -34,7 +35,7 @@ const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
 
 const FAILURE_LOG_INTERVAL_MS = 30_000;
 
-export function createSignals(log: Logger, metrics: Metrics): Signals {
+export function createSignals(log: Logger, logRequest: LogRequest, metrics: Metrics): Signals {
   let quietUntil = 0;
   let sharedQuietUntil = 0;
   let sharedLossLogged = false;
@@ -99,7 +100,7 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
         const route = record.route ?? "none";
         metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
         if (record.tokenOrigin !== undefined) metrics.tokenObtained(record.tokenOrigin);
-        log.info(requestLine(record, { method, route, status, code, completed, elapsedMs }), "request");
+        logRequest(record, { method, route, status, code, completed, elapsedMs });
       };
     },
 
@@ -107,43 +108,4 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
       log.error({ correlationId: record.correlationId, err }, "internal error");
     },
   };
-}
-
-/** One line a request, with the decision. The path is left out on purpose: it may hold a user's name or address. */
-function requestLine(
-  record: RequestRecord,
-  ended: {
-    readonly method: string;
-    readonly route: string;
-    readonly status: number;
-    readonly code: string;
-    readonly completed: boolean;
-    readonly elapsedMs: number;
-  },
-): object {
-  const principal = record.caller?.principal;
-  return {
-    correlationId: record.correlationId,
-    granted: record.refusal === undefined,
-    code: ended.code,
-    reason: record.refusal?.reason,
-    method: ended.method,
-    route: ended.route,
-    status: ended.status,
-    completed: ended.completed,
-    tid: principal?.tenantId,
-    oid: principal?.objectId,
-    azp: principal?.clientId,
-    tokenOrigin: record.tokenOrigin,
-    downstreamStatus: record.downstreamStatus,
-    cut: record.cut,
-    diagnostics: record.refusal?.diagnostics,
-    ms: milliseconds(ended.elapsedMs),
-    verifyMs: milliseconds(record.verifyMs),
-    exchangeMs: milliseconds(record.exchangeMs),
-  };
-}
-
-function milliseconds(value: number | undefined): number | undefined {
-  return value === undefined ? undefined : Math.round(value * 100) / 100;
 }

@@ -1,30 +1,50 @@
 /** JSON logs. Secrets are opaque before they get here; what text remains is scrubbed of anything that looks like a token. */
 
-import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from "pino";
+import { type DestinationStream, destination, type Logger, pino } from "pino";
 import { GatewayError } from "../errors.ts";
+import { isoTime } from "./clock-text.ts";
 
 export type { Logger };
 
-/** Receives whole lines of JSON. */
-export type LogSink = DestinationStream;
+/** Receives whole lines of JSON; `flush` calls back when those so far are on their way. */
+export interface LogSink extends DestinationStream {
+  flush?(done?: (error?: Error) => void): void;
+}
 
 /** A JWT's first two parts in any text: error messages of libraries have been seen to quote their input. */
 const TOKEN = /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}/g;
 
 const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
 
-export function createLogger(level: string, sink?: LogSink): Logger {
+export function createLogger(level: string, sink: LogSink): Logger {
   const options = {
     level,
     base: null,
-    timestamp: stdTimeFunctions.isoTime,
+    timestamp: () => `,"time":"${isoTime()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   };
-  // Lines go out together, at the latest after a tenth of a second; pino flushes the rest when the process ends.
-  // When nobody takes them they are dropped past MAX_UNREAD_BYTES: a stalled log must not take the gateway with it.
-  const stdout = { fd: 1, sync: false, minLength: 4_096, periodicFlush: 100, maxLength: MAX_UNREAD_BYTES };
-  return pino(options, sink ?? destination(stdout));
+  return pino(options, sink);
+}
+
+/**
+ * Lines go out together, at the latest after a tenth of a second; what is left when the process ends is written then.
+ * When nobody takes them they are dropped past MAX_UNREAD_BYTES: a stalled log must not take the gateway with it.
+ */
+export function standardOutput(): LogSink {
+  // As bytes: to count those of text, the stream would look at all that is gathered again for each line.
+  const stdout = destination({
+    fd: 1,
+    sync: false,
+    minLength: 8_192,
+    periodicFlush: 100,
+    maxLength: MAX_UNREAD_BYTES,
+    contentMode: "buffer",
+  });
+  return {
+    write: (line) => stdout.write(Buffer.from(line) as never),
+    flush: (done) => stdout.flush(done),
+  };
 }
 
 /** An error and its causes, without the properties that libraries hang on them (requests, tokens, headers). */
