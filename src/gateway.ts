@@ -31,6 +31,7 @@ import { createSignals } from "./signals.ts";
 import { createLogger, type Logger, type LogSink, standardOutput } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { createRequestLog } from "./telemetry/request-line.ts";
+import { openTracing } from "./telemetry/tracing.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */
 export interface GatewayParts {
@@ -83,7 +84,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   const { logSink = standardOutput() } = parts;
   const log = createLogger(config.log.level, logSink);
   const metrics = createMetrics();
-  const signals = createSignals(log, createRequestLog(log, logSink), metrics);
+  const tracing = config.tracing && (await openTracing(config.tracing, log));
+  const signals = createSignals(log, createRequestLog(log, logSink), metrics, tracing);
 
   const verifier = createTokenVerifier({
     ...config.identity,
@@ -208,6 +210,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
       verifier.close();
       await transport.close();
       await shared?.close();
+      // Last: the spans of the last requests are on their way.
+      await tracing?.close();
     },
   };
 }

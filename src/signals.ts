@@ -1,5 +1,6 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
+import type { IncomingMessage } from "node:http";
 import type { CredentialEvent } from "./credential/credential.ts";
 import type { TransportEvent } from "./downstream/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
@@ -8,6 +9,7 @@ import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 import type { LogRequest } from "./telemetry/request-line.ts";
+import type { Tracing } from "./telemetry/tracing.ts";
 
 export interface Signals {
   identity(event: TokenVerifierEvent): void;
@@ -15,7 +17,7 @@ export interface Signals {
   exchange(event: ExchangeEvent): void;
   downstream(event: TransportEvent): void;
   /** Called when a request begins; returns what to call when its answer has ended. */
-  request(record: RequestRecord, method: string): (status: number, completed: boolean) => void;
+  request(record: RequestRecord, incoming: IncomingMessage): (status: number, completed: boolean) => void;
   internalError(error: unknown, record: RequestRecord): void;
 }
 
@@ -33,9 +35,16 @@ const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
   "secret_in_production",
 ]);
 
+const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
+
 const FAILURE_LOG_INTERVAL_MS = 30_000;
 
-export function createSignals(log: Logger, logRequest: LogRequest, metrics: Metrics): Signals {
+export function createSignals(
+  log: Logger,
+  logRequest: LogRequest,
+  metrics: Metrics,
+  tracing: Tracing | undefined,
+): Signals {
   let quietUntil = 0;
   let sharedQuietUntil = 0;
   let sharedLossLogged = false;
@@ -51,6 +60,14 @@ export function createSignals(log: Logger, logRequest: LogRequest, metrics: Metr
       sharedLossLogged = false;
       log.info("the shared token cache answers again");
     }
+  }
+
+  function roomTimes(record: RequestRecord, route: string): void {
+    const { verifyMs, exchangeMs, throttleMs, caller, tokenOrigin = "none" } = record;
+    if (verifyMs !== undefined)
+      metrics.verified(caller === undefined ? "refused" : "verified", verifyMs / 1000);
+    if (exchangeMs !== undefined) metrics.tokenAwaited(tokenOrigin, exchangeMs / 1000);
+    if (throttleMs !== undefined) metrics.throttleWaited(route, throttleMs / 1000);
   }
 
   return {
@@ -92,15 +109,25 @@ export function createSignals(log: Logger, logRequest: LogRequest, metrics: Metr
       else log.info({ api }, "downstream API can be connected to again");
     },
 
-    request(record, method) {
+    request(record, incoming) {
       metrics.requestStarted();
+      const { method = "GET" } = incoming;
+      const trace = tracing?.request(incoming);
+      record.trace = trace;
+      record.transfers = metrics.transfers;
       return (status, completed) => {
         const elapsedMs = performance.now() - record.startedAt;
         const code = record.refusal?.code ?? (completed ? "granted" : "abandoned");
         const route = record.route ?? "none";
         metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
+        roomTimes(record, route);
         if (record.tokenOrigin !== undefined) metrics.tokenObtained(record.tokenOrigin);
         logRequest(record, { method, route, status, code, completed, elapsedMs });
+        if (trace === undefined) return;
+        const { route: matched, correlationId, caller, refusal } = record;
+        const { tenantId, objectId, clientId } = caller?.principal ?? NOBODY;
+        const decision = { status, code, reason: refusal?.reason, completed };
+        trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId });
       };
     },
 

@@ -9,6 +9,7 @@ import { downstreamRequestHeaders, type ForwardedHop, identityCoding } from "./h
 import type { RewriteAnswer } from "./link-rewriter.ts";
 import { relay } from "./relay.ts";
 import { ambiguousFraming, bodyTooLarge, discardBody, type Framing, readFraming } from "./request-body.ts";
+import type { TransferRecord } from "./transfer-watch.ts";
 import type { Transport } from "./transport.ts";
 
 export interface ForwardOptions {
@@ -28,6 +29,8 @@ export interface ForwardRequest {
   readonly deadlineAt?: number;
   /** `WWW-Authenticate` of a 401 that passes through, in place of the downstream's. Default: a bare `Bearer`. */
   readonly challenge?: string;
+  /** Where it is noted how the request fared. */
+  readonly record?: TransferRecord | undefined;
   /** Who calls the gateway, for an API that is to know. */
   readonly forwarded?: ForwardedHop | undefined;
   /** Changes the answer's body while it streams. The API is then asked for an answer without content coding. */

@@ -17,6 +17,7 @@ import {
 } from "./request-body.ts";
 import { writeResponseHead } from "./response-head.ts";
 import { throttlePauseMs } from "./retry-after.ts";
+import { throttleWaited } from "./transfer-watch.ts";
 import type { Transfer, Transport } from "./transport.ts";
 
 interface RelayOptions {
@@ -64,7 +65,13 @@ export function relay({
 
     outgoing.on("close", onClose);
     transfer = transport.send(
-      { target, method: incoming.method ?? "GET", headers, body: replayed ?? body?.stream },
+      {
+        target,
+        method: incoming.method ?? "GET",
+        headers,
+        body: replayed ?? body?.stream,
+        record: request.record,
+      },
       { head: onHead, chunk: onChunk, end: onEnd, failed: onFailed },
     );
 
@@ -83,6 +90,7 @@ export function relay({
       });
       if (pauseMs !== undefined && request.mayPause !== false && (body?.isReplayable() ?? true)) {
         end();
+        throttleWaited(request.record, pauseMs);
         resolve({ kind: "throttled", pauseMs });
         return;
       }

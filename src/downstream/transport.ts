@@ -7,9 +7,10 @@ import { Agent, buildConnector, type Dispatcher, Pool } from "undici";
 import type { GatewayError } from "../errors.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { type DownstreamApiOptions, readBaseUrl, type Target } from "./downstream-api.ts";
-import type { AnswerHeaders, HeaderLines } from "./headers.ts";
+import type { AnswerHeaders } from "./headers.ts";
 import { createHostBreakers, type TransportEvent } from "./host-breakers.ts";
 import { isPrivateAddress, PrivateAddressError, publicLookup } from "./private-address.ts";
+import { type WatchedRequest, watchTransfer } from "./transfer-watch.ts";
 import {
   isConnectFailure,
   isStaleConnection,
@@ -39,10 +40,8 @@ export interface TransportOptions {
   readonly resolve?: typeof systemLookup;
 }
 
-export interface TransportRequest {
+export interface TransportRequest extends WatchedRequest {
   readonly target: Target;
-  readonly method: string;
-  readonly headers: HeaderLines;
   readonly body: Readable | Uint8Array | undefined;
 }
 
@@ -94,7 +93,6 @@ export function createTransport(options: TransportOptions): Transport {
   const endAll = async (end: (dispatcher: Dispatcher) => Promise<void>) => {
     await Promise.all([...lanes.values(), ...elsewhere.values()].map((lane) => end(lane.dispatcher)));
   };
-
   return {
     send: (request, receiver) => send(laneTo(request.target), request, receiver),
     close: () => endAll((dispatcher) => dispatcher.close()),
@@ -186,10 +184,11 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
   let started = false;
   let ended = false;
   let repeatable = request.body === undefined && IDEMPOTENT.has(request.method);
-
+  const watch = watchTransfer(request);
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart(current) {
       controller = current;
+      watch?.connected();
       if (aborted) current.abort(new Error("given up while waiting for a connection"));
     },
     onResponseStart(_controller, status, headers) {
@@ -197,6 +196,7 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
       if (status < 200 || aborted) return;
       started = true;
       lane.breaker.succeeded();
+      watch?.answered(status, headers as AnswerHeaders);
       receiver.head(status, headers as AnswerHeaders);
     },
     onResponseData(_controller, chunk) {
@@ -217,9 +217,11 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
         return;
       }
       lane.active--;
-      if (isConnectFailure(error)) lane.breaker.failed();
-      else lane.breaker.ended();
-      if (!aborted) receiver.failed(transportError(error));
+      lane.breaker[isConnectFailure(error) ? "failed" : "ended"]();
+      if (aborted) return;
+      const refusal = transportError(error);
+      if (!started) watch?.failed(refusal);
+      receiver.failed(refusal);
     },
   };
   const dispatch = () =>
@@ -228,13 +230,12 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
         origin: request.target.origin,
         method: request.method,
         path: request.target.path,
-        headers: request.headers as string[],
+        headers: (watch ?? request).headers as string[],
         body: request.body ?? null,
       },
       handler,
     );
   dispatch();
-
   return {
     pause: () => controller?.pause(),
     resume: () => controller?.resume(),
@@ -242,6 +243,7 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
       // Callers let go of every transfer; only one that is still under way is worth an error and its stack.
       if (aborted || ended) return;
       aborted = true;
+      if (!started) watch?.failed();
       controller?.abort(new Error("given up"));
     },
   };

@@ -1,5 +1,6 @@
 /** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
 
+import type { IncomingMessage } from "node:http";
 import cors from "cors";
 import express, { type ErrorRequestHandler, type Express, type Request, type RequestHandler } from "express";
 import helmet from "helmet";
@@ -33,7 +34,10 @@ export interface PublicAppOptions {
   readonly trustedProxies: readonly string[];
   readonly cors: { readonly origins: readonly string[]; readonly maxAgeSeconds: number };
   /** Called when the first byte of a request is here, and returns what to call when its answer has ended. */
-  readonly observe: (record: RequestRecord, method: string) => (status: number, completed: boolean) => void;
+  readonly observe: (
+    record: RequestRecord,
+    request: IncomingMessage,
+  ) => (status: number, completed: boolean) => void;
   /** An error that is nobody's refusal: a defect of ours. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
@@ -120,7 +124,7 @@ export function createRefusal(challenge: ChallengeFacts): Express {
 
 function observed(observe: PublicAppOptions["observe"]): RequestHandler {
   return (request, response, next) => {
-    const ended = observe(recordOf(request), request.method);
+    const ended = observe(recordOf(request), request);
     // `close` comes exactly once, after `finish` or instead of it when the connection broke.
     response.once("close", () => ended(response.statusCode, response.writableFinished));
     next();

@@ -21,10 +21,15 @@ import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 export function authenticate(verifier: TokenVerifier): RequestHandler {
   return async (request, _response, next) => {
     const record = recordOf(request);
+    const span = record.trace?.room("verify");
     const began = performance.now();
     const verification = await verifier.verify(authorizationOf(request));
     record.verifyMs = performance.now() - began;
-    if (verification.outcome !== "verified") throw verification.error;
+    if (verification.outcome !== "verified") {
+      span?.refused(verification.error);
+      throw verification.error;
+    }
+    span?.granted();
     record.caller = verification.caller;
     next();
   };
@@ -99,11 +104,15 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         rewrite,
         forwarded,
       };
-      const answered = await forwardBatch({ incoming: request, outgoing: response, target, ...batch }).catch(
-        (error: unknown) => {
-          throw rephrase(record, error);
-        },
-      );
+      const answered = await forwardBatch({
+        incoming: request,
+        outgoing: response,
+        target,
+        record,
+        ...batch,
+      }).catch((error: unknown) => {
+        throw rephrase(record, error);
+      });
       record.downstreamStatus = answered?.status;
       record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
       return;
@@ -120,6 +129,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         challenge,
         rewrite,
         forwarded,
+        record,
       });
       if (outcome.kind === "abandoned") return;
       record.downstreamStatus = outcome.status;
@@ -175,20 +185,25 @@ function obtainWith(
   rephrase: (error: unknown, claims: string | undefined) => unknown,
 ): ObtainToken {
   return async ({ claims, refused, signal } = {}) => {
+    const span = record.trace?.room("exchange");
     const began = performance.now();
     if (claims !== undefined)
       exchange.forget({ assertion, scopes, ...(refused !== undefined && { refused }) });
     try {
-      const { token, origin } = await exchange.exchange({
+      const { token, origin, evidence } = await exchange.exchange({
         assertion,
         scopes,
         correlationId: record.correlationId,
         ...(claims !== undefined && { claims }),
         ...(signal !== undefined && { signal }),
+        ...(span !== undefined && { trace: span }),
       });
       record.tokenOrigin = origin;
+      if (evidence !== undefined) record.evidence = evidence;
+      span?.granted(origin);
       return token;
     } catch (error) {
+      span?.refused(error);
       throw rephrase(error, claims);
     } finally {
       record.exchangeMs = (record.exchangeMs ?? 0) + performance.now() - began;

@@ -2,10 +2,13 @@
 
 import { randomUUID } from "node:crypto";
 import type { Request, RequestHandler } from "express";
+import type { TransferObserver, TransferRecord } from "../downstream/transfer-watch.ts";
+import type { ExchangeEvidence } from "../exchange/evidence.ts";
 import type { TokenOrigin } from "../exchange/exchange.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";
+import type { RequestTrace } from "./request-trace.ts";
 
-export interface RequestRecord {
+export interface RequestRecord extends TransferRecord {
   readonly correlationId: string;
   /** `performance.now()` when the request came in, ms. */
   readonly startedAt: number;
@@ -23,6 +26,11 @@ export interface RequestRecord {
   /** Milliseconds spent in each room. */
   verifyMs: number | undefined;
   exchangeMs: number | undefined;
+  /** Of the token request to Entra, where there was one. */
+  evidence: ExchangeEvidence | undefined;
+  /** Set when the request begins, if anybody wants to know. */
+  trace: RequestTrace | undefined;
+  transfers: TransferObserver | undefined;
 }
 
 const RECORD = Symbol("request record");
@@ -46,6 +54,12 @@ export const openRecord: RequestHandler = (request, response, next) => {
     cut: undefined,
     verifyMs: undefined,
     exchangeMs: undefined,
+    evidence: undefined,
+    downstreamMs: undefined,
+    downstreamRequestId: undefined,
+    throttleMs: undefined,
+    trace: undefined,
+    transfers: undefined,
   };
   response.setHeader("x-correlation-id", correlationId);
   next();

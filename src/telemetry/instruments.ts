@@ -14,6 +14,8 @@ export interface Histogram {
 
 export interface Instruments {
   counter(name: string, help: string, labelNames: readonly string[]): Counter;
+  /** Goes up and down by `add`. */
+  gauge(name: string, help: string, labelNames: readonly string[]): Pick<Counter, "add">;
   histogram(name: string, help: string, labelNames: readonly string[]): Histogram;
   /** Prometheus' text format 0.0.4. */
   exposition(): string;
@@ -25,14 +27,14 @@ const BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 export function createInstruments(): Instruments {
   const families: (() => string)[] = [];
 
-  return {
-    counter(name, help, labelNames) {
+  function single(type: "counter" | "gauge"): Instruments["counter"] {
+    return (name, help, labelNames) => {
       const children = createChildren(() => ({ value: 0 }));
       families.push(() => {
         const lines = children.all().map(([child, values]) => {
           return `${name}${labelText(labelNames, values)} ${child.value}`;
         });
-        return [`# HELP ${name} ${help}`, `# TYPE ${name} counter`, ...lines].join("\n");
+        return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines].join("\n");
       });
       return {
         inc(...labels) {
@@ -42,7 +44,12 @@ export function createInstruments(): Instruments {
           children.of(labels).value += amount;
         },
       };
-    },
+    };
+  }
+
+  return {
+    counter: single("counter"),
+    gauge: single("gauge"),
 
     histogram(name, help, labelNames) {
       // One more than there are bounds, for what is above the last.

@@ -2,6 +2,7 @@
 
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { createInstruments } from "./instruments.ts";
+import { createRoomMetrics, type RoomMetrics } from "./room-metrics.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
@@ -21,7 +22,7 @@ export interface WatchedTokenCache {
   readonly sharedAvailable: (() => boolean) | undefined;
 }
 
-export interface Metrics {
+export interface Metrics extends RoomMetrics {
   readonly contentType: string;
   exposition(): Promise<string>;
   requestStarted(): void;
@@ -61,7 +62,8 @@ export function createMetrics(): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
-  const { counter, histogram, exposition } = createInstruments();
+  const instruments = createInstruments();
+  const { counter, histogram, exposition } = instruments;
 
   let inFlight = 0;
   watch("obo_gateway_requests_in_flight", "Requests being served right now", () => inFlight);
@@ -121,6 +123,7 @@ export function createMetrics(): Metrics {
   }
 
   return {
+    ...createRoomMetrics(instruments),
     contentType: registry.contentType,
     exposition: async () => `${exposition()}\n${await registry.metrics()}`,
     requestStarted() {

@@ -21,9 +21,21 @@ export interface RequestFacts {
     | undefined;
   readonly downstreamStatus: number | undefined;
   readonly cut: string | undefined;
-  /** Milliseconds spent in each room. */
+  readonly downstreamRequestId: string | undefined;
+  /** Of the token request to Entra, where there was one. */
+  readonly evidence:
+    | {
+        readonly requestId: string | undefined;
+        readonly source: string;
+        readonly generation?: number | undefined;
+      }
+    | undefined;
+  readonly trace: { readonly traceId: string } | undefined;
+  /** Milliseconds spent in each room, and in pauses that an API asked for. */
   readonly verifyMs: number | undefined;
   readonly exchangeMs: number | undefined;
+  readonly downstreamMs: number | undefined;
+  readonly throttleMs: number | undefined;
 }
 
 export interface RequestEnd {
@@ -50,8 +62,9 @@ export function createRequestLog(log: Logger, sink: LogSink): LogRequest {
 export function requestLine(facts: RequestFacts, end: RequestEnd): string {
   const { refusal } = facts;
   const principal = facts.caller?.principal;
-  let line = `{"level":"info","time":"${isoTime()}","correlationId":${quoted(facts.correlationId)},"granted":`;
-  line += refusal === undefined ? "true" : "false";
+  let line = `{"level":"info","time":"${isoTime()}","correlationId":${quoted(facts.correlationId)}`;
+  if (facts.trace !== undefined) line += `,"traceId":"${facts.trace.traceId}"`;
+  line += refusal === undefined ? ',"granted":true' : ',"granted":false';
   line += `,"code":${quoted(end.code)}`;
   if (refusal?.reason !== undefined) line += `,"reason":${quoted(refusal.reason)}`;
   line += `,"method":${quoted(end.method)},"route":${quoted(end.route)},"status":${end.status}`;
@@ -61,12 +74,22 @@ export function requestLine(facts: RequestFacts, end: RequestEnd): string {
     line += `,"azp":${quoted(principal.clientId)}`;
   }
   if (facts.tokenOrigin !== undefined) line += `,"tokenOrigin":"${facts.tokenOrigin}"`;
+  if (facts.evidence !== undefined) {
+    const { source, generation, requestId } = facts.evidence;
+    line += `,"credential":"${source}"`;
+    if (generation !== undefined) line += `,"credentialGeneration":${generation}`;
+    if (requestId !== undefined) line += `,"entraRequestId":${quoted(requestId)}`;
+  }
   if (facts.downstreamStatus !== undefined) line += `,"downstreamStatus":${facts.downstreamStatus}`;
+  if (facts.downstreamRequestId !== undefined)
+    line += `,"downstreamRequestId":${quoted(facts.downstreamRequestId)}`;
   if (facts.cut !== undefined) line += `,"cut":"${facts.cut}"`;
   if (refusal?.diagnostics !== undefined) line += `,"diagnostics":${JSON.stringify(refusal.diagnostics)}`;
   line += `,"ms":${hundredths(end.elapsedMs)}`;
   if (facts.verifyMs !== undefined) line += `,"verifyMs":${hundredths(facts.verifyMs)}`;
   if (facts.exchangeMs !== undefined) line += `,"exchangeMs":${hundredths(facts.exchangeMs)}`;
+  if (facts.downstreamMs !== undefined) line += `,"downstreamMs":${hundredths(facts.downstreamMs)}`;
+  if (facts.throttleMs !== undefined) line += `,"throttleMs":${hundredths(facts.throttleMs)}`;
   return `${line},"msg":"request"}\n`;
 }
 

@@ -17,10 +17,15 @@ const NOTHING: RequestFacts = {
   caller: undefined,
   tokenOrigin: undefined,
   refusal: undefined,
+  evidence: undefined,
   downstreamStatus: undefined,
+  downstreamRequestId: undefined,
+  trace: undefined,
   cut: undefined,
   verifyMs: undefined,
   exchangeMs: undefined,
+  downstreamMs: undefined,
+  throttleMs: undefined,
 };
 
 function written(level: string, facts: RequestFacts, end: RequestEnd): string[] {
@@ -51,7 +56,12 @@ describe("the request's log line", () => {
     const facts: RequestFacts = {
       ...NOTHING,
       caller: { principal: { tenantId: text, objectId: text, clientId: text } },
-      tokenOrigin: "cache",
+      tokenOrigin: "authority",
+      trace: { traceId: "0af7651916cd43dd8448eb211c80319c" },
+      evidence: { requestId: text, source: "certificate", generation: 2 },
+      downstreamRequestId: text,
+      downstreamMs: 0.5,
+      throttleMs: 1000,
       refusal: { code: text, reason: text, diagnostics },
       downstreamStatus: 503,
       cut: "idle",
@@ -62,6 +72,7 @@ describe("the request's log line", () => {
     expect(line).toBe(
       byLogger({
         correlationId: "7a1e",
+        traceId: "0af7651916cd43dd8448eb211c80319c",
         granted: false,
         code: text,
         reason: text,
@@ -72,13 +83,19 @@ describe("the request's log line", () => {
         tid: text,
         oid: text,
         azp: text,
-        tokenOrigin: "cache",
+        tokenOrigin: "authority",
+        credential: "certificate",
+        credentialGeneration: 2,
+        entraRequestId: text,
         downstreamStatus: 503,
+        downstreamRequestId: text,
         cut: "idle",
         diagnostics,
         ms: 4.13,
         verifyMs: 0.1,
         exchangeMs: 12,
+        downstreamMs: 0.5,
+        throttleMs: 1000,
       }),
     );
     jest.useRealTimers();
