@@ -46,7 +46,7 @@ export interface GatewayConfig {
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   readonly routes: readonly ProxyRouteConfig[];
   readonly http: GatewayYaml["http"];
-  readonly log: { readonly level: string };
+  readonly log: { readonly level: string; readonly auditFile: string | undefined };
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
   readonly production: boolean;
@@ -169,7 +169,7 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfi
         },
       })),
     http: yaml.http,
-    log: { level: env.LOG_LEVEL },
+    log: { level: env.LOG_LEVEL, auditFile: env.AUDIT_LOG_FILE },
     production: env.NODE_ENV === "production",
   };
 }

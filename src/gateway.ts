@@ -28,6 +28,7 @@ import { metadataUrl } from "./http/resource-metadata.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier, type TokenVerifier } from "./identity/token-verifier.ts";
 import { createSignals } from "./signals.ts";
+import { createAudit, openAuditFile } from "./telemetry/audit.ts";
 import { createLogger, type Logger, type LogSink, standardOutput } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { createRequestLog } from "./telemetry/request-line.ts";
@@ -84,8 +85,10 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   const { logSink = standardOutput() } = parts;
   const log = createLogger(config.log.level, logSink);
   const metrics = createMetrics();
+  const auditFile = config.log.auditFile === undefined ? undefined : openAuditFile(config.log.auditFile, log);
+  const audit = createAudit(auditFile?.log ?? log);
   const tracing = config.tracing && (await openTracing(config.tracing, log));
-  const signals = createSignals(log, createRequestLog(log, logSink), metrics, tracing);
+  const signals = createSignals(log, createRequestLog(log, logSink), audit, metrics, tracing);
 
   const verifier = createTokenVerifier({
     ...config.identity,
@@ -212,6 +215,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
       await shared?.close();
       // Last: the spans of the last requests are on their way.
       await tracing?.close();
+      await auditFile?.close();
     },
   };
 }

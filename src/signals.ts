@@ -6,6 +6,7 @@ import type { TransportEvent } from "./downstream/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
 import type { RequestRecord } from "./http/request-record.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
+import type { Audit } from "./telemetry/audit.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 import type { LogRequest } from "./telemetry/request-line.ts";
@@ -42,6 +43,7 @@ const FAILURE_LOG_INTERVAL_MS = 30_000;
 export function createSignals(
   log: Logger,
   logRequest: LogRequest,
+  audit: Audit,
   metrics: Metrics,
   tracing: Tracing | undefined,
 ): Signals {
@@ -91,16 +93,21 @@ export function createSignals(
       metrics.credentialEvent(source, type);
       const facts = { source, generation, event: type, ...(expiresAt !== undefined && { expiresAt }) };
       log[WORTH_A_WARNING.has(type) ? "warn" : "info"](facts, message);
+      audit.credential(type, source, generation, message);
     },
 
     exchange(event) {
       metrics.exchangeEvent(event.type);
       if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
-      if (event.type === "exchanged") metrics.exchangeEnded("granted", event.durationMs / 1000);
-      if (event.type !== "refused") return;
-      metrics.exchangeEnded(event.code, event.durationMs / 1000);
-      const { tenantId, code, reason, aadsts } = event;
-      log.info({ tid: tenantId, code, reason, aadsts }, "exchange refused");
+      if (event.type === "exchanged") {
+        metrics.exchangeEnded("granted", event.durationMs / 1000);
+        audit.exchange(event.facts, event.durationMs);
+      }
+      if (event.type === "refused") {
+        const { code, reason, diagnostics, durationMs } = event;
+        metrics.exchangeEnded(code, durationMs / 1000);
+        audit.exchange(event.facts, durationMs, { code, reason, diagnostics });
+      }
     },
 
     downstream({ type, api }) {

@@ -14,6 +14,9 @@ export interface LogSink extends DestinationStream {
 /** A JWT's first two parts in any text: error messages of libraries have been seen to quote their input. */
 const TOKEN = /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}/g;
 
+/** How long the last lines may take, ms. */
+const END_LIMIT_MS = 2_000;
+
 const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
 
 export function createLogger(level: string, sink: LogSink): Logger {
@@ -27,23 +30,46 @@ export function createLogger(level: string, sink: LogSink): Logger {
   return pino(options, sink);
 }
 
+export function standardOutput(): LogSink {
+  return toDescriptor(1);
+}
+
 /**
  * Lines go out together, at the latest after a tenth of a second; what is left when the process ends is written then.
  * When nobody takes them they are dropped past MAX_UNREAD_BYTES: a stalled log must not take the gateway with it.
  */
-export function standardOutput(): LogSink {
+export function toDescriptor(
+  fd: number,
+  onLoss?: (error?: Error) => void,
+): LogSink & { end(done: () => void): void } {
   // As bytes: to count those of text, the stream would look at all that is gathered again for each line.
-  const stdout = destination({
-    fd: 1,
+  const stream = destination({
+    fd,
     sync: false,
     minLength: 8_192,
     periodicFlush: 100,
     maxLength: MAX_UNREAD_BYTES,
     contentMode: "buffer",
   });
+  // Without a listener an error ends the process: right for the log, which tells why; others have it to tell.
+  if (onLoss !== undefined) stream.on("error", onLoss).on("drop", () => onLoss());
+  let ended = false;
   return {
-    write: (line) => stdout.write(Buffer.from(line) as never),
-    flush: (done) => stdout.flush(done),
+    write(line) {
+      // A flight that outlives the gateway may still have something to tell.
+      if (!ended) stream.write(Buffer.from(line) as never);
+    },
+    flush: (done) => stream.flush(done),
+    end(done) {
+      ended = true;
+      // What cannot be written would be tried for ever.
+      const limit = setTimeout(() => stream.destroy(), END_LIMIT_MS);
+      stream.once("close", () => {
+        clearTimeout(limit);
+        done();
+      });
+      stream.end();
+    },
   };
 }
 
