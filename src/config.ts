@@ -8,11 +8,13 @@ import { faultsOf } from "./config/faults.ts";
 import { interpolate } from "./config/interpolate.ts";
 import { gatewayJsonSchema } from "./config/json-schema.ts";
 import { type GatewayYaml, gatewayYaml } from "./config/schema.ts";
+import { readTracing } from "./config/tracing.ts";
 import type { CredentialOptions } from "./credential/credential.ts";
 import type { DownstreamApiOptions, TargetRules } from "./downstream/downstream-api.ts";
 import { ConfigurationError, type ConfigurationFault } from "./errors.ts";
 import type { RoutePolicy } from "./identity/claims-policy.ts";
 import type { Secret } from "./secret.ts";
+import type { TracingOptions } from "./telemetry/tracing.ts";
 
 /** A route of the YAML file: who may pass, where to, and what passes. */
 export interface ProxyRouteConfig {
@@ -44,7 +46,9 @@ export interface GatewayConfig {
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   readonly routes: readonly ProxyRouteConfig[];
   readonly http: GatewayYaml["http"];
-  readonly log: { readonly level: string };
+  readonly log: { readonly level: string; readonly auditFile: string | undefined };
+  /** None are made without. */
+  readonly tracing: TracingOptions | undefined;
   readonly production: boolean;
 }
 
@@ -58,10 +62,11 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): G
   const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
   const faults: ConfigurationFault[] = [];
   const environment = readEnvironment(env, faults);
+  const tracing = readTracing(env, faults);
   const yaml = readYaml(file, env, faults);
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze(assemble(environment, yaml));
+  return deepFreeze({ ...assemble(environment, yaml), tracing });
 }
 
 function readYaml(
@@ -106,7 +111,7 @@ function readYaml(
   return parsed.success ? parsed.data : undefined;
 }
 
-function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
+function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfig, "tracing"> {
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );
@@ -164,7 +169,7 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
         },
       })),
     http: yaml.http,
-    log: { level: env.LOG_LEVEL },
+    log: { level: env.LOG_LEVEL, auditFile: env.AUDIT_LOG_FILE },
     production: env.NODE_ENV === "production",
   };
 }

@@ -29,8 +29,11 @@ import { metadataUrl } from "./http/resource-metadata.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier, type TokenVerifier } from "./identity/token-verifier.ts";
 import { createSignals } from "./signals.ts";
-import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";
+import { createAudit, openAuditFile } from "./telemetry/audit.ts";
+import { createLogger, type Logger, type LogSink, standardOutput } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
+import { createRequestLog } from "./telemetry/request-line.ts";
+import { openTracing } from "./telemetry/tracing.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */
 export interface GatewayParts {
@@ -80,9 +83,13 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     );
   checkUses(codeRoutes, config);
 
-  const log = createLogger(config.log.level, parts.logSink);
+  const { logSink = standardOutput() } = parts;
+  const log = createLogger(config.log.level, logSink);
   const metrics = createMetrics();
-  const signals = createSignals(log, metrics);
+  const auditFile = config.log.auditFile === undefined ? undefined : openAuditFile(config.log.auditFile, log);
+  const audit = createAudit(auditFile?.log ?? log);
+  const tracing = config.tracing && (await openTracing(config.tracing, log));
+  const signals = createSignals(log, createRequestLog(log, logSink), audit, metrics, tracing);
 
   const verifier = createTokenVerifier({
     ...config.identity,
@@ -209,6 +216,9 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
       verifier.close();
       await transport.close();
       await shared?.close();
+      // Last: the spans of the last requests are on their way.
+      await tracing?.close();
+      await auditFile?.close();
     },
   };
 }

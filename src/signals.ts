@@ -3,10 +3,13 @@
 import type { CredentialEvent } from "./credential/credential.ts";
 import type { TransportEvent } from "./downstream/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
-import type { RequestEnd, RequestObserver, RequestRecord } from "./http/request-record.ts";
+import type { RequestObserver, RequestRecord } from "./http/request-record.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
+import type { Audit } from "./telemetry/audit.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
+import type { LogRequest } from "./telemetry/request-line.ts";
+import type { Tracing } from "./telemetry/tracing.ts";
 
 export interface Signals {
   identity(event: TokenVerifierEvent): void;
@@ -31,9 +34,17 @@ const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
   "secret_in_production",
 ]);
 
+const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
+
 const FAILURE_LOG_INTERVAL_MS = 30_000;
 
-export function createSignals(log: Logger, metrics: Metrics): Signals {
+export function createSignals(
+  log: Logger,
+  logRequest: LogRequest,
+  audit: Audit,
+  metrics: Metrics,
+  tracing: Tracing | undefined,
+): Signals {
   let quietUntil = 0;
   let sharedQuietUntil = 0;
   let sharedLossLogged = false;
@@ -49,6 +60,14 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
       sharedLossLogged = false;
       log.info("the shared token cache answers again");
     }
+  }
+
+  function roomTimes(record: RequestRecord, route: string): void {
+    const { verifyMs, exchangeMs, throttleMs, caller, tokenOrigin = "none" } = record;
+    if (verifyMs !== undefined)
+      metrics.verified(caller === undefined ? "refused" : "verified", verifyMs / 1000);
+    if (exchangeMs !== undefined) metrics.tokenAwaited(tokenOrigin, exchangeMs / 1000);
+    if (throttleMs !== undefined) metrics.throttleWaited(route, throttleMs / 1000);
   }
 
   return {
@@ -72,16 +91,21 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
       metrics.credentialEvent(source, type);
       const facts = { source, generation, event: type, ...(expiresAt !== undefined && { expiresAt }) };
       log[WORTH_A_WARNING.has(type) ? "warn" : "info"](facts, message);
+      audit.credential(type, source, generation, message);
     },
 
     exchange(event) {
       metrics.exchangeEvent(event.type);
       if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
-      if (event.type === "exchanged") metrics.exchangeEnded("granted", event.durationMs / 1000);
-      if (event.type !== "refused") return;
-      metrics.exchangeEnded(event.code, event.durationMs / 1000);
-      const { tenantId, code, reason, aadsts } = event;
-      log.info({ tid: tenantId, code, reason, aadsts }, "exchange refused");
+      if (event.type === "exchanged") {
+        metrics.exchangeEnded("granted", event.durationMs / 1000);
+        audit.exchange(event.facts, event.durationMs);
+      }
+      if (event.type === "refused") {
+        const { code, reason, diagnostics, durationMs } = event;
+        metrics.exchangeEnded(code, durationMs / 1000);
+        audit.exchange(event.facts, durationMs, { code, reason, diagnostics });
+      }
     },
 
     downstream({ type, api }) {
@@ -91,14 +115,24 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
     },
 
     requests: {
-      began: metrics.requestStarted,
+      began(record, incoming) {
+        metrics.requestStarted();
+        record.trace = tracing?.request(incoming);
+        record.transfers = metrics.transfers;
+      },
       ended(record, { method, status, completed }) {
         const elapsedMs = performance.now() - record.startedAt;
         const code = record.refusal?.code ?? (completed ? "granted" : "abandoned");
         const route = record.route ?? "none";
         metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
+        roomTimes(record, route);
         if (record.tokenOrigin !== undefined) metrics.tokenObtained(record.tokenOrigin);
-        log.info(requestLine(record, { method, route, status, code, completed, elapsedMs }), "request");
+        logRequest(record, { method, route, status, code, completed, elapsedMs });
+        if (record.trace === undefined) return;
+        const { route: matched, correlationId, caller, refusal } = record;
+        const { tenantId, objectId, clientId } = caller?.principal ?? NOBODY;
+        const decision = { status, code, reason: refusal?.reason, completed };
+        record.trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId });
       },
     },
 
@@ -106,36 +140,4 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
       log.error({ correlationId: record.correlationId, err }, "internal error");
     },
   };
-}
-
-/** One line a request, with the decision. The path is left out on purpose: it may hold a user's name or address. */
-function requestLine(
-  record: RequestRecord,
-  ended: RequestEnd & { readonly route: string; readonly code: string; readonly elapsedMs: number },
-): object {
-  const principal = record.caller?.principal;
-  return {
-    correlationId: record.correlationId,
-    granted: record.refusal === undefined,
-    code: ended.code,
-    reason: record.refusal?.reason,
-    method: ended.method,
-    route: ended.route,
-    status: ended.status,
-    completed: ended.completed,
-    tid: principal?.tenantId,
-    oid: principal?.objectId,
-    azp: principal?.clientId,
-    tokenOrigin: record.tokenOrigin,
-    downstreamStatus: record.downstreamStatus,
-    cut: record.cut,
-    diagnostics: record.refusal?.diagnostics,
-    ms: milliseconds(ended.elapsedMs),
-    verifyMs: milliseconds(record.verifyMs),
-    exchangeMs: milliseconds(record.exchangeMs),
-  };
-}
-
-function milliseconds(value: number | undefined): number | undefined {
-  return value === undefined ? undefined : Math.round(value * 100) / 100;
 }

@@ -98,6 +98,10 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
   "node-forge": (file) => file === "src/credential/pkcs12.ts",
   ioredis: (file) => file === "src/exchange/shared-cache.ts",
   "prom-client": (file) => file === "src/telemetry/metrics.ts",
+  // Loaded by `import()`, and only where the environment asks for traces.
+  "@opentelemetry/api": (file) => file === "src/telemetry/spans.ts",
+  "@opentelemetry/core": (file) => file === "src/telemetry/opentelemetry.ts",
+  "@opentelemetry/sdk-trace-base": (file) => file === "src/telemetry/opentelemetry.ts",
   yaml: (file) => file === "src/config.ts",
   zod: (file) => file.startsWith("src/config/"),
 };

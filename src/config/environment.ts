@@ -77,6 +77,7 @@ export const environment = z.object({
   LOG_LEVEL: z
     .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"], "must be a pino level such as info")
     .default("info"),
+  AUDIT_LOG_FILE: z.string().optional(),
   NODE_ENV: z.string().optional(),
   TOKEN_CACHE_KEYS: cacheKeys.optional(),
 });

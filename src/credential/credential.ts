@@ -4,7 +4,7 @@ import type { Fetch } from "../bounded-fetch.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import type { ManagedIdentityToken } from "./managed-identity.ts";
-import { createCredentialRing } from "./ring.ts";
+import { createCredentialRing, type ProofOrigin } from "./ring.ts";
 import { chooseSources } from "./sources.ts";
 import type { TokenProxyOptions } from "./token-proxy.ts";
 
@@ -38,11 +38,12 @@ export interface ClientCredential {
    */
   authenticate(request: AuthenticationRequest): Promise<ClientAuthentication>;
   /**
-   * Tells the credential that Entra answered `invalid_client` to this proof. It reads its source anew or turns
-   * to another one. Resolves true when one more request with a fresh `authenticate()` is worth sending, false
-   * when it would be refused again. Never rejects.
+   * Tells that Entra answered `invalid_client` to this proof, so that its source is read anew or another one takes
+   * over. Resolves true when one more request with a fresh `authenticate()` is worth sending. Never rejects.
    */
   refused?: (authentication: ClientAuthentication) => Promise<boolean>;
+  /** What a proof was made from, for the log. */
+  originOf?: (authentication: ClientAuthentication) => ProofOrigin | undefined;
 }
 
 /** What `openCredential` gives: a credential that can also tell how it is. */

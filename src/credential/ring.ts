@@ -6,10 +6,18 @@ import type {
   ClientAuthentication,
   CredentialEventType,
   CredentialRing,
+  CredentialSource,
   SourceCredential,
   SourcePorts,
   SourceStatus,
 } from "./credential.ts";
+
+/** What a proof was made from. */
+export interface ProofOrigin {
+  readonly source: CredentialSource;
+  /** Counts the different contents of the source since the start, from 1. */
+  readonly generation: number;
+}
 
 /** How long a source that Entra refused is left alone, unless it changes first. */
 const REST_MS = 5 * 60_000;
@@ -109,6 +117,11 @@ export function createCredentialRing(
       }
       member.rest = { generation, until: now() + REST_MS, onTrial: false };
       return members.some((one) => !isResting(one) && one.credential.status().state === "usable");
+    },
+
+    originOf(authentication) {
+      const proof = issued.get(authentication);
+      return proof && { source: proof.member.credential.source, generation: proof.generation };
     },
 
     status() {

@@ -23,6 +23,7 @@ import {
 } from "./downstream-api.ts";
 import { downstreamRequestHeaders } from "./headers.ts";
 import { throttlePauseMs } from "./retry-after.ts";
+import { type TransferRecord, throttleWaited } from "./transfer-watch.ts";
 import type { Transport } from "./transport.ts";
 
 export interface DownstreamRequestOptions {
@@ -73,6 +74,8 @@ export interface DownstreamClientOptions {
     readonly refused?: Secret;
   }) => Promise<DownstreamToken>;
   readonly correlationId: string;
+  /** Where it is noted how the requests fared. */
+  readonly record?: TransferRecord | undefined;
   /** Ends all calls, for example when the caller has gone. */
   readonly signal?: AbortSignal;
   /** Largest answer that `json`, `text` and `bytes` take into memory, bytes. Default 4 MiB. */
@@ -84,7 +87,7 @@ const MAX_ATTEMPTS = 3;
 
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
-  const { api, obtainToken } = options;
+  const { api, obtainToken, record } = options;
   const base = readBaseUrl(api);
 
   const targetOf = (path: string, query: string): Target => ({
@@ -122,13 +125,14 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
         const msLeft = until - Date.now();
         const answer = await openAnswer(
           options.transport,
-          { target, method, headers, body },
+          { target, method, headers, body, record },
           { timeoutMs: msLeft, idleTimeoutMs: api.idleTimeoutMs, signal },
         );
         const said = { method, status: answer.status, headers: answer.headers };
         const pauseMs = throttlePauseMs(api, { ...said, msLeft: until - Date.now(), nowMs: Date.now() });
         if (pauseMs === undefined || round === MAX_ATTEMPTS || body instanceof Readable) return answer;
         answer.body.destroy();
+        throttleWaited(record, pauseMs);
         await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
       }
     };
@@ -158,7 +162,10 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       parts,
       msLeft,
       now: Date.now,
-      pause: (ms) => sleep(ms, undefined, signal === undefined ? {} : { signal }),
+      pause(ms) {
+        throttleWaited(record, ms);
+        return sleep(ms, undefined, signal === undefined ? {} : { signal });
+      },
       async send(body, claims) {
         if (claims !== undefined) token = await obtainToken({ claims });
         const { accessToken } = token;
@@ -167,7 +174,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
         const target = targetOf("/$batch", "");
         return openAnswer(
           options.transport,
-          { target, method: "POST", headers, body },
+          { target, method: "POST", headers, body, record },
           { timeoutMs: msLeft(), idleTimeoutMs: api.idleTimeoutMs, signal },
         );
       },

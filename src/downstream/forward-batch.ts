@@ -14,6 +14,7 @@ import { downstreamRequestHeaders, type ForwardedHop } from "./headers.ts";
 import type { RewriteAnswer } from "./link-rewriter.ts";
 import { bodyTooLarge, discardBody, readFraming } from "./request-body.ts";
 import { writeResponseHead } from "./response-head.ts";
+import { type TransferRecord, throttleWaited } from "./transfer-watch.ts";
 import type { Transport } from "./transport.ts";
 
 export interface ForwardBatchRequest {
@@ -29,6 +30,8 @@ export interface ForwardBatchRequest {
   readonly challenge: string;
   readonly rewrite: RewriteAnswer | undefined;
   readonly forwarded?: ForwardedHop | undefined;
+  /** Where it is noted how the request fared. */
+  readonly record?: TransferRecord | undefined;
 }
 
 /** What was answered, or undefined when the caller left before. */
@@ -64,7 +67,10 @@ export function createForwardBatch(options: {
         parts,
         msLeft,
         now,
-        pause: (ms) => sleep(ms, undefined, { signal: left.signal }),
+        pause(ms) {
+          throttleWaited(request.record, ms);
+          return sleep(ms, undefined, { signal: left.signal });
+        },
         async send(body, claims) {
           if (claims !== undefined) token = await request.obtainToken({ claims });
           const ours = {
@@ -77,7 +83,7 @@ export function createForwardBatch(options: {
           const headers = downstreamRequestHeaders(incoming.rawHeaders, ours, headerRulesOf(api).request);
           return openAnswer(
             transport,
-            { target, method: "POST", headers, body },
+            { target, method: "POST", headers, body, record: request.record },
             { timeoutMs: msLeft(), idleTimeoutMs: api.idleTimeoutMs, signal: left.signal },
           );
         },

@@ -10,6 +10,7 @@ import type { RewriteAnswer } from "./link-rewriter.ts";
 import { type RelayEnd, relay } from "./relay.ts";
 import { ambiguousFraming, bodyTooLarge, discardBody, type Framing, readFraming } from "./request-body.ts";
 import type { OwnFields } from "./response-head.ts";
+import type { TransferRecord } from "./transfer-watch.ts";
 import type { Transport } from "./transport.ts";
 
 export interface ForwardOptions {
@@ -41,11 +42,11 @@ export interface ForwardRequest {
    */
   readonly onBodyWanted?: () => void;
   /** Filled in as it becomes known, before whoever listens to the end of `outgoing` is told. */
-  readonly progress?: ForwardProgress;
+  readonly record?: ForwardRecord;
 }
 
 /** What a report of the request says of the downstream. */
-export interface ForwardProgress {
+export interface ForwardRecord extends TransferRecord {
   downstreamStatus: number | undefined;
   cut: string | undefined;
 }

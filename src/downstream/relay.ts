@@ -6,6 +6,7 @@ import { headerRulesOf } from "./api-header-rules.ts";
 import { challengeOf } from "./claims-challenge.ts";
 import type { Cut, ForwardOutcome, ForwardRequest } from "./forward.ts";
 import type { AnswerHeaders, HeaderLines } from "./headers.ts";
+import { createIdleTimer, type IdleTimer } from "./idle-timer.ts";
 import {
   discardBody,
   type Framing,
@@ -16,6 +17,7 @@ import {
 } from "./request-body.ts";
 import type { OwnFields } from "./response-head.ts";
 import { throttlePauseMs } from "./retry-after.ts";
+import { throttleWaited } from "./transfer-watch.ts";
 import type { AnswerReceiver, Transfer, Transport } from "./transport.ts";
 import { silence, transportError } from "./transport-error.ts";
 
@@ -58,7 +60,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
   private readonly body: RequestBody | undefined;
   private state: "waiting" | "answering" | "ended" = "waiting";
   private status = 0;
-  private idle: NodeJS.Timeout | undefined = undefined;
+  private idle: IdleTimer | undefined = undefined;
   private writer: AnswerWriter | undefined = undefined;
   private headersAfterMs = 0;
   private responseBytes = 0;
@@ -73,15 +75,16 @@ class Relay implements AnswerReceiver, AnswerFlow {
     this.replayed = keptBody(incoming);
     const hasBody = this.replayed === undefined && options.framing.kind !== "none";
     this.body = hasBody ? this.openBody() : undefined;
-    // First of all listeners, so that those who report the end find what `progress` says of it.
+    // First of all listeners, so that those who report the end find what `record` says of it.
     outgoing.prependListener("close", () => this.onClose());
   }
 
   send(): void {
     const { transport, headers, request } = this.options;
-    const { target, incoming } = request;
+    const { target, incoming, record } = request;
+    const { method = "GET" } = incoming;
     const body = this.replayed ?? this.body?.stream;
-    this.transfer = transport.send({ target, method: incoming.method ?? "GET", headers, body }, this);
+    this.transfer = transport.send({ target, method, headers, body, record }, this);
   }
 
   head(status: number, answer: AnswerHeaders, isElsewhere = false): void {
@@ -94,6 +97,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
     const nowMs = now();
     const pauseMs = this.pauseMs(status, answer, nowMs);
     if (pauseMs !== undefined) {
+      throttleWaited(request.record, pauseMs);
       this.release();
       this.outlet.settled({ kind: "throttled", pauseMs });
       return;
@@ -102,7 +106,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
     this.state = "answering";
     this.status = status;
     this.headersAfterMs = nowMs - this.startedAt;
-    if (request.progress !== undefined) request.progress.downstreamStatus = status;
+    if (request.record !== undefined) request.record.downstreamStatus = status;
     const writer = new AnswerWriter(
       request.outgoing,
       {
@@ -122,12 +126,12 @@ class Relay implements AnswerReceiver, AnswerFlow {
 
   chunk(chunk: Buffer): void {
     this.responseBytes += chunk.length;
-    if (this.idle !== undefined) this.restartIdle();
+    this.idle?.restart();
     this.writer?.chunk(chunk);
   }
 
   end(): void {
-    if (this.idle !== undefined) this.restartIdle();
+    this.idle?.restart();
     this.writer?.end();
   }
 
@@ -181,13 +185,9 @@ class Relay implements AnswerReceiver, AnswerFlow {
 
   /** From now on the API's `idleTimeoutMs` may pass without anything moving. */
   private restartIdle(): void {
-    if (this.idle !== undefined) this.idle.refresh();
-    else this.idle = setTimeout(() => this.onSilence(), this.options.request.target.api.idleTimeoutMs);
-  }
-
-  private stopIdle(): void {
-    clearTimeout(this.idle);
-    this.idle = undefined;
+    const { idleTimeoutMs } = this.options.request.target.api;
+    this.idle ??= createIdleTimer(idleTimeoutMs, () => this.onSilence());
+    this.idle.restart();
   }
 
   private onSilence(): void {
@@ -196,9 +196,9 @@ class Relay implements AnswerReceiver, AnswerFlow {
   }
 
   private finish(cut: Cut | undefined): void {
-    const { incoming, outgoing, target, progress } = this.options.request;
+    const { incoming, outgoing, target, record } = this.options.request;
     this.release();
-    if (progress !== undefined) progress.cut = cut;
+    if (record !== undefined) record.cut = cut;
     if (cut === undefined) discardBody(incoming, target.api.maxRequestBytes);
     else outgoing.destroy();
     this.outlet.settled({
@@ -212,11 +212,11 @@ class Relay implements AnswerReceiver, AnswerFlow {
   }
 
   private challenged(status: number, claims: string): void {
-    const { incoming, target, progress } = this.options.request;
+    const { incoming, target, record } = this.options.request;
     const replayable = this.body?.isReplayable() ?? true;
     this.release();
     if (!replayable) discardBody(incoming, target.api.maxRequestBytes);
-    if (progress !== undefined) progress.downstreamStatus = status;
+    if (record !== undefined) record.downstreamStatus = status;
     this.outlet.settled({ kind: "challenged", status, claims, replayable });
   }
 
@@ -229,7 +229,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
   private release(): void {
     this.state = "ended";
     clearTimeout(this.deadline);
-    this.stopIdle();
+    this.idle?.stop();
     this.transfer?.abort();
     this.body?.release();
   }
@@ -243,7 +243,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
       onChunk: () => this.restartIdle(),
       // From here on it is the downstream's turn, and the deadline limits that.
       onEnd: () => {
-        if (this.state === "waiting") this.stopIdle();
+        if (this.state === "waiting") this.idle?.stop();
       },
     });
   }

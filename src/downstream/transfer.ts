@@ -2,6 +2,7 @@
 
 import type { Breaker } from "./breaker.ts";
 import type { AnswerHeaders } from "./headers.ts";
+import { type TransferWatch, watchTransfer } from "./transfer-watch.ts";
 import type { AnswerReceiver, Transfer, TransportRequest } from "./transport.ts";
 import { isConnectFailure, isStaleConnection, transportError } from "./transport-error.ts";
 
@@ -32,16 +33,19 @@ export class LaneTransfer implements Transfer {
   private started = false;
   private ended = false;
   private repeatable: boolean;
+  private readonly watch: TransferWatch | undefined;
 
   constructor(lane: Lane, request: TransportRequest, receiver: AnswerReceiver) {
     this.lane = lane;
     this.request = request;
     this.receiver = receiver;
+    this.watch = watchTransfer(request);
     this.repeatable = request.body === undefined && IDEMPOTENT.has(request.method);
   }
 
   dispatch(): void {
-    const { target, method, headers, body = null } = this.request;
+    const { target, method, body = null } = this.request;
+    const { headers } = this.watch ?? this.request;
     this.lane.dispatcher.dispatch(
       { origin: target.origin, method, path: target.path, headers: headers as string[], body },
       this,
@@ -60,11 +64,13 @@ export class LaneTransfer implements Transfer {
     // Callers let go of every transfer; only one that is still under way is worth an error and its stack.
     if (this.aborted || this.ended) return;
     this.aborted = true;
+    if (!this.started) this.watch?.failed();
     this.controller?.abort(new Error("given up"));
   }
 
   onRequestStart(controller: Controller): void {
     this.controller = controller;
+    this.watch?.connected();
     if (this.aborted) controller.abort(new Error("given up while waiting for a connection"));
   }
 
@@ -73,6 +79,7 @@ export class LaneTransfer implements Transfer {
     if (status < 200 || this.aborted) return;
     this.started = true;
     this.lane.breaker.succeeded();
+    this.watch?.answered(status, headers as AnswerHeaders);
     this.receiver.head(status, headers as AnswerHeaders);
   }
 
@@ -98,6 +105,9 @@ export class LaneTransfer implements Transfer {
     this.lane.active--;
     if (isConnectFailure(error)) this.lane.breaker.failed();
     else this.lane.breaker.ended();
-    if (!this.aborted) this.receiver.failed(transportError(error));
+    if (this.aborted) return;
+    const refusal = transportError(error);
+    if (!this.started) this.watch?.failed(refusal);
+    this.receiver.failed(refusal);
   }
 }

@@ -7,10 +7,11 @@ import { Agent, buildConnector, type Dispatcher, Pool } from "undici";
 import type { GatewayError } from "../errors.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { type DownstreamApiOptions, readBaseUrl, type Target } from "./downstream-api.ts";
-import type { AnswerHeaders, HeaderLines } from "./headers.ts";
+import type { AnswerHeaders } from "./headers.ts";
 import { createHostBreakers, type TransportEvent } from "./host-breakers.ts";
 import { isPrivateAddress, PrivateAddressError, publicLookup } from "./private-address.ts";
 import { type Lane as AnyLane, LaneTransfer } from "./transfer.ts";
+import type { WatchedRequest } from "./transfer-watch.ts";
 import { overloaded, unconnectable } from "./transport-error.ts";
 
 export interface TransportOptions {
@@ -34,10 +35,8 @@ export interface TransportOptions {
   readonly resolve?: typeof systemLookup;
 }
 
-export interface TransportRequest {
+export interface TransportRequest extends WatchedRequest {
   readonly target: Target;
-  readonly method: string;
-  readonly headers: HeaderLines;
   readonly body: Readable | Uint8Array | undefined;
 }
 

@@ -5,6 +5,7 @@ import type { ClientAuthentication, ClientCredential } from "../credential/crede
 import { GatewayError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import type { ExchangeEvent } from "./events.ts";
+import { type ExchangeEvidence, requestIdOf } from "./evidence.ts";
 import type { ExchangeRequest } from "./exchange.ts";
 import type { ExchangeSubject, FailureDomains } from "./failure-domains.ts";
 import type { Judge } from "./judge.ts";
@@ -46,6 +47,8 @@ export type Acquire = (
   subject: ExchangeSubject,
   /** When the exchange began, from which its time is reckoned; ms since the epoch. */
   startedAt: number,
+  /** Told of each answer of Entra, whatever it says. */
+  onEvidence?: (evidence: ExchangeEvidence) => void,
 ) => Promise<AcquiredToken>;
 
 export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acquire {
@@ -53,8 +56,8 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
   const { send, judge, domains, now, onEvent, forgetUser } = ports;
   const budget = createRetryBudget();
 
-  return async (request, subject, startedAt) => {
-    const { assertion, scopes, claims, correlationId } = request;
+  return async (request, subject, startedAt, onEvidence) => {
+    const { assertion, scopes, claims, correlationId, trace } = request;
     const { tenantId } = assertion;
     const deadline = startedAt + timeoutMs;
     const leftMs = () => Math.max(1, deadline - now());
@@ -72,6 +75,9 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
       if (held !== undefined) throw held;
 
       const sentAt = now();
+      const made = credential.originOf?.(authentication) ?? { source: credential.source };
+      const span = trace?.asking(tokenEndpoint(tenantId));
+      let status: number | undefined;
       const judgement = await send({
         assertion,
         scopes,
@@ -79,7 +85,15 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
         correlationId,
         authentication,
         timeoutMs: Math.min(attemptTimeoutMs, leftMs()),
-      }).then((answer) => judge.answer({ assertion, scopes, authentication }, answer), judge.failure);
+      }).then((answer) => {
+        ({ status } = answer);
+        onEvidence?.({ requestId: requestIdOf(answer.headers), ...made });
+        return judge.answer({ assertion, scopes, authentication }, answer);
+      }, judge.failure);
+      span?.ended({
+        status,
+        code: judgement.outcome === "granted" ? undefined : judgement.refusal.error.code,
+      });
 
       if (judgement.outcome === "granted") {
         return { accessToken: judgement.accessToken, expiresAt: sentAt + judgement.expiresInSeconds * 1000 };

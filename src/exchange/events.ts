@@ -1,7 +1,30 @@
-/** What an exchange tells telemetry. Tenants and codes only: no token, no user. */
+/** What an exchange tells telemetry. Ids and codes only: no token, no name. */
 
-import type { GatewayErrorCode } from "../errors.ts";
+import type { GatewayError, GatewayErrorCode } from "../errors.ts";
+import type { ExchangeEvidence } from "./evidence.ts";
 import type { EvictionCause } from "./token-cache.ts";
+
+/** One exchange with Entra, for the audit. */
+export interface ExchangeFacts {
+  readonly correlationId: string;
+  /** On behalf of a user, or for the gateway itself. */
+  readonly grant: "on_behalf_of" | "client_credentials";
+  readonly tenantId: string;
+  /** `oid` of the user; absent where the gateway acts for itself. */
+  readonly objectId: string | undefined;
+  /** First 8 hex digits of the SHA-256 of the user's token, and of the delegated one. */
+  readonly assertion: string | undefined;
+  readonly token?: string;
+  readonly scopes: readonly string[];
+  /** Whether a claims challenge of the API led to it. */
+  readonly challenged: boolean;
+  /** Whether it replaces a token before its end. */
+  readonly ahead: boolean;
+  /** End of the delegated token, ms since the epoch. */
+  readonly expiresAt?: number;
+  /** Absent where Entra was not reached. */
+  readonly evidence: ExchangeEvidence | undefined;
+}
 
 export type ExchangeEvent =
   /** Answered from the cache. */
@@ -11,7 +34,12 @@ export type ExchangeEvent =
   /** Waits for an exchange that another caller started. */
   | { readonly type: "joined" }
   /** Entra granted a token; the time covers every attempt, ms. */
-  | { readonly type: "exchanged"; readonly tenantId: string; readonly durationMs: number }
+  | {
+      readonly type: "exchanged";
+      readonly tenantId: string;
+      readonly durationMs: number;
+      readonly facts: ExchangeFacts;
+    }
   /** The exchange failed on the way to Entra, there or on the way back; `aadsts` are Entra's own numbers. */
   | {
       readonly type: "refused";
@@ -20,6 +48,9 @@ export type ExchangeEvent =
       readonly code: GatewayErrorCode;
       readonly reason: string | undefined;
       readonly aadsts: readonly number[];
+      /** Entra's ids of the refusal, and whatever else it said that may be logged. */
+      readonly diagnostics: GatewayError["diagnostics"];
+      readonly facts: ExchangeFacts;
     }
   /** Answered without asking Entra, because of an earlier refusal that speaks for this exchange too. */
   | { readonly type: "held_back"; readonly tenantId: string; readonly code: GatewayErrorCode }

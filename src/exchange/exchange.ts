@@ -7,6 +7,7 @@ import type { Secret } from "../secret.ts";
 import { createAcquire } from "./acquire.ts";
 import { type ConsentOptions, createConsentUris } from "./consent.ts";
 import type { ExchangeEvent } from "./events.ts";
+import type { ExchangeEvidence, ExchangeTrace } from "./evidence.ts";
 import { createFailureDomains } from "./failure-domains.ts";
 import { createFlight } from "./flight.ts";
 import { createJudge } from "./judge.ts";
@@ -29,6 +30,8 @@ export interface ExchangeRequest {
   readonly correlationId: string;
   /** Ends this caller's wait. The exchange itself goes on for others who share it. */
   readonly signal?: AbortSignal;
+  /** Where the requests to Entra that this one leads to become spans. */
+  readonly trace?: ExchangeTrace;
 }
 
 /** A delegated access token. Opaque to the gateway: only its resource may look inside. */
@@ -44,6 +47,8 @@ export type TokenOrigin = "cache" | "shared" | "flight" | "authority";
 export interface ExchangeResult {
   readonly token: DownstreamToken;
   readonly origin: TokenOrigin;
+  /** Of the token request, where there was one. */
+  readonly evidence?: ExchangeEvidence | undefined;
 }
 
 export interface ForgetRequest extends Pick<ExchangeRequest, "assertion" | "scopes"> {
@@ -185,8 +190,8 @@ export function createTokenExchange(
       if (flights.size() >= maxConcurrent && !flights.has(flightKey)) throw overloaded();
       const { joined, result } = flights.board(flightKey, () => fly(key, request), signal);
       if (joined) onEvent(JOINED);
-      const { token, origin } = await result;
-      return { token, origin: joined ? "flight" : origin };
+      const { token, origin, evidence } = await result;
+      return { token, origin: joined ? "flight" : origin, evidence };
     },
 
     forget({ assertion, scopes, refused }) {

@@ -2,7 +2,8 @@
 
 import { GatewayError } from "../errors.ts";
 import type { Acquire, AcquiredToken } from "./acquire.ts";
-import type { ExchangeEvent } from "./events.ts";
+import type { ExchangeEvent, ExchangeFacts } from "./events.ts";
+import type { ExchangeEvidence } from "./evidence.ts";
 import type { DownstreamToken, ExchangeRequest, ExchangeResult } from "./exchange.ts";
 import type { FailureDomains } from "./failure-domains.ts";
 import type { ExchangeKeys } from "./keys.ts";
@@ -74,22 +75,40 @@ export function createFlight(ports: FlightPorts): Fly {
       onEvent({ type: "held_back", tenantId, code: held.code });
       throw held;
     }
+    let evidence: ExchangeEvidence | undefined;
+    const facts = (): ExchangeFacts => ({
+      correlationId: request.correlationId,
+      grant: assertion.token === undefined ? "client_credentials" : "on_behalf_of",
+      tenantId,
+      objectId: assertion.token === undefined ? undefined : assertion.objectId,
+      assertion: assertion.token?.fingerprint(),
+      scopes,
+      challenged: claims !== undefined,
+      ahead: endingAfter !== undefined,
+      evidence,
+    });
     try {
-      const ask = () => acquire(request, subject, startedAt);
+      const ask = () =>
+        acquire(request, subject, startedAt, (latest) => {
+          evidence = latest;
+        });
       // No token from before a claims challenge can meet it.
       const obtained = await (claims === undefined ? place.obtain(ask) : place.replace(ask));
       if (obtained.shared) return takeOver(obtained);
-      onEvent({ type: "exchanged", tenantId, durationMs: now() - startedAt });
-      return { token: keep(obtained, departure), origin: "authority" };
+      const { accessToken, expiresAt } = obtained;
+      const granted = { ...facts(), token: accessToken.fingerprint(), expiresAt };
+      onEvent({ type: "exchanged", tenantId, durationMs: now() - startedAt, facts: granted });
+      return { token: keep(obtained, departure), origin: "authority", evidence };
     } catch (error) {
-      if (error instanceof GatewayError) onEvent(refusedEvent(error, tenantId, now() - startedAt));
+      if (error instanceof GatewayError) onEvent(refusedEvent(error, facts(), now() - startedAt));
       throw error;
     }
   };
 }
 
-function refusedEvent(error: GatewayError, tenantId: string, durationMs: number): ExchangeEvent {
-  const { error_codes: numbers } = error.diagnostics ?? {};
+function refusedEvent(error: GatewayError, facts: ExchangeFacts, durationMs: number): ExchangeEvent {
+  const { code, reason, diagnostics } = error;
+  const numbers = diagnostics?.error_codes;
   const aadsts = Array.isArray(numbers) ? numbers : [];
-  return { type: "refused", tenantId, durationMs, code: error.code, reason: error.reason, aadsts };
+  return { type: "refused", tenantId: facts.tenantId, durationMs, code, reason, aadsts, diagnostics, facts };
 }

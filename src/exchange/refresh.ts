@@ -24,8 +24,8 @@ export function createRefreshAhead({ maxConcurrent }: RefreshOptions, ports: Ref
     if (underWay >= maxConcurrent) return;
     underWay += 1;
     ports.onEvent({ type: "refreshed_ahead", tenantId: request.assertion.tenantId });
-    // The caller who happened to ask may leave; the refresh is not theirs.
-    const { signal: _, ...lasting } = request;
+    // The caller who happened to ask may leave; the refresh is not theirs, nor part of their trace.
+    const { signal: _, trace: _trace, ...lasting } = request;
     ports
       .exchange(key, lasting, endingAfter)
       // Told as any exchange's end is; the token at hand serves on, and what Entra revoked was purged.

@@ -127,7 +127,7 @@ export function createRefusal(challenge: ChallengeFacts, own: OwnFields): Expres
 function receive(observer: RequestObserver): RequestHandler {
   return (request, response, next) => {
     const record = openRecord(request);
-    observer.began(record);
+    observer.began(record, request);
     // `close` comes exactly once, after `finish` or instead of it when the connection broke.
     response.on("close", () =>
       observer.ended(record, {

@@ -6,7 +6,7 @@ import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { Principal } from "../identity/principal.ts";
 import { type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
-import { recordOf } from "./request-record.ts";
+import { type RequestRecord, recordOf } from "./request-record.ts";
 import {
   createTokenCredential,
   refusalBehind,
@@ -64,6 +64,7 @@ export interface CallableApi {
     readonly obtainToken: ObtainToken;
     readonly correlationId: string;
     readonly signal: AbortSignal;
+    readonly record: RequestRecord;
   }): DownstreamClient;
 }
 
@@ -100,7 +101,7 @@ export function handle(
     const downstream = Object.fromEntries(
       used.map(([name, api]) => {
         const obtainToken = obtainWith(record, { actor, scopes: api.scopes, exchange });
-        return [name, api.client({ obtainToken, correlationId, signal })];
+        return [name, api.client({ obtainToken, correlationId, signal, record })];
       }),
     );
     response.setHeader("cache-control", "no-store");

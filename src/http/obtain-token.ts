@@ -48,6 +48,7 @@ export function recallToken(
   const { correlationId } = record;
   const held = exchange.recall({ assertion: actor.assertionOf(record), scopes, correlationId });
   if (held === undefined) return undefined;
+  record.trace?.room("exchange").granted(held.origin);
   record.tokenOrigin = held.origin;
   record.exchangeMs = performance.now() - began;
   return held.token;
@@ -64,20 +65,25 @@ export type ObtainToken = (options?: {
 export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: TokenSource): ObtainToken {
   const assertion = actor.assertionOf(record);
   return async ({ claims, refused, signal } = {}) => {
+    const span = record.trace?.room("exchange");
     const began = performance.now();
     if (claims !== undefined)
       exchange.forget({ assertion, scopes, ...(refused !== undefined && { refused }) });
     try {
-      const { token, origin } = await exchange.exchange({
+      const { token, origin, evidence } = await exchange.exchange({
         assertion,
         scopes,
         correlationId: record.correlationId,
         ...(claims !== undefined && { claims }),
         ...(signal !== undefined && { signal }),
+        ...(span !== undefined && { trace: span }),
       });
       record.tokenOrigin = origin;
+      if (evidence !== undefined) record.evidence = evidence;
+      span?.granted(origin);
       return token;
     } catch (error) {
+      span?.refused(error);
       throw actor.rephrase(record, error, claims);
     } finally {
       record.exchangeMs = (record.exchangeMs ?? 0) + performance.now() - began;

@@ -16,6 +16,7 @@ import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest 
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";
+import type { RoomSpan } from "./request-trace.ts";
 import { challengedAgain } from "./user-challenge.ts";
 
 export interface Admission {
@@ -28,9 +29,18 @@ export interface Admission {
 
 /** Validates the bearer token of the `Authorization` header, and lets pass whom the route's policy admits. */
 export function admit({ path, policy, verifier }: Admission): RequestHandler {
-  const judge = (record: RequestRecord, began: number, verification: Verification) => {
+  const judge = (
+    record: RequestRecord,
+    began: number,
+    verification: Verification,
+    span: RoomSpan | undefined,
+  ) => {
     record.verifyMs = performance.now() - began;
-    if (verification.outcome !== "verified") throw verification.error;
+    if (verification.outcome !== "verified") {
+      span?.refused(verification.error);
+      throw verification.error;
+    }
+    span?.granted();
     record.caller = verification.caller;
     const refusal = policy && authorize(verification.caller.principal, policy);
     if (refusal !== undefined) throw refusal;
@@ -38,14 +48,15 @@ export function admit({ path, policy, verifier }: Admission): RequestHandler {
   return (request, _response, next) => {
     const record = recordOf(request);
     record.route = path;
+    const span = record.trace?.room("verify");
     const began = performance.now();
     const verification = verifier.verify(authorizationOf(request));
     if (verification instanceof Promise)
       return verification.then((late) => {
-        judge(record, began, late);
+        judge(record, began, late, span);
         next();
       });
-    judge(record, began, verification);
+    judge(record, began, verification, span);
     next();
     return undefined;
   };
@@ -100,6 +111,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         incoming: request,
         outgoing: response,
         target,
+        record,
         route: route.target,
         judge: targetOf,
         obtainToken: obtainWith(record, source),
@@ -128,7 +140,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         challenge,
         rewrite,
         forwarded,
-        progress: record,
+        record,
       });
     const again = async (outcome: Challenged, refused: Secret): Promise<void> => {
       const token = await obtainWith(record, source)({ claims: outcome.claims, refused });

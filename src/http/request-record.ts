@@ -1,11 +1,16 @@
 /** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
 
 import { randomUUID } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import type { Request } from "express";
+import type { ForwardRecord } from "../downstream/forward.ts";
+import type { TransferObserver } from "../downstream/transfer-watch.ts";
+import type { ExchangeEvidence } from "../exchange/evidence.ts";
 import type { TokenOrigin } from "../exchange/exchange.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";
+import type { RequestTrace } from "./request-trace.ts";
 
-export interface RequestRecord {
+export interface RequestRecord extends ForwardRecord {
   readonly correlationId: string;
   /** `performance.now()` when the request came in, ms. */
   readonly startedAt: number;
@@ -17,12 +22,14 @@ export interface RequestRecord {
   refusal:
     | { readonly code: string; readonly reason: string | undefined; readonly diagnostics: object | undefined }
     | undefined;
-  downstreamStatus: number | undefined;
-  /** Why the answer did not reach the caller whole. */
-  cut: string | undefined;
   /** Milliseconds spent in each room. */
   verifyMs: number | undefined;
   exchangeMs: number | undefined;
+  /** Of the token request to Entra, where there was one. */
+  evidence: ExchangeEvidence | undefined;
+  /** Set when the request begins, if anybody wants to know. */
+  trace: RequestTrace | undefined;
+  transfers: TransferObserver | undefined;
 }
 
 /** How a request ended. */
@@ -35,7 +42,7 @@ export interface RequestEnd {
 
 /** Is told of every request, when its headers are here and when its answer has ended. */
 export interface RequestObserver {
-  began(record: RequestRecord): void;
+  began(record: RequestRecord, incoming: IncomingMessage): void;
   ended(record: RequestRecord, end: RequestEnd): void;
 }
 
@@ -60,6 +67,12 @@ export function openRecord(request: Request): RequestRecord {
     cut: undefined,
     verifyMs: undefined,
     exchangeMs: undefined,
+    evidence: undefined,
+    downstreamMs: undefined,
+    downstreamRequestId: undefined,
+    throttleMs: undefined,
+    trace: undefined,
+    transfers: undefined,
   };
   (request as Recorded)[RECORD] = record;
   return record;

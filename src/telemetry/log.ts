@@ -1,30 +1,76 @@
 /** JSON logs. Secrets are opaque before they get here; what text remains is scrubbed of anything that looks like a token. */
 
-import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from "pino";
+import { type DestinationStream, destination, type Logger, pino } from "pino";
 import { GatewayError } from "../errors.ts";
+import { isoTime } from "./clock-text.ts";
 
 export type { Logger };
 
-/** Receives whole lines of JSON. */
-export type LogSink = DestinationStream;
+/** Receives whole lines of JSON; `flush` calls back when those so far are on their way. */
+export interface LogSink extends DestinationStream {
+  flush?(done?: (error?: Error) => void): void;
+}
 
 /** A JWT's first two parts in any text: error messages of libraries have been seen to quote their input. */
 const TOKEN = /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}/g;
 
+/** How long the last lines may take, ms. */
+const END_LIMIT_MS = 2_000;
+
 const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
 
-export function createLogger(level: string, sink?: LogSink): Logger {
+export function createLogger(level: string, sink: LogSink): Logger {
   const options = {
     level,
     base: null,
-    timestamp: stdTimeFunctions.isoTime,
+    timestamp: () => `,"time":"${isoTime()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   };
-  // Lines go out together, at the latest after a tenth of a second; pino flushes the rest when the process ends.
-  // When nobody takes them they are dropped past MAX_UNREAD_BYTES: a stalled log must not take the gateway with it.
-  const stdout = { fd: 1, sync: false, minLength: 4_096, periodicFlush: 100, maxLength: MAX_UNREAD_BYTES };
-  return pino(options, sink ?? destination(stdout));
+  return pino(options, sink);
+}
+
+export function standardOutput(): LogSink {
+  return toDescriptor(1);
+}
+
+/**
+ * Lines go out together, at the latest after a tenth of a second; what is left when the process ends is written then.
+ * When nobody takes them they are dropped past MAX_UNREAD_BYTES: a stalled log must not take the gateway with it.
+ */
+export function toDescriptor(
+  fd: number,
+  onLoss?: (error?: Error) => void,
+): LogSink & { end(done: () => void): void } {
+  // As bytes: to count those of text, the stream would look at all that is gathered again for each line.
+  const stream = destination({
+    fd,
+    sync: false,
+    minLength: 8_192,
+    periodicFlush: 100,
+    maxLength: MAX_UNREAD_BYTES,
+    contentMode: "buffer",
+  });
+  // Without a listener an error ends the process: right for the log, which tells why; others have it to tell.
+  if (onLoss !== undefined) stream.on("error", onLoss).on("drop", () => onLoss());
+  let ended = false;
+  return {
+    write(line) {
+      // A flight that outlives the gateway may still have something to tell.
+      if (!ended) stream.write(Buffer.from(line) as never);
+    },
+    flush: (done) => stream.flush(done),
+    end(done) {
+      ended = true;
+      // What cannot be written would be tried for ever.
+      const limit = setTimeout(() => stream.destroy(), END_LIMIT_MS);
+      stream.once("close", () => {
+        clearTimeout(limit);
+        done();
+      });
+      stream.end();
+    },
+  };
 }
 
 /** An error and its causes, without the properties that libraries hang on them (requests, tokens, headers). */

@@ -1,8 +1,8 @@
 /** Prometheus metrics: every name, label and bucket in one place. Labels come from closed sets, never from a request. */
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-
-const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { createInstruments } from "./instruments.ts";
+import { createRoomMetrics, type RoomMetrics } from "./room-metrics.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
@@ -22,7 +22,7 @@ export interface WatchedTokenCache {
   readonly sharedAvailable: (() => boolean) | undefined;
 }
 
-export interface Metrics {
+export interface Metrics extends RoomMetrics {
   readonly contentType: string;
   exposition(): Promise<string>;
   requestStarted(): void;
@@ -62,68 +62,54 @@ export function createMetrics(): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
+  const instruments = createInstruments();
+  const { counter, histogram, exposition } = instruments;
 
-  const inFlight = new Gauge({
-    name: "obo_gateway_requests_in_flight",
-    help: "Requests being served right now",
-    registers,
-  });
-  const requests = new Counter({
-    name: "obo_gateway_requests_total",
-    help: "Requests answered, by route, method, status and decision (granted, or why not)",
-    labelNames: ["route", "method", "status", "code"],
-    registers,
-  });
-  const duration = new Histogram({
-    name: "obo_gateway_request_duration_seconds",
-    help: "Time from the request's headers to the end of its answer",
-    labelNames: ["route", "code"],
-    buckets: SECONDS,
-    registers,
-  });
-  const tokens = new Counter({
-    name: "obo_gateway_downstream_tokens_total",
-    help: "Delegated tokens handed out, by origin: cache, shared (another replica's), flight (shared with a concurrent request) or authority",
-    labelNames: ["origin"],
-    registers,
-  });
-  const verified = new Counter({
-    name: "obo_gateway_tokens_verified_total",
-    help: "Callers' tokens accepted, by origin: cache, or signature",
-    labelNames: ["origin"],
-    registers,
-  });
-  const exchangeEvents = new Counter({
-    name: "obo_gateway_exchange_events_total",
-    help: "What happened in the token exchange",
-    labelNames: ["event"],
-    registers,
-  });
-  const exchanges = new Histogram({
-    name: "obo_gateway_exchange_duration_seconds",
-    help: "Time of one exchange with Entra, retries included, by outcome (granted, or why not)",
-    labelNames: ["outcome"],
-    buckets: SECONDS,
-    registers,
-  });
-  const keySet = new Counter({
-    name: "obo_gateway_key_set_events_total",
-    help: "What happened to the authority's signing keys",
-    labelNames: ["event"],
-    registers,
-  });
-  const downstream = new Counter({
-    name: "obo_gateway_downstream_events_total",
-    help: "What happened to downstream APIs: breakers that opened and closed",
-    labelNames: ["api", "event"],
-    registers,
-  });
-  const credential = new Counter({
-    name: "obo_gateway_credential_events_total",
-    help: "What happened to the gateway's own credentials",
-    labelNames: ["source", "event"],
-    registers,
-  });
+  let inFlight = 0;
+  watch("obo_gateway_requests_in_flight", "Requests being served right now", () => inFlight);
+  const requests = counter(
+    "obo_gateway_requests_total",
+    "Requests answered, by route, method, status and decision (granted, or why not)",
+    ["route", "method", "status", "code"],
+  );
+  const duration = histogram(
+    "obo_gateway_request_duration_seconds",
+    "Time from the request's headers to the end of its answer",
+    ["route", "code"],
+  );
+  const tokens = counter(
+    "obo_gateway_downstream_tokens_total",
+    "Delegated tokens handed out, by origin: cache, shared (another replica's), flight (shared with a concurrent request) or authority",
+    ["origin"],
+  );
+  const verified = counter(
+    "obo_gateway_tokens_verified_total",
+    "Callers' tokens accepted, by origin: cache, or signature",
+    ["origin"],
+  );
+  const exchangeEvents = counter("obo_gateway_exchange_events_total", "What happened in the token exchange", [
+    "event",
+  ]);
+  const exchanges = histogram(
+    "obo_gateway_exchange_duration_seconds",
+    "Time of one exchange with Entra, retries included, by outcome (granted, or why not)",
+    ["outcome"],
+  );
+  const keySet = counter(
+    "obo_gateway_key_set_events_total",
+    "What happened to the authority's signing keys",
+    ["event"],
+  );
+  const downstream = counter(
+    "obo_gateway_downstream_events_total",
+    "What happened to downstream APIs: breakers that opened and closed",
+    ["api", "event"],
+  );
+  const credential = counter(
+    "obo_gateway_credential_events_total",
+    "What happened to the gateway's own credentials",
+    ["source", "event"],
+  );
 
   function watch(name: string, help: string, value: () => number): void {
     new Gauge({
@@ -137,17 +123,20 @@ export function createMetrics(): Metrics {
   }
 
   return {
+    ...createRoomMetrics(instruments),
     contentType: registry.contentType,
-    exposition: () => registry.metrics(),
-    requestStarted: () => inFlight.inc(),
-    requestEnded({ route, method, status, code, seconds }) {
-      inFlight.dec();
-      requests.inc({ route, method: METHODS.has(method) ? method : "other", status, code });
-      duration.observe({ route, code }, seconds);
+    exposition: async () => `${exposition()}\n${await registry.metrics()}`,
+    requestStarted() {
+      inFlight += 1;
     },
-    tokenObtained: (origin) => tokens.inc({ origin }),
-    tokenVerified: (origin) => verified.inc({ origin }),
-    exchangeEvent: (event) => exchangeEvents.inc({ event }),
+    requestEnded({ route, method, status, code, seconds }) {
+      inFlight -= 1;
+      requests.inc(route, METHODS.has(method) ? method : "other", status, code);
+      duration.observe(seconds, route, code);
+    },
+    tokenObtained: tokens.inc,
+    tokenVerified: verified.inc,
+    exchangeEvent: exchangeEvents.inc,
     watchTokenCache({ entries, bytes, users, sharedAvailable }) {
       watch("obo_gateway_token_cache_entries", "Delegated tokens held in memory", entries);
       watch("obo_gateway_token_cache_bytes", "Memory that they take, estimated", bytes);
@@ -157,10 +146,10 @@ export function createMetrics(): Metrics {
           sharedAvailable() ? 1 : 0,
         );
     },
-    exchangeEnded: (outcome, seconds) => exchanges.observe({ outcome }, seconds),
-    keySetEvent: (event) => keySet.inc({ event }),
-    downstreamEvent: (api, event) => downstream.inc({ api, event }),
-    credentialEvent: (source, event) => credential.inc({ source, event }),
+    exchangeEnded: (outcome, seconds) => exchanges.observe(seconds, outcome),
+    keySetEvent: keySet.inc,
+    downstreamEvent: downstream.inc,
+    credentialEvent: credential.inc,
     watchCredential: (read) => credentialGauges(read, registers),
   };
 }

@@ -71,6 +71,14 @@ beforeAll(async () => {
   metrics.exchangeEnded("granted", 1);
   metrics.keySetEvent("key_set_refreshed");
   metrics.credentialEvent("certificate", "reloaded");
+  metrics.verified("verified", 1);
+  metrics.tokenAwaited("cache", 1);
+  metrics.throttleWaited("/graph", 1);
+  metrics.downstreamEvent("graph", "breaker_opened");
+  metrics.transfers.sent("graph");
+  metrics.transfers.left("graph", 1);
+  metrics.transfers.answered("graph", 429, 1);
+  metrics.transfers.failed("graph", "downstream_unreachable", 1);
   for (const line of (await metrics.exposition()).split("\n")) {
     const [, name, labels = ""] = /^([a-z_0-9]+)(?:\{(.*)\})? /.exec(line) ?? [];
     if (name === undefined) continue;

@@ -1,0 +1,94 @@
+/** The audit stream: which tokens Entra gave or refused, for whom and on whose proof. Nothing in it opens anything. */
+
+import { openSync } from "node:fs";
+import { ConfigurationError } from "../errors.ts";
+import { createLogger, type Logger, type LogSink, toDescriptor } from "./log.ts";
+
+/** One exchange with Entra. */
+export interface AuditedExchange {
+  readonly correlationId: string;
+  readonly grant: string;
+  readonly tenantId: string;
+  readonly objectId: string | undefined;
+  readonly assertion: string | undefined;
+  readonly token?: string;
+  readonly scopes: readonly string[];
+  readonly challenged: boolean;
+  readonly ahead: boolean;
+  /** Ms since the epoch. */
+  readonly expiresAt?: number;
+  readonly evidence:
+    | {
+        readonly requestId: string | undefined;
+        readonly source: string;
+        readonly generation?: number | undefined;
+      }
+    | undefined;
+}
+
+export interface AuditedRefusal {
+  readonly code: string;
+  readonly reason: string | undefined;
+  readonly diagnostics: object | undefined;
+}
+
+export interface Audit {
+  /** Without a refusal: granted. */
+  exchange(exchange: AuditedExchange, durationMs: number, refusal?: AuditedRefusal): void;
+  credential(type: string, source: string, generation: number, message: string): void;
+}
+
+const LOSS_LOG_INTERVAL_MS = 30_000;
+
+/** Lines are the log's own with `"stream":"audit"`. They do not depend on its level, unless that is `silent`. */
+export function createAudit(log: Logger): Audit {
+  const level = log.level === "silent" ? "silent" : "info";
+  const stream = log.child({ stream: "audit" }, { level });
+
+  return {
+    exchange({ evidence, expiresAt, tenantId, objectId, ...facts }, durationMs, refusal) {
+      const line = {
+        event: refusal === undefined ? "exchange_granted" : "exchange_refused",
+        ...facts,
+        tid: tenantId,
+        oid: objectId,
+        credential: evidence?.source,
+        credentialGeneration: evidence?.generation,
+        entraRequestId: evidence?.requestId,
+        expiresAt: expiresAt === undefined ? undefined : new Date(expiresAt).toISOString(),
+        ms: Math.round(durationMs),
+      };
+      stream.info({ ...line, ...refusal }, "audit");
+    },
+    credential(type, source, generation, message) {
+      stream.info(
+        { event: `credential_${type}`, credential: source, credentialGeneration: generation, message },
+        "audit",
+      );
+    },
+  };
+}
+
+/**
+ * A log of its own for the audit stream. What cannot be written while it runs, a full disk for one, is told in the
+ * gateway's log; requests go on.
+ *
+ * @throws {ConfigurationError} when the file cannot be written.
+ */
+export function openAuditFile(file: string, log: Logger): { readonly log: Logger; close(): Promise<void> } {
+  let quietUntil = 0;
+  const onLoss = (err?: Error) => {
+    if (performance.now() < quietUntil) return;
+    quietUntil = performance.now() + LOSS_LOG_INTERVAL_MS;
+    log.error({ err, file }, "the audit stream cannot be written");
+  };
+  let sink: LogSink & { end(done: () => void): void };
+  try {
+    sink = toDescriptor(openSync(file, "a", 0o600), onLoss);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const problem = `cannot write ${file} (${code})`;
+    throw new ConfigurationError([{ path: "AUDIT_LOG_FILE", problem }], { cause });
+  }
+  return { log: createLogger("info", sink), close: () => new Promise((resolve) => sink.end(resolve)) };
+}

@@ -1,0 +1,91 @@
+/** Traces, where the environment asks for them: OpenTelemetry's packages are loaded then, and not otherwise. */
+
+import type { IncomingHttpHeaders } from "node:http";
+import type { Secret } from "../secret.ts";
+import type { Logger } from "./log.ts";
+
+/** What the `OTEL_` variables say. Times in ms. */
+export interface TracingOptions {
+  readonly exporters: readonly ("otlp" | "console")[];
+  readonly otlp: {
+    /** Where spans are posted to, path included. */
+    readonly url: string;
+    readonly protocol: "http/protobuf" | "http/json";
+    readonly headers: Readonly<Record<string, Secret>>;
+    readonly timeoutMs: number;
+    readonly compression: "none" | "gzip";
+    /** Files in PEM. */
+    readonly ca: string | undefined;
+    readonly clientCertificate: string | undefined;
+    readonly clientKey: string | undefined;
+  };
+  readonly serviceName: string;
+  readonly resourceAttributes: Readonly<Record<string, string>>;
+  readonly sampler: {
+    /** What decides where the caller has not: a share of traces from 0 to 1. */
+    readonly ratio: number;
+    /** Whether a caller's decision is followed. */
+    readonly parentBased: boolean;
+  };
+  readonly batch: {
+    readonly delayMs: number;
+    readonly exportTimeoutMs: number;
+    readonly maxQueueSize: number;
+    readonly maxBatchSize: number;
+  };
+  /** Whether `traceparent` is taken from callers and sent to APIs. */
+  readonly propagates: boolean;
+}
+
+export interface TracedRequest {
+  readonly method?: string | undefined;
+  readonly httpVersion: string;
+  readonly headers: IncomingHttpHeaders;
+}
+
+/** What is known at the end of a request. */
+export interface TracedEnd {
+  readonly route: string | undefined;
+  readonly status: number;
+  readonly code: string;
+  readonly reason: string | undefined;
+  readonly completed: boolean;
+  readonly correlationId: string;
+  readonly tenantId: string | undefined;
+  readonly objectId: string | undefined;
+  readonly clientId: string | undefined;
+}
+
+export interface OpenSpan {
+  granted(origin?: string): void;
+  refused(error: unknown): void;
+  /** A token request to the authority, as part of this span. */
+  asking(endpoint: string): {
+    ended(outcome: { readonly status?: number | undefined; readonly code?: string | undefined }): void;
+  };
+}
+
+export interface OpenTrace {
+  /** 32 hex digits. */
+  readonly traceId: string;
+  room(name: string): OpenSpan;
+  /** A request to an API; `fields` are to be sent with it. */
+  forwarding(request: { readonly api: string; readonly method: string; readonly origin: string }): {
+    readonly fields: readonly string[];
+    answered(status: number): void;
+    failed(code: string): void;
+  };
+  ended(end: TracedEnd): void;
+}
+
+export interface Tracing {
+  request(incoming: TracedRequest): OpenTrace;
+  /** Sends what is left, within `FLUSH_LIMIT_MS`. Never rejects. */
+  close(): Promise<void>;
+}
+
+/** @throws {ConfigurationError} when a file that the variables name cannot be read. */
+export async function openTracing(options: TracingOptions, log: Logger): Promise<Tracing> {
+  const { startTracing } = await import("./opentelemetry.ts");
+  return startTracing(options, log);
+}

@@ -1,0 +1,136 @@
+/** The request's log line, spelt by hand, is what the logger itself would have written. */
+
+import { describe, expect, jest, test } from "@jest/globals";
+import { createLogger } from "../../src/telemetry/log.ts";
+import { createRequestLog, type RequestEnd, type RequestFacts } from "../../src/telemetry/request-line.ts";
+
+const END: RequestEnd = {
+  method: "GET",
+  route: "/graph",
+  status: 200,
+  code: "granted",
+  completed: true,
+  elapsedMs: 4.125,
+};
+const NOTHING: RequestFacts = {
+  correlationId: "7a1e",
+  caller: undefined,
+  tokenOrigin: undefined,
+  refusal: undefined,
+  evidence: undefined,
+  downstreamStatus: undefined,
+  downstreamRequestId: undefined,
+  trace: undefined,
+  cut: undefined,
+  verifyMs: undefined,
+  exchangeMs: undefined,
+  downstreamMs: undefined,
+  throttleMs: undefined,
+};
+
+function written(level: string, facts: RequestFacts, end: RequestEnd): string[] {
+  const lines: string[] = [];
+  const sink = { write: (line: string) => void lines.push(line) };
+  createRequestLog(createLogger(level, sink), sink)(facts, end);
+  return lines;
+}
+
+function byLogger(fields: object): string {
+  let written = "";
+  createLogger("info", {
+    write(line: string) {
+      written += line;
+    },
+  }).info(fields, "request");
+  return written;
+}
+
+const AWKWARD = 'a "quoted" \\ back\nslash \u0000 \u2028 é 😀 \ud800';
+
+describe("the request's log line", () => {
+  test.each([
+    ["ordinary text", "plain", {}],
+    ["text that JSON must escape", AWKWARD, { error: AWKWARD, numbers: [1, 2] }],
+  ])("is the logger's own, field by field: %s", (_, text, diagnostics) => {
+    jest.useFakeTimers({ now: Date.UTC(2026, 0, 2, 3, 4, 5, 6), doNotFake: ["performance"] });
+    const facts: RequestFacts = {
+      ...NOTHING,
+      caller: { principal: { tenantId: text, objectId: text, clientId: text } },
+      tokenOrigin: "authority",
+      trace: { traceId: "0af7651916cd43dd8448eb211c80319c" },
+      evidence: { requestId: text, source: "certificate", generation: 2 },
+      downstreamRequestId: text,
+      downstreamMs: 0.5,
+      throttleMs: 1000,
+      refusal: { code: text, reason: text, diagnostics },
+      downstreamStatus: 503,
+      cut: "idle",
+      verifyMs: 0.104,
+      exchangeMs: 12,
+    };
+    const [line] = written("info", facts, { ...END, method: text, route: text, code: text });
+    expect(line).toBe(
+      byLogger({
+        correlationId: "7a1e",
+        traceId: "0af7651916cd43dd8448eb211c80319c",
+        granted: false,
+        code: text,
+        reason: text,
+        method: text,
+        route: text,
+        status: 200,
+        completed: true,
+        tid: text,
+        oid: text,
+        azp: text,
+        tokenOrigin: "authority",
+        credential: "certificate",
+        credentialGeneration: 2,
+        entraRequestId: text,
+        downstreamStatus: 503,
+        downstreamRequestId: text,
+        cut: "idle",
+        diagnostics,
+        ms: 4.13,
+        verifyMs: 0.1,
+        exchangeMs: 12,
+        downstreamMs: 0.5,
+        throttleMs: 1000,
+      }),
+    );
+    jest.useRealTimers();
+  });
+
+  test("leaves out what there is nothing to say of", () => {
+    expect(Object.keys(JSON.parse(written("info", NOTHING, END)[0] ?? ""))).toEqual([
+      "level",
+      "time",
+      "correlationId",
+      "granted",
+      "code",
+      "method",
+      "route",
+      "status",
+      "completed",
+      "ms",
+      "msg",
+    ]);
+  });
+
+  test.each([
+    [0, 0],
+    [0.004, 0],
+    [0.005, 0.01],
+    [0.09, 0.09],
+    [0.1, 0.1],
+    [1.999, 2],
+    [1234.5, 1234.5],
+    [30_000, 30_000],
+  ])("rounds %d ms to %d", (elapsedMs, ms) => {
+    expect(JSON.parse(written("info", NOTHING, { ...END, elapsedMs })[0] ?? "").ms).toBe(ms);
+  });
+
+  test("is silent where the level leaves information out", () => {
+    expect(written("warn", NOTHING, END)).toEqual([]);
+  });
+});
