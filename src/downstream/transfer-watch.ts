@@ -43,7 +43,10 @@ export interface TransferRecord {
 }
 
 export interface WatchedRequest {
-  readonly target: { readonly api: { readonly name: string }; readonly origin: string };
+  readonly target: {
+    readonly api: { readonly name: string; readonly baseUrl: string };
+    readonly origin: string;
+  };
   readonly method: string;
   readonly headers: HeaderLines;
   readonly record?: TransferRecord | undefined;
@@ -84,7 +87,7 @@ export function watchTransfer(request: WatchedRequest): TransferWatch | undefine
   };
 
   return {
-    headers: span === undefined ? headers : withTrace(headers, span.fields),
+    headers: span === undefined || isElsewhere(target) ? headers : withTrace(headers, span.fields),
     connected,
     answered(status, answer) {
       const id = answer["request-id"];
@@ -108,6 +111,11 @@ export function throttleWaited(record: TransferRecord | undefined, pauseMs: numb
 }
 
 const PLAUSIBLE_ID = /^[\w.-]{1,128}$/;
+
+/** Whether a redirect led away from the API: who answers there need not know that anybody is traced. */
+function isElsewhere({ api, origin }: WatchedRequest["target"]): boolean {
+  return new URL(api.baseUrl).origin !== origin;
+}
 
 /** W3C Trace Context §3.2.2: a participant that makes a span of its own sends that one's id, never its caller's. */
 function withTrace(lines: HeaderLines, fields: HeaderLines): string[] {
