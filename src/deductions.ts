@@ -1,6 +1,7 @@
 /** What follows from the configuration for one room or another, without any of them being there yet. */
 
 import type { GatewayConfig } from "./config.ts";
+import { isGraph } from "./downstream/graph.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { CodeRoute } from "./http/code-route.ts";
 import type { ResourceFacts } from "./http/resource-metadata.ts";
@@ -36,6 +37,17 @@ export function resourceFacts(
     scopes: [...scopes].map((scope) => `${appIdUri}/${scope}`),
   };
 }
+
+/**
+ * Mount points below which Graph's paging links will lead callers past the gateway, with a token that Graph refuses:
+ * nobody has said how callers reach it. On the loopback interface the request itself says so.
+ */
+export function unlinkedRoutes({ http, listen, routes }: GatewayConfig): readonly string[] {
+  if (http.publicUrl !== undefined || LOOPBACK.includes(listen.host)) return [];
+  return routes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path);
+}
+
+const LOOPBACK = ["127.0.0.1", "::1", "localhost"];
 
 /** @throws {ConfigurationError} naming each API that a route uses and the configuration lacks. */
 export function checkUses(routes: readonly CodeRoute[], { downstreamApis }: GatewayConfig): void {

@@ -1,6 +1,7 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config.ts";
+import { unlinkedRoutes } from "./deductions.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
 import { listen } from "./http/server.ts";
 import type { Logger } from "./telemetry/log.ts";
@@ -44,6 +45,12 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     log.warn(
       { node: process.version },
       "the HTTP parser of this Node lets some ambiguous messages pass; run Node 20.20, 22, 24 or later in production",
+    );
+  const unlinked = unlinkedRoutes(config);
+  if (unlinked.length > 0)
+    log.warn(
+      { routes: unlinked },
+      "http.publicUrl is not set: Graph's paging links will lead callers to Graph, which does not take their token",
     );
   log.info({ host, port: publicSide.port, adminPort: adminSide.port }, "listening");
   let stopping = false;

@@ -1,5 +1,6 @@
 /** Settings that load, and yet contradict each other or the way Entra works. */
 
+import { unlinkedRoutes } from "../deductions.ts";
 import { ConfigurationError } from "../errors.ts";
 import { createGateway } from "../gateway.ts";
 import { showApplication } from "./commands.ts";
@@ -12,6 +13,7 @@ export function registrationChecks(examination: Examination): Check[] {
     { name: "assembly", run: () => judgeAssembly(examination) },
     { name: "audiences", run: async () => judgeAudiences(examination) },
     { name: "tenants", run: async () => judgeTenants(examination) },
+    { name: "paging-links", run: async () => judgePagingLinks(examination) },
   ];
 }
 
@@ -75,5 +77,14 @@ function judgeTenants({ config }: Examination): Verdict {
   return fault(
     `users of ${which} may call (identity.tenants), but exchanges are made for ${exchanged.join(", ")} alone`,
     `set AZURE_ADDITIONALLY_ALLOWED_TENANTS=${value}, or take them out of identity.tenants`,
+  );
+}
+
+function judgePagingLinks({ config }: Examination): Verdict {
+  const unlinked = unlinkedRoutes(config);
+  if (unlinked.length === 0) return ok("lead back to the gateway, or no route leads to Graph");
+  return warning(
+    `the paging links (@odata.nextLink) of ${unlinked.join(", ")} will lead callers past the gateway to Graph, which does not take their token`,
+    "set http.publicUrl to the address under which callers reach the gateway",
   );
 }

@@ -24,6 +24,7 @@ export const CHECK_NAMES = [
   "assembly",
   "audiences",
   "tenants",
+  "paging-links",
   "ports",
   "discovery",
   "clock",

@@ -43,7 +43,10 @@ export interface TransferRecord {
 }
 
 export interface WatchedRequest {
-  readonly target: { readonly api: { readonly name: string }; readonly origin: string };
+  readonly target: {
+    readonly api: { readonly name: string; readonly baseUrl: string };
+    readonly origin: string;
+  };
   readonly method: string;
   readonly headers: HeaderLines;
   readonly record?: TransferRecord | undefined;
@@ -77,7 +80,8 @@ class RecordedTransfer implements TransferWatch {
     this.api = target.api.name;
     this.record = record;
     this.span = record.trace?.forwarding({ api: this.api, method, origin: target.origin });
-    this.headers = this.span === undefined ? headers : withTrace(headers, this.span.fields);
+    const { span } = this;
+    this.headers = span === undefined || isElsewhere(target) ? headers : withTrace(headers, span.fields);
     record.transfers?.sent(this.api);
   }
 
@@ -116,6 +120,11 @@ export function throttleWaited(record: TransferRecord | undefined, pauseMs: numb
 }
 
 const PLAUSIBLE_ID = /^[\w.-]{1,128}$/;
+
+/** Whether a redirect led away from the API: who answers there need not know that anybody is traced. */
+function isElsewhere({ api, origin }: WatchedRequest["target"]): boolean {
+  return new URL(api.baseUrl).origin !== origin;
+}
 
 /** W3C Trace Context §3.2.2: a participant that makes a span of its own sends that one's id, never its caller's. */
 function withTrace(lines: HeaderLines, fields: HeaderLines): string[] {

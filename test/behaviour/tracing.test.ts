@@ -156,6 +156,20 @@ describe("a traced request", () => {
     expect(first?.attributes).toEqual({ "obo_gateway.origin": "authority" });
   });
 
+  test("to a handler in code has a span for each call that it makes, side by side", async () => {
+    const gateway = await start();
+    await gateway.get("/api/profile", emulator.mintUserToken({ user: "ada" })).expect(200);
+    const spans = await spansOf(gateway);
+    const server = named(spans, "GET /api/profile");
+    const calls = spans.filter(({ name }) => name === "forward");
+    expect(calls.length).toBeGreaterThan(1);
+    expect(new Set(calls.map(({ parentSpanId }) => parentSpanId))).toEqual(new Set([server.spanId]));
+    const sent = emulator.requests.graph.slice(-calls.length).map(({ headers }) => headers.traceparent);
+    expect(sent.toSorted()).toEqual(
+      calls.map(({ spanId }) => `00-${server.traceId}-${spanId}-01`).toSorted(),
+    );
+  });
+
   test("that is refused says why, and is no error of the gateway", async () => {
     const gateway = await start();
     await gateway.get("/graph/me").expect(401);

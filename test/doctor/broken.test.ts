@@ -126,6 +126,19 @@ const CONFIGURATION: Row[] = [
     },
   ],
   [
+    "Graph's links cannot lead back, since nobody says how callers reach the gateway",
+    () => ({
+      ...env({ HOST: "0.0.0.0" }),
+      yaml: [['baseUrl: "${GRAPH_URL}"', 'baseUrl: "${GRAPH_URL}"\n    kind: graph']],
+    }),
+    {
+      check: "paging-links",
+      outcome: "warning",
+      finding: /@odata\.nextLink.* of \/graph/,
+      mend: /set http\.publicUrl/,
+    },
+  ],
+  [
     "the App ID URI is written in other letters",
     () => ({ yaml: [['"api://${AZURE_CLIENT_ID}"', '"API://${AZURE_CLIENT_ID}"']] }),
     { check: "audiences", finding: /in other letters/, mend: /lower case/, command: /az ad app show --id/ },
