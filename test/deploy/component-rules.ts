@@ -44,7 +44,6 @@ export function componentFaults(deployed: Deployed): string[] {
           kind !== "Namespace" && metadata.namespace !== deployed.deployment.metadata.namespace,
       )
       .map(({ kind }) => `the ${kind} is in another namespace`),
-    ...deployed.all.flatMap((one) => unknownKeys(one)),
   ];
 }
 
@@ -101,30 +100,4 @@ function vaultFaults({ metadata, spec }: SecretProviderClass, { deployment }: De
     faults.push("AZURE_CLIENT_CERTIFICATE_PATH does not lead to the vault's file");
   if (spec.secretObjects !== undefined) faults.push("the vault's key is copied into a Secret");
   return faults;
-}
-
-/** Kinds of this tree whose fields are few enough to be named: a misspelt one would silently be dropped by a cluster. */
-const KEYS: Readonly<Record<string, readonly string[]>> = {
-  HorizontalPodAutoscaler: ["scaleTargetRef", "minReplicas", "maxReplicas", "metrics", "behavior"],
-  HTTPRoute: ["parentRefs", "hostnames", "rules"],
-  PodMonitor: [
-    "selector",
-    "podMetricsEndpoints",
-    "namespaceSelector",
-    "jobLabel",
-    "podTargetLabels",
-    "sampleLimit",
-  ],
-  SecretProviderClass: ["provider", "parameters", "secretObjects"],
-  PodDisruptionBudget: ["maxUnavailable", "minAvailable", "selector", "unhealthyPodEvictionPolicy"],
-  NetworkPolicy: ["podSelector", "policyTypes", "ingress", "egress"],
-};
-
-function unknownKeys({ kind, ...rest }: Manifest): string[] {
-  const known = KEYS[kind];
-  const { spec = {} } = rest as { spec?: Shape };
-  if (known === undefined) return [];
-  return Object.keys(spec)
-    .filter((key) => !known.includes(key))
-    .map((key) => `the ${kind} has an unknown field ${key}`);
 }

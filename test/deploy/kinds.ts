@@ -127,6 +127,7 @@ export interface ConfigMap {
 }
 
 export interface Manifest {
+  apiVersion: string;
   kind: string;
   metadata: Metadata;
 }
