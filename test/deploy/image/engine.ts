@@ -20,7 +20,11 @@ export interface Engine {
 
 export function createEngine(name: "docker" | "podman"): Engine {
   const call = (args: readonly string[], timeout = 60_000): string => {
-    const { status, stdout, stderr, error } = spawnSync(name, args, { encoding: "utf8", timeout });
+    const { status, stdout, stderr, error } = spawnSync(name, args, {
+      encoding: "utf8",
+      timeout,
+      maxBuffer: 64 * 2 ** 20,
+    });
     if (error !== undefined || status !== 0)
       throw new Error(`${name} ${args.slice(0, 2).join(" ")}: ${error?.message ?? stderr.trim()}`);
     return stdout;
