@@ -7,7 +7,13 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { findRenderer } from "./kustomize.ts";
 import { schemaFaults } from "./object-schema.ts";
-import { verifyDeployment, verifyDockerfile, verifyManifests, verifyScripts } from "./verify.ts";
+import {
+  verifyDeployment,
+  verifyDockerfile,
+  verifyManifests,
+  verifyScripts,
+  verifySetup,
+} from "./verify.ts";
 
 const renderer = findRenderer();
 const renders = renderer?.rendersOverlays === true ? describe : describe.skip;
@@ -16,7 +22,8 @@ const lints = spawnSync("shellcheck", ["--version"]).status === 0 ? describe : d
 let root: string;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "deploy-"));
-  for (const part of ["docker", ".ci", ".dockerignore"]) cpSync(part, join(root, part), { recursive: true });
+  for (const part of ["docker", ".ci", ".dockerignore"])
+    cpSync(part, join(root, part), { recursive: true });
 });
 afterEach(() => rmSync(root, { recursive: true }));
 
@@ -234,5 +241,67 @@ test("a shellcheck that is missing is said, and nothing else is claimed", () => 
     checked: [],
     skipped: ["scripts: shellcheck is not on PATH"],
     faults: [],
+  });
+});
+
+describe("what the Bicep files and the script do not have in common is named", () => {
+  const MAIN = "docker/setup/main.bicep";
+
+  test.each<[string, string, string | RegExp, string]>([
+    [
+      "the default of namespace is gateway instead of obo-gateway",
+      MAIN,
+      "namespace string = 'obo-gateway'",
+      "namespace string = 'gateway'",
+    ],
+    ["the default of scope is call instead of access_as_user", MAIN, "'access_as_user'", "'call'"],
+    ["the default permission is Mail.Read instead of User.Read", MAIN, "'User.Read'", "'Mail.Read'"],
+    [
+      "the federated subject is system:serviceaccount:$service_account:$namespace instead of system:serviceaccount:$namespace:$service_account",
+      MAIN,
+      "${namespace}:${serviceAccount}'",
+      "${serviceAccount}:${namespace}'",
+    ],
+    [
+      "the federated audience is api://AzureADTokenExchangeChina instead of api://AzureADTokenExchange",
+      MAIN,
+      "'api://AzureADTokenExchange'",
+      "'api://AzureADTokenExchangeChina'",
+    ],
+    ["the optional claim is ipaddr instead of xms_cc", MAIN, "name: 'xms_cc'", "name: 'ipaddr'"],
+    [
+      "requestedAccessTokenVersion is 1 instead of 2",
+      MAIN,
+      "requestedAccessTokenVersion: 2",
+      "requestedAccessTokenVersion: 1",
+    ],
+    [
+      "adminConsentDisplayName is Call it instead of Call the gateway",
+      MAIN,
+      "'Call the gateway'",
+      "'Call it'",
+    ],
+    [
+      "preAuthorizedApplications is left out",
+      MAIN,
+      "preAuthorizedApplications: ",
+      "authorizedApplications: ",
+    ],
+    ["the App ID URI is left out", "docker/setup/exposed-api.bicep", /^ *identifierUris.*\n/m, ""],
+    [
+      "main.bicep does not close what it opens",
+      MAIN,
+      "  appId: application.appId\n}",
+      "  appId: application.appId\n",
+    ],
+    [
+      "the default of name is obo-gateway instead of gateway",
+      "docker/setup/azure.sh",
+      /^name=.*$/m,
+      "name=gateway",
+    ],
+  ])("%s", (fault, file, original, replacement) => {
+    break_(file, original, replacement);
+    expect(verifySetup(root).faults).toEqual([`${MAIN}: ${fault}`]);
   });
 });

@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { validate as lintDockerfile } from "dockerfile-utils";
+import { bicepFaults } from "./bicep-rules.ts";
 import { dockerfileFaults } from "./dockerfile.ts";
 import type { Manifest } from "./kinds.ts";
 import { findRenderer, type Renderer, renderWithComponents, sortByKind } from "./kustomize.ts";
@@ -21,7 +22,12 @@ export interface Report {
 
 /** Judges everything below `root`, a copy of the repository's files or the repository itself. */
 export async function verifyDeployment(root: string): Promise<Report> {
-  const parts = [await verifyManifests(root, findRenderer()), verifyDockerfile(root), verifyScripts(root)];
+  const parts = [
+    await verifyManifests(root, findRenderer()),
+    verifyDockerfile(root),
+    verifyScripts(root),
+    verifySetup(root),
+  ];
   return {
     checked: parts.flatMap(({ checked }) => checked),
     skipped: parts.flatMap(({ skipped }) => skipped),
@@ -94,4 +100,21 @@ export function verifyScripts(root: string, shellcheck = "shellcheck"): Report {
   const faults = stdout.split("\n").filter((line) => line !== "");
   if (status !== 0 && faults.length === 0) faults.push(`scripts: shellcheck failed with ${status}`);
   return { checked: scripts, skipped: [], faults };
+}
+
+/** The Bicep files, which nothing here can compile, against the script that is tested. */
+export function verifySetup(root: string): Report {
+  const read = (file: string) => readFileSync(join(root, "docker/setup", file), "utf8");
+  const faults = bicepFaults({
+    script: read("azure.sh"),
+    registration: read("registration.mjs"),
+    main: read("main.bicep"),
+    exposed: read("exposed-api.bicep"),
+  });
+  const file = "docker/setup/main.bicep";
+  return {
+    checked: [`${file}: text only`],
+    skipped: [],
+    faults: faults.map((fault) => `${file}: ${fault}`),
+  };
 }
