@@ -13,6 +13,7 @@ import {
   verifyManifests,
   verifyScripts,
   verifySetup,
+  verifyWorkflows,
 } from "./verify.ts";
 
 const renderer = findRenderer();
@@ -22,7 +23,7 @@ const lints = spawnSync("shellcheck", ["--version"]).status === 0 ? describe : d
 let root: string;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "deploy-"));
-  for (const part of ["docker", ".ci", ".dockerignore"])
+  for (const part of ["docker", ".ci", ".github", ".dockerignore"])
     cpSync(part, join(root, part), { recursive: true });
 });
 afterEach(() => rmSync(root, { recursive: true }));
@@ -303,5 +304,33 @@ describe("what the Bicep files and the script do not have in common is named", (
   ])("%s", (fault, file, original, replacement) => {
     break_(file, original, replacement);
     expect(verifySetup(root).faults).toEqual([`${MAIN}: ${fault}`]);
+  });
+});
+
+describe("a workflow is found out that", () => {
+  const AUDIT = ".github/workflows/audit.yaml";
+
+  test.each<[string, string | RegExp, string]>([
+    ["is started by pull_request_target", "  schedule:", "  pull_request_target:\n  schedule:"],
+    ["does not begin with the permission to read contents alone", /permissions:\n {2}contents: read\n/, ""],
+    ["does not begin with the permission to read contents alone", "contents: read", "contents: write"],
+    ["uses a stored secret", "run: npm run licences", "run: npm run licences # ${{ secrets.NPM_TOKEN }}"],
+    ["audit: has no end in time", /^ *timeout-minutes.*\n/m, ""],
+    ["audit: has no end in time", "timeout-minutes: 15", "timeout-minutes: 360"],
+    ["audit: runs on a machine that changes by itself", "ubuntu-24.04", "ubuntu-latest"],
+    ["audit: may write packages", "    timeout-", "    permissions: { packages: write }\n    timeout-"],
+    ["audit: has the permissions write-all", "    timeout-", "    permissions: write-all\n    timeout-"],
+    ["audit: actions/setup-node@main is not pinned", "setup-node@v4", "setup-node@main"],
+    ["audit: leaves the token in the checkout", "persist-credentials: false", "fetch-depth: 1"],
+    [
+      "audit: pastes github.event.pull_request.title into a script",
+      "npm audit signatures",
+      "echo ${{ github.event.pull_request.title }}",
+    ],
+    ["Map keys must be unique at line 6, column 3:", "  workflow_dispatch:", "  schedule: []"],
+  ])("%s", (fault, original, replacement) => {
+    break_(AUDIT, original, replacement);
+    const faults = verifyWorkflows(root).faults.filter((line) => !line.includes("pastes secrets"));
+    expect(faults).toEqual([expect.stringContaining(`${AUDIT}: ${fault.replace(/ at line.*/, "")}`)]);
   });
 });

@@ -10,6 +10,7 @@ import type { Manifest } from "./kinds.ts";
 import { findRenderer, type Renderer, renderWithComponents, sortByKind } from "./kustomize.ts";
 import { type Located, schemaFaults } from "./object-schema.ts";
 import { overlayFaults, subjectOfSetup } from "./overlay-rules.ts";
+import { workflowFaults } from "./workflow-rules.ts";
 
 export interface Report {
   /** What was looked at, one line each. */
@@ -27,6 +28,7 @@ export async function verifyDeployment(root: string): Promise<Report> {
     verifyDockerfile(root),
     verifyScripts(root),
     verifySetup(root),
+    verifyWorkflows(root),
   ];
   return {
     checked: parts.flatMap(({ checked }) => checked),
@@ -117,4 +119,14 @@ export function verifySetup(root: string): Report {
     skipped: [],
     faults: faults.map((fault) => `${file}: ${fault}`),
   };
+}
+
+export function verifyWorkflows(root: string): Report {
+  const files = readdirSync(join(root, ".github/workflows"))
+    .toSorted()
+    .map((name) => `.github/workflows/${name}`);
+  const faults = files.flatMap((file) =>
+    workflowFaults(readFileSync(join(root, file), "utf8")).map((fault) => `${file}: ${fault}`),
+  );
+  return { checked: files, skipped: [], faults };
 }

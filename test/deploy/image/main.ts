@@ -47,7 +47,7 @@ try {
           locked: packages,
         },
       );
-      if (faults.length > 0) throw new Error(faults.join("\n"));
+      if (faults.length > 0) throw new Error(listed(faults));
       say(
         `${megabytes(inside.unpackedBytes)} unpacked in ${inside.files.length} files (${name} counts ${megabytes(Size)}), no development dependency`,
       );
@@ -59,4 +59,11 @@ try {
 } catch (error) {
   console.error(`  ✗ ${error instanceof Error ? error.message : error}`);
   process.exitCode = 1;
+}
+
+/** What is wrong with one package is often wrong with each of its files. */
+function listed(faults: readonly string[]): string {
+  const most = 20;
+  const more = faults.length - most;
+  return [...faults.slice(0, most), ...(more > 0 ? [`and ${more} more`] : [])].join("\n");
 }
