@@ -38,6 +38,7 @@ export function componentFaults(deployed: Deployed): string[] {
     ...each<HttpRoute>("HTTPRoute", (one) => routeFaults(one, deployed)),
     ...each<PodMonitor>("PodMonitor", (one) => monitorFaults(one, deployed)),
     ...each<SecretProviderClass>("SecretProviderClass", (one) => vaultFaults(one, deployed)),
+    ...redisFaults(deployed),
     ...deployed.all
       .filter(
         ({ kind, metadata }) =>
@@ -99,5 +100,23 @@ function vaultFaults({ metadata, spec }: SecretProviderClass, { deployment }: De
   if (mount?.readOnly !== true || file !== `${mount.mountPath}/${alias}`)
     faults.push("AZURE_CLIENT_CERTIFICATE_PATH does not lead to the vault's file");
   if (spec.secretObjects !== undefined) faults.push("the vault's key is copied into a Secret");
+  return faults;
+}
+
+/** The URL holds a password, and a cache whose keys differ between replicas is none. */
+function redisFaults({ deployment, networkPolicy }: Deployed): string[] {
+  const [container] = deployment.spec.template.spec.containers;
+  const find = (name: string) => container?.env?.find((one) => one.name === name);
+  const url = find("REDIS_URL");
+  const keys = find("TOKEN_CACHE_KEYS");
+  if (url === undefined && keys === undefined) return [];
+  const faults: string[] = [];
+  if (url === undefined || keys === undefined) faults.push("Redis takes both REDIS_URL and TOKEN_CACHE_KEYS");
+  for (const one of [url, keys])
+    if (one !== undefined && one.valueFrom?.secretKeyRef === undefined)
+      faults.push(`${one.name} stands in the tree`);
+  const ports = (networkPolicy.spec.egress ?? []).flatMap((rule) => rule.ports ?? []);
+  if (!ports.some(({ port }) => port !== 53 && port !== 443))
+    faults.push("the network policy does not let out to Redis");
   return faults;
 }

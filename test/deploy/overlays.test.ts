@@ -1,7 +1,7 @@
 /** Overlays and components: what they add, and that each rule over it finds a copy that was broken for it. */
 
 import { beforeAll, describe, expect, test } from "@jest/globals";
-import type { Deployed, Manifest } from "./kinds.ts";
+import type { Deployed, Deployment, Manifest } from "./kinds.ts";
 import { findRenderer, renderWithComponents, sortByKind } from "./kustomize.ts";
 import { overlayFaults, subjectOfSetup } from "./overlay-rules.ts";
 
@@ -25,6 +25,12 @@ const kindsOf = ({ all }: Deployed) => all.map(({ kind }) => kind);
     expect(overlay.toSorted()).toEqual([...base, ...added].toSorted());
   });
 
+  test("Redis brings no object and no secret of its own", () => {
+    const deployed = withComponents("redis");
+    expect(kindsOf(deployed).toSorted()).toEqual(kindsOf(render("docker/aks/base")).toSorted());
+    expect(JSON.stringify(deployed.all)).not.toMatch(/rediss?:\/\/|ACCESS_KEY/);
+  });
+
   test("a certificate from Key Vault is mounted where the gateway looks for it, and no Secret is made", () => {
     const deployed = withComponents("key-vault-certificate");
     expect(kindsOf(deployed)).toContain("SecretProviderClass");
@@ -38,7 +44,7 @@ const kindsOf = ({ all }: Deployed) => all.map(({ kind }) => kind);
 (able ? describe : describe.skip)("a broken copy is found out", () => {
   let intact: Deployed;
   beforeAll(() => {
-    intact = withComponents("autoscaling", "http-route", "pod-monitor", "key-vault-certificate");
+    intact = withComponents("autoscaling", "http-route", "pod-monitor", "redis", "key-vault-certificate");
   });
 
   type Spec = Record<string, never> & { [key: string]: unknown };
@@ -46,6 +52,11 @@ const kindsOf = ({ all }: Deployed) => all.map(({ kind }) => kind);
     deployed.all.find((one) => one.kind === kind) as Manifest & { spec: Spec };
   const merge = (kind: string, spec: object) => (deployed: Deployed) =>
     void Object.assign(the(deployed, kind).spec, spec);
+
+  const removeVariable = (deployment: Deployment, name: string) => {
+    for (const container of deployment.spec.template.spec.containers)
+      container.env = (container.env ?? []).filter((one) => one.name !== name);
+  };
 
   test.each<[string, (deployed: Deployed) => void]>([
     [
@@ -90,6 +101,21 @@ const kindsOf = ({ all }: Deployed) => all.map(({ kind }) => kind);
     [
       "AZURE_CLIENT_CERTIFICATE_PATH does not lead to the vault's file",
       merge("SecretProviderClass", { parameters: { objects: "objectAlias: other.pem" } }),
+    ],
+    [
+      "Redis takes both REDIS_URL and TOKEN_CACHE_KEYS",
+      ({ deployment }) => removeVariable(deployment, "REDIS_URL"),
+    ],
+    [
+      "TOKEN_CACHE_KEYS stands in the tree",
+      ({ deployment }) => {
+        removeVariable(deployment, "TOKEN_CACHE_KEYS");
+        deployment.spec.template.spec.containers[0]?.env?.push({ name: "TOKEN_CACHE_KEYS", value: "AAAA" });
+      },
+    ],
+    [
+      "the network policy does not let out to Redis",
+      ({ networkPolicy }) => void networkPolicy.spec.egress?.pop(),
     ],
     ["the vault's key is copied into a Secret", merge("SecretProviderClass", { secretObjects: [] })],
     [
