@@ -119,26 +119,27 @@ tmp_dir = "$work/libpod"
 TOML
 fi
 
-pack() { npm pack --silent --pack-destination "$work" "$1" | tail -n 1; }
+pack() { npm pack --silent --pack-destination "$work" "$1" 2>/dev/null | tail -n 1; }
 
 # The Dockerfile's default base under its own name, from Debian's packages and Node's official binary as npm carries it.
 home_made_base() {
   local name=$1 rootfs=$work/rootfs.tar container mount node npm arch
-  have mmdebstrap || fail "left out: $name cannot be pulled, and mmdebstrap is not here to make one" $cannot_run
-  echo "base: $name cannot be pulled, so one is made from Debian packages and npm"
+  have mmdebstrap || fail "left out: the base image cannot be pulled, and mmdebstrap is not here to make one" $cannot_run
+  echo "base: the Dockerfile's cannot be pulled, so one is made from Debian packages and npm under the name $name"
   case $(uname -m) in
     aarch64 | arm64) arch=arm64 ;;
     *) arch=x64 ;;
   esac
   mmdebstrap --quiet --variant=essential --include=libstdc++6 --aptopt='Acquire::Languages "none"' bookworm "$rootfs"
-  node=$(pack "node-linux-$arch@24")
-  npm=$(pack npm@11)
+  node=$(pack "node-linux-$arch@24") || fail "Node cannot be had from the npm registry"
+  npm=$(pack npm@11) || fail "npm cannot be had from the npm registry"
   container=$(buildah from scratch)
   buildah add --quiet "$container" "$rootfs" / >/dev/null
   rm "$rootfs"
   mount=$(buildah mount "$container")
-  tar -xzf "$work/$node" -C "$work" package/bin/node
+  tar -xzf "$work/$node" -C "$work" package/bin/node package/LICENSE
   install -D -m 0755 "$work/package/bin/node" "$mount/usr/local/bin/node"
+  install -m 0644 "$work/package/LICENSE" "$mount/usr/local/LICENSE"
   rm -r "$work/package"
   mkdir -p "$mount/usr/local/lib/node_modules"
   tar -xzf "$work/$npm" -C "$mount/usr/local/lib/node_modules" --no-same-owner

@@ -36,7 +36,7 @@ const PLACES = [
   /^\/app\/(?:package\.json$|(?:dist|config|node_modules)\/)/,
   /^\/usr\/local\/bin\/node$/,
   /^(?:\/usr)?\/lib(?:64)?\/(?:[\w-]+\/)?(?:ld-|lib)[\w.+-]+$/,
-  /^\/usr\/share\/doc\/[\w+.-]+\/copyright$/,
+  /^\/usr\/(?:local\/LICENSE|share\/doc\/[\w+.-]+\/copyright)$/,
   /^\/etc\/(?:passwd|group|nsswitch\.conf|hosts|hostname|resolv\.conf|mtab)$/,
   /^\/(?:\.dockerenv|run\/\.containerenv)$/,
 ];
