@@ -49,7 +49,13 @@ export const BROKEN_DEPLOYMENT: [fault: string, edits: Edits][] = [
   ["the pod does not run as the service account", pod({ "spec serviceAccountName": undefined })],
   [
     "the federated credential's subject names another service account",
-    { "deployment metadata namespace": "prod", "serviceAccount metadata namespace": "prod" },
+    // What a namespace in an overlay does.
+    Object.fromEntries(
+      ["serviceAccount", "deployment", "service", "budget", "networkPolicy", "configMap"].map((one) => [
+        `${one} metadata namespace`,
+        "prod",
+      ]),
+    ),
   ],
   [
     // What a name prefix in an overlay does.
@@ -132,7 +138,10 @@ export const BROKEN_DEPLOYMENT: [fault: string, edits: Edits][] = [
     "the namespace does not enforce the restricted profile",
     { "namespace metadata labels pod-security.kubernetes.io/enforce": "baseline" },
   ],
-  ["a Secret stands in the tree", { "all 7": { kind: "Secret", metadata: { name: "client" } } }],
+  [
+    "a Secret stands in the tree",
+    { "all 7": { kind: "Secret", metadata: { name: "client", namespace: "obo-gateway" } } },
+  ],
   ["other services' addresses are put into the environment", pod({ "spec enableServiceLinks": undefined })],
   ["the Service exposes the admin port", { "service spec ports 1": { port: 81, targetPort: "admin" } }],
   ["the network policy leaves a direction open", policy({ "policyTypes 1": "Ingress" })],

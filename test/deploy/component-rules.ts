@@ -38,13 +38,13 @@ export function componentFaults(deployed: Deployed): string[] {
     ...each<HttpRoute>("HTTPRoute", (one) => routeFaults(one, deployed)),
     ...each<PodMonitor>("PodMonitor", (one) => monitorFaults(one, deployed)),
     ...each<SecretProviderClass>("SecretProviderClass", (one) => vaultFaults(one, deployed)),
+    ...redisFaults(deployed),
     ...deployed.all
       .filter(
         ({ kind, metadata }) =>
           kind !== "Namespace" && metadata.namespace !== deployed.deployment.metadata.namespace,
       )
       .map(({ kind }) => `the ${kind} is in another namespace`),
-    ...deployed.all.flatMap((one) => unknownKeys(one)),
   ];
 }
 
@@ -103,28 +103,20 @@ function vaultFaults({ metadata, spec }: SecretProviderClass, { deployment }: De
   return faults;
 }
 
-/** Kinds of this tree whose fields are few enough to be named: a misspelt one would silently be dropped by a cluster. */
-const KEYS: Readonly<Record<string, readonly string[]>> = {
-  HorizontalPodAutoscaler: ["scaleTargetRef", "minReplicas", "maxReplicas", "metrics", "behavior"],
-  HTTPRoute: ["parentRefs", "hostnames", "rules"],
-  PodMonitor: [
-    "selector",
-    "podMetricsEndpoints",
-    "namespaceSelector",
-    "jobLabel",
-    "podTargetLabels",
-    "sampleLimit",
-  ],
-  SecretProviderClass: ["provider", "parameters", "secretObjects"],
-  PodDisruptionBudget: ["maxUnavailable", "minAvailable", "selector", "unhealthyPodEvictionPolicy"],
-  NetworkPolicy: ["podSelector", "policyTypes", "ingress", "egress"],
-};
-
-function unknownKeys({ kind, ...rest }: Manifest): string[] {
-  const known = KEYS[kind];
-  const { spec = {} } = rest as { spec?: Shape };
-  if (known === undefined) return [];
-  return Object.keys(spec)
-    .filter((key) => !known.includes(key))
-    .map((key) => `the ${kind} has an unknown field ${key}`);
+/** The URL holds a password, and a cache whose keys differ between replicas is none. */
+function redisFaults({ deployment, networkPolicy }: Deployed): string[] {
+  const [container] = deployment.spec.template.spec.containers;
+  const find = (name: string) => container?.env?.find((one) => one.name === name);
+  const url = find("REDIS_URL");
+  const keys = find("TOKEN_CACHE_KEYS");
+  if (url === undefined && keys === undefined) return [];
+  const faults: string[] = [];
+  if (url === undefined || keys === undefined) faults.push("Redis takes both REDIS_URL and TOKEN_CACHE_KEYS");
+  for (const one of [url, keys])
+    if (one !== undefined && one.valueFrom?.secretKeyRef === undefined)
+      faults.push(`${one.name} stands in the tree`);
+  const ports = (networkPolicy.spec.egress ?? []).flatMap((rule) => rule.ports ?? []);
+  if (!ports.some(({ port }) => port !== 53 && port !== 443))
+    faults.push("the network policy does not let out to Redis");
+  return faults;
 }

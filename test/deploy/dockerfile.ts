@@ -31,7 +31,7 @@ function baseFaults(preamble: readonly Instruction[], stages: readonly Stage[]):
     faults.push("NODE_IMAGE has no default of Node 24 before the first stage");
   const names = stages.map(({ name }) => name);
   for (const { from } of stages)
-    if (from !== "${NODE_IMAGE}" && !names.includes(from))
+    if (from !== "${NODE_IMAGE}" && from !== "scratch" && !names.includes(from))
       faults.push(`the base ${from} cannot be exchanged`);
   return faults;
 }
@@ -66,6 +66,7 @@ function contextFaults(stages: readonly Stage[], ignore: string): string[] {
 
 function productionFaults(stage: Stage): string[] {
   const faults: string[] = [];
+  if (stage.from !== "scratch") faults.push("the image keeps the shell and the packages of its base");
   const user = allOf(stage, "USER").at(-1) ?? "";
   if (!/^[1-9]\d*:[1-9]\d*$/.test(user)) faults.push("the user is root or not a number");
   if (allOf(stage, "COPY").some((copy) => !copy.includes("--from=")))

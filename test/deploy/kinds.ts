@@ -43,7 +43,7 @@ export interface Probe {
 export interface Container {
   name: string;
   image?: string;
-  env?: { name: string; value?: string }[];
+  env?: { name: string; value?: string; valueFrom?: { secretKeyRef?: { name: string; key: string } } }[];
   ports?: { name?: string; containerPort: number; hostPort?: number }[];
   startupProbe?: Probe;
   livenessProbe?: Probe;
@@ -127,6 +127,7 @@ export interface ConfigMap {
 }
 
 export interface Manifest {
+  apiVersion: string;
   kind: string;
   metadata: Metadata;
 }

@@ -1,6 +1,9 @@
 /** Renders a kustomization with whichever renderer the machine has. */
 
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative, resolve } from "node:path";
 import { parseAllDocuments } from "yaml";
 import type { Deployed, Manifest } from "./kinds.ts";
 
@@ -42,6 +45,27 @@ function renderer(
 function run(command: string, args: readonly string[]): string | undefined {
   const { status, stdout } = spawnSync(command, args, { encoding: "utf8" });
   return status === 0 ? stdout : undefined;
+}
+
+/** The base with these components, in a directory of its own outside of the tree, as an operator's would be. */
+export function renderWithComponents(
+  { render }: Renderer,
+  aks: string,
+  names: readonly string[],
+): Manifest[] {
+  // A path that leads through a symbolic link would not find its way back.
+  const directory = realpathSync(mkdtempSync(join(tmpdir(), "overlay-")));
+  const path = (part: string) => relative(directory, realpathSync(resolve(aks, part)));
+  try {
+    const kustomization = {
+      resources: [path("base")],
+      components: names.map((name) => path(`components/${name}`)),
+    };
+    writeFileSync(join(directory, "kustomization.yaml"), JSON.stringify(kustomization));
+    return render(directory);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 /** Sorts rendered objects by kind. Throws when one is missing or there are two of it. */

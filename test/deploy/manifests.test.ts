@@ -1,59 +1,19 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+/** The base's rules: each of them finds a copy that was broken for it. */
+
+import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { parse } from "yaml";
-import { type GatewayConfig, loadConfig } from "../../src/config.ts";
 import { BROKEN_DEPLOYMENT, BROKEN_POD_SECURITY, brokenCopy } from "./broken-copies.ts";
-import { deploymentFaults } from "./deployment-rules.ts";
 import type { Deployed } from "./kinds.ts";
 import { findRenderer, sortByKind } from "./kustomize.ts";
-import { podSecurityFaults } from "./pod-security.ts";
+import { gatewayConfig, overlayFaults, subjectOfSetup } from "./overlay-rules.ts";
 
 const renderer = findRenderer();
-if (renderer === undefined)
-  process.stderr.write("manifest tests left out: neither kustomize nor kubectl is on PATH\n");
-else if (!renderer.rendersOverlays)
-  process.stderr.write(
-    "overlay tests left out: this kubectl is too old for overlays, 1.21 or later is needed\n",
-  );
-
-test("a renderer for the manifests is installed where CI runs", () => {
-  expect(process.env.CI !== "true" || renderer !== undefined).toBe(true);
-});
+const subject = subjectOfSetup();
 
 function render(directory: string): Deployed {
   if (renderer === undefined) throw new Error("no renderer");
   return sortByKind(renderer.render(directory));
-}
-
-/** The ConfigMap's gateway.yaml as the gateway reads it, with what the webhook puts into the environment. */
-function gatewayConfig({ configMap }: Deployed): GatewayConfig {
-  const directory = mkdtempSync(join(tmpdir(), "gateway-config-"));
-  try {
-    const file = join(directory, "gateway.yaml");
-    writeFileSync(file, configMap.data["gateway.yaml"] ?? "");
-    return loadConfig({
-      GATEWAY_CONFIG: file,
-      AZURE_TENANT_ID: "22222222-2222-2222-2222-222222222222",
-      AZURE_CLIENT_ID: "11111111-1111-1111-1111-111111111111",
-      AZURE_FEDERATED_TOKEN_FILE: "/injected/token",
-    });
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-}
-
-function faultsOf(deployed: Deployed): string[] {
-  const config = gatewayConfig(deployed);
-  return [
-    ...podSecurityFaults(deployed.deployment.spec.template),
-    ...deploymentFaults(deployed, {
-      subject: "system:serviceaccount:obo-gateway:obo-gateway",
-      drainSeconds: config.http.shutdownGraceSeconds,
-      cacheBytes: config.exchange.cache.maxBytes,
-    }),
-  ];
 }
 
 function imageOf({ deployment }: Deployed): string | undefined {
@@ -66,8 +26,8 @@ function imageOf({ deployment }: Deployed): string | undefined {
     intact = render("docker/aks/base");
   });
 
-  test("keeps every promise of pod security, federation, life, capacity and exposure", () => {
-    expect(faultsOf(intact)).toEqual([]);
+  test("keeps every promise on which the broken copies stand", () => {
+    expect(overlayFaults(intact, subject)).toEqual([]);
   });
 
   test("carries a configuration with which a pod that has only its federated token can start", () => {
@@ -89,7 +49,7 @@ function imageOf({ deployment }: Deployed): string | undefined {
   test.each([...BROKEN_POD_SECURITY, ...BROKEN_DEPLOYMENT])(
     "a broken copy is found out: %s",
     (fault, edits) => {
-      expect(faultsOf(brokenCopy(intact, edits))).toEqual([fault]);
+      expect(overlayFaults(brokenCopy(intact, edits), subject)).toEqual([fault]);
     },
   );
 
@@ -104,10 +64,6 @@ function imageOf({ deployment }: Deployed): string | undefined {
 
 (renderer?.rendersOverlays === true ? describe : describe.skip)("the example overlay", () => {
   const overlay = () => render("docker/aks/overlays/example");
-
-  test("keeps every promise of the base", () => {
-    expect(faultsOf(overlay())).toEqual([]);
-  });
 
   test("changes nothing but client id, tenant id and image", () => {
     const base = render("docker/aks/base");
