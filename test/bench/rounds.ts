@@ -1,0 +1,83 @@
+/** Servers take turns under the same load, round after round, so that a noisy moment of the machine hits all of them. */
+
+import type { Server } from "./server-process.ts";
+import { median } from "./statistics.ts";
+import { type LoadResult, load, type Rotation } from "./wire.ts";
+
+export interface Round extends LoadResult {
+  readonly perSecond: number;
+  /** Processor time of the server for one request, µs. */
+  readonly processorUs: number;
+}
+
+/** One line of a comparison: a server, and the load that is put on it. */
+export interface Turn {
+  readonly name: string;
+  readonly server: Server;
+  readonly rotation: Rotation;
+  readonly connections: number;
+  readonly bodyBytes: number;
+  /** Called before each of its rounds. */
+  readonly prepare?: () => void;
+}
+
+export interface RoundsOptions {
+  readonly rounds: number;
+  readonly roundMs: number;
+  readonly warmUpMs: number;
+}
+
+export interface Compared {
+  /** In the order of the turns; each holds one entry a round. */
+  readonly rounds: readonly (readonly Round[])[];
+  /** Share of its core that the load generator, the downstream API included, took at its busiest turn. */
+  readonly generatorShare: number;
+}
+
+/** @throws when any answer is not what was asked for: the figures would be those of refusals. */
+export async function compare(turns: readonly Turn[], options: RoundsOptions): Promise<Compared> {
+  for (const turn of turns) {
+    // Every user once, whatever time that takes, and then until the compiler has seen enough.
+    await run(turn, { requests: Math.max(turn.rotation.users, turn.connections) });
+    await run(turn, { ms: options.warmUpMs });
+  }
+  const rounds = turns.map((): Round[] => []);
+  const shares = turns.map((): number[] => []);
+  for (let round = 0; round < options.rounds; round += 1)
+    for (const [index, turn] of turns.entries()) {
+      const { share, ...result } = await run(turn, { ms: options.roundMs });
+      rounds[index]?.push(result);
+      shares[index]?.push(share);
+    }
+  return { rounds, generatorShare: Math.max(...shares.map(median)) };
+}
+
+async function run(
+  turn: Turn,
+  until: Parameters<typeof load>[0]["until"],
+): Promise<Round & { share: number }> {
+  const { server, rotation, connections, bodyBytes } = turn;
+  turn.prepare?.();
+  let processorBefore: number | undefined;
+  let ownBefore = process.cpuUsage();
+  const result = await load({
+    port: server.port,
+    rotation,
+    connections,
+    until,
+    bodyBytes,
+    onStart() {
+      processorBefore = server.processorTime();
+      ownBefore = process.cpuUsage();
+    },
+  });
+  const own = process.cpuUsage(ownBefore);
+  const took = (server.processorTime() ?? Number.NaN) - (processorBefore ?? Number.NaN);
+  if (result.refused > 0) throw new Error(`${turn.name}: ${result.refused} answers were not as asked for`);
+  return {
+    ...result,
+    perSecond: result.requests / result.seconds,
+    processorUs: (took * 1000) / result.requests,
+    share: (own.user + own.system) / 1e6 / result.seconds,
+  };
+}
