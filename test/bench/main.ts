@@ -7,14 +7,21 @@ import { parseArgs } from "node:util";
 import { benchDownstream } from "./downstream.ts";
 import { isPinned, leaveServerCore } from "./processor.ts";
 import type { Result } from "./result.ts";
+import { bodies } from "./scenarios/bodies.ts";
+import { connections } from "./scenarios/connections.ts";
 import { benchExchange } from "./scenarios/exchange.ts";
 import { hotPath } from "./scenarios/hot-path.ts";
 import { benchHttp2 } from "./scenarios/http2.ts";
 import { benchIdentity } from "./scenarios/identity.ts";
+import { miss } from "./scenarios/miss.ts";
+import { redis } from "./scenarios/redis.ts";
+import { signals } from "./scenarios/signals.ts";
+import { startUp } from "./scenarios/start-up.ts";
+import { users } from "./scenarios/users.ts";
 import { play, type Scenario } from "./stage.ts";
 import { resultTable, targetTable } from "./table.ts";
 
-const SCENARIOS: readonly Scenario[] = [hotPath];
+const SCENARIOS: readonly Scenario[] = [hotPath, signals, connections, bodies, miss, redis, startUp, users];
 
 /** Studies of one room, in this process, that print tables of their own. They run only by name. */
 const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {

@@ -20,6 +20,11 @@ export function leaveServerCore(): void {
   if (isPinned) spawnSync("taskset", ["-acp", `1-${cores - 1}`, `${process.pid}`]);
 }
 
+/** For work of this process while no server is being measured. */
+export function useEveryCore(): void {
+  if (isPinned) spawnSync("taskset", ["-acp", `0-${cores - 1}`, `${process.pid}`]);
+}
+
 /** Time of all threads of a process, ms; `undefined` where the system does not tell. */
 export function processorTime(pid: number): number | undefined {
   const fields = procFile(pid, "stat")?.split(") ")[1]?.split(" ");

@@ -2,12 +2,14 @@
 
 import type { Server } from "./server-process.ts";
 import { median } from "./statistics.ts";
-import { type LoadResult, load, type Rotation } from "./wire.ts";
+import { type LoadOptions, type LoadResult, load, type Rotation } from "./wire.ts";
 
 export interface Round extends LoadResult {
   readonly perSecond: number;
   /** Processor time of the server for one request, µs. */
   readonly processorUs: number;
+  /** Share of its core that the load generator took, the downstream API and the authority included. */
+  readonly generatorShare: number;
 }
 
 /** One line of a comparison: a server, and the load that is put on it. */
@@ -30,7 +32,7 @@ export interface RoundsOptions {
 export interface Compared {
   /** In the order of the turns; each holds one entry a round. */
   readonly rounds: readonly (readonly Round[])[];
-  /** Share of its core that the load generator, the downstream API included, took at its busiest turn. */
+  /** At its busiest turn. */
   readonly generatorShare: number;
 }
 
@@ -45,17 +47,15 @@ export async function compare(turns: readonly Turn[], options: RoundsOptions): P
   const shares = turns.map((): number[] => []);
   for (let round = 0; round < options.rounds; round += 1)
     for (const [index, turn] of turns.entries()) {
-      const { share, ...result } = await run(turn, { ms: options.roundMs });
+      const result = await run(turn, { ms: options.roundMs });
       rounds[index]?.push(result);
-      shares[index]?.push(share);
+      shares[index]?.push(result.generatorShare);
     }
   return { rounds, generatorShare: Math.max(...shares.map(median)) };
 }
 
-async function run(
-  turn: Turn,
-  until: Parameters<typeof load>[0]["until"],
-): Promise<Round & { share: number }> {
+/** @throws when any answer is not what was asked for. */
+export async function run(turn: Turn, until: LoadOptions["until"]): Promise<Round> {
   const { server, rotation, connections, bodyBytes } = turn;
   turn.prepare?.();
   let processorBefore: number | undefined;
@@ -78,6 +78,6 @@ async function run(
     ...result,
     perSecond: result.requests / result.seconds,
     processorUs: (took * 1000) / result.requests,
-    share: (own.user + own.system) / 1e6 / result.seconds,
+    generatorShare: (own.user + own.system) / 1e6 / result.seconds,
   };
 }

@@ -17,12 +17,29 @@ process.once("exit", () => {
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
 
+/** Ends this child with this process, if nobody ends it earlier. */
+export function endWithUs(child: ChildProcess): void {
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+}
+
+/** Ends a child in order, or else by force. */
+export async function end(child: ChildProcess): Promise<void> {
+  const exited = once(child, "exit");
+  child.kill("SIGTERM");
+  const limit = setTimeout(() => child.kill("SIGKILL"), STOP_LIMIT_MS);
+  await exited;
+  clearTimeout(limit);
+}
+
 export interface ServerOptions {
   /** Names the profile. */
   readonly name: string;
   /** Arguments of node. */
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Whether it answers messages. */
+  readonly ipc?: boolean;
   /** Directory for a `.cpuprofile`, written when the server stops. */
   readonly profiles?: string | undefined;
 }
@@ -37,11 +54,20 @@ export interface Server {
   processorTime(): number | undefined;
   /** Bytes that it has written to its standard output. */
   written(): number;
+  /** What it answers to a message: bytes in use, of a contender with a memory probe. */
+  ask(): Promise<number>;
+  /** @throws when it had ended by itself. */
   stop(): Promise<void>;
 }
 
 /** @throws when it ends before it says where it listens. */
-export async function startServer({ name, args, env, profiles }: ServerOptions): Promise<Server> {
+export async function startServer({
+  name,
+  args,
+  env,
+  profiles,
+  ipc = false,
+}: ServerOptions): Promise<Server> {
   const profile =
     profiles === undefined
       ? []
@@ -51,13 +77,15 @@ export async function startServer({ name, args, env, profiles }: ServerOptions):
     cwd: ROOT,
     // Nothing of this shell's own settings may reach a server.
     env: { PATH: process.env.PATH ?? "", NODE_ENV: "production", ...env },
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", "inherit", ipc ? "ipc" : "ignore"],
   });
-  running.add(child);
-  child.once("exit", () => running.delete(child));
+  endWithUs(child);
 
+  const { stdout } = child;
+  if (stdout === null) throw new Error("a pipe was asked for");
   let written = 0;
-  const lines = createInterface({ input: child.stdout });
+  let stopped = false;
+  const lines = createInterface({ input: stdout });
   const limit = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);
   const said = await new Promise<{ port: number; adminPort?: number }>((resolve, reject) => {
     child.once("error", reject);
@@ -70,10 +98,10 @@ export async function startServer({ name, args, env, profiles }: ServerOptions):
   clearTimeout(limit);
   // Read on, as a collector of logs would: a log that nobody takes would block its writer.
   lines.close();
-  child.stdout.on("data", (chunk: Buffer) => {
+  stdout.on("data", (chunk: Buffer) => {
     written += chunk.length;
   });
-  child.stdout.resume();
+  stdout.resume();
   const pid = child.pid as number;
 
   return {
@@ -83,14 +111,17 @@ export async function startServer({ name, args, env, profiles }: ServerOptions):
     adminPort: said.adminPort,
     processorTime: () => processorTime(pid),
     written: () => written,
+    async ask() {
+      const answered = once(child, "message") as Promise<[number]>;
+      child.send({});
+      return (await answered)[0];
+    },
     async stop() {
+      if (stopped) return;
+      stopped = true;
       if (child.exitCode !== null || child.signalCode !== null)
         throw new Error(`${name} had ended with ${child.exitCode ?? child.signalCode} before it was stopped`);
-      const exited = once(child, "exit");
-      child.kill("SIGTERM");
-      const limit = setTimeout(() => child.kill("SIGKILL"), STOP_LIMIT_MS);
-      await exited;
-      clearTimeout(limit);
+      await end(child);
     },
   };
 }

@@ -1,8 +1,8 @@
 /** What every scenario plays on: an authority, a downstream API, and the means to start servers that use both. */
 
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
+import { type Authority, startAuthority } from "./authority.ts";
 import { type Contender, environment } from "./contenders.ts";
+import { leaveServerCore, useEveryCore } from "./processor.ts";
 import type { Result } from "./result.ts";
 import type { RoundsOptions } from "./rounds.ts";
 import { type Server, startServer } from "./server-process.ts";
@@ -13,10 +13,12 @@ export const SMALL_BODY_BYTES = 1024;
 export interface Stage {
   readonly quick: boolean;
   readonly rounds: RoundsOptions;
-  readonly emulator: Emulator;
+  readonly authority: Authority;
   readonly api: FixedApi;
   /** Access tokens of so many users, the same ones whenever asked. */
-  tokens(users: number): readonly string[];
+  tokens(users: number): Promise<readonly string[]>;
+  /** Access tokens of so many users that nobody has seen before. */
+  newTokens(users: number): Promise<readonly string[]>;
   /** Runs until the scenario ends. `env` is added to what every contender is told. */
   start(contender: Contender, env?: Readonly<Record<string, string>>): Promise<Server>;
 }
@@ -32,12 +34,6 @@ export interface StageOptions {
   readonly profiles: string | undefined;
 }
 
-/** Make a token as long as genuine ones with a few groups and roles: 1.9 KB. */
-const CLAIMS = {
-  roles: ["Reader"],
-  groups: Array.from({ length: 11 }, (_, n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`),
-};
-
 /** Longest that one scenario may take, ms: what hangs must not hang the run. */
 const SCENARIO_LIMIT_MS = 180_000;
 
@@ -47,7 +43,7 @@ export async function play(
   { quick, profiles }: StageOptions,
   onResult: (scenario: Scenario, result: Result) => void,
 ): Promise<void> {
-  const [emulator, api] = await Promise.all([startEmulator(), startFixedApi(SMALL_BODY_BYTES)]);
+  const [authority, api] = await Promise.all([startAuthority(), startFixedApi(SMALL_BODY_BYTES)]);
   const tokens: string[] = [];
   const rounds = quick
     ? { rounds: 5, roundMs: 400, warmUpMs: 800 }
@@ -58,18 +54,19 @@ export async function play(
       const stage: Stage = {
         quick,
         rounds,
-        emulator,
+        authority,
         api,
-        tokens(users) {
-          while (tokens.length < users)
-            tokens.push(emulator.mintUserToken({ user: emulator.addUser(), claims: CLAIMS }));
+        async tokens(users) {
+          if (users > tokens.length) tokens.push(...(await mint(authority, users - tokens.length)));
           return tokens.slice(0, users);
         },
+        newTokens: (users) => mint(authority, users),
         async start(contender, env = {}) {
           const server = await startServer({
             name: `${scenario.name}-${servers.length}-${contender.name.replaceAll(/[^A-Za-z0-9]+/g, "-")}`,
             args: contender.args,
-            env: { ...environment(emulator, api.url), ...env },
+            env: { ...environment(authority, api.url), ...contender.env, ...env },
+            ipc: contender.ipc ?? false,
             profiles,
           });
           servers.push(server);
@@ -79,11 +76,20 @@ export async function play(
       onResult(scenario, await bounded(scenario, stage));
       await Promise.all(servers.map((server) => server.stop()));
       api.answerWith(SMALL_BODY_BYTES);
+      authority.answerAfter(0);
     }
   } finally {
     api.close();
-    await emulator.close();
+    authority.close();
   }
+}
+
+/** No server is under measurement meanwhile, so its core may sign, too. */
+async function mint(authority: Authority, users: number): Promise<string[]> {
+  useEveryCore();
+  const minted = await authority.mint(users);
+  leaveServerCore();
+  return minted;
 }
 
 async function bounded(scenario: Scenario, stage: Stage): Promise<Result> {

@@ -2,7 +2,7 @@
 
 import { type Column, isMet, type Result, type Target } from "./result.ts";
 
-const NAME_WIDTH = 52;
+const NAME_WIDTH = 62;
 const FIGURE_WIDTH = 11;
 
 export function resultTable({ title, columns, rows, notes = [] }: Result): string {

@@ -21,7 +21,7 @@ const AT_LEAST = new Map([
 export const hotPath: Scenario = {
   name: "hot-path",
   async run(stage) {
-    const tokens = stage.tokens(USERS);
+    const tokens = await stage.tokens(USERS);
     const servers = await Promise.all(CONTENDERS.map((contender) => stage.start(contender)));
     const { rounds, generatorShare } = await compare(
       servers.map((server, index) => ({
