@@ -58,9 +58,9 @@ async function measure(scenarios: readonly Scenario[]): Promise<void> {
   const machine = `${cpus().length} × ${cpus()[0]?.model.trim()}, Node ${process.version}, ${process.platform}`;
   console.log(`${machine}; ${isPinned ? "each server on one core" : "servers not pinned to a core"}`);
   const results: (Result & { readonly scenario: string })[] = [];
-  await play(scenarios, { quick: values.quick, profiles }, ({ name }, result) => {
+  await play(scenarios, { quick: values.quick, profiles }, ({ name }, result, seconds) => {
     results.push({ scenario: name, ...result });
-    console.log(`\n${resultTable(result)}`);
+    console.log(`\n${resultTable(result)}\n  ${seconds.toFixed(0)} s`);
   });
   console.log(`\n${targetTable(results.flatMap(({ targets }) => targets))}`);
   const seconds = Math.round((Date.now() - began) / 1000);

@@ -12,8 +12,15 @@ const cores = availableParallelism();
 /** Whether servers can have a core to themselves. */
 export const isPinned = cores > 1 && spawnSync("taskset", ["--version"]).status === 0;
 
-/** The command that runs another one on the servers' core. */
-export const ON_SERVER_CORE: readonly string[] = isPinned ? ["taskset", "-c", "0"] : [];
+const EVERY_CORE = `0-${cores - 1}`;
+
+/** Runs a command on every core, whatever this process has been kept to. */
+export const ON_EVERY_CORE: readonly string[] = isPinned ? ["taskset", "-c", EVERY_CORE] : [];
+
+/** Keeps a server that has started, with all its threads, to the servers' core. */
+export function keepToServerCore(pid: number): void {
+  if (isPinned) spawnSync("taskset", ["-acp", "0", `${pid}`]);
+}
 
 /** Leaves the servers' core to the server that is being measured. */
 export function leaveServerCore(): void {
@@ -22,7 +29,7 @@ export function leaveServerCore(): void {
 
 /** For work of this process while no server is being measured. */
 export function useEveryCore(): void {
-  if (isPinned) spawnSync("taskset", ["-acp", `0-${cores - 1}`, `${process.pid}`]);
+  if (isPinned) spawnSync("taskset", ["-acp", EVERY_CORE, `${process.pid}`]);
 }
 
 /** Time of all threads of a process, ms; `undefined` where the system does not tell. */

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { ON_SERVER_CORE, processorTime } from "./processor.ts";
+import { keepToServerCore, ON_EVERY_CORE, processorTime } from "./processor.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const START_LIMIT_MS = 30_000;
@@ -72,7 +72,7 @@ export async function startServer({
     profiles === undefined
       ? []
       : ["--cpu-prof", `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
-  const [command, ...rest] = [...ON_SERVER_CORE, process.execPath, ...profile, ...args];
+  const [command, ...rest] = [...ON_EVERY_CORE, process.execPath, ...profile, ...args];
   const child = spawn(command as string, rest, {
     cwd: ROOT,
     // Nothing of this shell's own settings may reach a server.
@@ -103,6 +103,7 @@ export async function startServer({
   });
   stdout.resume();
   const pid = child.pid as number;
+  keepToServerCore(pid);
 
   return {
     name,

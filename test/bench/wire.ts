@@ -71,8 +71,8 @@ export interface LoadOptions {
   readonly port: number;
   readonly rotation: Rotation;
   readonly connections: number;
-  /** Ends after so many ms, or after so many requests. */
-  readonly until: { readonly ms: number } | { readonly requests: number };
+  /** Ends after so many ms or after so many requests, whichever comes first. */
+  readonly until: { readonly ms?: number; readonly requests?: number };
   /** Bytes that the body of every answer must have. */
   readonly bodyBytes: number;
   /** Called between the opening of the connections and the first request. */
@@ -96,7 +96,7 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
   let refused = 0;
   let sent = 0;
   let endsAt = Number.POSITIVE_INFINITY;
-  const mostRequests = "requests" in until ? until.requests : Number.POSITIVE_INFINITY;
+  const { ms: longest = Number.POSITIVE_INFINITY, requests: most = Number.POSITIVE_INFINITY } = until;
   // One for all connections: it is read before the next one is filled.
   const buffer = Buffer.allocUnsafe(READ_BYTES);
 
@@ -144,7 +144,7 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
     });
     const send = () => {
       sentAt = performance.now();
-      if (sentAt >= endsAt || sent >= mostRequests) {
+      if (sentAt >= endsAt || sent >= most) {
         socket.destroy();
         done();
         return;
@@ -170,7 +170,7 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
     );
   options.onStart?.();
   const startedAt = performance.now();
-  if ("ms" in until) endsAt = startedAt + until.ms;
+  endsAt = startedAt + longest;
   await Promise.all(ready.map((run) => run()));
   const seconds = (performance.now() - startedAt) / 1000;
   const sorted = Float64Array.from(latencies).sort();

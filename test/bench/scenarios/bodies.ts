@@ -17,11 +17,12 @@ const USERS = 100;
 export const bodies: Scenario = {
   name: "bodies",
   async run(stage) {
+    const contenders = stage.quick ? CONTENDERS.slice(0, 2) : CONTENDERS;
     const rotation = rotate("/graph/me", await stage.tokens(USERS));
-    const servers = await Promise.all(CONTENDERS.map((contender) => stage.start(contender)));
+    const servers = await Promise.all(contenders.map((contender) => stage.start(contender)));
     const turns = SIZES.flatMap(({ name, bytes }) =>
       servers.map((server, index) => ({
-        name: `${name}, ${CONTENDERS[index]?.name}`,
+        name: `${name}, ${contenders[index]?.name}`,
         server,
         rotation,
         connections: CONNECTIONS,
@@ -29,13 +30,10 @@ export const bodies: Scenario = {
         prepare: () => stage.api.answerWith(bytes),
       })),
     );
-    const { rounds, generatorShare } = await compare(turns, {
-      ...stage.rounds,
-      warmUpMs: stage.rounds.warmUpMs / 2,
-    });
+    const { rounds, generatorShare } = await compare(turns, stage.rounds);
     const rates = rounds.map((list) => list.map(({ perSecond }) => perSecond));
     const costs = rounds.map((list) => list.map(({ processorUs }) => processorUs));
-    const base = (index: number) => index - (index % CONTENDERS.length);
+    const base = (index: number) => index - (index % contenders.length);
     return {
       title: `bodies: ${USERS} users, ${CONNECTIONS} connections`,
       columns: [
