@@ -1,11 +1,8 @@
 /** Which core does what, and how much time a process has had on it. */
 
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-
-/** The kernel tells processor time in hundredths of a second, whatever its own clock (proc(5), USER_HZ). */
-const TICK_MS = 10;
 
 const cores = availableParallelism();
 
@@ -32,22 +29,31 @@ export function useEveryCore(): void {
   if (isPinned) spawnSync("taskset", ["-acp", EVERY_CORE, `${process.pid}`]);
 }
 
-/** Time of all threads of a process, ms; `undefined` where the system does not tell. */
-export function processorTime(pid: number): number | undefined {
-  const fields = procFile(pid, "stat")?.split(") ")[1]?.split(" ");
-  // utime and stime, counted from the third field, which follows the name in brackets.
-  return fields === undefined ? undefined : (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+/** What the scheduler has given to a process. */
+export interface ProcessorUse {
+  /** Time on a processor of all threads, ms. */
+  readonly ran: number;
+  /** Time in which the main thread could have run, but its core was taken, ms. */
+  readonly waited: number;
 }
 
-/** Resident memory, MiB. */
-export function residentMemory(pid: number): number | undefined {
-  const kib = /^VmRSS:\s+(\d+) kB/m.exec(procFile(pid, "status") ?? "")?.[1];
-  return kib === undefined ? undefined : Number(kib) / 1024;
-}
-
-function procFile(pid: number, name: string): string | undefined {
+/** Exact to the nanosecond, unlike `/proc/<pid>/stat` with its ticks of 10 ms. `undefined` where the system does not tell. */
+export function processorUse(pid: number): ProcessorUse | undefined {
   try {
-    return readFileSync(`/proc/${pid}/${name}`, "utf8");
+    const schedule = (path: string) => readFileSync(`/proc/${pid}/${path}schedstat`, "utf8").split(" ");
+    const threads = readdirSync(`/proc/${pid}/task`);
+    const ran = threads.reduce((sum, thread) => sum + Number(schedule(`task/${thread}/`)[0]), 0);
+    return { ran: ran / 1e6, waited: Number(schedule("")[1]) / 1e6 };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Resident memory, MiB; `undefined` where the system does not tell. */
+export function residentMemory(pid: number): number | undefined {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) / 1024;
   } catch {
     return undefined;
   }

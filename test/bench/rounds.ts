@@ -10,6 +10,8 @@ export interface Round extends LoadResult {
   readonly processorUs: number;
   /** Share of its core that the load generator took, the downstream API and the authority included. */
   readonly generatorShare: number;
+  /** Share of the time in which the server could have run, but its core was taken. */
+  readonly waitingShare: number;
 }
 
 /** One line of a comparison: a server, and the load that is put on it. */
@@ -34,25 +36,34 @@ export interface RoundsOptions {
 export interface Compared {
   /** In the order of the turns; each holds one entry a round. */
   readonly rounds: readonly (readonly Round[])[];
-  /** At its busiest turn. */
-  readonly generatorShare: number;
+  /** A sentence on what the figures may be doubted for. */
+  readonly conditions: string;
 }
 
-const ENOUGH_REQUESTS = 4_000;
-const MOST_WARM_UPS = 3;
+const ENOUGH_REQUESTS = 8_000;
+const MOST_WARM_UPS = 4;
 
 /** @throws when any answer is not what was asked for: the figures would be those of refusals. */
 export async function compare(turns: readonly Turn[], options: RoundsOptions): Promise<Compared> {
   for (const turn of turns) await warmUp(turn, turns, options.warmUpMs);
   const rounds = turns.map((): Round[] => []);
-  const shares = turns.map((): number[] => []);
   for (let round = 0; round < options.rounds; round += 1)
     for (const [index, turn] of turns.entries()) {
-      const result = await run(turn, { ms: options.roundMs });
-      rounds[index]?.push(result);
-      shares[index]?.push(result.generatorShare);
+      rounds[index]?.push(await run(turn, { ms: options.roundMs }));
     }
-  return { rounds, generatorShare: Math.max(...shares.map(median)) };
+  return { rounds, conditions: conditionsOf(rounds) };
+}
+
+function conditionsOf(rounds: readonly (readonly Round[])[]): string {
+  const busiest = Math.max(...rounds.map((list) => median(list.map(({ generatorShare }) => generatorShare))));
+  const waiting = median(rounds.flat().map(({ waitingShare }) => waitingShare));
+  const percent = (share: number) => `${(share * 100).toFixed(0)} %`;
+  return [
+    `load generator and downstream API together took ${percent(busiest)} of a core at most`,
+    busiest > 0.95 ? " (at its limit: read the CPU time of the fastest)" : "",
+    Number.isNaN(waiting) ? "" : `; servers waited for their core ${percent(waiting)} of the time`,
+    waiting > 0.1 ? " (other work ran on it: read the CPU time, not the rates)" : "",
+  ].join("");
 }
 
 /** Every user once, whatever time that takes; and then until the compiler has seen enough. */
@@ -69,7 +80,7 @@ async function warmUp(turn: Turn, turns: readonly Turn[], warmUpMs: number): Pro
 export async function run(turn: Turn, until: LoadOptions["until"]): Promise<Round> {
   const { server, rotation, connections, bodyBytes } = turn;
   turn.prepare?.();
-  let processorBefore: number | undefined;
+  let before: ReturnType<Server["processorUse"]>;
   let ownBefore = process.cpuUsage();
   const result = await load({
     port: server.port,
@@ -78,17 +89,19 @@ export async function run(turn: Turn, until: LoadOptions["until"]): Promise<Roun
     until,
     bodyBytes,
     onStart() {
-      processorBefore = server.processorTime();
+      before = server.processorUse();
       ownBefore = process.cpuUsage();
     },
   });
   const own = process.cpuUsage(ownBefore);
-  const took = (server.processorTime() ?? Number.NaN) - (processorBefore ?? Number.NaN);
+  const after = server.processorUse();
+  const since = (kind: "ran" | "waited") => (after?.[kind] ?? Number.NaN) - (before?.[kind] ?? Number.NaN);
   if (result.refused > 0) throw new Error(`${turn.name}: ${result.refused} answers were not as asked for`);
   return {
     ...result,
     perSecond: result.requests / result.seconds,
-    processorUs: (took * 1000) / result.requests,
+    processorUs: (since("ran") * 1000) / result.requests,
     generatorShare: (own.user + own.system) / 1e6 / result.seconds,
+    waitingShare: since("waited") / 1000 / result.seconds,
   };
 }

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { keepToServerCore, ON_EVERY_CORE, processorTime } from "./processor.ts";
+import { keepToServerCore, ON_EVERY_CORE, type ProcessorUse, processorUse } from "./processor.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const START_LIMIT_MS = 30_000;
@@ -50,8 +50,8 @@ export interface Server {
   readonly port: number;
   /** Only the gateway has one. */
   readonly adminPort: number | undefined;
-  /** Processor time of all its threads, ms; `undefined` where the system does not tell. */
-  processorTime(): number | undefined;
+  /** Since its start; `undefined` where the system does not tell. */
+  processorUse(): ProcessorUse | undefined;
   /** Bytes that it has written to its standard output. */
   written(): number;
   /** What it answers to a message: bytes in use, of a contender with a memory probe. */
@@ -110,7 +110,7 @@ export async function startServer({
     pid,
     port: said.port,
     adminPort: said.adminPort,
-    processorTime: () => processorTime(pid),
+    processorUse: () => processorUse(pid),
     written: () => written,
     async ask() {
       const answered = once(child, "message") as Promise<[number]>;

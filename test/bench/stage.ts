@@ -19,6 +19,8 @@ export interface Stage {
   tokens(users: number): Promise<readonly string[]>;
   /** Access tokens of so many users that nobody has seen before. */
   newTokens(users: number): Promise<readonly string[]>;
+  /** As told to nobody else, running and warm from earlier scenarios, if there were any. */
+  known(contender: Contender): Promise<Server>;
   /** Runs until the scenario ends. `env` is added to what every contender is told. */
   start(contender: Contender, env?: Readonly<Record<string, string>>): Promise<Server>;
 }
@@ -34,6 +36,9 @@ export interface StageOptions {
   readonly profiles: string | undefined;
 }
 
+const ROUNDS = { rounds: 5, roundMs: 500, warmUpMs: 1_500 };
+const QUICK_ROUNDS = { rounds: 3, roundMs: 300, warmUpMs: 400 };
+
 /** Longest that one scenario may take, ms: what hangs must not hang the run. */
 const SCENARIO_LIMIT_MS = 180_000;
 
@@ -45,15 +50,21 @@ export async function play(
 ): Promise<void> {
   const [authority, api] = await Promise.all([startAuthority(), startFixedApi(SMALL_BODY_BYTES)]);
   const tokens: string[] = [];
-  const rounds = quick
-    ? { rounds: 3, roundMs: 300, warmUpMs: 400 }
-    : { rounds: 5, roundMs: 500, warmUpMs: 1_500 };
+  const knownServers = new Map<Contender, Promise<Server>>();
+  const launch = (name: string, contender: Contender, env: Readonly<Record<string, string>>) =>
+    startServer({
+      name: `${name}-${contender.name}`.replaceAll(/[^A-Za-z0-9]+/g, "-"),
+      args: contender.args,
+      env: { ...environment(authority, api.url), ...contender.env, ...env },
+      ipc: contender.ipc ?? false,
+      profiles,
+    });
   try {
     for (const scenario of scenarios) {
-      const servers: Server[] = [];
+      const servers: Promise<Server>[] = [];
       const stage: Stage = {
         quick,
-        rounds,
+        rounds: quick ? QUICK_ROUNDS : ROUNDS,
         authority,
         api,
         async tokens(users) {
@@ -61,29 +72,33 @@ export async function play(
           return tokens.slice(0, users);
         },
         newTokens: (users) => mint(authority, users),
-        async start(contender, env = {}) {
-          const server = await startServer({
-            name: `${scenario.name}-${servers.length}-${contender.name.replaceAll(/[^A-Za-z0-9]+/g, "-")}`,
-            args: contender.args,
-            env: { ...environment(authority, api.url), ...contender.env, ...env },
-            ipc: contender.ipc ?? false,
-            profiles,
-          });
+        known(contender) {
+          const server = knownServers.get(contender) ?? launch("bench", contender, {});
+          knownServers.set(contender, server);
+          return server;
+        },
+        start(contender, env = {}) {
+          const server = launch(`${scenario.name}-${servers.length}`, contender, env);
           servers.push(server);
           return server;
         },
       };
       const began = performance.now();
       const result = await bounded(scenario, stage);
-      await Promise.all(servers.map((server) => server.stop()));
+      await stopAll(servers);
       api.answerWith(SMALL_BODY_BYTES);
       authority.answerAfter(0);
       onResult(scenario, result, (performance.now() - began) / 1000);
     }
+    await stopAll([...knownServers.values()]);
   } finally {
     api.close();
     authority.close();
   }
+}
+
+async function stopAll(servers: readonly Promise<Server>[]): Promise<void> {
+  await Promise.all(servers.map(async (server) => (await server).stop()));
 }
 
 /** No server is under measurement meanwhile, so its core may sign, too. */

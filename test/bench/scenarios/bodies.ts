@@ -19,7 +19,7 @@ export const bodies: Scenario = {
   async run(stage) {
     const contenders = stage.quick ? CONTENDERS.slice(0, 2) : CONTENDERS;
     const rotation = rotate("/graph/me", await stage.tokens(USERS));
-    const servers = await Promise.all(contenders.map((contender) => stage.start(contender)));
+    const servers = await Promise.all(contenders.map((contender) => stage.known(contender)));
     const turns = SIZES.flatMap(({ name, bytes }) =>
       servers.map((server, index) => ({
         name: `${name}, ${contenders[index]?.name}`,
@@ -30,7 +30,7 @@ export const bodies: Scenario = {
         prepare: () => stage.api.answerWith(bytes),
       })),
     );
-    const { rounds, generatorShare } = await compare(turns, stage.rounds);
+    const { rounds, conditions } = await compare(turns, stage.rounds);
     const rates = rounds.map((list) => list.map(({ perSecond }) => perSecond));
     const costs = rounds.map((list) => list.map(({ processorUs }) => processorUs));
     const base = (index: number) => index - (index % contenders.length);
@@ -54,9 +54,7 @@ export const bodies: Scenario = {
         ],
       })),
       targets: [],
-      notes: [
-        `load generator and downstream API together: ${(generatorShare * 100).toFixed(0)} % of a core at most`,
-      ],
+      notes: [conditions],
     };
   },
 };

@@ -14,7 +14,7 @@ export const connections: Scenario = {
   name: "connections",
   async run(stage) {
     const rotation = rotate("/graph/me", await stage.tokens(USERS));
-    const [bare, gateway] = await Promise.all([stage.start(PASS_THROUGH), stage.start(GATEWAY)]);
+    const [bare, gateway] = await Promise.all([stage.known(PASS_THROUGH), stage.known(GATEWAY)]);
     const numbers = stage.quick ? QUICK_CONNECTIONS : CONNECTIONS;
     const turns = numbers.flatMap((number) =>
       [bare, gateway].map((server) => ({
@@ -25,7 +25,7 @@ export const connections: Scenario = {
         bodyBytes: SMALL_BODY_BYTES,
       })),
     );
-    const { rounds } = await compare(turns, stage.rounds);
+    const { rounds, conditions } = await compare(turns, stage.rounds);
     const rates = rounds.map((list) => list.map(({ perSecond }) => perSecond));
     const tails = rounds.map((list) => list.map(({ p99 }) => p99));
     const last = turns.length - 1;
@@ -62,6 +62,7 @@ export const connections: Scenario = {
           limit: { atMost: 2.5 },
         },
       ],
+      notes: [conditions],
     };
   },
 };

@@ -26,8 +26,8 @@ export const hotPath: Scenario = {
   name: "hot-path",
   async run(stage) {
     const tokens = await stage.tokens(USERS);
-    const servers = await Promise.all(CONTENDERS.map((contender) => stage.start(contender)));
-    const { rounds, generatorShare } = await compare(
+    const servers = await Promise.all(CONTENDERS.map((contender) => stage.known(contender)));
+    const { rounds, conditions } = await compare(
       servers.map((server, index) => ({
         name: CONTENDERS[index]?.name ?? "",
         server,
@@ -76,9 +76,7 @@ export const hotPath: Scenario = {
           limit: { atLeast },
         };
       }),
-      notes: [
-        `load generator and downstream API together: ${(generatorShare * 100).toFixed(0)} % of a core at most${generatorShare > 0.95 ? "; at its limit, so read the CPU time of the fastest servers" : ""}`,
-      ],
+      notes: [conditions],
     };
   },
 };

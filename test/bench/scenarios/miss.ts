@@ -17,7 +17,7 @@ export const miss: Scenario = {
     const warmUp = await stage.newTokens(stage.quick ? 300 : 600);
     const tokens = await stage.newTokens(stage.quick ? 400 : 1_200);
     const [shared = ""] = await stage.newTokens(1);
-    const server = await stage.start(GATEWAY);
+    const server = await stage.known(GATEWAY);
     authority.answerAfter(AUTHORITY_MS);
 
     const once = (rotation: Rotation): Promise<Round> =>

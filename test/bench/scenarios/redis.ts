@@ -54,6 +54,7 @@ async function measure(stage: Stage, env: Readonly<Record<string, string>>) {
   const known = await stage.tokens(USERS);
   const fresh = await stage.newTokens(stage.quick ? 400 : 1_500);
   const [alone, first, second] = await Promise.all([
+    // Not the one that has been running: it would be the warmest.
     stage.start(GATEWAY),
     stage.start(GATEWAY, env),
     stage.start(GATEWAY, env),
@@ -66,7 +67,7 @@ async function measure(stage: Stage, env: Readonly<Record<string, string>>) {
     bodyBytes: SMALL_BODY_BYTES,
   });
   const hits = [turn("hit, without Redis", alone, known), turn("hit, with Redis", first, known)];
-  const { rounds } = await compare(hits, stage.rounds);
+  const { rounds, conditions } = await compare(hits, stage.rounds);
   // The second replica warms up on users whom the first one has met.
   await run(turn("warm-up", second, known), { ms: stage.rounds.warmUpMs });
 
@@ -86,6 +87,7 @@ async function measure(stage: Stage, env: Readonly<Record<string, string>>) {
 
   const rates = rounds.map((list) => list.map(({ perSecond }) => perSecond));
   return {
+    notes: [conditions],
     rows: [
       ...hits.map(({ name }, index) => ({
         name,

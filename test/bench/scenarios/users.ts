@@ -18,7 +18,7 @@ export const users: Scenario = {
     const tokens = await stage.tokens(wanted);
     const [crowded, quiet] = await Promise.all([
       stage.start(withMemoryProbe(substituted(GATEWAY.name, { "exchange/msal.js": "./instant-wire.mjs" }))),
-      stage.start(GATEWAY),
+      stage.known(GATEWAY),
     ]);
     const turn = (server: Server, number: number) => ({
       name: `${number.toLocaleString("en")} ${number === 1 ? "user" : "users"}`,
@@ -35,7 +35,7 @@ export const users: Scenario = {
 
     const turns = [turn(quiet, 1), turn(quiet, FEW), { ...turn(crowded, many), isFilled: true }];
     const verifiedBefore = await verifications(crowded);
-    const { rounds } = await compare(turns, stage.rounds);
+    const { rounds, conditions } = await compare(turns, stage.rounds);
     const share = shareOfCache(verifiedBefore, await verifications(crowded));
     const rates = rounds.map((list) => list.map(({ perSecond }) => perSecond));
     const costs = rounds.map((list) => list.map(({ processorUs }) => processorUs));
@@ -69,6 +69,7 @@ export const users: Scenario = {
         { what: "memory of one cached user, bytes", value: bytes, digits: 0, limit: { atMost: 4_096 } },
       ],
       notes: [
+        conditions,
         `the gateway of ${many.toLocaleString("en")} users was filled by exchanges that ask nobody; everything else is the production build`,
         `${(share * 100).toFixed(0)} % of their tokens came from the cache of verified tokens, the others were verified again`,
       ],
