@@ -17,6 +17,8 @@ export interface Row {
 export interface Target {
   readonly what: string;
   readonly value: number;
+  /** The same ratio by processor time per request, which other work on the machine hardly moves. */
+  readonly byProcessor?: number;
   readonly digits: number;
   readonly limit: { readonly atLeast: number } | { readonly atMost: number };
 }

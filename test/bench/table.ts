@@ -20,14 +20,18 @@ export function resultTable({ title, columns, rows, notes = [] }: Result): strin
 
 export function targetTable(targets: readonly Target[]): string {
   const lines = [
-    "targets".padEnd(NAME_WIDTH) + "measured".padStart(FIGURE_WIDTH) + "target".padStart(FIGURE_WIDTH),
+    "targets".padEnd(NAME_WIDTH) +
+      "measured".padStart(FIGURE_WIDTH) +
+      "by CPU".padStart(FIGURE_WIDTH) +
+      "target".padStart(FIGURE_WIDTH),
   ];
   for (const target of targets) {
-    const { what, value, digits, limit } = target;
+    const { what, value, byProcessor, digits, limit } = target;
     const bound = "atLeast" in limit ? `≥ ${limit.atLeast}` : `≤ ${limit.atMost}`;
     lines.push(
       what.padEnd(NAME_WIDTH) +
         figure(value, { digits }).padStart(FIGURE_WIDTH) +
+        (byProcessor === undefined ? "" : figure(byProcessor, { digits })).padStart(FIGURE_WIDTH) +
         bound.padStart(FIGURE_WIDTH) +
         (isMet(target) ? "  met" : "  missed"),
     );

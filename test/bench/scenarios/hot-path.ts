@@ -72,6 +72,7 @@ export const hotPath: Scenario = {
         return {
           what: `rate against ${contender.name.split(",")[0]}`,
           value: versus(rates, ours, index),
+          byProcessor: versus(costs, index, ours),
           digits: 2,
           limit: { atLeast },
         };

@@ -63,6 +63,7 @@ export const users: Scenario = {
         {
           what: `rate among ${many.toLocaleString("en")} users to that among ${FEW}`,
           value: ratio(2),
+          byProcessor: pairedRatio(costs[1] ?? [], costs[2] ?? []),
           digits: 2,
           limit: { atLeast: 0.9 },
         },
