@@ -18,6 +18,8 @@ const KEY_ID = "bench";
 const LIFE_SECONDS = 3_600;
 /** Length of the tokens for Graph, like that of the callers' own. */
 const TOKEN_BYTES = 1_900;
+const REFRESH_BYTES = 1_200;
+const FILLING = "abcdefghijklmnopqrstuvwxyz012345";
 
 const signAsync = promisify(sign);
 
@@ -32,8 +34,8 @@ export interface Authority {
   answerAfter(ms: number): void;
   /** What each token request took here since the last call, ms, from its last byte to the end of its answer. */
   takeDurations(): number[];
-  /** Access tokens of so many new users, about 1.9 KB each. */
-  mint(users: number): Promise<string[]>;
+  /** Access tokens of so many new users, about 1.9 KB each; of fewer where they cannot be signed in so many ms. */
+  mint(users: number, limitMs?: number): Promise<string[]>;
   close(): void;
 }
 
@@ -100,7 +102,7 @@ export async function startAuthority(): Promise<Authority> {
       preferred_username: "user@home.example",
       roles: ["Reader"],
       // As many groups as make a token of the usual length.
-      groups: Array.from({ length: 14 }, (_, n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`),
+      groups: Array.from({ length: 15 }, (_, n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`),
       scp: "access_as_user",
       sub: randomUUID(),
       tid: TENANT,
@@ -127,9 +129,10 @@ export async function startAuthority(): Promise<Authority> {
       durations = [];
       return taken;
     },
-    async mint(users) {
+    async mint(users, limitMs = Number.POSITIVE_INFINITY) {
       const minted: string[] = [];
-      while (minted.length < users) {
+      const deadline = performance.now() + limitMs;
+      while (minted.length < users && performance.now() < deadline) {
         const length = Math.min(256, users - minted.length);
         minted.push(...(await Promise.all(Array.from({ length }, mintOne))));
       }
@@ -143,19 +146,27 @@ export async function startAuthority(): Promise<Authority> {
   };
 }
 
+/** With everything that Entra adds when asked as MSAL asks: those who keep MSAL's own cache pay for it in every hit. */
 function grant(form: string, serial: number): object {
-  const answer = {
+  const parameters = new URLSearchParams(form);
+  const scopes = parameters.get("scope") ?? "";
+  const claims = parameters.get("assertion")?.split(".")[1] ?? "";
+  const user = JSON.parse(Buffer.from(claims, "base64url").toString()) as { oid: string; sub: string };
+  const idClaims = { ...user, aud: CLIENT, groups: undefined, roles: undefined, scp: undefined };
+  return {
     token_type: "Bearer",
     scope: "https://graph.microsoft.com/User.Read",
     expires_in: LIFE_SECONDS,
     ext_expires_in: LIFE_SECONDS,
-    access_token: `${serial}.`.padEnd(TOKEN_BYTES, "abcdefghijklmnopqrstuvwxyz012345"),
+    access_token: `${serial}.`.padEnd(TOKEN_BYTES, FILLING),
+    ...(scopes.includes("offline_access") && {
+      refresh_token: `1.${serial}.`.padEnd(REFRESH_BYTES, FILLING),
+    }),
+    ...(scopes.includes("openid") && {
+      id_token: [encode({ typ: "JWT", alg: "RS256", kid: KEY_ID }), encode(idClaims), FILLING].join("."),
+    }),
+    ...(parameters.get("client_info") === "1" && { client_info: encode({ uid: user.oid, utid: TENANT }) }),
   };
-  if (!form.includes("client_info=1")) return answer;
-  // Those who keep MSAL's own cache find a user in it by this.
-  const claims = new URLSearchParams(form).get("assertion")?.split(".")[1] ?? "";
-  const { oid } = JSON.parse(Buffer.from(claims, "base64url").toString()) as { oid: string };
-  return { ...answer, client_info: encode({ uid: oid, utid: TENANT }) };
 }
 
 async function textOf(request: IncomingMessage): Promise<string> {

