@@ -1,27 +1,78 @@
-/** Runs the scenarios named on the command line, or all of them: npm run bench -- identity */
+/** Measures and compares: npm run bench [-- scenario...] [--quick] [--cpu-prof]. A missed target is shown; only what broke is a failure. */
 
+import { spawnSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { parseArgs } from "node:util";
 import { benchDownstream } from "./downstream.ts";
-import { benchExchange } from "./exchange.ts";
-import { benchHotPath } from "./hot-path.ts";
-import { benchHttp2 } from "./http2.ts";
-import { benchIdentity } from "./identity.ts";
+import { isPinned, leaveServerCore } from "./processor.ts";
+import type { Result } from "./result.ts";
+import { bodies } from "./scenarios/bodies.ts";
+import { connections } from "./scenarios/connections.ts";
+import { benchExchange } from "./scenarios/exchange.ts";
+import { hotPath } from "./scenarios/hot-path.ts";
+import { benchHttp2 } from "./scenarios/http2.ts";
+import { benchIdentity } from "./scenarios/identity.ts";
+import { miss } from "./scenarios/miss.ts";
+import { redis } from "./scenarios/redis.ts";
+import { signals } from "./scenarios/signals.ts";
+import { startUp } from "./scenarios/start-up.ts";
+import { users } from "./scenarios/users.ts";
+import { play, type Scenario } from "./stage.ts";
+import { resultTable, targetTable } from "./table.ts";
 
-/** Each prints its own table and resolves to whether its limits were kept. */
-const SCENARIOS: Readonly<Record<string, () => Promise<boolean>>> = {
+const SCENARIOS: readonly Scenario[] = [hotPath, signals, connections, bodies, miss, redis, startUp, users];
+
+/** Studies of one room, in this process, that print tables of their own. They run only by name. */
+const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
   identity: benchIdentity,
   exchange: benchExchange,
-  "hot-path": benchHotPath,
   downstream: benchDownstream,
   http2: benchHttp2,
 };
 
-const asked = process.argv.slice(2);
-const unknown = asked.filter((name) => !Object.hasOwn(SCENARIOS, name));
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: "boolean", default: false }, "cpu-prof": { type: "boolean", default: false } },
+});
+const known = [...SCENARIOS.map(({ name }) => name), ...Object.keys(STUDIES)];
+const unknown = positionals.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
-  console.error(`no scenario named ${unknown.join(", ")}; there are: ${Object.keys(SCENARIOS).join(", ")}`);
+  console.error(`no scenario named ${unknown.join(", ")}; there are: ${known.join(", ")}`);
   process.exit(2);
 }
-for (const [name, run] of Object.entries(SCENARIOS)) {
-  if (asked.length > 0 && !asked.includes(name)) continue;
-  if (!(await run())) process.exitCode = 1;
+for (const [name, study] of Object.entries(STUDIES)) if (positionals.includes(name)) await study();
+const scenarios = SCENARIOS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+if (scenarios.length > 0) await measure(scenarios);
+
+async function measure(scenarios: readonly Scenario[]): Promise<void> {
+  const began = Date.now();
+  const build = spawnSync("npm", ["run", "--loglevel=error", "--silent", "build"], {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  if (build.status !== 0) throw new Error("the build failed");
+  leaveServerCore();
+  const profiles = values["cpu-prof"] ? "bench-profiles" : undefined;
+  if (profiles !== undefined) mkdirSync(profiles, { recursive: true });
+
+  const machine = `${cpus().length} × ${cpus()[0]?.model.trim()}, Node ${process.version}, ${process.platform}`;
+  console.log(`${machine}; ${isPinned ? "each server on one core" : "servers not pinned to a core"}`);
+  const results: (Result & { readonly scenario: string })[] = [];
+  await play(scenarios, { quick: values.quick, profiles }, ({ name }, result, seconds) => {
+    results.push({ scenario: name, ...result });
+    console.log(`\n${resultTable(result)}\n  ${seconds.toFixed(0)} s`);
+  });
+  console.log(`\n${targetTable(results.flatMap(({ targets }) => targets))}`);
+  const seconds = Math.round((Date.now() - began) / 1000);
+  const report = {
+    date: new Date(began).toISOString(),
+    machine,
+    isPinned,
+    quick: values.quick,
+    seconds,
+    results,
+  };
+  writeFileSync("bench-results.json", `${JSON.stringify(report, undefined, 2)}\n`);
+  console.log(`\n${seconds} s; bench-results.json holds the figures`);
+  if (profiles !== undefined) console.log(`CPU profiles of the servers: ${profiles}/`);
 }

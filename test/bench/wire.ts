@@ -1,32 +1,40 @@
 /** The two ends of a benchmark, as thin as TCP allows: what they cost is taken from nobody's share but their own core. */
 
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { percentile } from "./statistics.ts";
 
 const END_OF_HEAD = Buffer.from("\r\n\r\n");
+const READ_BYTES = 64 * 1024;
+/** Longest wait for one answer; a server that hangs must not hang the run. */
+const ANSWER_LIMIT_MS = 30_000;
+
+export interface FixedApi {
+  readonly url: string;
+  /** From now on every answer has so many bytes. */
+  answerWith(bodyBytes: number): void;
+  close(): void;
+}
 
 /** A downstream API that answers every request with the same bytes at once. Requests without a body only. */
-export async function startFixedApi(bodyBytes: number): Promise<{ readonly url: string; close(): void }> {
-  const answer = Buffer.concat([
-    Buffer.from(`HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${bodyBytes}\r\n\r\n`),
-    Buffer.alloc(bodyBytes, "a"),
-  ]);
+export async function startFixedApi(bodyBytes: number): Promise<FixedApi> {
+  let answer = fixedAnswer(bodyBytes);
   const sockets = new Set<Socket>();
-  const server: Server = createServer((socket) => {
+  const server = createServer((socket) => {
     sockets.add(socket.setNoDelay(true));
     socket.on("close", () => sockets.delete(socket)).on("error", () => socket.destroy());
-    let unfinished = false;
     socket.on("data", (chunk) => {
       // Callers here have one request under way per connection; its head may still come in two pieces.
-      unfinished = !chunk.subarray(-4).equals(END_OF_HEAD);
-      if (!unfinished) socket.write(answer);
+      if (chunk.subarray(-4).equals(END_OF_HEAD)) socket.write(answer);
     });
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(0, "127.0.0.1", 4_096);
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    answerWith(bytes) {
+      answer = fixedAnswer(bytes);
+    },
     close() {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -34,98 +42,143 @@ export async function startFixedApi(bodyBytes: number): Promise<{ readonly url: 
   };
 }
 
+function fixedAnswer(bodyBytes: number): Buffer {
+  const head = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${bodyBytes}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), Buffer.alloc(bodyBytes, "a")]);
+}
+
+/** Requests that are sent one after the other, round and round, so that a server's caches see many users. */
+export interface Rotation {
+  readonly users: number;
+  next(): Buffer;
+}
+
+export function rotate(path: string, tokens: readonly string[]): Rotation {
+  const requests = tokens.map((token) =>
+    Buffer.from(`GET ${path} HTTP/1.1\r\nhost: gateway.test\r\nauthorization: Bearer ${token}\r\n\r\n`),
+  );
+  let next = 0;
+  return {
+    users: tokens.length,
+    next() {
+      if (next === requests.length) next = 0;
+      return requests[next++] as Buffer;
+    },
+  };
+}
+
 export interface LoadOptions {
   readonly port: number;
-  readonly path: string;
-  /** One is taken after the other, so that a server's caches see many users. */
-  readonly tokens: readonly string[];
+  readonly rotation: Rotation;
   readonly connections: number;
-  readonly durationMs: number;
+  /** Ends after so many ms or after so many requests, whichever comes first. */
+  readonly until: { readonly ms?: number; readonly requests?: number };
+  /** Bytes that the body of every answer must have. */
+  readonly bodyBytes: number;
+  /** Called between the opening of the connections and the first request. */
+  readonly onStart?: () => void;
 }
 
 export interface LoadResult {
   readonly requests: number;
-  /** Answers with another status than 200. */
+  /** Answers with another status than 200 or a body of another length. */
   readonly refused: number;
-  readonly perSecond: number;
+  readonly seconds: number;
   /** Latency in ms. */
   readonly p50: number;
   readonly p99: number;
 }
 
-/** Keeps one request under way on each connection for so long, and counts. */
+/** Keeps one request under way on each connection until the end, and counts. */
 export async function load(options: LoadOptions): Promise<LoadResult> {
-  const { port, path, tokens, connections, durationMs } = options;
-  const requests = tokens.map((token) =>
-    Buffer.from(`GET ${path} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${token}\r\n\r\n`),
-  );
+  const { port, rotation, connections, until, bodyBytes } = options;
   const latencies: number[] = [];
   let refused = 0;
-  let next = 0;
-  const startedAt = performance.now();
-  const endsAt = startedAt + durationMs;
+  let sent = 0;
+  let endsAt = Number.POSITIVE_INFINITY;
+  const { ms: longest = Number.POSITIVE_INFINITY, requests: most = Number.POSITIVE_INFINITY } = until;
+  // One for all connections: it is read before the next one is filled.
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
 
-  async function connection(): Promise<void> {
-    const socket = connect(port, "127.0.0.1").setNoDelay(true);
-    await once(socket, "connect");
-    await new Promise<void>((resolve, reject) => {
-      let sentAt = 0;
-      let awaited = 0;
-      let received: Buffer = Buffer.alloc(0);
-      const send = () => {
-        sentAt = performance.now();
-        if (sentAt >= endsAt) {
-          socket.destroy();
-          resolve();
+  async function open(): Promise<() => Promise<void>> {
+    let partial: Buffer | undefined;
+    let awaited = 0;
+    let sentAt = 0;
+    let done: () => void;
+    const receive = (length: number) => {
+      if (awaited > 0) awaited -= length;
+      else {
+        const chunk = buffer.subarray(0, length);
+        const data = partial === undefined ? chunk : Buffer.concat([partial, chunk]);
+        const head = data.indexOf(END_OF_HEAD);
+        if (head === -1) {
+          partial = Buffer.from(data);
           return;
         }
-        awaited = 0;
-        socket.write(requests[next++ % requests.length] as Buffer);
-      };
-      socket.on("error", reject).on("close", () => resolve());
-      socket.on("data", (chunk: Buffer) => {
-        if (awaited === 0) {
-          received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
-          const head = received.indexOf(END_OF_HEAD);
-          if (head === -1) return;
-          const text = received.toString("latin1", 0, head);
-          if (!text.startsWith("HTTP/1.1 200")) refused++;
-          awaited = bodyEnd(text, head + 4, received);
-          if (received.length < awaited) {
-            awaited -= received.length;
-            received = Buffer.alloc(0);
-            return;
-          }
-        } else {
-          awaited -= chunk.length;
-          if (awaited > 0) return;
+        partial = undefined;
+        const text = data.toString("latin1", 0, head);
+        const stated = Number(/\r\ncontent-length: *(\d+)/i.exec(text)?.[1]);
+        if (Number.isNaN(stated)) {
+          socket.destroy(new Error(`an answer without a length: ${text.slice(0, 60)}`));
+          return;
         }
-        received = Buffer.alloc(0);
-        latencies.push(performance.now() - sentAt);
+        if (!text.startsWith("HTTP/1.1 200") || stated !== bodyBytes) refused++;
+        awaited = head + 4 + stated - data.length;
+      }
+      if (awaited > 0) return;
+      awaited = 0;
+      latencies.push(performance.now() - sentAt);
+      send();
+    };
+    const socket = connect({
+      port,
+      host: "127.0.0.1",
+      noDelay: true,
+      onread: {
+        buffer,
+        callback(length) {
+          receive(length);
+          return true;
+        },
+      },
+    });
+    const send = () => {
+      sentAt = performance.now();
+      if (sentAt >= endsAt || sent >= most) {
+        socket.destroy();
+        done();
+        return;
+      }
+      sent++;
+      socket.write(rotation.next());
+    };
+    await once(socket, "connect");
+    return () =>
+      new Promise<void>((resolve, reject) => {
+        done = resolve;
+        socket.setTimeout(ANSWER_LIMIT_MS, () => socket.destroy(new Error("no answer in time")));
+        socket.on("error", reject).on("close", () => reject(new Error("the server closed a connection")));
         send();
       });
-      send();
-    });
   }
 
-  await Promise.all(Array.from({ length: connections }, connection));
+  const ready: (() => Promise<void>)[] = [];
+  // In batches that fit into the backlog of any listener: a connection past it waits a second for its next try.
+  while (ready.length < connections)
+    ready.push(
+      ...(await Promise.all(Array.from({ length: Math.min(64, connections - ready.length) }, open))),
+    );
+  options.onStart?.();
+  const startedAt = performance.now();
+  endsAt = startedAt + longest;
+  await Promise.all(ready.map((run) => run()));
   const seconds = (performance.now() - startedAt) / 1000;
-  latencies.sort((one, other) => one - other);
-  const at = (share: number) => latencies[Math.floor(latencies.length * share)] ?? Number.NaN;
+  const sorted = Float64Array.from(latencies).sort();
   return {
-    requests: latencies.length,
+    requests: sorted.length,
     refused,
-    perSecond: latencies.length / seconds,
-    p50: at(0.5),
-    p99: at(0.99),
+    seconds,
+    p50: percentile(sorted, 0.5),
+    p99: percentile(sorted, 0.99),
   };
-}
-
-/** Where the answer ends, counted from its first byte. Every server here states a length for a 200. */
-function bodyEnd(head: string, headEnd: number, received: Buffer): number {
-  const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
-  if (length !== undefined) return headEnd + Number(length);
-  // Chunked and small: it ended with this read, or the run is wrong and the count will show it.
-  if (received.subarray(-5).equals(Buffer.from("0\r\n\r\n"))) return received.length;
-  throw new Error(`an answer without a length: ${head.slice(0, 60)}`);
 }

@@ -4,7 +4,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
-import { createCertificate, toPem } from "../emulator/certificate.ts";
+import { createCertificate, toPem } from "../../emulator/certificate.ts";
 
 const CHUNK = Buffer.alloc(64 * 1024, "0123456789abcdef");
 const authority = generateKeyPairSync("ec", { namedCurve: "P-256" });

@@ -1,8 +1,8 @@
 /** Cost of verifying a token, as ratios to one bare signature check with the same key in the same run. */
 
 import { createHash, verify as verifySignature } from "node:crypto";
-import { resolveAuthority } from "../../src/identity/authority.ts";
-import { createTokenVerifier, type TokenVerifier } from "../../src/identity/token-verifier.ts";
+import { resolveAuthority } from "../../../src/identity/authority.ts";
+import { createTokenVerifier, type TokenVerifier } from "../../../src/identity/token-verifier.ts";
 import {
   API,
   bearer,
@@ -13,7 +13,7 @@ import {
   startFakeAuthority,
   TENANT,
   userClaims,
-} from "../identity/fake-authority.ts";
+} from "../../identity/fake-authority.ts";
 
 const TOKENS = 512;
 const ROUNDS = 15;

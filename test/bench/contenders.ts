@@ -1,0 +1,59 @@
+/** The gateway as in production, and the servers that it is compared with. */
+
+import type { Authority } from "./authority.ts";
+import type { ServerOptions } from "./server-process.ts";
+
+export interface Contender {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Whether it answers messages of its parent. */
+  readonly ipc?: boolean;
+}
+
+export const PASS_THROUGH = peer("node:http + undici.stream, no authentication", "pass-through");
+export const GATEWAY: Contender = { name: "obo-gateway", args: ["dist/main.js"] };
+export const EXPRESS_PROXY = peer("Express + http-proxy-middleware, no authentication", "express-proxy");
+export const FASTIFY = peer("Fastify + reply-from + jose + a Map of tokens", "fastify");
+export const SAMPLE = peer("passport-azure-ad + one MSAL client, as in samples", "sample");
+
+/** The gateway with stand-ins for modules of its build: `dist` path to file of `substitutes`. */
+export function substituted(name: string, substitutes: Readonly<Record<string, string>>): Contender {
+  return {
+    name,
+    args: ["--import", "./test/bench/substitutes/register.mjs", "dist/main.js"],
+    env: { BENCH_SUBSTITUTES: JSON.stringify(substitutes) },
+  };
+}
+
+/** The same contender, able to tell how much memory it uses. */
+export function withMemoryProbe(contender: Contender): Contender {
+  const probe = ["--expose-gc", "--import", "./test/bench/substitutes/memory.mjs"];
+  return { ...contender, args: [...probe, ...contender.args], ipc: true };
+}
+
+function peer(name: string, file: string): Contender {
+  return { name, args: ["--import", "tsx", `test/bench/peers/${file}.ts`] };
+}
+
+/** What points any of them at an authority and a downstream API. */
+export function environment(authority: Authority, apiUrl: string): ServerOptions["env"] {
+  return {
+    NODE_EXTRA_CA_CERTS: authority.files.caCertificate,
+    PEER_SETTINGS: JSON.stringify({
+      apiUrl,
+      authorityHost: authority.authorityHost,
+      tenantId: authority.tenantId,
+      clientId: authority.clientId,
+      certificateFile: authority.files.clientCertificate,
+    }),
+    GATEWAY_CONFIG: "test/bench/gateway.yaml",
+    PORT: "0",
+    ADMIN_PORT: "0",
+    AZURE_TENANT_ID: authority.tenantId,
+    AZURE_CLIENT_ID: authority.clientId,
+    AZURE_AUTHORITY_HOST: authority.authorityHost,
+    AZURE_CLIENT_CERTIFICATE_PATH: authority.files.clientCertificate,
+    API_URL: apiUrl,
+  };
+}

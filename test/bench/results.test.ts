@@ -1,0 +1,60 @@
+/** The figures that the benchmark prints, from rounds whose answer is known. */
+
+import { describe, expect, test } from "@jest/globals";
+import { isMet, type Target } from "./result.ts";
+import { median, pairedRatio, percentile, spread } from "./statistics.ts";
+import { resultTable, targetTable } from "./table.ts";
+
+test("the median is the middle of the sorted values, whatever their order", () => {
+  expect(median([10, 2, 33])).toBe(10);
+  expect(median([100, 20, 3, 9])).toBe(20);
+  expect(median([])).toBeNaN();
+});
+
+test("the spread is the distance of the extremes as a share of the median", () => {
+  expect(spread([80, 100, 130])).toBe(0.5);
+});
+
+test("a paired ratio is not moved by a round that was slow for both", () => {
+  expect(pairedRatio([50, 5, 60], [100, 10, 120])).toBe(0.5);
+});
+
+test("the last percentile of few values is the highest of them", () => {
+  expect(percentile([1, 2, 3], 0.99)).toBe(3);
+  expect(percentile([1, 2, 3, 4], 0.5)).toBe(3);
+  expect(percentile([], 0.5)).toBeNaN();
+});
+
+describe("a target", () => {
+  const target = (value: number, limit: Target["limit"]): Target => ({
+    what: "rate",
+    value,
+    digits: 2,
+    limit,
+  });
+
+  test.each([
+    ["on a lower limit is met", 0.75, { atLeast: 0.75 }, true],
+    ["below a lower limit is missed", 0.74, { atLeast: 0.75 }, false],
+    ["on an upper limit is met", 600, { atMost: 600 }, true],
+    ["above an upper limit is missed", 601, { atMost: 600 }, false],
+    ["that could not be measured is missed", Number.NaN, { atMost: 600 }, false],
+  ])("%s", (_sentence, value, limit, met) => {
+    expect(isMet(target(value, limit))).toBe(met);
+    expect(targetTable([target(value, limit)])).toMatch(met ? / {2}met$/ : / {2}missed$/);
+  });
+});
+
+test("a figure that was not measured is a dash, not NaN or a zero", () => {
+  const text = resultTable({
+    title: "title",
+    columns: [
+      { name: "a", digits: 1 },
+      { name: "b", digits: 0, unit: " %" },
+      { name: "c", digits: 0 },
+    ],
+    rows: [{ name: "row", figures: [1.25, Number.NaN] }],
+    targets: [],
+  });
+  expect(text.split("\n").at(-1)).toMatch(/^row +1\.3 +– +–$/);
+});

@@ -1,0 +1,128 @@
+/** A server under measurement: a process of its own, on a core of its own, whose output somebody reads. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { keepToServerCore, ON_EVERY_CORE, type ProcessorUse, processorUse } from "./processor.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const START_LIMIT_MS = 30_000;
+const STOP_LIMIT_MS = 10_000;
+
+const running = new Set<ChildProcess>();
+// However this process ends: nothing that it started stays behind.
+process.once("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
+
+/** Ends this child with this process, if nobody ends it earlier. */
+export function endWithUs(child: ChildProcess): void {
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+}
+
+/** Ends a child in order, or else by force. */
+export async function end(child: ChildProcess): Promise<void> {
+  const exited = once(child, "exit");
+  child.kill("SIGTERM");
+  const limit = setTimeout(() => child.kill("SIGKILL"), STOP_LIMIT_MS);
+  await exited;
+  clearTimeout(limit);
+}
+
+export interface ServerOptions {
+  /** Names the profile. */
+  readonly name: string;
+  /** Arguments of node. */
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Whether it answers messages. */
+  readonly ipc?: boolean;
+  /** Directory for a `.cpuprofile`, written when the server stops. */
+  readonly profiles?: string | undefined;
+}
+
+export interface Server {
+  readonly name: string;
+  readonly pid: number;
+  readonly port: number;
+  /** Only the gateway has one. */
+  readonly adminPort: number | undefined;
+  /** Since its start; `undefined` where the system does not tell. */
+  processorUse(): ProcessorUse | undefined;
+  /** Bytes that it has written to its standard output. */
+  written(): number;
+  /** What it answers to a message: bytes in use, of a contender with a memory probe. */
+  ask(): Promise<number>;
+  /** @throws when it had ended by itself. */
+  stop(): Promise<void>;
+}
+
+/** @throws when it ends before it says where it listens. */
+export async function startServer({
+  name,
+  args,
+  env,
+  profiles,
+  ipc = false,
+}: ServerOptions): Promise<Server> {
+  const profile =
+    profiles === undefined
+      ? []
+      : ["--cpu-prof", `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
+  const [command, ...rest] = [...ON_EVERY_CORE, process.execPath, ...profile, ...args];
+  const child = spawn(command as string, rest, {
+    cwd: ROOT,
+    // Nothing of this shell's own settings may reach a server.
+    env: { PATH: process.env.PATH ?? "", NODE_ENV: "production", ...env },
+    stdio: ["ignore", "pipe", "inherit", ipc ? "ipc" : "ignore"],
+  });
+  endWithUs(child);
+
+  const { stdout } = child;
+  if (stdout === null) throw new Error("a pipe was asked for");
+  let written = 0;
+  let stopped = false;
+  const lines = createInterface({ input: stdout });
+  const limit = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);
+  const said = await new Promise<{ port: number; adminPort?: number }>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => reject(new Error(`${name} ended with code ${code} before it listened`)));
+    lines.on("line", (line) => {
+      const { port, adminPort } = JSON.parse(line) as { port?: number; adminPort?: number };
+      if (port !== undefined) resolve({ port, ...(adminPort !== undefined && { adminPort }) });
+    });
+  });
+  clearTimeout(limit);
+  // Read on, as a collector of logs would: a log that nobody takes would block its writer.
+  lines.close();
+  stdout.on("data", (chunk: Buffer) => {
+    written += chunk.length;
+  });
+  stdout.resume();
+  const pid = child.pid as number;
+  keepToServerCore(pid);
+
+  return {
+    name,
+    pid,
+    port: said.port,
+    adminPort: said.adminPort,
+    processorUse: () => processorUse(pid),
+    written: () => written,
+    async ask() {
+      const answered = once(child, "message") as Promise<[number]>;
+      child.send({});
+      return (await answered)[0];
+    },
+    async stop() {
+      if (stopped) return;
+      stopped = true;
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`${name} had ended with ${child.exitCode ?? child.signalCode} before it was stopped`);
+      await end(child);
+    },
+  };
+}

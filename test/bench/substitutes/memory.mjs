@@ -1,0 +1,7 @@
+/** Tells its parent, when asked, how many bytes are in use after a full collection. Needs --expose-gc. */
+
+process.on("message", () => {
+  globalThis.gc();
+  const { heapUsed, external } = process.memoryUsage();
+  process.send(heapUsed + external);
+});
