@@ -6,6 +6,7 @@ import type { Readable } from "node:stream";
 import { Agent, buildConnector, type Dispatcher, Pool } from "undici";
 import type { GatewayError } from "../errors.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
+import { chunkPassed } from "./chunk-memory.ts";
 import { type DownstreamApiOptions, readBaseUrl, type Target } from "./downstream-api.ts";
 import type { AnswerHeaders, HeaderLines } from "./headers.ts";
 import { createHostBreakers, type TransportEvent } from "./host-breakers.ts";
@@ -200,6 +201,7 @@ function send(lane: Lane, request: TransportRequest, receiver: AnswerReceiver): 
       receiver.head(status, headers as AnswerHeaders);
     },
     onResponseData(_controller, chunk) {
+      chunkPassed(chunk);
       if (!aborted) receiver.chunk(chunk);
     },
     onResponseEnd() {
