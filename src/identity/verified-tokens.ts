@@ -20,6 +20,8 @@ export interface VerifiedTokens {
   /** `generation` as it was before the token's key was looked up: a verification by a key since replaced is not kept. */
   put(digest: string, caller: VerifiedCaller, tokenBytes: number, generation: number): void;
   generation(): number;
+  /** How many are held. */
+  size(): number;
   /** Forgets everything, because keys have changed. */
   clear(): void;
 }
@@ -62,20 +64,23 @@ export function createVerifiedTokens(options: VerifiedTokensOptions): VerifiedTo
     put(digest, caller, tokenBytes, since) {
       if (since !== generation) return;
       const bytes = estimateBytes(tokenBytes);
+      const time = now();
       const earlier = entries.get(digest);
       if (earlier !== undefined) remove(digest, earlier);
       entries.set(digest, {
         caller,
         bytes,
-        until: Math.min(now() + maxAgeMs, caller.principal.expiresAt),
+        until: Math.min(time + maxAgeMs, caller.principal.expiresAt),
       });
       totalBytes += bytes;
+      // Nobody asks again for a token that has expired, so what is oldest and over goes with each that comes.
       for (const [oldest, entry] of entries) {
-        if (entries.size <= maxEntries && totalBytes <= maxBytes) break;
+        if (entries.size <= maxEntries && totalBytes <= maxBytes && time < entry.until) break;
         remove(oldest, entry);
       }
     },
     generation: () => generation,
+    size: () => entries.size,
     clear() {
       generation += 1;
       entries.clear();
