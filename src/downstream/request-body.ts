@@ -3,6 +3,7 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { GatewayError } from "../errors.ts";
+import { chunkPassed } from "./chunk-memory.ts";
 
 /** How a request says where its body ends (RFC 9112 §6.3). */
 export type Framing =
@@ -80,6 +81,7 @@ export function openRequestBody(incoming: IncomingMessage, options: RequestBodyO
 
   const onData = (chunk: Buffer) => {
     received += chunk.length;
+    chunkPassed(chunk);
     if (received > options.maxBytes) {
       stream.destroy(bodyTooLarge());
       return;

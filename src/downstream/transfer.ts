@@ -1,6 +1,7 @@
 /** One request under way on a lane, in the shape in which undici calls back. */
 
 import type { Breaker } from "./breaker.ts";
+import { chunkPassed } from "./chunk-memory.ts";
 import type { AnswerHeaders } from "./headers.ts";
 import { type TransferWatch, watchTransfer } from "./transfer-watch.ts";
 import type { AnswerReceiver, Transfer, TransportRequest } from "./transport.ts";
@@ -84,6 +85,7 @@ export class LaneTransfer implements Transfer {
   }
 
   onResponseData(_controller: unknown, chunk: Buffer): void {
+    chunkPassed(chunk);
     if (!this.aborted) this.receiver.chunk(chunk);
   }
 

@@ -1,10 +1,11 @@
 /** Listeners with limits, and the graceful end: what is in flight finishes, what comes late is told so. */
 
 import { randomUUID } from "node:crypto";
-import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
+import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { ConfigurationError } from "../errors.ts";
+import { createDrain } from "./drain.ts";
 import { messageClasses } from "./express-messages.ts";
 
 export interface ListenOptions {
@@ -20,9 +21,10 @@ export interface ListenOptions {
 export interface Listening {
   readonly port: number;
   /**
-   * Stops accepting connections and resolves when every request in flight has been answered, or after `graceMs`,
-   * when what is left is cut. Requests that still arrive on kept-alive connections are served in the first half
-   * of the grace, so that a balancer that has not noticed yet loses nothing, and refused in the second.
+   * Accepts connections for another tenth of the grace, 2.5 s at most, so that a balancer that has not noticed yet
+   * loses nothing; then resolves when every request in flight has been answered, or after `graceMs`, when what is
+   * left is cut. Requests that still arrive on kept-alive connections are served in the first half of the grace, and
+   * refused in the second; either answer is the last one of its connection.
    */
   drain(graceMs: number): Promise<void>;
 }
@@ -35,9 +37,7 @@ const LINGER_MS = 30_000;
 
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listen(handler: RequestListener, options: ListenOptions): Promise<Listening> {
-  const inFlight = new Set<ServerResponse>();
-  let phase: "serving" | "draining" | "refusing" = "serving";
-  let wasEmptied = () => {};
+  const { inFlight, admit, drain } = createDrain();
 
   const server = createServer(
     {
@@ -51,17 +51,13 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       requireHostHeader: false,
     },
     (request, response) => {
-      inFlight.add(response);
+      const admission = admit(response);
+      if (admission === "ignored") return;
       response.once("finish", () => {
         // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
         if (!request.complete) destroyAfterWhile(request.socket, request);
       });
-      response.once("close", () => {
-        inFlight.delete(response);
-        if (phase !== "serving" && inFlight.size === 0) wasEmptied();
-      });
-      if (phase !== "serving") response.setHeader("connection", "close");
-      (phase === "refusing" ? options.refuse : handler)(request, response);
+      (admission === "refuse" ? options.refuse : handler)(request, response);
     },
   );
   const answered = new WeakSet<Socket>();
@@ -83,23 +79,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
 
   return {
     port: (server.address() as AddressInfo).port,
-    async drain(graceMs) {
-      phase = "draining";
-      for (const response of inFlight) if (!response.headersSent) response.setHeader("connection", "close");
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      const emptied = new Promise<void>((resolve) => {
-        wasEmptied = resolve;
-      });
-      const late = setTimeout(() => {
-        phase = "refusing";
-      }, graceMs / 2);
-      const over = setTimeout(() => wasEmptied(), graceMs);
-      if (inFlight.size > 0) await emptied;
-      clearTimeout(late);
-      clearTimeout(over);
-      server.closeAllConnections();
-      await closed;
-    },
+    drain: (graceMs) => drain(server, graceMs),
   };
 }
 

@@ -19,6 +19,8 @@ export interface VerifiedTokens {
   /** `generation` as it was before the token's key was looked up: a verification by a key since replaced is not kept. */
   put(token: string, caller: VerifiedCaller, generation: number): void;
   generation(): number;
+  /** How many are held. */
+  size(): number;
   /** Forgets everything, because keys have changed. */
   clear(): void;
 }
@@ -69,6 +71,7 @@ export function createVerifiedTokens(options: VerifiedTokensOptions): VerifiedTo
     put(token, caller, since) {
       if (since !== generation) return;
       const bytes = estimateBytes(token.length);
+      const time = now();
       const tail = token.slice(-TAIL);
       const earlier = entries.get(tail);
       if (earlier !== undefined) remove(earlier);
@@ -76,15 +79,17 @@ export function createVerifiedTokens(options: VerifiedTokensOptions): VerifiedTo
         token,
         caller,
         bytes,
-        until: Math.min(now() + maxAgeMs, caller.principal.expiresAt),
+        until: Math.min(time + maxAgeMs, caller.principal.expiresAt),
       });
       totalBytes += bytes;
+      // Nobody asks again for a token that has expired, so what is oldest and over goes with each that comes.
       for (const oldest of entries.values()) {
-        if (entries.size <= maxEntries && totalBytes <= maxBytes) break;
+        if (entries.size <= maxEntries && totalBytes <= maxBytes && time < oldest.until) break;
         remove(oldest);
       }
     },
     generation: () => generation,
+    size: () => entries.size,
     clear() {
       generation += 1;
       entries.clear();

@@ -1,9 +1,9 @@
-/** What only a whole process can show: exit codes, signals, and the loss of the authority. */
+/** What only a whole process can show: exit codes, and the loss of the authority. */
 
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { Agent, createServer as createHttpServer, request } from "node:http";
+import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -135,63 +135,6 @@ describe("a gateway that cannot work says so and ends with code 2", () => {
     },
     LIMIT_MS,
   );
-});
-
-describe("SIGTERM", () => {
-  test(
-    "under load no request is lost, and the process exits with code 0",
-    async () => {
-      const gateway = await startGatewayProcess(emulator.facts, { credential: "workload-identity" });
-      const token = await mint();
-      const seen = { answered: 0, lost: 0 };
-      let ending = false;
-
-      /** One caller on one kept-alive connection; ends when the gateway closes that in order. */
-      async function caller(): Promise<void> {
-        const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-        while (true) {
-          const outcome = await call(agent, gateway.url, token);
-          if (outcome === "refused" && ending) break;
-          seen[outcome === "answered" ? "answered" : "lost"]++;
-          if (outcome !== "answered") break;
-        }
-        agent.destroy();
-      }
-      const load = Array.from({ length: 8 }, caller);
-      while (seen.answered < 200) await new Promise((resolve) => setTimeout(resolve, 5));
-      ending = true;
-      await gateway.stop();
-      await Promise.all(load);
-      expect(seen.lost).toBe(0);
-    },
-    LIMIT_MS,
-  );
-
-  /** `refused`: the connection could not be opened, so the request never began; a balancer would go elsewhere. */
-  function call(agent: Agent, url: string, token: string): Promise<"answered" | "refused" | string> {
-    return new Promise((resolve) => {
-      const sent = request(
-        `${url}/graph/me`,
-        { agent, headers: { authorization: `Bearer ${token}` } },
-        (response) => {
-          response.resume();
-          response.on("end", () =>
-            resolve(response.statusCode === 200 ? "answered" : `status ${response.statusCode}`),
-          );
-          response.on("error", (error) => resolve(error.message));
-        },
-      );
-      sent.on("error", (error: NodeJS.ErrnoException) => {
-        // On a reused connection a reset before any answer is the race that every HTTP client knows and repeats.
-        resolve(
-          error.code === "ECONNREFUSED" || (sent.reusedSocket && error.code === "ECONNRESET")
-            ? "refused"
-            : error.message,
-        );
-      });
-      sent.end();
-    });
-  }
 });
 
 test(

@@ -1,112 +1,159 @@
-/** A gigabyte up and a gigabyte down: the gateway's forwarder beside a bare node:http server that streams with undici. */
+/** A gigabyte up and a gigabyte down: the gateway of `npm start` beside a bare node:http server that streams with undici. */
 
-import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
+import { startEmulator } from "../emulator/emulator.ts";
+import type { Emulator } from "../emulator/handle.ts";
+import { type ObservedProcess, observe, startProductionGateway } from "./production.ts";
+import { load } from "./wire.ts";
 
 const BYTES = 2 ** 30;
 const CHUNK = Buffer.alloc(64 * 1024, "0123456789abcdef");
-const ROUNDS = 3;
+const ROUNDS = 5;
+const WARM_UP_MS = 2_000;
+const USERS = 50;
 
-const RSS_LIMIT_MIB = 48;
+const GROWTH_LIMIT_MIB = 48;
 const RATIO_LIMIT = 0.9;
+
+const YAML = `
+identity: { tenants: ["\${AZURE_TENANT_ID}"], audiences: ["\${AZURE_CLIENT_ID}"] }
+downstreamApis:
+  graph:
+    baseUrl: "\${GRAPH_URL}"
+    scopes: [https://graph.microsoft.com/.default]
+    maxRequestBytes: ${BYTES}
+    headers: { request: { allow: [x-bytes] } }
+    allowPrivateNetwork: true
+routes:
+  - { path: /graph, downstreamApi: graph, methods: [GET, PUT], allow: ["/**"] }
+`;
+
+type Direction = "up" | "down";
 
 interface Result {
   readonly seconds: number;
-  /** Peak growth of the proxy's resident memory, MiB. */
+  readonly cpuSeconds: number;
+  /** Peak growth of the process' resident memory, MiB. */
   readonly growthMiB: number;
 }
 
-/** Prints a table; resolves to whether every limit was kept. */
+/** Needs `dist`. Prints a table and a verdict; resolves to whether every limit was kept. */
 export async function benchDownstream(): Promise<boolean> {
+  const emulator = await startEmulator();
   const api = http.createServer(answer);
-  const apiPort = await listen(api);
+  const apiUrl = `http://127.0.0.1:${await listen(api)}`;
+  const tokens = Array.from({ length: USERS }, () => emulator.mintUserToken({ user: emulator.addUser() }));
   const results = new Map<string, Result[]>();
-  // Turns in each round, so that a noisy moment of the machine hits both.
-  for (let round = 0; round <= ROUNDS; round += 1) {
-    for (const contender of ["bare", "gateway"]) {
-      for (const direction of ["down", "up"] as const) {
-        const result = await measure(contender, direction, apiPort);
-        const name = `${contender} ${direction}`;
-        // The first round warms the page cache and the kernel's buffers.
-        if (round > 0) results.set(name, [...(results.get(name) ?? []), result]);
-      }
-    }
+  try {
+    // Turns in each round, so that a noisy moment of the machine hits all; a process of its own for each transfer.
+    for (let round = 0; round <= ROUNDS; round++)
+      for (const direction of ["down", "up"] as const)
+        for (const contender of ["bare", "gateway", "gateway, warm"]) {
+          const proxy = await start(contender, emulator, apiUrl);
+          if (contender.endsWith("warm"))
+            await load({
+              port: proxy.port,
+              path: "/graph/me",
+              tokens,
+              connections: 32,
+              durationMs: WARM_UP_MS,
+            });
+          const result = await measure(proxy, direction, tokens[0] ?? "");
+          await proxy.stop();
+          const name = `${contender} ${direction}`;
+          // The first round warms the page cache and the kernel's buffers.
+          if (round > 0) results.set(name, [...(results.get(name) ?? []), result]);
+        }
+  } finally {
+    api.close();
+    await emulator.close();
   }
-  api.close();
+  return report(results);
+}
 
-  const seconds = (name: string) => median((results.get(name) ?? []).map((result) => result.seconds));
-  const growth = (name: string) => Math.max(...(results.get(name) ?? []).map((result) => result.growthMiB));
+function report(results: ReadonlyMap<string, readonly Result[]>): boolean {
   console.log(
-    `downstream: 1 GiB through a process of its own, median of ${ROUNDS} rounds, peak growth of memory\n`,
+    `downstream: 1 GiB through a process of its own, median of ${ROUNDS} rounds; growth of memory at its peak\n`,
   );
-  console.log(`${"".padEnd(16)}${"MiB/s".padStart(9)}${"MiB more".padStart(10)}`);
-  for (const name of results.keys()) {
-    console.log(
-      name.padEnd(16) + (1024 / seconds(name)).toFixed(0).padStart(9) + growth(name).toFixed(1).padStart(10),
-    );
+  const columns = ["MiB/s", "best", "CPU s", "MiB more", "from", "to"];
+  console.log("".padEnd(22) + columns.map((title) => title.padStart(9)).join(""));
+  for (const [name, rounds] of results) {
+    const growth = rounds.map(({ growthMiB }) => growthMiB);
+    const values = [
+      (1024 / median(rounds.map(({ seconds }) => seconds))).toFixed(0),
+      (1024 / Math.min(...rounds.map(({ seconds }) => seconds))).toFixed(0),
+      median(rounds.map(({ cpuSeconds }) => cpuSeconds)).toFixed(2),
+      ...[median(growth), Math.min(...growth), Math.max(...growth)].map((value) => value.toFixed(1)),
+    ];
+    console.log(name.padEnd(22) + values.map((value) => value.padStart(9)).join(""));
   }
-  const ratio = (direction: string) => seconds(`bare ${direction}`) / seconds(`gateway ${direction}`);
-  const kept = [
-    report("throughput down, ratio to bare", ratio("down"), ratio("down") >= RATIO_LIMIT, RATIO_LIMIT),
-    report("throughput up, ratio to bare", ratio("up"), ratio("up") >= RATIO_LIMIT, RATIO_LIMIT),
-    ...["down", "up"].map((direction) => {
-      const more = growth(`gateway ${direction}`);
-      return report(`memory ${direction}, MiB`, more, more <= RSS_LIMIT_MIB, RSS_LIMIT_MIB);
-    }),
-  ];
+  const kept = (["down", "up"] as const).flatMap((direction) => {
+    const bare = results.get(`bare ${direction}`) ?? [];
+    return ["gateway", "gateway, warm"].flatMap((contender) => {
+      const name = `${contender} ${direction}`;
+      const ours = results.get(name) ?? [];
+      // Of the fastest rounds: what else the machine does can only slow one down.
+      const fastest = (rounds: readonly Result[]) => Math.min(...rounds.map(({ seconds }) => seconds));
+      const ratio = fastest(bare) / fastest(ours);
+      const growth = Math.max(...ours.map(({ growthMiB }) => growthMiB));
+      return [
+        judge(`${name}: throughput, ratio to bare`, ratio, ratio >= RATIO_LIMIT, `at least ${RATIO_LIMIT}`),
+        judge(
+          `${name}: memory, MiB more in any round`,
+          growth,
+          growth < GROWTH_LIMIT_MIB,
+          `under ${GROWTH_LIMIT_MIB}`,
+        ),
+      ];
+    });
+  });
   return kept.every(Boolean);
 }
 
-function report(what: string, value: number, isKept: boolean, limit: number): boolean {
-  console.log(`${what}: ${value.toFixed(2)} of ${limit}${isKept ? "" : "  past the limit"}`);
+function judge(what: string, value: number, isKept: boolean, limit: string): boolean {
+  console.log(`${isKept ? "kept  " : "MISSED"} ${what}: ${value.toFixed(2)}, ${limit}`);
   return isKept;
 }
 
-async function measure(contender: string, direction: "up" | "down", apiPort: number): Promise<Result> {
-  const proxy = fork(fileURLToPath(new URL("./downstream-proxy.ts", import.meta.url)), [
-    contender,
-    `${apiPort}`,
-  ]);
-  const [{ port }] = (await once(proxy, "message")) as [{ port: number }];
-  const url = `http://127.0.0.1:${port}/graph/big`;
-  // A small one first: code is compiled and buffers are allocated before the count begins.
-  await transfer(url, direction, 16 * 2 ** 20);
-  const before = await memoryOf(proxy, "start");
+function start(contender: string, emulator: Emulator, apiUrl: string): Promise<ObservedProcess> {
+  if (contender.startsWith("gateway")) return startProductionGateway(emulator, YAML, { GRAPH_URL: apiUrl });
+  return observe(["--import", "tsx", "test/bench/downstream-proxy.ts"], {
+    PEER_SETTINGS: JSON.stringify({ apiUrl }),
+  });
+}
+
+async function measure(proxy: ObservedProcess, direction: Direction, token: string): Promise<Result> {
+  proxy.forgetPeak();
+  const before = { rss: proxy.rssMiB(), cpu: proxy.cpuSeconds() };
   const began = performance.now();
-  await transfer(url, direction, BYTES);
-  const seconds = (performance.now() - began) / 1000;
-  const peak = await memoryOf(proxy, "stop");
-  proxy.kill();
-  await once(proxy, "exit");
-  return { seconds, growthMiB: (peak - before) / 2 ** 20 };
+  await transfer(`http://127.0.0.1:${proxy.port}/graph/big`, direction, token);
+  return {
+    seconds: (performance.now() - began) / 1000,
+    cpuSeconds: proxy.cpuSeconds() - before.cpu,
+    growthMiB: proxy.peakMiB() - before.rss,
+  };
 }
 
-async function memoryOf(proxy: ChildProcess, command: "start" | "stop"): Promise<number> {
-  const answered = once(proxy, "message") as Promise<[{ rss: number }]>;
-  proxy.send(command);
-  const [{ rss }] = await answered;
-  return rss;
-}
-
-async function transfer(url: string, direction: "up" | "down", bytes: number): Promise<void> {
-  const options = { agent: false, headers: { "x-bytes": `${bytes}` } };
+async function transfer(url: string, direction: Direction, token: string): Promise<void> {
+  const headers = { "x-bytes": `${BYTES}`, authorization: `Bearer ${token}` };
   if (direction === "down") {
-    const [response] = (await once(http.get(url, options), "response")) as [http.IncomingMessage];
+    const [response] = (await once(http.get(url, { agent: false, headers }), "response")) as [
+      http.IncomingMessage,
+    ];
     let received = 0;
     for await (const chunk of response as AsyncIterable<Buffer>) received += chunk.length;
-    if (received !== bytes) throw new Error(`received ${received} bytes of ${bytes}`);
+    if (received !== BYTES) throw new Error(`received ${received} bytes of ${BYTES}`);
     return;
   }
-  const request = http.request(url, { ...options, method: "PUT" });
+  const request = http.request(url, { agent: false, headers, method: "PUT" });
   const answered = once(request, "response") as Promise<[http.IncomingMessage]>;
-  await send(request, bytes);
+  await send(request, BYTES);
   const [response] = await answered;
   let text = "";
   for await (const chunk of response as AsyncIterable<Buffer>) text += chunk;
-  if (text !== String(bytes)) throw new Error(`the API received ${text} bytes of ${bytes}`);
+  if (text !== String(BYTES)) throw new Error(`the API received ${text} bytes of ${BYTES}`);
 }
 
 async function send(to: http.ClientRequest | http.ServerResponse, bytes: number): Promise<void> {
@@ -118,7 +165,9 @@ async function send(to: http.ClientRequest | http.ServerResponse, bytes: number)
 
 function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
   if (request.method === "GET") {
-    void send(response, Number(request.headers["x-bytes"]));
+    const bytes = request.headers["x-bytes"] ?? 1024;
+    response.setHeader("content-length", bytes);
+    void send(response, Number(bytes));
     return;
   }
   let received = 0;
@@ -135,5 +184,5 @@ async function listen(server: http.Server): Promise<number> {
 }
 
 function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+  return values.toSorted((one, other) => one - other)[values.length >> 1] ?? Number.NaN;
 }

@@ -312,6 +312,21 @@ describe("the verified-token cache", () => {
     expect(cache.get("token")).toBe(caller);
   });
 
+  test("lets go of tokens that have expired, although nobody asks for them again", () => {
+    let time = 0;
+    const cache = createVerifiedTokens({
+      maxEntries: 99,
+      maxBytes: 2 ** 20,
+      maxAgeMs: 1_000,
+      now: () => time,
+    });
+    for (time = 0; time < 5_000; time += 100) {
+      const caller = { principal: { expiresAt: time + 300 } } as VerifiedCaller;
+      cache.put(`token of ${time}`, caller, cache.generation());
+      expect(cache.size()).toBeLessThanOrEqual(3);
+    }
+  });
+
   test("a refusal is never remembered", async () => {
     const value = token(nextKey);
     expect(await outcomeOf(value)).toBe("rejected: unknown_key");

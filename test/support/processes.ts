@@ -38,6 +38,11 @@ export interface GatewayProcess extends RunningProcess {
   readonly adminUrl: string;
   /** From the start of the process until `/readyz` agreed, ms. */
   readonly readyAfterMs: number;
+  signal(name: NodeJS.Signals): void;
+  /** Its exit code, once it has ended. */
+  readonly exited: Promise<number | null>;
+  /** The newest log line with this message, once there is one. */
+  logged(msg: string): Promise<Record<string, unknown>>;
   /** The log line of a request, once it has been written. */
   logLine(correlationId: string): Promise<Record<string, unknown>>;
 }
@@ -85,6 +90,9 @@ export async function startGatewayProcess(
     readyAfterMs: performance.now() - began,
     logLine: (correlationId) =>
       firstOf(lines, (line) => line.msg === "request" && line.correlationId === correlationId, child),
+    signal: (name) => void child.kill(name),
+    exited: new Promise((resolve) => child.once("exit", resolve)),
+    logged: (msg) => firstOf(lines, (line) => line.msg === msg, child),
     stop: () => stop(child),
     kill: () => kill(child),
   };

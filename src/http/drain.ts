@@ -1,0 +1,88 @@
+/** The graceful end of a listener: what is in flight finishes, what comes late is told so, nothing is begun to be lost. */
+
+import type { Server, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+
+export interface Drain {
+  /** Responses that are not closed yet. */
+  readonly inFlight: ReadonlySet<ServerResponse>;
+  /**
+   * Takes note of a request's response, and says what becomes of it. One that is `ignored` must be left alone: an
+   * earlier answer has told the caller that nothing after it would be processed (RFC 9112 §9.6), so it may repeat it.
+   */
+  admit(response: ServerResponse): "serve" | "refuse" | "ignored";
+  /** See `Listening`. */
+  drain(server: Server, graceMs: number): Promise<void>;
+}
+
+/** Longest time that balancers get to turn away, ms. */
+const TURN_AWAY_LIMIT_MS = 2_500;
+
+export function createDrain(): Drain {
+  const inFlight = new Set<ServerResponse>();
+  /** The response on each connection that says it is the last. */
+  const last = new WeakMap<Socket, ServerResponse>();
+  let phase: "serving" | "draining" | "refusing" = "serving";
+  let wasEmptied = () => {};
+
+  function makeLast(response: ServerResponse, socket: Socket): void {
+    // Of requests in a pipeline, all of which are under way already, only the last may say so.
+    last.get(socket)?.removeHeader("connection");
+    response.setHeader("connection", "close");
+    last.set(socket, response);
+  }
+
+  return {
+    inFlight,
+    admit(response) {
+      const { socket } = response.req;
+      if (phase !== "serving" && last.get(socket)?.headersSent === true) return "ignored";
+      inFlight.add(response);
+      response.once("close", () => {
+        inFlight.delete(response);
+        if (phase !== "serving" && inFlight.size === 0) wasEmptied();
+      });
+      if (phase !== "serving") makeLast(response, socket);
+      return phase === "refusing" ? "refuse" : "serve";
+    },
+    async drain(server, graceMs) {
+      const turnAwayMs = Math.min(graceMs / 10, TURN_AWAY_LIMIT_MS);
+      phase = "draining";
+      for (const response of inFlight) if (!response.headersSent) makeLast(response, response.req.socket);
+      const late = setTimeout(() => {
+        phase = "refusing";
+      }, graceMs / 2);
+      let isOver = graceMs === 0;
+      const over = new Promise<void>((resolve) => {
+        setTimeout(() => {
+          isOver = true;
+          resolve();
+        }, graceMs).unref();
+      });
+
+      // An idle connection may have a request on its way, and a balancer may be about to open one.
+      await Promise.race([pause(turnAwayMs), over]);
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      while (!isOver) {
+        if (inFlight.size > 0)
+          await Promise.race([
+            new Promise<void>((resolve) => {
+              wasEmptied = resolve;
+            }),
+            over,
+          ]);
+        // What is still open has not been told that it would close: a stream's, or one that is sending its first head.
+        await Promise.race([closed, pause(turnAwayMs), over]);
+        if (inFlight.size === 0) break;
+      }
+      clearTimeout(late);
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function pause(ms: number): Promise<void> {
+  // Open connections, or the listener itself, hold the process while it matters.
+  return new Promise((resolve) => void setTimeout(resolve, ms).unref());
+}
