@@ -21,6 +21,7 @@ export interface ProxyRouteConfig {
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
+  readonly limits: GatewayYaml["limits"];
 }
 
 export interface GatewayConfig {
@@ -44,6 +45,7 @@ export interface GatewayConfig {
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   readonly routes: readonly ProxyRouteConfig[];
   readonly http: GatewayYaml["http"];
+  readonly limits: GatewayYaml["limits"];
   readonly log: { readonly level: string };
   readonly production: boolean;
 }
@@ -162,8 +164,10 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): GatewayConfig {
           allowedClients: route.allowedClients,
           ...(route.authContext && { authContext: route.authContext }),
         },
+        limits: route.limits,
       })),
     http: yaml.http,
+    limits: yaml.limits,
     log: { level: env.LOG_LEVEL },
     production: env.NODE_ENV === "production",
   };

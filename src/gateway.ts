@@ -24,6 +24,7 @@ import type { CallableApi, CodeRoute } from "./http/code-route.ts";
 import { fileRoute } from "./http/file-route.ts";
 import { inboxRoute } from "./http/inbox-route.ts";
 import { profileRoute } from "./http/profile-route.ts";
+import { createRateLimits } from "./http/rate-limits.ts";
 import { metadataUrl } from "./http/resource-metadata.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier, type TokenVerifier } from "./identity/token-verifier.ts";
@@ -178,6 +179,12 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     apis: callableApis(config, transport),
     proxyRoutes: config.routes,
     codeRoutes,
+    limit: createRateLimits({
+      clientId: application.clientId,
+      rules: config.limits,
+      counters: shared?.counters,
+      onEvent: signals.rateLimit,
+    }),
     challenge,
     resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, codeRoutes, authority),
     trustedProxies: config.http.trustedProxies,

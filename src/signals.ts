@@ -3,6 +3,7 @@
 import type { CredentialEvent } from "./credential/credential.ts";
 import type { TransportEvent } from "./downstream/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
+import type { RateLimitEvent } from "./http/request-counter.ts";
 import type { RequestRecord } from "./http/request-record.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
 import type { Logger } from "./telemetry/log.ts";
@@ -13,6 +14,7 @@ export interface Signals {
   credential(event: CredentialEvent): void;
   exchange(event: ExchangeEvent): void;
   downstream(event: TransportEvent): void;
+  rateLimit(event: RateLimitEvent): void;
   /** Called when a request begins; returns what to call when its answer has ended. */
   request(record: RequestRecord, method: string): (status: number, completed: boolean) => void;
   internalError(error: unknown, record: RequestRecord): void;
@@ -32,11 +34,17 @@ const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
   "secret_in_production",
 ]);
 
+const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
+  counted_alone: "Redis does not answer; each replica counts rate limits by itself",
+  window_forgotten: "too many callers are counted at once; the oldest counts were forgotten",
+};
+
 const FAILURE_LOG_INTERVAL_MS = 30_000;
 
 export function createSignals(log: Logger, metrics: Metrics): Signals {
   let quietUntil = 0;
   let sharedQuietUntil = 0;
+  let limitsQuietUntil = 0;
   let sharedLossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
@@ -89,6 +97,13 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
       metrics.downstreamEvent(api, type);
       if (type === "breaker_opened") log.warn({ api }, "downstream API cannot be connected to");
       else log.info({ api }, "downstream API can be connected to again");
+    },
+
+    rateLimit({ type }) {
+      metrics.rateLimitEvent(type);
+      if (performance.now() < limitsQuietUntil) return;
+      limitsQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+      log.warn({ event: type }, RATE_LIMIT_WARNINGS[type]);
     },
 
     request(record, method) {

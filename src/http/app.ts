@@ -13,6 +13,7 @@ import type { TokenVerifier } from "../identity/token-verifier.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import { authenticate, type ProxyRoute, permit, proxyTo } from "./pipeline.ts";
 import { bearerChallenge, type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
+import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
 import { openRecord, type RequestRecord, recordOf } from "./request-record.ts";
 import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
 
@@ -24,8 +25,13 @@ export interface PublicAppOptions {
   /** How callers reach the gateway, where that is configured. */
   readonly publicUrl: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
-  readonly proxyRoutes: readonly (ProxyRoute & { readonly policy: RoutePolicy })[];
+  readonly proxyRoutes: readonly (ProxyRoute & {
+    readonly policy: RoutePolicy;
+    readonly limits?: RateLimitRules;
+  })[];
   readonly codeRoutes: readonly CodeRoute[];
+  /** Handlers behind `authenticate`; none where nothing is limited. */
+  readonly limit: LimitRoute;
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
@@ -39,7 +45,7 @@ export interface PublicAppOptions {
 }
 
 export function createPublicApp(options: PublicAppOptions): Express {
-  const { verifier, exchange, forward, forwardBatch, publicUrl } = options;
+  const { verifier, exchange, forward, forwardBatch, publicUrl, limit } = options;
   const { clientId } = options.challenge;
   const app = express();
   app.disable("x-powered-by");
@@ -70,6 +76,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
       route.path,
       named(route.path),
       authenticate(verifier),
+      ...limit(route.path, route.limits),
       permit(route.policy),
       handle(route, options.apis, exchange, clientId),
     );
@@ -78,6 +85,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
       route.target.path,
       named(route.target.path),
       authenticate(verifier),
+      ...limit(route.target.path, route.limits),
       permit(route.policy),
       proxyTo(
         { ...route, target: { ...route.target, reserved: mountsBelow(route.target.path) } },
@@ -94,7 +102,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
 
   // Behind the routes of the file, which may take other methods at the same path.
   for (const path of new Set(options.codeRoutes.map((route) => route.path)))
-    app.all(path, named(path), authenticate(verifier), otherMethod(path, options.codeRoutes));
+    app.all(path, named(path), authenticate(verifier), ...limit(path), otherMethod(path, options.codeRoutes));
 
   app.use(() => {
     throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });
@@ -186,6 +194,8 @@ function crossOrigin({ origins, maxAgeSeconds }: PublicAppOptions["cors"]): Requ
     exposedHeaders: [
       "www-authenticate",
       "retry-after",
+      "ratelimit",
+      "ratelimit-policy",
       "x-correlation-id",
       "request-id",
       "etag",

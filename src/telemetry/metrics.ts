@@ -41,6 +41,8 @@ export interface Metrics {
   keySetEvent(event: string): void;
   /** Something happened to a downstream API: `breaker_opened`, … */
   downstreamEvent(api: string, event: string): void;
+  /** A rate limit was not counted as configured: `counted_alone`, … */
+  rateLimitEvent(event: string): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
   /** Asked at each scrape for what is known of the gateway's own credentials. */
@@ -118,6 +120,12 @@ export function createMetrics(): Metrics {
     labelNames: ["api", "event"],
     registers,
   });
+  const rateLimits = new Counter({
+    name: "obo_gateway_rate_limit_events_total",
+    help: "Requests counted by this instance alone because Redis did not answer, and counts forgotten for want of room",
+    labelNames: ["event"],
+    registers,
+  });
   const credential = new Counter({
     name: "obo_gateway_credential_events_total",
     help: "What happened to the gateway's own credentials",
@@ -160,6 +168,7 @@ export function createMetrics(): Metrics {
     exchangeEnded: (outcome, seconds) => exchanges.observe({ outcome }, seconds),
     keySetEvent: (event) => keySet.inc({ event }),
     downstreamEvent: (api, event) => downstream.inc({ api, event }),
+    rateLimitEvent: (event) => rateLimits.inc({ event }),
     credentialEvent: (source, event) => credential.inc({ source, event }),
     watchCredential: (read) => credentialGauges(read, registers),
   };
