@@ -23,9 +23,11 @@ import { createPublicApp, createRefusal } from "./http/app.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
 import { fileRoute } from "./http/file-route.ts";
 import { inboxRoute } from "./http/inbox-route.ts";
+import { createLoadShedding } from "./http/load-shedding.ts";
 import { profileRoute } from "./http/profile-route.ts";
 import { createRateLimits } from "./http/rate-limits.ts";
 import { metadataUrl } from "./http/resource-metadata.ts";
+import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier, type TokenVerifier } from "./identity/token-verifier.ts";
 import { createSignals } from "./signals.ts";
@@ -46,6 +48,8 @@ export interface GatewayParts {
   readonly downstreamCa?: string;
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number;
+  /** Worst lag of the event loop since the last call, ms, for tests of overload. Default: as measured. */
+  readonly sampleLag?: () => number;
 }
 
 /** A gateway that is assembled and listens nowhere yet. */
@@ -56,6 +60,8 @@ export interface Gateway {
   readonly admin: RequestListener;
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
+  /** How the server of the public side protects itself. */
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload">;
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` says no and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
@@ -83,7 +89,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   const log = createLogger(config.log.level, parts.logSink);
   const metrics = createMetrics();
   const signals = createSignals(log, metrics);
-
   const verifier = createTokenVerifier({
     ...config.identity,
     authority,
@@ -136,7 +141,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     now,
     onEvent: signals.credential,
   });
-
   metrics.watchCredential(credential.status);
 
   const exchange = createTokenExchange({
@@ -152,7 +156,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     consent: consentOptions(exchangeOptions.consent),
     onEvent: signals.exchange,
   });
-
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
 
   const transport = followRedirects(
@@ -175,7 +178,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     exchange,
     forward: createForward({ transport, now }),
     forwardBatch: createForwardBatch({ transport, now }),
-    publicUrl,
+    ...config.http,
     apis: callableApis(config, transport),
     proxyRoutes: config.routes,
     codeRoutes,
@@ -187,12 +190,17 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     }),
     challenge,
     resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, codeRoutes, authority),
-    trustedProxies: config.http.trustedProxies,
-    cors: config.http.cors,
     observe: signals.request,
     onInternalError: signals.internalError,
   });
 
+  const overload = createLoadShedding({
+    ...config.http,
+    refuseWith: (refusal) => createRefusal({ challenge, ...config.http }, refusal),
+    sampleLag: parts.sampleLag,
+    onEvent: signals.load,
+  });
+  if (overload !== undefined) metrics.watchLoad(overload);
   let inRotation = true;
   const admin = createAdminApp({ checks: () => readiness(inRotation, verifier, credential), metrics });
   const watch = setInterval(() => {
@@ -202,7 +210,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   return {
     app,
     admin,
-    refuse: createRefusal(challenge),
+    refuse: createRefusal({ challenge, ...config.http }),
+    guard: { connections: config.http.connections, onConnection: signals.connection, overload },
     log,
     warmUp: () => verifier.warmUp(),
     leaveRotation() {
@@ -210,6 +219,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     },
     async close() {
       clearInterval(watch);
+      overload?.close();
       verifier.close();
       await transport.close();
       await shared?.close();

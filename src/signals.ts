@@ -3,8 +3,10 @@
 import type { CredentialEvent } from "./credential/credential.ts";
 import type { TransportEvent } from "./downstream/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
+import type { LoadEvent } from "./http/load-shedding.ts";
 import type { RateLimitEvent } from "./http/request-counter.ts";
 import type { RequestRecord } from "./http/request-record.ts";
+import type { ConnectionEvent } from "./http/server.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
 import type { Logger } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
@@ -15,6 +17,8 @@ export interface Signals {
   exchange(event: ExchangeEvent): void;
   downstream(event: TransportEvent): void;
   rateLimit(event: RateLimitEvent): void;
+  load(event: LoadEvent): void;
+  connection(event: ConnectionEvent): void;
   /** Called when a request begins; returns what to call when its answer has ended. */
   request(record: RequestRecord, method: string): (status: number, completed: boolean) => void;
   internalError(error: unknown, record: RequestRecord): void;
@@ -45,6 +49,7 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
   let quietUntil = 0;
   let sharedQuietUntil = 0;
   let limitsQuietUntil = 0;
+  let dropsQuietUntil = 0;
   let sharedLossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
@@ -104,6 +109,19 @@ export function createSignals(log: Logger, metrics: Metrics): Signals {
       if (performance.now() < limitsQuietUntil) return;
       limitsQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
       log.warn({ event: type }, RATE_LIMIT_WARNINGS[type]);
+    },
+
+    load(event) {
+      if (event.type === "shed") metrics.requestShed();
+      else if (event.type === "shedding_ended") log.info({ lagMs: event.lagMs }, "requests are served again");
+      else log.warn({ lagMs: event.lagMs }, "the event loop lags; new requests are turned away");
+    },
+
+    connection(event) {
+      metrics.connection(event);
+      if (event !== "dropped" || performance.now() < dropsQuietUntil) return;
+      dropsQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+      log.warn("more connections than http.connections.max; new ones are closed");
     },
 
     request(record, method) {

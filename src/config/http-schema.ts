@@ -37,6 +37,33 @@ export const http = z.strictObject({
     )
     .default([])
     .describe("Proxies whose X-Forwarded-* are believed, for APIs with sendForwarded."),
+  connections: z
+    .strictObject({
+      max: wholeNumber(1, 1_000_000).default(8_192).describe("Connections at once; one more is closed."),
+      headersTimeoutSeconds: wholeNumber(1, 300)
+        .default(20)
+        .describe("Until all headers of a request are here."),
+      requestTimeoutSeconds: wholeNumber(0, 86_400)
+        .default(3_600)
+        .describe("Until its body is here, too; 0 sets no limit."),
+      keepAliveTimeoutSeconds: wholeNumber(1, 3_600)
+        .default(65)
+        .describe(
+          "How long a connection without a request is kept: longer than the balancer in front keeps it.",
+        ),
+      maxRequests: wholeNumber(0, 1_000_000_000)
+        .default(0)
+        .describe("Requests after which the caller is told to open another connection; 0 sets no limit."),
+    })
+    .refine(
+      ({ headersTimeoutSeconds, requestTimeoutSeconds }) =>
+        requestTimeoutSeconds === 0 || requestTimeoutSeconds >= headersTimeoutSeconds,
+      { path: ["requestTimeoutSeconds"], error: "must be 0, or not less than headersTimeoutSeconds" },
+    )
+    .prefault({}),
+  maxEventLoopLagMs: wholeNumber(0, 60_000)
+    .default(500)
+    .describe("Lag of the event loop at which new requests get 503 overloaded; 0 never sheds."),
   shutdownGraceSeconds: wholeNumber(1, 600)
     .default(25)
     .describe("After SIGTERM, how long requests in flight may take to finish."),

@@ -23,7 +23,7 @@ export interface PublicAppOptions {
   readonly forward: Forward;
   readonly forwardBatch: ForwardBatch;
   /** How callers reach the gateway, where that is configured. */
-  readonly publicUrl: string | undefined;
+  readonly publicUrl?: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
   readonly proxyRoutes: readonly (ProxyRoute & {
     readonly policy: RoutePolicy;
@@ -111,19 +111,27 @@ export function createPublicApp(options: PublicAppOptions): Express {
   return app;
 }
 
-/** Refuses whatever arrives after shutdown has begun in earnest. */
-export function createRefusal(challenge: ChallengeFacts): Express {
+/** Refuses whatever arrives, and does as little as it can for it. Default: because shutdown has begun in earnest. */
+export function createRefusal(
+  { challenge, cors }: Pick<PublicAppOptions, "challenge" | "cors">,
+  refusal = draining(),
+): Express {
   const app = express();
   app.disable("x-powered-by");
   app.use(openRecord);
+  if (cors.origins.length > 0) app.use(crossOrigin(cors));
   app.use(() => {
-    throw new GatewayError("draining", {
-      detail: "This instance is shutting down. Send the request again; another will take it.",
-      retryAfterSeconds: 1,
-    });
+    throw refusal;
   });
   app.use(answerErrors({ challenge, onInternalError: () => {} }));
   return app;
+}
+
+function draining(): GatewayError {
+  return new GatewayError("draining", {
+    detail: "This instance is shutting down. Send the request again; another will take it.",
+    retryAfterSeconds: 1,
+  });
 }
 
 function observed(observe: PublicAppOptions["observe"]): RequestHandler {

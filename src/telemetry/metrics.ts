@@ -43,6 +43,11 @@ export interface Metrics {
   downstreamEvent(api: string, event: string): void;
   /** A rate limit was not counted as configured: `counted_alone`, … */
   rateLimitEvent(event: string): void;
+  /** Turned away before anything of it was looked at, because the event loop lags. */
+  requestShed(): void;
+  /** From now on each exposition tells how the event loop keeps up, as load shedding sees it. */
+  watchLoad(load: { isOverloaded(): boolean; lagMs(): number }): void;
+  connection(event: "opened" | "closed" | "dropped"): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
   /** Asked at each scrape for what is known of the gateway's own credentials. */
@@ -126,6 +131,21 @@ export function createMetrics(): Metrics {
     labelNames: ["event"],
     registers,
   });
+  const shed = new Counter({
+    name: "obo_gateway_requests_shed_total",
+    help: "Requests turned away because the event loop lagged; they are in no other metric, and not in the log",
+    registers,
+  });
+  const connections = new Gauge({
+    name: "obo_gateway_connections",
+    help: "Connections of callers open right now",
+    registers,
+  });
+  const dropped = new Counter({
+    name: "obo_gateway_connections_dropped_total",
+    help: "Connections closed at once, because http.connections.max were open",
+    registers,
+  });
   const credential = new Counter({
     name: "obo_gateway_credential_events_total",
     help: "What happened to the gateway's own credentials",
@@ -169,6 +189,19 @@ export function createMetrics(): Metrics {
     keySetEvent: (event) => keySet.inc({ event }),
     downstreamEvent: (api, event) => downstream.inc({ api, event }),
     rateLimitEvent: (event) => rateLimits.inc({ event }),
+    requestShed: () => shed.inc(),
+    watchLoad({ isOverloaded, lagMs }) {
+      const lag = "Worst lag of the event loop in the last half second";
+      watch("obo_gateway_event_loop_lag_seconds", lag, () => lagMs() / 1000);
+      watch("obo_gateway_shedding", "Whether new requests are turned away: 1 or 0", () =>
+        Number(isOverloaded()),
+      );
+    },
+    connection(event) {
+      if (event === "opened") connections.inc();
+      else if (event === "closed") connections.dec();
+      else dropped.inc();
+    },
     credentialEvent: (source, event) => credential.inc({ source, event }),
     watchCredential: (read) => credentialGauges(read, registers),
   };

@@ -74,6 +74,7 @@ beforeAll(async () => {
   metrics.keySetEvent("key_set_refreshed");
   metrics.credentialEvent("certificate", "reloaded");
   metrics.rateLimitEvent("counted_alone");
+  metrics.watchLoad({ isOverloaded: () => false, lagMs: () => 0 });
   for (const line of (await metrics.exposition()).split("\n")) {
     const [, name, labels = ""] = /^([a-z_0-9]+)(?:\{(.*)\})? /.exec(line) ?? [];
     if (name === undefined) continue;
