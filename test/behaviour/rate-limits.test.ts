@@ -197,10 +197,10 @@ describeWithRedis("gateways that share a Redis", () => {
   afterAll(() => redis.close());
 
   const LIMIT = 6;
-  async function replicas(): Promise<[TestGateway, TestGateway]> {
+  async function replicas(timeoutMs = 1_000): Promise<[TestGateway, TestGateway]> {
     const yaml = LIMITED(
       `limits: { perUser: { requests: ${LIMIT}, ${HOUR} } }\n`,
-      `  cache: { redis: { url: "\${REDIS_URL}", timeoutMs: 1000 } }\n`,
+      `  cache: { redis: { url: "\${REDIS_URL}", timeoutMs: ${timeoutMs} } }\n`,
     );
     const env = { REDIS_URL: redis.url, TOKEN_CACHE_KEYS: randomBytes(32).toString("base64") };
     const both = await Promise.all([start(yaml, env), start(yaml, env)]);
@@ -227,6 +227,21 @@ describeWithRedis("gateways that share a Redis", () => {
     expect(names).toEqual([expect.stringMatching(/^obo:\{[A-Za-z0-9_-]{43}\}:count$/)]);
     expect(await redis.inspect.ttl(names[0] ?? "")).toBeGreaterThan(3500);
     expect((await redis.dump()).toString("latin1")).not.toContain(oid);
+  });
+
+  test("a Redis that hangs keeps nobody waiting: its callers are counted without it", async () => {
+    const [gateway] = await replicas(20);
+    const ada = somebody();
+    expect(await statuses(gateway, "/api/ping", [ada])).toEqual([200]);
+    redis.freeze();
+    try {
+      const seen = await statuses(gateway, "/api/ping", Array(LIMIT + 1).fill(ada));
+      expect(seen).toEqual([...Array(LIMIT).fill(200), 429]);
+      const { text } = await gateway.admin("/metrics");
+      expect(text).toMatch(new RegExp(`rate_limit_events_total\\{event="counted_alone"\\} ${LIMIT + 1}\\n`));
+    } finally {
+      redis.resume();
+    }
   });
 
   test("a Redis killed midway: each counts by itself, says so, and they find together again", async () => {
