@@ -23,6 +23,7 @@ export interface ProxyRouteConfig {
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
+  readonly limits: GatewayYaml["limits"];
 }
 
 export interface GatewayConfig {
@@ -46,6 +47,7 @@ export interface GatewayConfig {
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   readonly routes: readonly ProxyRouteConfig[];
   readonly http: GatewayYaml["http"];
+  readonly limits: GatewayYaml["limits"];
   readonly log: { readonly level: string; readonly auditFile: string | undefined };
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
@@ -167,8 +169,10 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfi
           allowedClients: route.allowedClients,
           ...(route.authContext && { authContext: route.authContext }),
         },
+        limits: route.limits,
       })),
     http: yaml.http,
+    limits: yaml.limits,
     log: { level: env.LOG_LEVEL, auditFile: env.AUDIT_LOG_FILE },
     production: env.NODE_ENV === "production",
   };

@@ -1,11 +1,16 @@
 /** What follows from the configuration for one room or another, without any of them being there yet. */
 
 import type { GatewayConfig } from "./config.ts";
+import type { CredentialRing } from "./credential/credential.ts";
+import { createDownstreamClient } from "./downstream/client.ts";
 import { isGraph } from "./downstream/graph.ts";
+import type { Transport } from "./downstream/transport.ts";
 import { ConfigurationError } from "./errors.ts";
-import type { CodeRoute } from "./http/code-route.ts";
+import type { ReadinessCheck } from "./http/admin.ts";
+import type { CallableApi, CodeRoute } from "./http/code-route.ts";
 import type { ResourceFacts } from "./http/resource-metadata.ts";
 import type { Authority } from "./identity/authority.ts";
+import type { TokenVerifier } from "./identity/token-verifier.ts";
 
 /** The home tenant and those that the environment adds, or any. */
 export function exchangeableTenants(application: GatewayConfig["application"]): readonly string[] | "*" {
@@ -60,4 +65,28 @@ export function checkUses(routes: readonly CodeRoute[], { downstreamApis }: Gate
       })),
   );
   if (faults.length > 0) throw new ConfigurationError(faults);
+}
+
+/** APIs as code routes call them. */
+export function callableApis(config: GatewayConfig, transport: Transport): Record<string, CallableApi> {
+  return Object.fromEntries(
+    Object.values(config.downstreamApis).map((api) => [
+      api.name,
+      { scopes: api.scopes, client: (bound) => createDownstreamClient({ api, transport, ...bound }) },
+    ]),
+  );
+}
+
+/** What `/readyz` goes by. */
+export function readiness(
+  inRotation: boolean,
+  verifier: TokenVerifier,
+  credential: CredentialRing,
+): ReadinessCheck[] {
+  const { usable, serving, sources } = credential.status();
+  return [
+    { name: "rotation", ready: inRotation },
+    { name: "signing-keys", ready: verifier.ready() },
+    { name: "credential", ready: usable, detail: { serving, sources } },
+  ];
 }

@@ -3,31 +3,37 @@
 import type { RequestListener } from "node:http";
 import type { Fetch } from "./bounded-fetch.ts";
 import type { GatewayConfig } from "./config.ts";
+import { type ClientAssertionCallback, openCredential } from "./credential/credential.ts";
 import {
-  type ClientAssertionCallback,
-  type CredentialRing,
-  openCredential,
-} from "./credential/credential.ts";
-import { checkUses, consentOptions, exchangeableTenants, resourceFacts } from "./deductions.ts";
-import { createDownstreamClient } from "./downstream/client.ts";
+  callableApis,
+  checkUses,
+  consentOptions,
+  exchangeableTenants,
+  readiness,
+  resourceFacts,
+} from "./deductions.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/forward-batch.ts";
 import { followRedirects } from "./downstream/redirects.ts";
-import { createTransport, type Transport } from "./downstream/transport.ts";
+import { createTransport } from "./downstream/transport.ts";
 import { createCredentialCheck } from "./exchange/credential-check.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import { createManagedIdentityToken } from "./exchange/msal-managed-identity.ts";
 import { openSharedTier } from "./exchange/shared-tier.ts";
-import { createAdminApp, type ReadinessCheck } from "./http/admin.ts";
-import { createPublicApp, createRefusal } from "./http/app.ts";
-import type { CallableApi, CodeRoute } from "./http/code-route.ts";
+import { createAdminApp } from "./http/admin.ts";
+import { createPublicApp } from "./http/app.ts";
+import type { CodeRoute } from "./http/code-route.ts";
 import { fileRoute } from "./http/file-route.ts";
 import { inboxRoute } from "./http/inbox-route.ts";
+import { createLoadShedding } from "./http/load-shedding.ts";
 import { securityFields } from "./http/own-fields.ts";
 import { profileRoute } from "./http/profile-route.ts";
+import { createRateLimits } from "./http/rate-limits.ts";
+import { createRefusal } from "./http/refusal.ts";
 import { metadataUrl } from "./http/resource-metadata.ts";
+import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
-import { createTokenVerifier, type TokenVerifier } from "./identity/token-verifier.ts";
+import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { createSignals } from "./signals.ts";
 import { createAudit, openAuditFile } from "./telemetry/audit.ts";
 import { createLogger, type Logger, type LogSink, standardOutput } from "./telemetry/log.ts";
@@ -49,6 +55,8 @@ export interface GatewayParts {
   readonly downstreamCa?: string;
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number;
+  /** Worst lag of the event loop since the last call, ms, for tests of overload. Default: as measured. */
+  readonly sampleLag?: () => number;
 }
 
 /** A gateway that is assembled and listens nowhere yet. */
@@ -59,6 +67,8 @@ export interface Gateway {
   readonly admin: RequestListener;
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
+  /** How the server of the public side protects itself. */
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload">;
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` says no and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
@@ -143,7 +153,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     now,
     onEvent: signals.credential,
   });
-
   metrics.watchCredential(credential.status);
 
   const exchange = createTokenExchange({
@@ -159,7 +168,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     consent: consentOptions(exchangeOptions.consent),
     onEvent: signals.exchange,
   });
-
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
 
   const transport = followRedirects(
@@ -183,19 +191,30 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     exchange,
     forward: createForward({ transport, now, own }),
     forwardBatch: createForwardBatch({ transport, now }),
-    publicUrl,
+    ...config.http,
     apis: callableApis(config, transport),
     proxyRoutes: config.routes,
     codeRoutes,
+    limit: createRateLimits({
+      clientId: application.clientId,
+      rules: config.limits,
+      counters: shared?.counters,
+      onEvent: signals.rateLimit,
+    }),
     challenge,
     resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, codeRoutes, authority),
-    trustedProxies: config.http.trustedProxies,
-    cors: config.http.cors,
     own,
     observer: signals.requests,
     onInternalError: signals.internalError,
   });
 
+  const overload = createLoadShedding({
+    ...config.http,
+    refuseWith: (refusal) => createRefusal({ challenge, own, ...config.http }, refusal),
+    sampleLag: parts.sampleLag,
+    onEvent: signals.load,
+  });
+  if (overload !== undefined) metrics.watchLoad(overload);
   let inRotation = true;
   const admin = createAdminApp({ checks: () => readiness(inRotation, verifier, credential), metrics });
   const watch = setInterval(() => {
@@ -205,7 +224,8 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   return {
     app,
     admin,
-    refuse: createRefusal(challenge, own),
+    refuse: createRefusal({ challenge, own, ...config.http }),
+    guard: { connections: config.http.connections, onConnection: signals.connection, overload },
     log,
     warmUp: () => verifier.warmUp(),
     leaveRotation() {
@@ -213,6 +233,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     },
     async close() {
       clearInterval(watch);
+      overload?.close();
       verifier.close();
       await transport.close();
       await shared?.close();
@@ -221,26 +242,4 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
       await auditFile?.close();
     },
   };
-}
-
-function readiness(
-  inRotation: boolean,
-  verifier: TokenVerifier,
-  credential: CredentialRing,
-): ReadinessCheck[] {
-  const { usable, serving, sources } = credential.status();
-  return [
-    { name: "rotation", ready: inRotation },
-    { name: "signing-keys", ready: verifier.ready() },
-    { name: "credential", ready: usable, detail: { serving, sources } },
-  ];
-}
-
-function callableApis(config: GatewayConfig, transport: Transport): Record<string, CallableApi> {
-  return Object.fromEntries(
-    Object.values(config.downstreamApis).map((api) => [
-      api.name,
-      { scopes: api.scopes, client: (bound) => createDownstreamClient({ api, transport, ...bound }) },
-    ]),
-  );
 }

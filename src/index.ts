@@ -10,6 +10,7 @@ export type { DownstreamResponse } from "./downstream/client-response.ts";
 export { type Actor, ConfigurationError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 export { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
 export { type CodeRoute, codeRoute, type GatewayRequest, type OnBehalfOf } from "./http/code-route.ts";
+export type { RateLimitRules } from "./http/rate-limits.ts";
 export { TokenCredentialError, type UserTokenCredential } from "./http/token-credential.ts";
 export type { RoutePolicy } from "./identity/claims-policy.ts";
 export type { Groups, Principal } from "./identity/principal.ts";

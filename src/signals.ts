@@ -3,7 +3,10 @@
 import type { CredentialEvent } from "./credential/credential.ts";
 import type { TransportEvent } from "./downstream/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "./exchange/events.ts";
+import type { LoadEvent } from "./http/load-shedding.ts";
+import type { RateLimitEvent } from "./http/request-counter.ts";
 import type { RequestObserver, RequestRecord } from "./http/request-record.ts";
+import type { ConnectionEvent } from "./http/server.ts";
 import type { TokenVerifierEvent } from "./identity/token-verifier.ts";
 import type { Audit } from "./telemetry/audit.ts";
 import type { Logger } from "./telemetry/log.ts";
@@ -16,6 +19,9 @@ export interface Signals {
   credential(event: CredentialEvent): void;
   exchange(event: ExchangeEvent): void;
   downstream(event: TransportEvent): void;
+  rateLimit(event: RateLimitEvent): void;
+  load(event: LoadEvent): void;
+  connection(event: ConnectionEvent): void;
   requests: RequestObserver;
   internalError(error: unknown, record: RequestRecord): void;
 }
@@ -36,6 +42,11 @@ const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
 
 const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
 
+const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
+  counted_alone: "Redis does not answer; each replica counts rate limits by itself",
+  window_forgotten: "too many callers are counted at once; the oldest counts were forgotten",
+};
+
 const FAILURE_LOG_INTERVAL_MS = 30_000;
 
 export function createSignals(
@@ -47,6 +58,8 @@ export function createSignals(
 ): Signals {
   let quietUntil = 0;
   let sharedQuietUntil = 0;
+  let limitsQuietUntil = 0;
+  let dropsQuietUntil = 0;
   let sharedLossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
@@ -112,6 +125,26 @@ export function createSignals(
       metrics.downstreamEvent(api, type);
       if (type === "breaker_opened") log.warn({ api }, "downstream API cannot be connected to");
       else log.info({ api }, "downstream API can be connected to again");
+    },
+
+    rateLimit({ type }) {
+      metrics.rateLimitEvent(type);
+      if (performance.now() < limitsQuietUntil) return;
+      limitsQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+      log.warn({ event: type }, RATE_LIMIT_WARNINGS[type]);
+    },
+
+    load(event) {
+      if (event.type === "shed") metrics.requestShed();
+      else if (event.type === "shedding_ended") log.info({ lagMs: event.lagMs }, "requests are served again");
+      else log.warn({ lagMs: event.lagMs }, "the event loop lags; new requests are turned away");
+    },
+
+    connection(event) {
+      metrics.connection(event);
+      if (event !== "dropped" || performance.now() < dropsQuietUntil) return;
+      dropsQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+      log.warn("more connections than http.connections.max; new ones are closed");
     },
 
     requests: {

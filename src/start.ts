@@ -21,11 +21,11 @@ export interface RunningGateway {
  * @throws {ConfigurationError} when something configured cannot be had, a port included. Nothing is left half-started.
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
-  const { app, admin, refuse, log, warmUp, leaveRotation, close } = await createGateway(config, parts);
+  const { app, admin, refuse, guard, log, warmUp, leaveRotation, close } = await createGateway(config, parts);
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
-  const publicSide = await listen(app, { host, port, setting: "PORT", refuse }).catch(
+  const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard }).catch(
     async (error: unknown) => {
       await close();
       throw error;

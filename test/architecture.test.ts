@@ -96,6 +96,7 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
     ["src/exchange/msal.ts", "src/exchange/msal-managed-identity.ts"].includes(file),
   undici: (file) => file === "src/downstream/transport.ts",
   "node-forge": (file) => file === "src/credential/pkcs12.ts",
+  "rate-limiter-flexible": (file) => file === "src/http/request-counter.ts",
   ioredis: (file) => file === "src/exchange/shared-cache.ts",
   "prom-client": (file) => file === "src/telemetry/metrics.ts",
   // Loaded by `import()`, and only where the environment asks for traces.

@@ -208,6 +208,16 @@ describe("a bad configuration", () => {
       "routes: too small: expected array to have >=1 items",
     ],
     [
+      "less time for a whole request than for its headers",
+      `${MINIMAL}http: { connections: { requestTimeoutSeconds: 10 } }`,
+      "http.connections.requestTimeoutSeconds: must be 0, or not less than headersTimeoutSeconds",
+    ],
+    [
+      "a rate limit that lets nothing pass",
+      `${MINIMAL}limits: { perUser: { requests: 0 } }`,
+      "limits.perUser.requests: too small: expected number to be >=1",
+    ],
+    [
       "a shared cache without a key to seal with",
       `${MINIMAL}exchange: { cache: { redis: { url: "redis://x" } } }`,
       "TOKEN_CACHE_KEYS: is not set, and exchange.cache.redis.url needs it; make one key with: openssl rand -base64 32",

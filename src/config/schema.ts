@@ -2,7 +2,8 @@
 
 import { z } from "zod";
 import { Secret } from "../secret.ts";
-import { guid, nonEmpty, origin, scope, wholeNumber } from "./values.ts";
+import { http, rateLimits } from "./http-schema.ts";
+import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
   verifier: z
@@ -205,33 +206,7 @@ const route = z.strictObject({
     )
     .min(1)
     .describe("Downstream paths that pass: * is one segment, ** any number. Nothing else passes."),
-});
-
-const http = z.strictObject({
-  publicUrl: z
-    .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
-    .optional()
-    .describe(
-      "How callers reach the gateway; switches on RFC 9728 metadata and resource_metadata in challenges.",
-    ),
-  cors: z
-    .strictObject({
-      origins: z.array(origin).default([]).describe("Browser origins that may call; empty leaves CORS off."),
-      maxAgeSeconds: wholeNumber(0, 86_400).default(600),
-    })
-    .prefault({}),
-  trustedProxies: z
-    .array(
-      z.union(
-        [z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()],
-        "must be an address or a network such as 10.0.0.0/8",
-      ),
-    )
-    .default([])
-    .describe("Proxies whose X-Forwarded-* are believed, for APIs with sendForwarded."),
-  shutdownGraceSeconds: wholeNumber(1, 600)
-    .default(25)
-    .describe("After SIGTERM, how long requests in flight may take to finish."),
+  limits: rateLimits.prefault({}).describe("Limits of this route alone, in place of those for all routes."),
 });
 
 export const gatewayYaml = z
@@ -244,6 +219,7 @@ export const gatewayYaml = z
       .refine((apis) => Object.keys(apis).length > 0, "must name at least one API"),
     routes: z.array(route).min(1),
     http: http.prefault({}),
+    limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
   })
   .meta({ title: "obo-gateway configuration" });
 

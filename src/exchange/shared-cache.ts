@@ -25,6 +25,8 @@ export interface SharedCache {
   isTaken(name: string): Promise<boolean | Unavailable>;
   /** Removes the value only while it is still this one. */
   removeIf(name: string, value: Buffer | string): Promise<boolean | Unavailable>;
+  /** What the script answers that ran with this name as its only key. */
+  run(script: string, name: string, args: readonly string[]): Promise<unknown | Unavailable>;
   /** Whether it answered of late. */
   available(): boolean;
   close(): void;
@@ -84,6 +86,7 @@ export function openSharedCache(options: SharedCacheOptions): SharedCache {
       ask(async () => (await redis.set(name, owner, "PX", lifeMs, "NX")) === "OK"),
     isTaken: (name) => ask(async () => (await redis.exists(name)) === 1),
     removeIf: (name, value) => ask(async () => (await redis.eval(REMOVE_IF, 1, name, value)) === 1),
+    run: (script, name, args) => ask(() => redis.eval(script, 1, name, ...args)),
     available: () => redis.status === "ready" && !breaker.isOpen(),
     close: () => redis.disconnect(),
   };

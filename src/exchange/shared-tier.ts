@@ -1,4 +1,4 @@
-/** Opens the shared tier as configured: address, keys and margins in, one thing to share tokens through out. */
+/** Opens the shared tier as configured: address, keys and margins in, one thing to share tokens and counts through out. */
 
 import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
@@ -6,6 +6,7 @@ import type { SharedCacheEvent } from "./events.ts";
 import { parseRedisAddress } from "./redis-address.ts";
 import { createSealing } from "./sealing.ts";
 import { openSharedCache } from "./shared-cache.ts";
+import { createSharedCounters, type SharedCounters } from "./shared-counters.ts";
 import { createSharedTokens, type SharedTokens } from "./shared-tokens.ts";
 
 export interface SharedTierOptions {
@@ -22,12 +23,16 @@ export interface SharedTierOptions {
   readonly onEvent?: (event: SharedCacheEvent) => void;
 }
 
+export interface SharedTier extends SharedTokens {
+  readonly counters: SharedCounters;
+}
+
 /**
  * Undefined when no address is configured. Never waits for Redis: it may come later, or never.
  *
  * @throws {ConfigurationError} for an address that cannot be read, or without a key.
  */
-export function openSharedTier(options: SharedTierOptions): SharedTokens | undefined {
+export function openSharedTier(options: SharedTierOptions): SharedTier | undefined {
   const { url, keys, timeoutMs, exchangeTimeoutMs, ...rest } = options;
   if (url.reveal() === "") return undefined;
   const address = parseRedisAddress(url.reveal());
@@ -39,12 +44,13 @@ export function openSharedTier(options: SharedTierOptions): SharedTokens | undef
   const [first, ...others] = keys;
   if (first === undefined)
     throw fault("TOKEN_CACHE_KEYS", "is not set, and exchange.cache.redis.url needs it");
-  return createSharedTokens({
-    ...rest,
-    sealing: createSealing([first, ...others]),
-    cache: openSharedCache({ address, timeoutMs, ...(rest.onEvent && { onEvent: rest.onEvent }) }),
-    waitMs: Math.min(LONGEST_WAIT_MS, exchangeTimeoutMs / 4),
-  });
+  const sealing = createSealing([first, ...others]);
+  const cache = openSharedCache({ address, timeoutMs, ...(rest.onEvent && { onEvent: rest.onEvent }) });
+  const waitMs = Math.min(LONGEST_WAIT_MS, exchangeTimeoutMs / 4);
+  return {
+    ...createSharedTokens({ ...rest, sealing, cache, waitMs }),
+    counters: createSharedCounters({ sealing, cache }),
+  };
 }
 
 const LONGEST_WAIT_MS = 2_000;

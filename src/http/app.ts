@@ -1,13 +1,6 @@
 /** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
 
-import cors from "cors";
-import express, {
-  type ErrorRequestHandler,
-  type Express,
-  type Request,
-  type RequestHandler,
-  type Response,
-} from "express";
+import express, { type Express, type Request, type RequestHandler, type Response } from "express";
 import type { Forward } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/forward-batch.ts";
 import { readFraming } from "../downstream/request-body.ts";
@@ -17,9 +10,12 @@ import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { TokenVerifier } from "../identity/token-verifier.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
+import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { sayOwnFields } from "./own-fields.ts";
-import { admit, type ProxyRoute, proxyTo } from "./pipeline.ts";
-import { bearerChallenge, type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
+import { admit, type ProxyRoute, permit, proxyTo } from "./pipeline.ts";
+import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
+import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
+import { answerErrors } from "./refusal.ts";
 import { openRecord, type RequestObserver, type RequestRecord, recordOf } from "./request-record.ts";
 import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
 
@@ -29,16 +25,21 @@ export interface PublicAppOptions {
   readonly forward: Forward;
   readonly forwardBatch: ForwardBatch;
   /** How callers reach the gateway, where that is configured. */
-  readonly publicUrl: string | undefined;
+  readonly publicUrl?: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
-  readonly proxyRoutes: readonly (ProxyRoute & { readonly policy: RoutePolicy })[];
+  readonly proxyRoutes: readonly (ProxyRoute & {
+    readonly policy: RoutePolicy;
+    readonly limits?: RateLimitRules;
+  })[];
   readonly codeRoutes: readonly CodeRoute[];
+  /** Handlers behind `authenticate`; none where nothing is limited. */
+  readonly limit: LimitRoute;
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
   /** Addresses and networks whose `X-Forwarded-*` are believed. */
   readonly trustedProxies: readonly string[];
-  readonly cors: { readonly origins: readonly string[]; readonly maxAgeSeconds: number };
+  readonly cors: CrossOriginOptions;
   /** Said in every answer. */
   readonly own: OwnFields;
   readonly observer: RequestObserver;
@@ -47,7 +48,7 @@ export interface PublicAppOptions {
 }
 
 export function createPublicApp(options: PublicAppOptions): Express {
-  const { verifier, exchange, forward, forwardBatch, publicUrl } = options;
+  const { verifier, exchange, forward, forwardBatch, publicUrl, limit } = options;
   const { clientId } = options.challenge;
   const app = express();
   app.disable("x-powered-by");
@@ -69,6 +70,12 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.use(receive(options.observer));
   // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
   const say = saying(options.own);
+  // Limits are counted for whoever is known, and before it is judged what that caller may do.
+  const admission = (path: string, policy?: RoutePolicy, rules?: RateLimitRules): RequestHandler[] => {
+    const limits = limit(path, rules);
+    if (limits.length === 0) return [admit({ path, policy, verifier })];
+    return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy)];
+  };
   if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
@@ -76,13 +83,13 @@ export function createPublicApp(options: PublicAppOptions): Express {
     app[route.method](
       route.path,
       say,
-      admit({ path: route.path, policy: route.policy, verifier }),
+      ...admission(route.path, route.policy, route.limits),
       handle(route, options.apis, exchange, clientId),
     );
   for (const route of options.proxyRoutes)
     app.use(
       route.target.path,
-      admit({ path: route.target.path, policy: route.policy, verifier }),
+      ...admission(route.target.path, route.policy, route.limits),
       proxyTo(
         { ...route, target: { ...route.target, reserved: mountsBelow(route.target.path) } },
         {
@@ -99,27 +106,12 @@ export function createPublicApp(options: PublicAppOptions): Express {
 
   // Behind the routes of the file, which may take other methods at the same path.
   for (const path of new Set(options.codeRoutes.map((route) => route.path)))
-    app.all(path, say, admit({ path, policy: undefined, verifier }), otherMethod(path, options.codeRoutes));
+    app.all(path, say, ...admission(path), otherMethod(path, options.codeRoutes));
 
   app.use(() => {
     throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });
   });
   app.use(answerErrors(options));
-  return app;
-}
-
-/** Refuses whatever arrives after shutdown has begun in earnest. */
-export function createRefusal(challenge: ChallengeFacts, own: OwnFields): Express {
-  const app = express();
-  app.disable("x-powered-by");
-  app.use((request) => {
-    openRecord(request);
-    throw new GatewayError("draining", {
-      detail: "This instance is shutting down. Send the request again; another will take it.",
-      retryAfterSeconds: 1,
-    });
-  });
-  app.use(answerErrors({ challenge, own, onInternalError: () => {} }));
   return app;
 }
 
@@ -189,53 +181,4 @@ function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler
 /** What stands in a code route's path before its first parameter, without trailing slash. */
 function staticPart({ path }: CodeRoute): string {
   return path.replace(/\/[^/]*[:*{].*$/s, "");
-}
-
-/** What a browser must be told so that it can act on a challenge or a throttle. */
-function crossOrigin({ origins, maxAgeSeconds }: PublicAppOptions["cors"]): RequestHandler {
-  return cors({
-    origin: [...origins],
-    maxAge: maxAgeSeconds,
-    exposedHeaders: [
-      "www-authenticate",
-      "retry-after",
-      "x-correlation-id",
-      "request-id",
-      "etag",
-      "content-range",
-    ],
-  });
-}
-
-function answerErrors(
-  options: Pick<PublicAppOptions, "challenge" | "own" | "onInternalError">,
-): ErrorRequestHandler {
-  return (thrown: unknown, request, response, _next) => {
-    const record = recordOf(request);
-    const error = asGatewayError(thrown);
-    if (error.code === "internal") options.onInternalError(thrown, record);
-    record.refusal = { code: error.code, reason: error.reason, diagnostics: error.diagnostics };
-    const tenantId = record.caller?.principal.tenantId;
-    if (!response.headersSent) sayOwnFields(response, options.own, record.correlationId);
-    sendProblem(
-      response,
-      phraseProblem(error, options.challenge, { correlationId: record.correlationId, tenantId }),
-    );
-  };
-}
-
-/**
- * Express' own refusals are a URIError, or say by `expose` that they are the caller's to know; anything else unknown
- * is a defect. A status alone proves nothing: clients of other services put the one that they received on theirs.
- */
-function asGatewayError(thrown: unknown): GatewayError {
-  if (thrown instanceof GatewayError) return thrown;
-  const { status, expose } = (thrown instanceof Error ? thrown : {}) as {
-    status?: unknown;
-    expose?: unknown;
-  };
-  const isRefusal = expose === true || thrown instanceof URIError;
-  if (isRefusal && typeof status === "number" && status >= 400 && status < 500)
-    return new GatewayError("request_malformed", { detail: "The request could not be read.", cause: thrown });
-  return new GatewayError("internal", { detail: "The gateway failed to handle the request.", cause: thrown });
 }

@@ -6,6 +6,7 @@ import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { Principal } from "../identity/principal.ts";
 import { type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
+import type { RateLimitRules } from "./rate-limits.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";
 import {
   createTokenCredential,
@@ -35,6 +36,8 @@ export interface CodeRoute<Api extends string = string> {
   /** Exact path, in Express' syntax. */
   readonly path: string;
   readonly policy: RoutePolicy;
+  /** Rate limits of this route alone, in place of the configured ones. */
+  readonly limits?: RateLimitRules;
   /** Whose permissions `downstream` and `credential` use. Default `user`. */
   readonly as?: ActsAs;
   /** Names of the downstream APIs that the handler calls. */

@@ -10,6 +10,7 @@ import type { RewriteAnswer } from "../downstream/link-rewriter.ts";
 import type { OwnFields } from "../downstream/response-head.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
+import type { Principal } from "../identity/principal.ts";
 import type { TokenVerifier, Verification } from "../identity/token-verifier.ts";
 import type { Secret } from "../secret.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
@@ -42,8 +43,7 @@ export function admit({ path, policy, verifier }: Admission): RequestHandler {
     }
     span?.granted();
     record.caller = verification.caller;
-    const refusal = policy && authorize(verification.caller.principal, policy);
-    if (refusal !== undefined) throw refusal;
+    judgeBy(policy, verification.caller.principal);
   };
   return (request, _response, next) => {
     const record = recordOf(request);
@@ -60,6 +60,19 @@ export function admit({ path, policy, verifier }: Admission): RequestHandler {
     next();
     return undefined;
   };
+}
+
+/** Lets pass whom the route's policy admits, where something stands between that and `admit`. */
+export function permit(policy: RoutePolicy | undefined): RequestHandler {
+  return (request, _response, next) => {
+    judgeBy(policy, callerOf(recordOf(request)).principal);
+    next();
+  };
+}
+
+function judgeBy(policy: RoutePolicy | undefined, principal: Principal): void {
+  const refusal = policy && authorize(principal, policy);
+  if (refusal !== undefined) throw refusal;
 }
 
 export interface ProxyRoute {

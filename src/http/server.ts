@@ -1,12 +1,28 @@
 /** Listeners with limits, and the graceful end: what is in flight finishes, what comes late is told so. */
 
 import { randomUUID } from "node:crypto";
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { ConfigurationError } from "../errors.ts";
 import { createDrain } from "./drain.ts";
 import { messageClasses } from "./express-messages.ts";
+
+/** How many callers may be connected, and how long each may take. */
+export interface ConnectionLimits {
+  /** Connections at once; Node closes one more as soon as it is accepted. */
+  readonly max: number;
+  /** From the beginning of a connection, or of its next request, until all headers are here. */
+  readonly headersTimeoutSeconds: number;
+  /** The same until the body is here, too; 0 sets no limit. Not less than the headers' time. */
+  readonly requestTimeoutSeconds: number;
+  /** How long a connection without a request is kept. Longer than a balancer keeps it, or requests are lost between. */
+  readonly keepAliveTimeoutSeconds: number;
+  /** Requests after which the caller is told to open another connection; 0 sets no limit. */
+  readonly maxRequests: number;
+}
+
+export type ConnectionEvent = "opened" | "closed" | "dropped";
 
 export interface ListenOptions {
   readonly host: string;
@@ -16,6 +32,11 @@ export interface ListenOptions {
   readonly setting: "PORT" | "ADMIN_PORT";
   /** Answers a request that arrives when the time for new work is over. */
   readonly refuse: RequestListener;
+  /** Default: any number, and the times of `UNTUNED`. */
+  readonly connections?: ConnectionLimits | undefined;
+  readonly onConnection?: ((event: ConnectionEvent) => void) | undefined;
+  /** Asked before anything of a request is looked at: whether `shed` is to answer it. */
+  readonly overload?: { isOverloaded(): boolean; readonly shed: RequestListener } | undefined;
 }
 
 export interface Listening {
@@ -32,21 +53,27 @@ export interface Listening {
 /** Bytes of all request headers: a genuine token of a user in 200 groups is up to 16 KB, accepted are 24 KiB. */
 const MAX_HEADER_BYTES = 32 * 1024;
 
+const UNTUNED: ConnectionLimits = {
+  max: Number.POSITIVE_INFINITY,
+  headersTimeoutSeconds: 20,
+  requestTimeoutSeconds: 0,
+  keepAliveTimeoutSeconds: 65,
+  maxRequests: 0,
+};
+
 /** How long a connection on which nothing more will be answered may go on sending, or stay half open, ms. */
 const LINGER_MS = 30_000;
 
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listen(handler: RequestListener, options: ListenOptions): Promise<Listening> {
+  const { connections = UNTUNED, onConnection, overload } = options;
   const { inFlight, admit, drain } = createDrain();
 
   const server = createServer(
     {
       ...messageClasses(handler),
       maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: 20_000,
-      // A body may be long on its way; the forwarder bounds the pauses in it.
-      requestTimeout: 0,
-      keepAliveTimeout: 65_000,
+      ...timesOf(connections),
       // The app looks at it itself, and answers like any other refusal.
       requireHostHeader: false,
     },
@@ -57,9 +84,21 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
         // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
         if (!request.complete) destroyAfterWhile(request.socket, request);
       });
-      (admission === "refuse" ? options.refuse : handler)(request, response);
+      if (admission === "refuse") options.refuse(request, response);
+      else if (overload?.isOverloaded() === true) overload.shed(request, response);
+      else handler(request, response);
     },
   );
+  server.maxConnections = connections.max;
+  server.maxRequestsPerSocket = connections.maxRequests;
+  if (onConnection !== undefined) {
+    const closed = () => onConnection("closed");
+    server.on("connection", (socket) => {
+      onConnection("opened");
+      socket.once("close", closed);
+    });
+    server.on("drop", () => onConnection("dropped"));
+  }
   const answered = new WeakSet<Socket>();
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
     // The rest of what the caller had begun to send; it reads our answer only when that is off its hands.
@@ -80,6 +119,21 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
   return {
     port: (server.address() as AddressInfo).port,
     drain: (graceMs) => drain(server, graceMs),
+  };
+}
+
+function timesOf({
+  headersTimeoutSeconds,
+  requestTimeoutSeconds,
+  keepAliveTimeoutSeconds,
+}: ConnectionLimits): ServerOptions {
+  return {
+    headersTimeout: headersTimeoutSeconds * 1000,
+    // A body may be long on its way; the forwarder bounds the pauses in it.
+    requestTimeout: requestTimeoutSeconds * 1000,
+    keepAliveTimeout: keepAliveTimeoutSeconds * 1000,
+    // Node looks every half minute unless told, which would add that to each of these times.
+    connectionsCheckingInterval: headersTimeoutSeconds * 250,
   };
 }
 

@@ -30,6 +30,8 @@ export function createInstruments(): Instruments {
   function single(type: "counter" | "gauge"): Instruments["counter"] {
     return (name, help, labelNames) => {
       const children = createChildren(() => ({ value: 0 }));
+      // Without labels it is there from the start, so that an alert can tell 0 from nothing.
+      if (labelNames.length === 0) children.of([]);
       families.push(() => {
         const lines = children.all().map(([child, values]) => {
           return `${name}${labelText(labelNames, values)} ${child.value}`;

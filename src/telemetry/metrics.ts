@@ -41,6 +41,13 @@ export interface Metrics extends RoomMetrics {
   keySetEvent(event: string): void;
   /** Something happened to a downstream API: `breaker_opened`, … */
   downstreamEvent(api: string, event: string): void;
+  /** A rate limit was not counted as configured: `counted_alone`, … */
+  rateLimitEvent(event: string): void;
+  /** Turned away before anything of it was looked at, because the event loop lags. */
+  requestShed(): void;
+  /** From now on each exposition tells how the event loop keeps up, as load shedding sees it. */
+  watchLoad(load: { isOverloaded(): boolean; lagMs(): number }): void;
+  connection(event: "opened" | "closed" | "dropped"): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
   /** Asked at each scrape for what is known of the gateway's own credentials. */
@@ -110,6 +117,23 @@ export function createMetrics(): Metrics {
     "What happened to the gateway's own credentials",
     ["source", "event"],
   );
+  const rateLimits = counter(
+    "obo_gateway_rate_limit_events_total",
+    "Requests counted by this instance alone because Redis did not answer, and counts forgotten for want of room",
+    ["event"],
+  );
+  const shed = counter(
+    "obo_gateway_requests_shed_total",
+    "Requests turned away because the event loop lagged; they are in no other metric, and not in the log",
+    [],
+  );
+  const dropped = counter(
+    "obo_gateway_connections_dropped_total",
+    "Connections closed at once, because http.connections.max were open",
+    [],
+  );
+  let connections = 0;
+  watch("obo_gateway_connections", "Connections of callers open right now", () => connections);
 
   function watch(name: string, help: string, value: () => number): void {
     new Gauge({
@@ -150,6 +174,20 @@ export function createMetrics(): Metrics {
     keySetEvent: keySet.inc,
     downstreamEvent: downstream.inc,
     credentialEvent: credential.inc,
+    rateLimitEvent: rateLimits.inc,
+    requestShed: () => shed.inc(),
+    watchLoad({ isOverloaded, lagMs }) {
+      const lag = "Worst lag of the event loop in the last half second";
+      watch("obo_gateway_event_loop_lag_seconds", lag, () => lagMs() / 1000);
+      watch("obo_gateway_shedding", "Whether new requests are turned away: 1 or 0", () =>
+        Number(isOverloaded()),
+      );
+    },
+    connection(event) {
+      if (event === "opened") connections += 1;
+      else if (event === "closed") connections -= 1;
+      else dropped.inc();
+    },
     watchCredential: (read) => credentialGauges(read, registers),
   };
 }

@@ -6,12 +6,13 @@ import type { AddressInfo } from "node:net";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { type ObservedProcess, observe, startProductionGateway } from "./production.ts";
-import { load } from "./wire.ts";
+import { load, rotate } from "./wire.ts";
 
 const BYTES = 2 ** 30;
 const CHUNK = Buffer.alloc(64 * 1024, "0123456789abcdef");
 const ROUNDS = 5;
 const WARM_UP_MS = 2_000;
+const SMALL_BYTES = 1024;
 const USERS = 50;
 
 const GROWTH_LIMIT_MIB = 48;
@@ -55,10 +56,10 @@ export async function benchDownstream(): Promise<boolean> {
           if (contender.endsWith("warm"))
             await load({
               port: proxy.port,
-              path: "/graph/me",
-              tokens,
+              rotation: rotate("/graph/me", tokens),
               connections: 32,
-              durationMs: WARM_UP_MS,
+              until: { ms: WARM_UP_MS },
+              bodyBytes: SMALL_BYTES,
             });
           const result = await measure(proxy, direction, tokens[0] ?? "");
           await proxy.stop();
@@ -165,7 +166,7 @@ async function send(to: http.ClientRequest | http.ServerResponse, bytes: number)
 
 function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
   if (request.method === "GET") {
-    const bytes = request.headers["x-bytes"] ?? 1024;
+    const bytes = request.headers["x-bytes"] ?? SMALL_BYTES;
     response.setHeader("content-length", bytes);
     void send(response, Number(bytes));
     return;

@@ -26,6 +26,8 @@ export interface TestGatewayOptions {
   readonly routes?: readonly CodeRoute[];
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** Worst lag of the event loop since the last call, ms. Default 0: a busy test machine is no overload. */
+  readonly sampleLag?: () => number;
 }
 
 export interface TestGateway {
@@ -135,6 +137,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       downstreamCa: emulator.caCertificate,
       ...(options.routes !== undefined && { routes: options.routes }),
       ...(options.now !== undefined && { now: options.now }),
+      sampleLag: options.sampleLag ?? (() => 0),
       logSink: {
         write(line) {
           if (TOKEN.test(line)) leaks.push(line);

@@ -10,6 +10,7 @@ import type { CredentialEventType } from "../../src/credential/credential.ts";
 import { ACTOR_OF } from "../../src/errors.ts";
 import type { ExchangeEvent } from "../../src/exchange/events.ts";
 import type { TokenOrigin } from "../../src/exchange/exchange.ts";
+import type { RateLimitEvent } from "../../src/http/request-counter.ts";
 import type { KeySetEvent } from "../../src/identity/key-set.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 
@@ -47,6 +48,7 @@ const EVENTS = [
   ...(["switched", "expiring", "file_exposed", "secret_in_production"] satisfies CredentialEventType[]),
   ...(["key_set_refreshed", "key_set_failed", "key_unknown"] satisfies KeySetEvent["type"][]),
   ...(["hit", "miss", "joined", "exchanged", "refused"] satisfies ExchangeEvent["type"][]),
+  ...(["counted_alone", "window_forgotten"] satisfies RateLimitEvent["type"][]),
   ...(["held_back", "retried", "evicted", "purged"] satisfies ExchangeEvent["type"][]),
 ];
 const ORIGINS = [...(["cache", "flight", "authority"] satisfies TokenOrigin[]), "signature"];
@@ -79,6 +81,8 @@ beforeAll(async () => {
   metrics.transfers.left("graph", 1);
   metrics.transfers.answered("graph", 429, 1);
   metrics.transfers.failed("graph", "downstream_unreachable", 1);
+  metrics.rateLimitEvent("counted_alone");
+  metrics.watchLoad({ isOverloaded: () => false, lagMs: () => 0 });
   for (const line of (await metrics.exposition()).split("\n")) {
     const [, name, labels = ""] = /^([a-z_0-9]+)(?:\{(.*)\})? /.exec(line) ?? [];
     if (name === undefined) continue;

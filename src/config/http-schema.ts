@@ -1,0 +1,70 @@
+/** The part of gateway.yaml that the public side reads: how it is reached, and how much of it anybody may take. */
+
+import { z } from "zod";
+import { origin, wholeNumber } from "./values.ts";
+
+const rateLimit = z.strictObject({
+  requests: wholeNumber(1, 1_000_000_000).describe("Requests that pass in one window; one more gets 429."),
+  perSeconds: wholeNumber(1, 86_400)
+    .default(60)
+    .describe("Length of a window, which begins with the first request in it."),
+});
+
+export const rateLimits = z.strictObject({
+  perUser: rateLimit.optional().describe("For each user, or application without a user (tid and oid)."),
+  perClient: rateLimit.optional().describe("For each client with all its users (tid and azp)."),
+});
+
+export const http = z.strictObject({
+  publicUrl: z
+    .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
+    .optional()
+    .describe(
+      "How callers reach the gateway; switches on RFC 9728 metadata and resource_metadata in challenges.",
+    ),
+  cors: z
+    .strictObject({
+      origins: z.array(origin).default([]).describe("Browser origins that may call; empty leaves CORS off."),
+      maxAgeSeconds: wholeNumber(0, 86_400).default(600),
+    })
+    .prefault({}),
+  trustedProxies: z
+    .array(
+      z.union(
+        [z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()],
+        "must be an address or a network such as 10.0.0.0/8",
+      ),
+    )
+    .default([])
+    .describe("Proxies whose X-Forwarded-* are believed, for APIs with sendForwarded."),
+  connections: z
+    .strictObject({
+      max: wholeNumber(1, 1_000_000).default(8_192).describe("Connections at once; one more is closed."),
+      headersTimeoutSeconds: wholeNumber(1, 300)
+        .default(20)
+        .describe("Until all headers of a request are here."),
+      requestTimeoutSeconds: wholeNumber(0, 86_400)
+        .default(3_600)
+        .describe("Until its body is here, too; 0 sets no limit."),
+      keepAliveTimeoutSeconds: wholeNumber(1, 3_600)
+        .default(65)
+        .describe(
+          "How long a connection without a request is kept: longer than the balancer in front keeps it.",
+        ),
+      maxRequests: wholeNumber(0, 1_000_000_000)
+        .default(0)
+        .describe("Requests after which the caller is told to open another connection; 0 sets no limit."),
+    })
+    .refine(
+      ({ headersTimeoutSeconds, requestTimeoutSeconds }) =>
+        requestTimeoutSeconds === 0 || requestTimeoutSeconds >= headersTimeoutSeconds,
+      { path: ["requestTimeoutSeconds"], error: "must be 0, or not less than headersTimeoutSeconds" },
+    )
+    .prefault({}),
+  maxEventLoopLagMs: wholeNumber(0, 60_000)
+    .default(500)
+    .describe("Lag of the event loop at which new requests get 503 overloaded; 0 never sheds."),
+  shutdownGraceSeconds: wholeNumber(1, 600)
+    .default(25)
+    .describe("After SIGTERM, how long requests in flight may take to finish."),
+});

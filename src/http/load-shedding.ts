@@ -1,0 +1,103 @@
+/** Turns requests away while the event loop lags: an answer that comes too late helps nobody, and makes the next one later still. */
+
+import type { RequestListener } from "node:http";
+import { GatewayError } from "../errors.ts";
+
+export type LoadEvent =
+  | { readonly type: "shedding_began"; readonly lagMs: number }
+  | { readonly type: "shedding_ended"; readonly lagMs: number }
+  | { readonly type: "shed" };
+
+export interface LoadSheddingOptions {
+  /** Lag of the event loop at which shedding begins, ms; 0 never sheds. */
+  readonly maxEventLoopLagMs: number;
+  /** Answers a request with the refusal. */
+  readonly refuseWith: (refusal: GatewayError) => RequestListener;
+  /** The worst lag of the event loop since the last call, ms. Default: how late a timer is. */
+  readonly sampleLag?: (() => number) | undefined;
+  readonly onEvent: (event: LoadEvent) => void;
+}
+
+export interface LoadShedding {
+  isOverloaded(): boolean;
+  /** Answers in the place of whatever would have done the work. */
+  readonly shed: RequestListener;
+  /** Of the last window, ms. */
+  lagMs(): number;
+  close(): void;
+}
+
+/** How often the lag is looked at, ms. */
+const WINDOW_MS = 500;
+/** A single stall is over when it is seen, and turning requests away would not have shortened it. */
+const WINDOWS_TO_BEGIN = 2;
+/** How often the event loop is asked to be on time, ms. */
+const RESOLUTION_MS = 20;
+
+/** Undefined where it is switched off. */
+export function createLoadShedding(options: LoadSheddingOptions): LoadShedding | undefined {
+  const { maxEventLoopLagMs, onEvent } = options;
+  if (maxEventLoopLagMs === 0) return undefined;
+  const lag = options.sampleLag === undefined ? measureLag() : { sample: options.sampleLag, close() {} };
+  let windowsOver = 0;
+  let overloaded = false;
+  let lagMs = 0;
+
+  const timer = setInterval(() => {
+    lagMs = lag.sample();
+    windowsOver = lagMs >= maxEventLoopLagMs ? windowsOver + 1 : 0;
+    if (!overloaded && windowsOver >= WINDOWS_TO_BEGIN) {
+      overloaded = true;
+      onEvent({ type: "shedding_began", lagMs });
+    }
+    // Half, so that a lag about the threshold does not switch to and fro.
+    if (overloaded && lagMs < maxEventLoopLagMs / 2) {
+      overloaded = false;
+      onEvent({ type: "shedding_ended", lagMs });
+    }
+  }, WINDOW_MS).unref();
+
+  const refuse = options.refuseWith(
+    new GatewayError("overloaded", {
+      detail: "This instance has more to do than it can do in time. Send the request again.",
+      reason: "event_loop_lag",
+      retryAfterSeconds: 1,
+    }),
+  );
+  return {
+    isOverloaded: () => overloaded,
+    shed(request, response) {
+      onEvent(SHED);
+      refuse(request, response);
+    },
+    lagMs: () => lagMs,
+    close() {
+      clearInterval(timer);
+      lag.close();
+    },
+  };
+}
+
+const SHED: LoadEvent = { type: "shed" };
+
+/**
+ * Not `monitorEventLoopDelay`: after its `reset` the first interval is not recorded, and where every turn of the event
+ * loop outlasts a window, that is each one there is.
+ */
+function measureLag() {
+  let worstMs = 0;
+  let last = performance.now();
+  const timer = setInterval(() => {
+    const now = performance.now();
+    worstMs = Math.max(worstMs, now - last - RESOLUTION_MS);
+    last = now;
+  }, RESOLUTION_MS).unref();
+  return {
+    sample() {
+      const sampled = worstMs;
+      worstMs = 0;
+      return sampled;
+    },
+    close: () => clearInterval(timer),
+  };
+}

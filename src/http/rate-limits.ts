@@ -1,0 +1,109 @@
+/** Rate limits per user and per client: who is past one gets 429 and is told when to come back. */
+
+import type { RequestHandler } from "express";
+import { GatewayError } from "../errors.ts";
+import type { SharedCounters } from "../exchange/shared-counters.ts";
+import type { Principal } from "../identity/principal.ts";
+import { callerOf } from "./obtain-token.ts";
+import {
+  type CountRequest,
+  createRequestCounter,
+  type RateLimit,
+  type RateLimitEvent,
+} from "./request-counter.ts";
+import { recordOf } from "./request-record.ts";
+
+export interface RateLimitRules {
+  /** For each user, or application without a user: `tid` and `oid`. */
+  readonly perUser?: RateLimit | undefined;
+  /** For each client with all its users: `tid` and `azp`. */
+  readonly perClient?: RateLimit | undefined;
+}
+
+export interface RateLimitsOptions {
+  /** Client id of the gateway: others may count in the same Redis. */
+  readonly clientId: string;
+  /** For all routes together, except those with a rule of their own. */
+  readonly rules: RateLimitRules;
+  /** Counts together with other processes; without it, each counts by itself. */
+  readonly counters?: SharedCounters | undefined;
+  readonly onEvent: (event: RateLimitEvent) => void;
+}
+
+/** What stands behind `authenticate` in a route: nothing, where nothing is limited. A rule of the route is counted apart. */
+export type LimitRoute = (path: string, rules?: RateLimitRules) => RequestHandler[];
+
+type Subject = "user" | "client";
+
+interface Counted {
+  readonly subject: Subject;
+  readonly limit: RateLimit;
+  /** What precedes the caller in the name of a window: equal limits of equal scope share their windows. */
+  readonly prefix: string;
+  readonly count: CountRequest;
+}
+
+const ID_OF: Readonly<Record<Subject, (principal: Principal) => string>> = {
+  user: ({ objectId }) => objectId,
+  client: ({ clientId }) => clientId,
+};
+
+export function createRateLimits({ clientId, rules, ...rest }: RateLimitsOptions): LimitRoute {
+  function counted(subject: Subject, limit: RateLimit | undefined, scope: string): Counted | undefined {
+    if (limit === undefined) return undefined;
+    const { requests, perSeconds } = limit;
+    const prefix = JSON.stringify([clientId, subject, scope, requests, perSeconds]);
+    return { subject, limit, prefix, count: createRequestCounter(limit, rest) };
+  }
+  const everywhere = {
+    user: counted("user", rules.perUser, ""),
+    client: counted("client", rules.perClient, ""),
+  };
+
+  return (path, own = {}) => {
+    // The user first: whoever is past the own limit uses up nothing of the client's, which is for others too.
+    const all = [
+      counted("user", own.perUser, path) ?? everywhere.user,
+      counted("client", own.perClient, path) ?? everywhere.client,
+    ].filter((one) => one !== undefined);
+    return all.length === 0 ? [] : [enforce(all)];
+  };
+}
+
+/** Says in each answer what is left (draft-ietf-httpapi-ratelimit-headers-10), so that a client can slow down in time. */
+function enforce(all: readonly Counted[]): RequestHandler {
+  const policy = all
+    .map(({ subject, limit }) => `"${subject}";q=${limit.requests};w=${limit.perSeconds}`)
+    .join(", ");
+
+  return async (request, response, next) => {
+    const { principal } = callerOf(recordOf(request));
+    response.setHeader("ratelimit-policy", policy);
+    let state = "";
+    for (const { subject, limit, prefix, count } of all) {
+      const window = await count(`${prefix} ${principal.tenantId} ${ID_OF[subject](principal)}`);
+      const resetSeconds = Math.max(1, Math.ceil(window.resetMs / 1000));
+      state += `${state === "" ? "" : ", "}"${subject}";r=${window.remaining};t=${resetSeconds}`;
+      response.setHeader("ratelimit", state);
+      if (window.exceeded) throw rateLimited(subject, limit, resetSeconds);
+    }
+    next();
+  };
+}
+
+const WHO: Readonly<Record<Subject, string>> = {
+  user: "This user or application",
+  client: "This client, with all its users,",
+};
+
+function rateLimited(
+  subject: Subject,
+  { requests, perSeconds }: RateLimit,
+  retryAfterSeconds: number,
+): GatewayError {
+  return new GatewayError("rate_limited", {
+    detail: `${WHO[subject]} may send ${requests} requests in ${perSeconds} seconds, and has. Send the request again in ${retryAfterSeconds} seconds.`,
+    reason: subject,
+    retryAfterSeconds,
+  });
+}

@@ -1,0 +1,75 @@
+/** Answers that are refusals: of one request for a reason, or of whatever arrives. */
+
+import express, { type ErrorRequestHandler, type Express } from "express";
+import type { OwnFields } from "../downstream/response-head.ts";
+import { GatewayError } from "../errors.ts";
+import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
+import { sayOwnFields } from "./own-fields.ts";
+import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
+import { openRecord, type RequestRecord, recordOf } from "./request-record.ts";
+
+export interface RefusalOptions {
+  readonly challenge: ChallengeFacts;
+  readonly own: OwnFields;
+  readonly cors: CrossOriginOptions;
+}
+
+/** Refuses whatever arrives, and does as little as it can for it. Default: because shutdown has begun in earnest. */
+export function createRefusal({ challenge, cors, own }: RefusalOptions, refusal = draining()): Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.use((request, _response, next) => {
+    openRecord(request);
+    next();
+  });
+  if (cors.origins.length > 0) app.use(crossOrigin(cors));
+  app.use(() => {
+    throw refusal;
+  });
+  app.use(answerErrors({ challenge, own, onInternalError: () => {} }));
+  return app;
+}
+
+function draining(): GatewayError {
+  return new GatewayError("draining", {
+    detail: "This instance is shutting down. Send the request again; another will take it.",
+    retryAfterSeconds: 1,
+  });
+}
+
+export interface ErrorAnswerOptions extends Pick<RefusalOptions, "challenge" | "own"> {
+  /** An error that is nobody's refusal: a defect of ours. */
+  readonly onInternalError: (error: unknown, record: RequestRecord) => void;
+}
+
+/** Every error of an app becomes a problem. */
+export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
+  return (thrown: unknown, request, response, _next) => {
+    const record = recordOf(request);
+    const error = asGatewayError(thrown);
+    if (error.code === "internal") options.onInternalError(thrown, record);
+    record.refusal = { code: error.code, reason: error.reason, diagnostics: error.diagnostics };
+    const tenantId = record.caller?.principal.tenantId;
+    if (!response.headersSent) sayOwnFields(response, options.own, record.correlationId);
+    sendProblem(
+      response,
+      phraseProblem(error, options.challenge, { correlationId: record.correlationId, tenantId }),
+    );
+  };
+}
+
+/**
+ * Express' own refusals are a URIError, or say by `expose` that they are the caller's to know; anything else unknown
+ * is a defect. A status alone proves nothing: clients of other services put the one that they received on theirs.
+ */
+function asGatewayError(thrown: unknown): GatewayError {
+  if (thrown instanceof GatewayError) return thrown;
+  const { status, expose } = (thrown instanceof Error ? thrown : {}) as {
+    status?: unknown;
+    expose?: unknown;
+  };
+  const isRefusal = expose === true || thrown instanceof URIError;
+  if (isRefusal && typeof status === "number" && status >= 400 && status < 500)
+    return new GatewayError("request_malformed", { detail: "The request could not be read.", cause: thrown });
+  return new GatewayError("internal", { detail: "The gateway failed to handle the request.", cause: thrown });
+}

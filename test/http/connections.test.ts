@@ -1,0 +1,211 @@
+/** Callers that hold connections without using them, or open too many. */
+
+import { once } from "node:events";
+import type { RequestListener, ServerResponse } from "node:http";
+import { connect, type Socket } from "node:net";
+import { afterEach, describe, expect, test } from "@jest/globals";
+import {
+  type ConnectionEvent,
+  type ConnectionLimits,
+  type Listening,
+  type ListenOptions,
+  listen,
+} from "../../src/http/server.ts";
+
+const PATIENT: ConnectionLimits = {
+  max: 1_000,
+  headersTimeoutSeconds: 60,
+  requestTimeoutSeconds: 0,
+  keepAliveTimeoutSeconds: 60,
+  maxRequests: 0,
+};
+const GET = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+const open: Listening[] = [];
+const sockets: Socket[] = [];
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  await Promise.all(open.splice(0).map((server) => server.drain(0)));
+});
+
+const refuse: RequestListener = (_request, response) => void response.writeHead(503).end("late");
+const answer: RequestListener = (_request, response) => void response.end("answer");
+
+async function start(
+  connections: Partial<ConnectionLimits>,
+  { handler = answer, ...options }: Partial<ListenOptions> & { readonly handler?: RequestListener } = {},
+): Promise<Listening> {
+  const server = await listen(handler, {
+    host: "127.0.0.1",
+    port: 0,
+    setting: "PORT",
+    refuse,
+    connections: { ...PATIENT, ...connections },
+    ...options,
+  });
+  open.push(server);
+  return server;
+}
+
+async function connected({ port }: Listening): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
+  sockets.push(socket);
+  await once(socket, "connect");
+  return socket;
+}
+
+/** All that comes until the server closes. */
+async function rest(socket: Socket): Promise<string> {
+  let text = "";
+  for await (const chunk of socket) text += chunk;
+  return text;
+}
+
+async function firstOf(socket: Socket): Promise<string> {
+  const [chunk] = await once(socket, "data");
+  return String(chunk);
+}
+
+describe("slow callers", () => {
+  const HASTY = { headersTimeoutSeconds: 0.1 };
+  // For tests in which a request has to arrive in time, on a machine that may stand still for a while.
+  const LESS_HASTY = { headersTimeoutSeconds: 0.5 };
+
+  test("who never finishes the headers gets 408 and is disconnected", async () => {
+    const socket = await connected(await start(HASTY));
+    socket.write("GET / HTTP/1.1\r\nhost: x\r\nx-slow: ");
+    const text = await rest(socket);
+    expect(text).toMatch(/^HTTP\/1\.1 408 /);
+    expect(text).toContain('"code":"request_malformed"');
+  });
+
+  test("drop by drop does not help: the time is for all headers together", async () => {
+    const socket = await connected(await start(HASTY));
+    socket.write("GET / HTTP/1.1\r\nhost: x\r\n");
+    const drops = setInterval(() => socket.write("x-drop: 1\r\n"), 20);
+    try {
+      expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+    } finally {
+      clearInterval(drops);
+    }
+  });
+
+  test("who connects and says nothing is disconnected", async () => {
+    const socket = await connected(await start(HASTY));
+    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test("nor may a later request on the same connection take longer", async () => {
+    const socket = await connected(await start(LESS_HASTY));
+    socket.write(GET);
+    expect(await firstOf(socket)).toMatch(/^HTTP\/1\.1 200 /);
+    socket.write("GET / HTTP/1.1\r\nho");
+    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test("who never finishes the body gets 408, where a limit is set", async () => {
+    const handler: RequestListener = (request, response) => {
+      request.resume().on("end", () => response.end("whole"));
+    };
+    const socket = await connected(
+      await start({ headersTimeoutSeconds: 0.1, requestTimeoutSeconds: 0.2 }, { handler }),
+    );
+    socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nbo");
+    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test("an answer may take as long as it needs", async () => {
+    const arrived: ServerResponse[] = [];
+    const server = await start(
+      { ...LESS_HASTY, requestTimeoutSeconds: 0.5 },
+      { handler: (_request, response) => void arrived.push(response) },
+    );
+    const waiting = await connected(server);
+    waiting.write(GET);
+    // Another caller's end says that the limits have been looked at since.
+    const silent = await connected(server);
+    await rest(silent);
+    arrived[0]?.end("late, but here");
+    expect(await firstOf(waiting)).toMatch(/late, but here/);
+  });
+});
+
+describe("connections", () => {
+  test("one more than allowed is closed and told, and there is room again when another ends", async () => {
+    const events: ConnectionEvent[] = [];
+    let notify = () => {};
+    const server = await start(
+      { max: 2 },
+      {
+        onConnection(event) {
+          events.push(event);
+          notify();
+        },
+      },
+    );
+    const first = await connected(server);
+    const second = await connected(server);
+    for (const socket of [first, second]) {
+      socket.write(GET);
+      expect(await firstOf(socket)).toMatch(/^HTTP\/1\.1 200 /);
+    }
+    const third = await connected(server);
+    expect(await rest(third).catch(({ code }) => code)).toMatch(/^(?:|ECONNRESET)$/);
+    expect(events).toEqual(["opened", "opened", "dropped"]);
+
+    const closed = new Promise<void>((resolve) => {
+      notify = resolve;
+    });
+    first.end();
+    await closed;
+    const fourth = await connected(server);
+    fourth.write(GET);
+    expect(await firstOf(fourth)).toMatch(/^HTTP\/1\.1 200 /);
+    expect(events).toEqual(["opened", "opened", "dropped", "closed", "opened"]);
+  });
+
+  test("after so many requests callers are told to open another, so that they spread over new instances", async () => {
+    const socket = await connected(await start({ maxRequests: 2 }));
+    socket.write(GET);
+    expect(await firstOf(socket)).toMatch(/connection: keep-alive/i);
+    socket.write(GET);
+    expect(await firstOf(socket)).toMatch(/^HTTP\/1\.1 200 .*connection: close/is);
+  });
+
+  test("one without a request is closed after a while", async () => {
+    const socket = await connected(await start({ keepAliveTimeoutSeconds: 0.05 }));
+    socket.write(GET);
+    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 200 /);
+  });
+});
+
+describe("overload", () => {
+  test("the refusal answers in the handler's place for as long as it lasts, on open connections, too", async () => {
+    let overloaded = false;
+    let handled = 0;
+    const server = await start(
+      {},
+      {
+        handler(_request, response) {
+          handled += 1;
+          response.end("answer");
+        },
+        overload: {
+          isOverloaded: () => overloaded,
+          shed: (_request, response) => void response.writeHead(503).end("shed"),
+        },
+      },
+    );
+    const socket = await connected(server);
+    for (const [now, status] of [
+      [false, 200],
+      [true, 503],
+      [false, 200],
+    ] as const) {
+      overloaded = now;
+      socket.write(GET);
+      expect(await firstOf(socket)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    }
+    expect(handled).toBe(2);
+  });
+});
