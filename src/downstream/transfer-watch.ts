@@ -6,6 +6,8 @@ import type { AnswerHeaders, HeaderLines } from "./headers.ts";
 /** Of all requests to APIs. Durations are ms since the request was handed over. */
 export interface TransferObserver {
   sent(api: string): void;
+  /** It had a connection, lost it before anything came of it, and has another. */
+  repeated(api: string): void;
   /** It no longer waits in line: it has a connection (a new one was perhaps made for it), or was given up. */
   left(api: string, waitedMs: number): void;
   answered(api: string, status: number, afterMs: number): void;
@@ -73,8 +75,7 @@ export function watchTransfer(request: WatchedRequest): TransferWatch | undefine
   let waiting = true;
   transfers?.sent(api);
 
-  const connected = () => {
-    // A second time where the first connection was lost before anything came of it.
+  const left = () => {
     if (!waiting) return;
     waiting = false;
     transfers?.left(api, performance.now() - sentAt);
@@ -88,7 +89,10 @@ export function watchTransfer(request: WatchedRequest): TransferWatch | undefine
 
   return {
     headers: span === undefined || isElsewhere(target) ? headers : withTrace(headers, span.fields),
-    connected,
+    connected() {
+      if (waiting) left();
+      else transfers?.repeated(api);
+    },
     answered(status, answer) {
       const id = answer["request-id"];
       // Goes into the log, so it must look like an id.
@@ -97,7 +101,7 @@ export function watchTransfer(request: WatchedRequest): TransferWatch | undefine
       span?.answered(status);
     },
     failed(error) {
-      connected();
+      left();
       const code = error?.code ?? "abandoned";
       transfers?.failed(api, code, elapsed());
       span?.failed(code);
