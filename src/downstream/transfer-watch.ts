@@ -6,6 +6,8 @@ import type { AnswerHeaders, HeaderLines } from "./headers.ts";
 /** Of all requests to APIs. Durations are ms since the request was handed over. */
 export interface TransferObserver {
   sent(api: string): void;
+  /** It had a connection, lost it before anything came of it, and has another. */
+  repeated(api: string): void;
   /** It no longer waits in line: it has a connection (a new one was perhaps made for it), or was given up. */
   left(api: string, waitedMs: number): void;
   answered(api: string, status: number, afterMs: number): void;
@@ -86,10 +88,8 @@ class RecordedTransfer implements TransferWatch {
   }
 
   connected(): void {
-    // A second time where the first connection was lost before anything came of it.
-    if (!this.waiting) return;
-    this.waiting = false;
-    this.record.transfers?.left(this.api, performance.now() - this.sentAt);
+    if (this.waiting) this.left();
+    else this.record.transfers?.repeated(this.api);
   }
 
   answered(status: number, answer: AnswerHeaders): void {
@@ -101,10 +101,15 @@ class RecordedTransfer implements TransferWatch {
   }
 
   failed(error?: GatewayError): void {
-    this.connected();
+    if (this.waiting) this.left();
     const code = error?.code ?? "abandoned";
     this.record.transfers?.failed(this.api, code, this.elapsed());
     this.span?.failed(code);
+  }
+
+  private left(): void {
+    this.waiting = false;
+    this.record.transfers?.left(this.api, performance.now() - this.sentAt);
   }
 
   private elapsed(): number {

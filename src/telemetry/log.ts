@@ -46,7 +46,7 @@ export function toDescriptor(
   const stream = destination({
     fd,
     sync: false,
-    minLength: 8_192,
+    minLength: 16_000,
     periodicFlush: 100,
     maxLength: MAX_UNREAD_BYTES,
     contentMode: "buffer",

@@ -12,6 +12,7 @@ export interface RoomMetrics {
   /** Requests to APIs; durations in ms, since the request was handed over. */
   readonly transfers: {
     sent(api: string): void;
+    repeated(api: string): void;
     left(api: string, waitedMs: number): void;
     answered(api: string, status: number, afterMs: number): void;
     failed(api: string, code: string, afterMs: number): void;
@@ -58,6 +59,12 @@ export function createRoomMetrics({ counter, gauge, histogram }: Instruments): R
     ["api", "status"],
   );
 
+  const repeated = counter(
+    "obo_gateway_downstream_repeats_total",
+    "Requests sent again because an idle connection was lost under them",
+    ["api"],
+  );
+
   return {
     verified: (verdict, seconds) => verify.observe(seconds, verdict),
     tokenAwaited: (origin, seconds) => token.observe(seconds, origin),
@@ -67,6 +74,7 @@ export function createRoomMetrics({ counter, gauge, histogram }: Instruments): R
     },
     transfers: {
       sent: (api) => waiting.add(1, api),
+      repeated: repeated.inc,
       left(api, waitedMs) {
         waiting.add(-1, api);
         connection.observe(waitedMs / 1000, api);

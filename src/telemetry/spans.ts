@@ -78,7 +78,11 @@ function openSpan(tracer: Tracer, span: Span, context: Context): OpenSpan {
       span.end();
     },
     refused(error) {
-      failed(span, error instanceof GatewayError ? error.code : "internal");
+      // Nobody's refusal: a defect, or a caller who left.
+      failed(
+        span,
+        error instanceof GatewayError ? error.code : error instanceof Error ? error.name : "_OTHER",
+      );
       if (error instanceof GatewayError && error.reason !== undefined)
         span.setAttribute("obo_gateway.reason", error.reason);
       span.end();

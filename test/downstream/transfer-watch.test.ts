@@ -15,6 +15,7 @@ function watched(lines: readonly string[], origin = ORIGIN, fields: readonly str
     transfers: {
       sent: (api) => told.push(["sent", api]),
       left: (api) => told.push(["left", api]),
+      repeated: (api) => told.push(["repeated", api]),
       answered: (api, status) => told.push(["answered", api, status]),
       failed: (api, code) => told.push(["failed", api, code]),
     },
@@ -74,6 +75,7 @@ describe("a request to an API", () => {
     expect(told).toEqual([
       ["sent", "graph"],
       ["left", "graph"],
+      ["repeated", "graph"],
       ["answered", "graph", 200],
       ["span", 200],
     ]);

@@ -78,6 +78,7 @@ beforeAll(async () => {
   metrics.throttleWaited("/graph", 1);
   metrics.downstreamEvent("graph", "breaker_opened");
   metrics.transfers.sent("graph");
+  metrics.transfers.repeated("graph");
   metrics.transfers.left("graph", 1);
   metrics.transfers.answered("graph", 429, 1);
   metrics.transfers.failed("graph", "downstream_unreachable", 1);
