@@ -60,13 +60,23 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 have() { command -v "$1" >/dev/null; }
 if ! have node || [[ ! -d node_modules ]]; then fail "npm ci comes first"; fi
 
+# Root inside a container is often denied what it takes to start another one.
+may_isolate() {
+  local cgroup=/sys/fs/cgroup
+  if [[ -d $cgroup/memory ]]; then cgroup=$cgroup/memory; fi
+  unshare --mount --uts --ipc --pid --fork --mount-proc true 2>/dev/null || return 1
+  mkdir "$cgroup/image-test-$$" 2>/dev/null && rmdir "$cgroup/image-test-$$"
+}
+
 if [[ -z $engine ]]; then
   if have docker && docker info >/dev/null 2>&1; then
     engine=docker
-  elif have podman && have buildah && { have runc || have crun; } && [[ $(id -u) == 0 ]]; then
-    engine=podman
-  else
+  elif ! have podman || ! have buildah || ! { have runc || have crun; } || [[ $(id -u) != 0 ]]; then
     fail "left out: no docker daemon answers, and podman, buildah and runc are not all here (or this is not root)" $cannot_run
+  elif ! may_isolate; then
+    fail "left out: no docker daemon answers, and this machine grants no namespaces or no cgroup" $cannot_run
+  else
+    engine=podman
   fi
 fi
 
