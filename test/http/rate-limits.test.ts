@@ -1,0 +1,75 @@
+/** Who shares a window with whom. */
+
+import { expect, test } from "@jest/globals";
+import type { Request, Response } from "express";
+import type { SharedCounters } from "../../src/exchange/shared-counters.ts";
+import { createRateLimits, type RateLimitRules } from "../../src/http/rate-limits.ts";
+import { openRecord, recordOf } from "../../src/http/request-record.ts";
+import type { VerifiedCaller } from "../../src/identity/principal.ts";
+
+const LIMIT = { requests: 5, perSeconds: 60 };
+const BOTH = { perUser: LIMIT, perClient: LIMIT };
+
+interface Call {
+  readonly gateway?: string;
+  readonly path?: string;
+  readonly rules?: RateLimitRules;
+  readonly own?: RateLimitRules;
+  readonly tenantId?: string;
+  readonly objectId?: string;
+  readonly clientId?: string;
+}
+
+/** The names under which one request is counted in Redis. */
+async function windowsOf(call: Call): Promise<string[]> {
+  const { gateway = "gateway", path = "/graph", rules = BOTH, own } = call;
+  const { tenantId = "tenant", objectId = "user", clientId = "client" } = call;
+  const names: string[] = [];
+  const counters: SharedCounters = {
+    nameOf: (subject) => subject,
+    async run(_script, name) {
+      names.push(name);
+      return [1, 60_000];
+    },
+  };
+  const limit = createRateLimits({ clientId: gateway, rules, counters, onEvent() {} });
+  const request = { headers: {} } as Request;
+  const response = { setHeader() {} } as unknown as Response;
+  openRecord(request, response, () => {});
+  recordOf(request).caller = { principal: { tenantId, objectId, clientId } } as VerifiedCaller;
+  for (const handler of limit(path, own)) await handler(request, response, () => {});
+  return names;
+}
+
+const sharedWith = async (one: Call, other: Call): Promise<number[]> => {
+  const [names, others] = [await windowsOf(one), await windowsOf(other)];
+  return names.flatMap((name, index) => (others.includes(name) ? [index] : []));
+};
+const USER = 0;
+const CLIENT = 1;
+
+test.each<[string, Call, number[]]>([
+  ["the same caller elsewhere", { path: "/orders" }, [USER, CLIENT]],
+  ["another user of the client", { objectId: "another" }, [CLIENT]],
+  ["the user with another client", { clientId: "another" }, [USER]],
+  ["the same ids in another tenant", { tenantId: "another" }, []],
+  ["the same caller at another gateway", { gateway: "another" }, []],
+  ["the same caller where the route has a limit for users", { own: { perUser: LIMIT } }, [CLIENT]],
+  ["the same caller where the route has limits", { own: BOTH }, []],
+  [
+    "the same caller once the limits have been changed",
+    { rules: { perUser: { ...LIMIT, perSeconds: 30 } } },
+    [],
+  ],
+])("these windows are shared with %s", async (_, other, expected) => {
+  expect(await sharedWith({}, other)).toEqual(expected);
+});
+
+test("routes with limits of their own do not share them with each other", async () => {
+  expect(await sharedWith({ own: BOTH }, { own: BOTH, path: "/orders" })).toEqual([]);
+});
+
+test("a user and a client of one id are not one", async () => {
+  const [user, client] = await windowsOf({ objectId: "same", clientId: "same" });
+  expect(user).not.toBe(client);
+});
