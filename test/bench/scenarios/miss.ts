@@ -15,8 +15,8 @@ export const miss: Scenario = {
   name: "miss",
   async run(stage) {
     const { authority } = stage;
-    const warmUp = await stage.newTokens(stage.quick ? 250 : 500);
-    const tokens = await stage.newTokens(stage.quick ? 300 : 1_000);
+    const warmUp = await stage.newTokens(stage.quick ? 120 : 500);
+    const tokens = await stage.newTokens(stage.quick ? 200 : 1_000);
     const [shared = ""] = await stage.newTokens(1);
     const server = await stage.known(GATEWAY);
     authority.answerAfter(AUTHORITY_MS);
