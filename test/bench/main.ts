@@ -21,7 +21,7 @@ import { users } from "./scenarios/users.ts";
 import { play, type Scenario } from "./stage.ts";
 import { resultTable, targetTable } from "./table.ts";
 
-const SCENARIOS: readonly Scenario[] = [hotPath, signals, connections, bodies, miss, redis, startUp, users];
+const SCENARIOS: readonly Scenario[] = [hotPath, users, miss, connections, bodies, signals, redis, startUp];
 
 /** Studies of one room, in this process, that print tables of their own. They run only by name. */
 const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {

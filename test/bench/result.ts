@@ -33,7 +33,8 @@ export interface Result {
   readonly notes?: readonly string[];
 }
 
-/** A target that could not be measured is not met. */
-export function isMet({ value, limit }: Target): boolean {
-  return "atLeast" in limit ? value >= limit.atLeast : value <= limit.atMost;
+/** One that could not be measured is missed; one with a ratio by processor time must hold by both. */
+export function isMet({ value, byProcessor = value, limit }: Target): boolean {
+  const holds = (figure: number) => ("atLeast" in limit ? figure >= limit.atLeast : figure <= limit.atMost);
+  return holds(value) && (Number.isNaN(byProcessor) || holds(byProcessor));
 }

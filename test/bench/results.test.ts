@@ -45,6 +45,13 @@ describe("a target", () => {
   });
 });
 
+test("a target that holds by rate alone is missed, for a busy machine can make any rate", () => {
+  const target: Target = { what: "rate", value: 0.8, byProcessor: 0.4, digits: 2, limit: { atLeast: 0.75 } };
+  expect(isMet(target)).toBe(false);
+  expect(isMet({ ...target, byProcessor: 0.76 })).toBe(true);
+  expect(isMet({ ...target, byProcessor: Number.NaN })).toBe(true);
+});
+
 test("a figure that was not measured is a dash, not NaN or a zero", () => {
   const text = resultTable({
     title: "title",

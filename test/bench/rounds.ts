@@ -40,8 +40,9 @@ export interface Compared {
   readonly conditions: string;
 }
 
-const ENOUGH_REQUESTS = 8_000;
-const MOST_WARM_UPS = 4;
+/** Of the time for warming up, what the server must have had on a processor: waiting for its core makes nobody warm. */
+const LEAST_SHARE = 0.6;
+const MOST_WARM_UPS = 3;
 
 /** @throws when any answer is not what was asked for: the figures would be those of refusals. */
 export async function compare(turns: readonly Turn[], options: RoundsOptions): Promise<Compared> {
@@ -70,10 +71,12 @@ function conditionsOf(rounds: readonly (readonly Round[])[]): string {
 async function warmUp(turn: Turn, turns: readonly Turn[], warmUpMs: number): Promise<void> {
   if (turn.isFilled !== true) await run(turn, { requests: Math.max(turn.rotation.users, turn.connections) });
   const ms = warmUpMs / turns.filter(({ server }) => server === turn.server).length;
-  let seen = 0;
-  // On a machine that is busy with other things the time alone would say little.
-  for (let tries = 0; tries < MOST_WARM_UPS && seen < ENOUGH_REQUESTS; tries += 1)
-    seen += (await run(turn, { ms })).requests;
+  const before = turn.server.processorUse()?.ran ?? Number.NaN;
+  for (let tries = 0; tries < MOST_WARM_UPS; tries += 1) {
+    await run(turn, { ms });
+    const ran = (turn.server.processorUse()?.ran ?? Number.NaN) - before;
+    if (!(ran < LEAST_SHARE * ms)) return;
+  }
 }
 
 /** @throws when any answer is not what was asked for. */

@@ -17,8 +17,6 @@ export interface Stage {
   readonly api: FixedApi;
   /** Access tokens of so many users, the same ones whenever asked; of fewer where the limit does not allow more. */
   tokens(users: number, limitMs?: number): Promise<readonly string[]>;
-  /** How long the rest of the run may take, ms. */
-  timeLeft(): number;
   /** Access tokens of so many users that nobody has seen before. */
   newTokens(users: number): Promise<readonly string[]>;
   /** As told to nobody else, running and warm from earlier scenarios, if there were any. */
@@ -41,10 +39,6 @@ export interface StageOptions {
 const ROUNDS = { rounds: 5, roundMs: 500, warmUpMs: 1_500 };
 const QUICK_ROUNDS = { rounds: 3, roundMs: 300, warmUpMs: 400 };
 
-/** What a whole run should take at most, ms; what can be cut short on a busy machine is measured by it. */
-const RUN_MS = 280_000;
-const QUICK_RUN_MS = 55_000;
-
 /** Longest that one scenario may take, ms: what hangs must not hang the run. */
 const SCENARIO_LIMIT_MS = 180_000;
 
@@ -54,7 +48,6 @@ export async function play(
   { quick, profiles }: StageOptions,
   onResult: (scenario: Scenario, result: Result, seconds: number) => void,
 ): Promise<void> {
-  const endsAt = performance.now() + (quick ? QUICK_RUN_MS : RUN_MS);
   const [authority, api] = await Promise.all([startAuthority(), startFixedApi(SMALL_BODY_BYTES)]);
   const tokens: string[] = [];
   const knownServers = new Map<Contender, Promise<Server>>();
@@ -78,7 +71,6 @@ export async function play(
           if (users > tokens.length) tokens.push(...(await mint(authority, users - tokens.length, limitMs)));
           return tokens.slice(0, users);
         },
-        timeLeft: () => endsAt - performance.now(),
         newTokens: (users) => mint(authority, users),
         known(contender) {
           const server = knownServers.get(contender) ?? launch("bench", contender, {});

@@ -6,8 +6,7 @@ import { type Scenario, SMALL_BODY_BYTES } from "../stage.ts";
 import { median, pairedRatio } from "../statistics.ts";
 import { rotate } from "../wire.ts";
 
-const CONNECTIONS = [32, 256, 1_024];
-const QUICK_CONNECTIONS = [32, 1_024];
+const CONNECTIONS = [32, 1_024];
 const USERS = 100;
 
 export const connections: Scenario = {
@@ -15,8 +14,7 @@ export const connections: Scenario = {
   async run(stage) {
     const rotation = rotate("/graph/me", await stage.tokens(USERS));
     const [bare, gateway] = await Promise.all([stage.known(PASS_THROUGH), stage.known(GATEWAY)]);
-    const numbers = stage.quick ? QUICK_CONNECTIONS : CONNECTIONS;
-    const turns = numbers.flatMap((number) =>
+    const turns = CONNECTIONS.flatMap((number) =>
       [bare, gateway].map((server) => ({
         name: `${number} connections, ${server === gateway ? GATEWAY.name : "bare pass-through"}`,
         server,
@@ -56,7 +54,7 @@ export const connections: Scenario = {
       })),
       targets: [
         {
-          what: `p99 with ${numbers.at(-1)} connections to the pass-through's`,
+          what: `p99 with ${CONNECTIONS.at(-1)} connections to the pass-through's`,
           value: pairedRatio(tails[last] ?? [], tails[last - 1] ?? []),
           digits: 2,
           limit: { atMost: 2.5 },

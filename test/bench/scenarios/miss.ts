@@ -7,15 +7,16 @@ import { median } from "../statistics.ts";
 import { load, type Rotation, rotate } from "../wire.ts";
 
 const AUTHORITY_MS = 20;
-const CONNECTIONS = 8;
+/** Few, so that the time of a request is not that of a queue. */
+const CONNECTIONS = 4;
 const CALLERS = 1_000;
 
 export const miss: Scenario = {
   name: "miss",
   async run(stage) {
     const { authority } = stage;
-    const warmUp = await stage.newTokens(stage.quick ? 300 : 600);
-    const tokens = await stage.newTokens(stage.quick ? 400 : 1_200);
+    const warmUp = await stage.newTokens(stage.quick ? 120 : 500);
+    const tokens = await stage.newTokens(stage.quick ? 200 : 1_000);
     const [shared = ""] = await stage.newTokens(1);
     const server = await stage.known(GATEWAY);
     authority.answerAfter(AUTHORITY_MS);

@@ -9,17 +9,16 @@ import { rotate } from "../wire.ts";
 
 const FEW = 100;
 const CONNECTIONS = 32;
-/** What remains to be done once the users are there. */
-const ROUNDS_MS = 20_000;
-/** For signing, and as much again for filling. */
-const LEAST_LIMIT_MS = 4_000;
+/** How many, and what signing their tokens and filling the caches may take each, ms. */
+const CROWD = { most: 100_000, limitMs: 70_000 };
+const QUICK_CROWD = { most: 5_000, limitMs: 6_000 };
 
 export const users: Scenario = {
   name: "users",
   async run(stage) {
     // A busy machine gets fewer of them, and the table says how many.
-    const limitMs = Math.max(LEAST_LIMIT_MS, (stage.timeLeft() - ROUNDS_MS) / 2);
-    const tokens = await stage.tokens(stage.quick ? 5_000 : 100_000, limitMs);
+    const { most, limitMs } = stage.quick ? QUICK_CROWD : CROWD;
+    const tokens = await stage.tokens(most, limitMs);
     const wanted = tokens.length;
     const [crowded, quiet] = await Promise.all([
       stage.start(withMemoryProbe(substituted(GATEWAY.name, { "exchange/msal.js": "./instant-wire.mjs" }))),
