@@ -107,11 +107,14 @@ async function tryOut({ sign }: Certificate, { request, proveWith }: Canary): Pr
   }
 }
 
+/** @throws {PemFault} when the file, PEM or PKCS#12, does not hold a key and its certificate that will do. */
+export function readKeyAndChain(content: Buffer, password: Secret | undefined): KeyAndChain {
+  return isBinary(content) ? readPem(pemOfPkcs12(content, password), undefined) : readPem(content, password);
+}
+
 function read(content: Buffer, { path, password }: CertificateOptions): KeyAndChain {
   try {
-    return isBinary(content)
-      ? readPem(pemOfPkcs12(content, password), undefined)
-      : readPem(content, password);
+    return readKeyAndChain(content, password);
   } catch (cause) {
     if (!(cause instanceof PemFault)) throw cause;
     const setting = cause.aboutPassword ? PASSWORD_SETTING : SETTING;

@@ -35,6 +35,7 @@ export const CHECK_NAMES = [
   "token-request",
   "user-token",
   "exchange",
+  "shared-cache",
   "downstream",
 ] as const;
 
