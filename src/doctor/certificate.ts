@@ -2,7 +2,7 @@
 
 import type { X509Certificate } from "node:crypto";
 import { readKeyAndChain } from "../credential/certificate.ts";
-import { isBinary } from "../credential/pkcs12.ts";
+import { isBinary } from "../credential/pem.ts";
 import { listCertificates, quote, registerCertificate } from "./commands.ts";
 import type { Examination } from "./examination.ts";
 import { contentOf, type Opened, sentence } from "./opened.ts";
@@ -17,7 +17,7 @@ export async function judgeCertificate(
 ): Promise<Verdict> {
   const { registration, now } = examination;
   const content = await contentOf(path);
-  const certificate = leafOf(content, examination);
+  const certificate = await leafOf(content, examination);
   const isPkcs12 = content !== undefined && isBinary(content);
   const facts = certificate === undefined ? {} : factsOf(certificate);
   if ("error" in opened) {
@@ -78,10 +78,13 @@ const renew = [
 ];
 
 /** For its facts alone; what is wrong with the file has been said by whoever opened it. */
-function leafOf(content: Buffer | undefined, { config }: Examination): X509Certificate | undefined {
+async function leafOf(
+  content: Buffer | undefined,
+  { config }: Examination,
+): Promise<X509Certificate | undefined> {
   if (content === undefined) return undefined;
   try {
-    return readKeyAndChain(content, config.credential.certificatePassword).chain[0];
+    return (await readKeyAndChain(content, config.credential.certificatePassword)).chain[0];
   } catch {
     return undefined;
   }

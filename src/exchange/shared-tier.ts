@@ -5,7 +5,6 @@ import type { Secret } from "../secret.ts";
 import type { SharedCacheEvent } from "./events.ts";
 import { parseRedisAddress } from "./redis-address.ts";
 import { createSealing } from "./sealing.ts";
-import { openSharedCache } from "./shared-cache.ts";
 import { createSharedTokens, type SharedTokens } from "./shared-tokens.ts";
 
 export interface SharedTierOptions {
@@ -27,7 +26,7 @@ export interface SharedTierOptions {
  *
  * @throws {ConfigurationError} for an address that cannot be read, or without a key.
  */
-export function openSharedTier(options: SharedTierOptions): SharedTokens | undefined {
+export async function openSharedTier(options: SharedTierOptions): Promise<SharedTokens | undefined> {
   const { url, keys, timeoutMs, exchangeTimeoutMs, ...rest } = options;
   if (url.reveal() === "") return undefined;
   const address = parseRedisAddress(url.reveal());
@@ -39,6 +38,8 @@ export function openSharedTier(options: SharedTierOptions): SharedTokens | undef
   const [first, ...others] = keys;
   if (first === undefined)
     throw fault("TOKEN_CACHE_KEYS", "is not set, and exchange.cache.redis.url needs it");
+  // Loaded where a Redis is configured: its client takes twenty megabytes.
+  const { openSharedCache } = await import("./shared-cache.ts");
   return createSharedTokens({
     ...rest,
     sealing: createSealing([first, ...others]),
