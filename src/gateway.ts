@@ -110,7 +110,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   });
 
   const expiryMarginMs = exchangeOptions.cache.expiryMarginSeconds * 1000;
-  const shared = openSharedTier({
+  const shared = await openSharedTier({
     ...exchangeOptions.cache.redis,
     keys: exchangeOptions.cacheKeys,
     expiryMarginMs,

@@ -12,8 +12,7 @@ import type {
   SourcePorts,
   TrialVerdict,
 } from "./credential.ts";
-import { type KeyAndChain, PemFault, readPem } from "./pem.ts";
-import { isBinary, pemOfPkcs12 } from "./pkcs12.ts";
+import { isBinary, type KeyAndChain, PemFault, readPem } from "./pem.ts";
 import { openReloadingFile } from "./reloading-file.ts";
 
 const SETTING = "AZURE_CLIENT_CERTIFICATE_PATH";
@@ -58,7 +57,7 @@ export async function openCertificate(
       intervalMs: LOOK_INTERVAL_MS,
       marginMs: 0,
       async parse(content, { mode, generation }) {
-        const { privateKey, chain } = read(content, options);
+        const { privateKey, chain } = await read(content, options);
         const expiresAt = endOfValidity(chain[0], path, now());
         if (await isExposed(path, mode)) {
           const message = `${SETTING}: ${path} holds a private key that every user may read; chmod 600`;
@@ -107,11 +106,17 @@ async function tryOut({ sign }: Certificate, { request, proveWith }: Canary): Pr
   }
 }
 
-function read(content: Buffer, { path, password }: CertificateOptions): KeyAndChain {
+/** @throws {PemFault} when the file, PEM or PKCS#12, does not hold a key and its certificate that will do. */
+export async function readKeyAndChain(content: Buffer, password: Secret | undefined): Promise<KeyAndChain> {
+  if (!isBinary(content)) return readPem(content, password);
+  // Loaded when there is such a file: its library takes ten megabytes.
+  const { pemOfPkcs12 } = await import("./pkcs12.ts");
+  return readPem(pemOfPkcs12(content, password), undefined);
+}
+
+async function read(content: Buffer, { path, password }: CertificateOptions): Promise<KeyAndChain> {
   try {
-    return isBinary(content)
-      ? readPem(pemOfPkcs12(content, password), undefined)
-      : readPem(content, password);
+    return await readKeyAndChain(content, password);
   } catch (cause) {
     if (!(cause instanceof PemFault)) throw cause;
     const setting = cause.aboutPassword ? PASSWORD_SETTING : SETTING;

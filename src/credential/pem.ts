@@ -6,6 +6,14 @@ import type { Secret } from "../secret.ts";
 /** Entra refuses shorter keys, and NIST SP 800-131A disallows them. */
 const MIN_KEY_BITS = 2048;
 
+/** ASN.1 SEQUENCE, X.690 §8.9: how PKCS#12 and other binary files begin; no PEM text does. */
+const DER_SEQUENCE = 0x30;
+
+/** Whether this is a binary file: PKCS#12, if it is anything that can be used. */
+export function isBinary(content: Buffer): boolean {
+  return content[0] === DER_SEQUENCE;
+}
+
 export interface KeyAndChain {
   readonly privateKey: KeyObject;
   /** The certificate of the key, then its issuers as far as the file holds them. */

@@ -4,16 +4,8 @@ import forge from "node-forge";
 import type { Secret } from "../secret.ts";
 import { PemFault } from "./pem.ts";
 
-/** ASN.1 SEQUENCE, X.690 §8.9: how PKCS#12 and other binary files begin; no PEM text does. */
-const DER_SEQUENCE = 0x30;
-
 /** PFX, RFC 7292 §4: a sequence that begins with INTEGER 3. A certificate or a key alone begins otherwise. */
 const PFX_VERSION = "\x03";
-
-/** Whether this is a binary file: PKCS#12, if it is anything that can be used. */
-export function isBinary(content: Buffer): boolean {
-  return content[0] === DER_SEQUENCE;
-}
 
 /**
  * Opens the file and hands over what is in it, unjudged: whether key and certificates belong together and will do is

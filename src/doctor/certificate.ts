@@ -1,7 +1,8 @@
 /** The certificate: dates, key, and the thumbprints that the registration has to show. */
 
 import type { X509Certificate } from "node:crypto";
-import { readPem } from "../credential/pem.ts";
+import { readKeyAndChain } from "../credential/certificate.ts";
+import { isBinary } from "../credential/pem.ts";
 import { listCertificates, quote, registerCertificate } from "./commands.ts";
 import type { Examination } from "./examination.ts";
 import { contentOf, type Opened, sentence } from "./opened.ts";
@@ -15,7 +16,9 @@ export async function judgeCertificate(
   examination: Examination,
 ): Promise<Verdict> {
   const { registration, now } = examination;
-  const certificate = await leafOf(path, examination);
+  const content = await contentOf(path);
+  const certificate = await leafOf(content, examination);
+  const isPkcs12 = content !== undefined && isBinary(content);
   const facts = certificate === undefined ? {} : factsOf(certificate);
   if ("error" in opened) {
     const outdated =
@@ -31,17 +34,21 @@ export async function judgeCertificate(
         sentence(opened.error),
         "set AZURE_CLIENT_CERTIFICATE_PASSWORD to the pass phrase that the key was encrypted with",
         {
-          commands: [`openssl pkey -in ${quote(path)} -passin env:AZURE_CLIENT_CERTIFICATE_PASSWORD -noout`],
+          commands: [
+            `openssl ${isPkcs12 ? "pkcs12" : "pkey"} -in ${quote(path)} -passin env:AZURE_CLIENT_CERTIFICATE_PASSWORD -noout`,
+          ],
         },
       );
     return fault(
       sentence(opened.error),
       "provide one readable file with an RSA key of 2048 bits or more and the certificate of that key: their public keys are the same",
       {
-        commands: [
-          `openssl pkey -in ${quote(path)} -pubout | sha256sum`,
-          `openssl x509 -in ${quote(path)} -pubkey -noout | sha256sum`,
-        ],
+        commands: isPkcs12
+          ? [`openssl pkcs12 -in ${quote(path)} -info -nokeys`]
+          : [
+              `openssl pkey -in ${quote(path)} -pubout | sha256sum`,
+              `openssl x509 -in ${quote(path)} -pubkey -noout | sha256sum`,
+            ],
       },
     );
   }
@@ -71,11 +78,13 @@ const renew = [
 ];
 
 /** For its facts alone; what is wrong with the file has been said by whoever opened it. */
-async function leafOf(path: string, { config }: Examination): Promise<X509Certificate | undefined> {
-  const content = await contentOf(path);
+async function leafOf(
+  content: Buffer | undefined,
+  { config }: Examination,
+): Promise<X509Certificate | undefined> {
   if (content === undefined) return undefined;
   try {
-    return readPem(content, config.credential.certificatePassword).chain[0];
+    return (await readKeyAndChain(content, config.credential.certificatePassword)).chain[0];
   } catch {
     return undefined;
   }

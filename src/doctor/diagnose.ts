@@ -13,6 +13,7 @@ import type { Examination } from "./examination.ts";
 import { judgeExchange } from "./exchange.ts";
 import { judgePorts } from "./ports.ts";
 import { registrationChecks } from "./registration.ts";
+import { sharedCacheChecks } from "./shared-cache.ts";
 import { judgeUserToken, verifyUserToken } from "./user-token.ts";
 import { type Check, type CheckName, fault, ok, once, type Verdict } from "./verdict.ts";
 
@@ -44,11 +45,14 @@ export interface Report {
   readonly verdicts: readonly CheckedVerdict[];
 }
 
-/** One after the other: an operator reads along, and each check is bounded in time. */
-export async function diagnose(
-  env: Readonly<Record<string, string | undefined>>,
-  options: DoctorOptions = {},
-): Promise<Report> {
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * One after the other: an operator reads along, and each check is bounded in time.
+ *
+ * @param environment May throw `ConfigurationError`, for a file of settings that cannot be read is a finding, too.
+ */
+export async function diagnose(environment: () => Environment, options: DoctorOptions = {}): Promise<Report> {
   const verdicts: CheckedVerdict[] = [];
   const note = ({ name, about }: Pick<Check, "name" | "about">, verdict: Verdict) => {
     const checked = { check: name, ...(about !== undefined && { about }), ...verdict };
@@ -61,15 +65,12 @@ export async function diagnose(
     verdicts,
   });
 
-  const loaded = load(env, options);
+  const loaded = load(environment, options);
   if ("faults" in loaded) {
     for (const verdict of loaded.faults) note({ name: "configuration" }, verdict);
     return report(false);
   }
-  note(
-    { name: "configuration" },
-    ok(`${env.GATEWAY_CONFIG || "config/gateway.yaml"} and the environment are valid`),
-  );
+  note({ name: "configuration" }, ok(`${loaded.file} and the environment are valid`));
 
   for (const check of checksOf(loaded.examination)) {
     if (options.skip?.includes(check.name)) continue;
@@ -94,6 +95,7 @@ function checksOf(examination: Examination): Check[] {
         run: async () => judgeExchange(api, await verification(), examination),
       }),
     ),
+    ...sharedCacheChecks(examination),
     ...apis.map(
       (api): Check => ({
         name: "downstream",
@@ -126,19 +128,23 @@ function undone(error: unknown): Verdict {
 }
 
 function load(
-  env: Readonly<Record<string, string | undefined>>,
+  environment: () => Environment,
   options: DoctorOptions,
-): { readonly examination: Examination } | { readonly faults: readonly Verdict[] } {
+): { readonly examination: Examination; readonly file: string } | { readonly faults: readonly Verdict[] } {
   try {
-    return { examination: examine(loadConfig(env), options) };
+    const env = environment();
+    const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
+    return { examination: examine(loadConfig(env), options), file };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) =>
       fault(
         `${path}: ${problem}`,
-        /^[A-Z][A-Z0-9_]*$/.test(path)
-          ? `set ${path} in the environment or in .env; README's configuration tables say what it means`
-          : `correct ${path} in the configuration file; config/gateway.schema.json lets an editor complete it`,
+        path === ".env"
+          ? "make .env a file that this user may read, or move it away and set the environment instead"
+          : /^[A-Z][A-Z0-9_]*$/.test(path)
+            ? `set ${path} in the environment or in .env; README's configuration tables say what it means`
+            : `correct ${path} in the configuration file; config/gateway.schema.json lets an editor complete it`,
       ),
     );
     return { faults };

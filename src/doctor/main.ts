@@ -32,7 +32,7 @@ if ("problem" in read) {
 } else if (read.help) {
   console.log(USAGE);
 } else {
-  const report = await diagnose(withDotEnv(process.env), {
+  const report = await diagnose(() => withDotEnv(process.env), {
     ...read.options,
     ...(!read.json && { onVerdict: (verdict) => console.log(verdictText(verdict)) }),
   });

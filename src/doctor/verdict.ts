@@ -36,6 +36,7 @@ export const CHECK_NAMES = [
   "token-request",
   "user-token",
   "exchange",
+  "shared-cache",
   "downstream",
 ] as const;
 

@@ -92,6 +92,47 @@ export function openSharedCache(options: SharedCacheOptions): SharedCache {
   };
 }
 
+/** What one patient look at a Redis found. */
+export type SharedCacheProbe =
+  | {
+      /** What was read back, which is what was written unless something is wrong with the server. */
+      readonly value: Buffer;
+      /** Milliseconds for one operation, on a connection that is open already. */
+      readonly roundTripMs: number;
+    }
+  /** A stable label: an error code of the system, or the first word of Redis' own. */
+  | { readonly failure: string };
+
+/** Connects once, writes a value for a moment, reads it back and removes it, within `limitMs`. Never rejects. */
+export async function probeSharedCache(
+  address: RedisAddress,
+  { name, value, limitMs }: { readonly name: string; readonly value: Buffer; readonly limitMs: number },
+): Promise<SharedCacheProbe> {
+  const redis = connect(address);
+  let first: string | undefined;
+  // Why a connection fails is told here; who waits for it hears only that it is closed.
+  redis.on("error", (error: unknown) => {
+    first ??= labelOf(error, "disconnected");
+  });
+  try {
+    return await within(limitMs, probe());
+  } catch (error) {
+    return { failure: first ?? labelOf(error, "disconnected") };
+  } finally {
+    redis.disconnect();
+  }
+
+  async function probe(): Promise<SharedCacheProbe> {
+    await redis.connect();
+    await redis.set(name, value, "PX", limitMs);
+    const before = performance.now();
+    const found = await redis.getrangeBuffer(name, 0, MOST_BYTES);
+    const roundTripMs = performance.now() - before;
+    await redis.eval(REMOVE_IF, 1, name, value);
+    return { value: found, roundTripMs };
+  }
+}
+
 function connect(address: RedisAddress): Redis | Cluster {
   const { topology, nodes, master, tls, username, password, database } = address;
   const reconnectMs = (times: number) => Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_MS);
@@ -141,10 +182,16 @@ function connect(address: RedisAddress): Redis | Cluster {
 
 /** A stable word for what happened: an error code of the system, or the first word of Redis' own (`OOM`, `READONLY`). */
 function labelOf(error: unknown, otherwise: string): string {
-  if (!(error instanceof Error)) return otherwise;
-  const { code } = error as NodeJS.ErrnoException;
+  if (typeof error !== "object" || error === null) return otherwise;
+  const {
+    code,
+    message = "",
+    lastNodeError,
+  } = error as Partial<NodeJS.ErrnoException & { lastNodeError: unknown }>;
+  // A cluster says only that none of its nodes would do.
+  if (lastNodeError !== undefined) return labelOf(lastNodeError, otherwise);
   if (typeof code === "string" && /^[A-Z_]{2,40}$/.test(code)) return code;
-  return /^[A-Z]{2,20}(?= )/.exec(error.message)?.[0] ?? (error === LATE ? "timeout" : otherwise);
+  return /^[A-Z]{2,20}(?= )/.exec(message)?.[0] ?? (error === LATE ? "timeout" : otherwise);
 }
 
 const LATE = new Error("no answer in time");

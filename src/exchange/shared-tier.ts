@@ -5,7 +5,6 @@ import type { Secret } from "../secret.ts";
 import type { SharedCacheEvent } from "./events.ts";
 import { parseRedisAddress } from "./redis-address.ts";
 import { createSealing } from "./sealing.ts";
-import { openSharedCache } from "./shared-cache.ts";
 import { createSharedCounters, type SharedCounters } from "./shared-counters.ts";
 import { createSharedTokens, type SharedTokens } from "./shared-tokens.ts";
 
@@ -32,7 +31,7 @@ export interface SharedTier extends SharedTokens {
  *
  * @throws {ConfigurationError} for an address that cannot be read, or without a key.
  */
-export function openSharedTier(options: SharedTierOptions): SharedTier | undefined {
+export async function openSharedTier(options: SharedTierOptions): Promise<SharedTier | undefined> {
   const { url, keys, timeoutMs, exchangeTimeoutMs, ...rest } = options;
   if (url.reveal() === "") return undefined;
   const address = parseRedisAddress(url.reveal());
@@ -44,6 +43,8 @@ export function openSharedTier(options: SharedTierOptions): SharedTier | undefin
   const [first, ...others] = keys;
   if (first === undefined)
     throw fault("TOKEN_CACHE_KEYS", "is not set, and exchange.cache.redis.url needs it");
+  // Loaded where a Redis is configured: its client takes twenty megabytes.
+  const { openSharedCache } = await import("./shared-cache.ts");
   const sealing = createSealing([first, ...others]);
   const cache = openSharedCache({ address, timeoutMs, ...(rest.onEvent && { onEvent: rest.onEvent }) });
   const waitMs = Math.min(LONGEST_WAIT_MS, exchangeTimeoutMs / 4);

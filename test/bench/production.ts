@@ -22,15 +22,21 @@ export interface ObservedProcess {
   forgetPeak(): void;
   /** Processor time so far, seconds, in steps of 10 ms. */
   cpuSeconds(): number;
+  /** What its heap holds after a full collection, MiB; only of a process that was started with `PROBE`. */
+  heapMiB(): Promise<number>;
   /** Ends it with SIGTERM. Rejects unless it exits with code 0. */
   stop(): Promise<void>;
 }
+
+/** Arguments of node that make `heapMiB` possible. */
+export const PROBE: readonly string[] = ["--expose-gc", "--import", "./test/bench/heap-probe.mjs"];
 
 /** The command of `npm start` without npm, on a configuration of the test's own. Needs `dist`. */
 export async function startProductionGateway(
   emulator: Emulator,
   yaml: string,
   env: Readonly<Record<string, string>>,
+  nodeArgs: readonly string[] = [],
 ): Promise<ObservedProcess> {
   const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const [node, ...args] = String(scripts.start).split(" ");
@@ -39,7 +45,7 @@ export async function startProductionGateway(
   const file = join(directory, "gateway.yaml");
   await writeFile(file, yaml);
   const observed = await observe(
-    args,
+    [...nodeArgs, ...args],
     {
       GATEWAY_CONFIG: file,
       HOST: "127.0.0.1",
@@ -68,12 +74,13 @@ export async function observe(
   const child = spawn(process.execPath, args, {
     cwd: root,
     env: { PATH, NODE_ENV: "production", ...env },
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", "inherit", "ipc"],
   });
   const orphan = () => child.kill("SIGKILL");
   process.once("exit", orphan);
   const exited = once(child, "exit") as Promise<[number | null]>;
   exited.then(() => process.off("exit", orphan));
+  if (child.stdout === null) throw new Error("no standard output");
   const lines = createInterface({ input: child.stdout });
   const ports = await new Promise<{ port: number; adminPort: number }>((resolve, reject) => {
     let ports: { port: number; adminPort: number } | undefined;
@@ -87,6 +94,7 @@ export async function observe(
   // Read on, unseen: a log that nobody takes would block its writer.
   lines.close();
   child.stdout.resume();
+  child.channel?.unref();
 
   const proc = `/proc/${child.pid}`;
   const memory = (field: string) =>
@@ -102,6 +110,12 @@ export async function observe(
       const [, rest = ""] = readFileSync(`${proc}/stat`, "utf8").split(/\) (?=[^)]*$)/);
       const fields = rest.split(" ");
       return (Number(fields[11]) + Number(fields[12])) / 100;
+    },
+    async heapMiB() {
+      const answered = once(child, "message") as Promise<[{ heapUsed: number }]>;
+      child.send("collect");
+      const [{ heapUsed }] = await answered;
+      return heapUsed / 2 ** 20;
     },
     async stop() {
       child.kill("SIGTERM");

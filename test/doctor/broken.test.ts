@@ -3,7 +3,8 @@
 import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { explain } from "../../src/doctor/aadsts.ts";
-import { ACTOR_OF } from "../../src/errors.ts";
+import { diagnose } from "../../src/doctor/diagnose.ts";
+import { ACTOR_OF, ConfigurationError } from "../../src/errors.ts";
 import { hintFor } from "../../src/exchange/entra-codes.ts";
 import { Secret } from "../../src/secret.ts";
 import { startEmulator } from "../emulator/emulator.ts";
@@ -664,6 +665,24 @@ const DOWNSTREAM: Row[] = [
     { check: "downstream", outcome: "warning", finding: /status 503/, mend: /look at that API/ },
   ],
 ];
+
+test("a file of settings that cannot be read is a finding like another", async () => {
+  const report = await diagnose(() => {
+    throw new ConfigurationError([{ path: ".env", problem: "cannot be read (EACCES)" }]);
+  });
+  expect(report).toMatchObject({
+    works: false,
+    configured: false,
+    verdicts: [
+      {
+        check: "configuration",
+        outcome: "fault",
+        finding: ".env: cannot be read (EACCES)",
+        mend: expect.stringMatching(/^make \.env a file that this user may read/),
+      },
+    ],
+  });
+});
 
 describe.each<[string, Row[]]>([
   ["configuration", CONFIGURATION],

@@ -1,6 +1,8 @@
 /** What the doctor says of configurations that work. */
 
+import { X509Certificate } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import forge from "node-forge";
 import { Secret } from "../../src/secret.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
@@ -42,6 +44,34 @@ test("a healthy certificate is shown with both thumbprints, to be compared with 
       sha1Thumbprint: emulator.clientCertificate.thumbprintSha1,
     },
     commands: [expect.stringContaining(`az ad app credential list --id ${emulator.clientId} --cert`)],
+  });
+});
+
+test("of a PKCS#12 file the same thumbprints are shown as of a PEM file", async () => {
+  const { certificatePem, privateKeyPem } = emulator.clientCertificate;
+  // Written anew by the library, byte for byte another certificate.
+  const certificate = forge.pki.certificateFromPem(certificatePem);
+  const { fingerprint, fingerprint256 } = new X509Certificate(forge.pki.certificateToPem(certificate));
+  const pfx = forge.pkcs12.toPkcs12Asn1(
+    forge.pki.privateKeyFromPem(privateKeyPem) as forge.pki.rsa.PrivateKey,
+    [certificate],
+    "s3cret",
+    { algorithm: "aes256" },
+  );
+  const der = Buffer.from(forge.asn1.toDer(pfx).getBytes(), "latin1");
+  const report = await patient.diagnose({
+    env: {
+      AZURE_FEDERATED_TOKEN_FILE: "",
+      AZURE_CLIENT_CERTIFICATE_PATH: await patient.file("gateway.pfx", der),
+      AZURE_CLIENT_CERTIFICATE_PASSWORD: "s3cret",
+    },
+  });
+  expect(report.of("certificate")).toMatchObject({
+    outcome: "ok",
+    facts: {
+      sha256Thumbprint: fingerprint256.replaceAll(":", ""),
+      sha1Thumbprint: fingerprint.replaceAll(":", ""),
+    },
   });
 });
 

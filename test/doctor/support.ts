@@ -69,9 +69,10 @@ export async function createPatient(emulator: Emulator): Promise<Patient> {
         if (!text.includes(from)) throw new Error(`the configuration does not hold ${from}`);
         text = text.replaceAll(from, () => to);
       }
+      const configuration = await file("gateway.yaml", text);
       const report = await diagnose(
-        {
-          GATEWAY_CONFIG: await file("gateway.yaml", text),
+        () => ({
+          GATEWAY_CONFIG: configuration,
           HOST: "127.0.0.1",
           PORT: "0",
           ADMIN_PORT: "0",
@@ -81,7 +82,7 @@ export async function createPatient(emulator: Emulator): Promise<Patient> {
           GRAPH_URL: emulator.graphUrl,
           AZURE_FEDERATED_TOKEN_FILE: emulator.files.federatedToken,
           ...env,
-        },
+        }),
         {
           fetch: ((url, init) => undiciFetch(url, { ...init, dispatcher: agent } as object)) as Fetch,
           downstreamCa: emulator.caCertificate,

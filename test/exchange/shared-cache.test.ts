@@ -51,7 +51,7 @@ async function replica(
   const { keys = [KEY], timeoutMs = 2_000, timeout = 5_000 } = over;
   const events: Rig["events"] = [];
   const rig = exchangeWith(entra);
-  const shared = openSharedTier({
+  const shared = await openSharedTier({
     url: new Secret(url),
     keys,
     timeoutMs,

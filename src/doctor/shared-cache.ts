@@ -1,0 +1,118 @@
+/** The Redis of the shared tier: can it be reached and written to, and do our keys open what they sealed? */
+
+import { randomBytes } from "node:crypto";
+import { parseRedisAddress, type RedisAddress } from "../exchange/redis-address.ts";
+import { createSealing } from "../exchange/sealing.ts";
+import { probeSharedCache } from "../exchange/shared-cache.ts";
+import { Secret } from "../secret.ts";
+import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
+import { silenceOf } from "./network.ts";
+import { type Check, fault, ok, type Verdict, warning } from "./verdict.ts";
+
+/** None where no Redis is configured. */
+export function sharedCacheChecks({ config }: Examination): Check[] {
+  const { cache, cacheKeys } = config.exchange;
+  const { url, timeoutMs } = cache.redis;
+  if (url.reveal() === "") return [];
+  return [{ name: "shared-cache", run: () => judgeSharedCache(url, cacheKeys, timeoutMs) }];
+}
+
+async function judgeSharedCache(url: Secret, keys: readonly Secret[], timeoutMs: number): Promise<Verdict> {
+  const address = parseRedisAddress(url.reveal());
+  if (address === undefined)
+    return fault(
+      "exchange.cache.redis.url cannot be read",
+      "write rediss://[user:password@]host[:port], or a form that README lists; percent-encode @, ? and # in a password",
+    );
+  const [first, ...others] = keys;
+  if (first === undefined)
+    return fault("TOKEN_CACHE_KEYS is not set", "make one key, the same for all replicas", {
+      commands: ["openssl rand -base64 32"],
+    });
+  const facts = {
+    servers: address.nodes.map(({ host, port }) => `${host}:${port}`).join(", "),
+    topology: address.topology,
+    tls: address.tls ? "yes" : "no",
+    keys: keys.length,
+  };
+
+  // Under a name of its own, which no user's token can have.
+  const [place] = createSealing([first, ...others]).places(
+    new Secret(randomBytes(32).toString("base64url")),
+    "doctor",
+  );
+  const text = randomBytes(16).toString("base64url");
+  const probe = await probeSharedCache(address, {
+    name: place.name,
+    value: place.seal(text),
+    limitMs: ANSWER_LIMIT_MS,
+  });
+  if ("failure" in probe) return judgeFailure(probe.failure, address, facts);
+  if (place.open(probe.value) !== text)
+    return fault(
+      "what was written to Redis does not come back as it was",
+      "look at what answers there: a proxy, or a server that evicts at once for want of memory",
+      { facts, commands: ["redis-cli info memory", "redis-cli config get maxmemory*"] },
+    );
+  const timed = { ...facts, roundTripMs: Math.ceil(probe.roundTripMs) };
+  if (probe.roundTripMs > timeoutMs)
+    return warning(
+      `Redis answers in ${timed.roundTripMs} ms, and exchange.cache.redis.timeoutMs gives it ${timeoutMs}`,
+      "move it nearer to the gateway, or give it more time: until then most requests go on without it",
+      { facts: timed },
+    );
+  return ok("Redis answers, and the keys open what they sealed", { facts: timed });
+}
+
+interface Refusal {
+  readonly finding: string;
+  readonly mend: string;
+}
+
+const NO_PASSWORD: Refusal = {
+  finding: "it wants a password, and exchange.cache.redis.url has none",
+  mend: "put user and password into the URL: rediss://user:password@host; of Azure, an access key as rediss://:key@host",
+};
+const WRONG_PASSWORD: Refusal = {
+  finding: "it does not accept the user name and password of exchange.cache.redis.url",
+  mend: "compare them with the server's; an access key that was regenerated is another one",
+};
+const READ_ONLY: Refusal = {
+  finding: "it is a replica, which takes no writes",
+  mend: "name the primary, or its sentinels: redis+sentinel://host:port/master",
+};
+const BY_LABEL: Readonly<Record<string, Refusal>> = {
+  NOAUTH: NO_PASSWORD,
+  WRONGPASS: WRONG_PASSWORD,
+  // What servers before Redis 6 say to a wrong password, or to one that none is needed for.
+  ERR: WRONG_PASSWORD,
+  NOPERM: {
+    finding: "the user of exchange.cache.redis.url may not do what the shared tier needs",
+    mend: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys",
+  },
+  READONLY: READ_ONLY,
+  OOM: {
+    finding: "its memory is full, and it evicts nothing",
+    mend: "set maxmemory-policy to allkeys-lru: everything that is kept there can be had again",
+  },
+};
+
+/** What may be heard when one side speaks TLS and the other does not; a server that waits for more says nothing. */
+const TALKS_PAST_US = /^(?:disconnected|ECONNRESET|EPIPE|EPROTO|timeout|ETIMEDOUT|ERR_SSL_[A-Z_]+)$/;
+
+function judgeFailure(
+  label: string,
+  { tls, nodes }: RedisAddress,
+  facts: Verdict["facts"] & object,
+): Verdict {
+  const refusal = BY_LABEL[label];
+  if (refusal !== undefined) return fault(`Redis refuses: ${refusal.finding}`, refusal.mend, { facts });
+  const [{ host, port } = { host: "", port: 0 }] = nodes;
+  const command = `redis-cli -h ${host} -p ${port}${tls ? " --tls" : ""} ping`;
+  const { finding, mend } = silenceOf(label);
+  const other = tls
+    ? "; if that port does not speak TLS, name the one that does (6380 of Azure Cache for Redis)"
+    : "; if that is a TLS port, write rediss://";
+  const hint = TALKS_PAST_US.test(label) ? other : "";
+  return fault(`Redis cannot be reached: ${finding} (${label})`, mend + hint, { facts, commands: [command] });
+}

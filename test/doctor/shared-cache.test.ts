@@ -1,0 +1,155 @@
+/** The doctor's look at a Redis, healthy and broken in every way that an operator meets. */
+
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { startEmulator } from "../emulator/emulator.ts";
+import type { Emulator } from "../emulator/handle.ts";
+import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
+import { createPatient, type Patient } from "./support.ts";
+
+const KEYS = Buffer.alloc(32, 1).toString("base64");
+const PASSWORD = "s3cret";
+
+let emulator: Emulator;
+let patient: Patient;
+beforeAll(async () => {
+  emulator = await startEmulator();
+  patient = await createPatient(emulator);
+});
+afterAll(async () => {
+  await patient.close();
+  await emulator.close();
+});
+
+async function look(url: string, { keys = KEYS, timeoutMs = 5_000 } = {}) {
+  const section = `exchange: { cache: { redis: { url: "${url}", timeoutMs: ${timeoutMs} } } }\ndownstreamApis:`;
+  return patient.diagnose({
+    yaml: [["downstreamApis:", section]],
+    env: { TOKEN_CACHE_KEYS: keys },
+  });
+}
+
+test("without a Redis there is nothing to look at", async () => {
+  const { verdicts } = await patient.diagnose();
+  expect(verdicts.map(({ check }) => check)).not.toContain("shared-cache");
+});
+
+test("a port at which nobody listens", async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  const report = await look(`redis://127.0.0.1:${port}`);
+  expect(report.works).toBe(false);
+  expect(report.of("shared-cache")).toMatchObject({
+    outcome: "fault",
+    finding: "Redis cannot be reached: the connection is refused (ECONNREFUSED)",
+    mend: expect.stringContaining("whether anything listens there"),
+    commands: [`redis-cli -h 127.0.0.1 -p ${port} ping`],
+  });
+});
+
+test("keys that are none are told before anything is asked", async () => {
+  const report = await look("redis://127.0.0.1:1", { keys: "c2hvcnQ=" });
+  expect(report.configured).toBe(false);
+  expect(report.of("configuration").finding).toMatch(/^TOKEN_CACHE_KEYS: /);
+});
+
+describeWithRedis("a Redis that answers", () => {
+  let redis: RedisServer;
+  beforeAll(async () => {
+    redis = await startRedis();
+  });
+  afterEach(async () => {
+    await redis.inspect.config("SET", "requirepass", "");
+    await redis.inspect.config("SET", "maxmemory", "0");
+    await redis.inspect.replicaof("NO", "ONE");
+    await redis.inspect.call("ACL", "DELUSER", "reader");
+  });
+  afterAll(() => redis.close());
+  const withUser = (credentials: string) => redis.url.replace("//", `//${credentials}@`);
+
+  test("is found to work, and nothing of the look stays behind", async () => {
+    const report = await look(redis.url);
+    expect(report).toMatchObject({ works: true, text: "" });
+    expect(report.of("shared-cache")).toMatchObject({
+      outcome: "ok",
+      finding: "Redis answers, and the keys open what they sealed",
+      facts: { servers: `127.0.0.1:${redis.port}`, topology: "single", tls: "no", keys: 1 },
+    });
+    expect(await redis.inspect.keys("*")).toEqual([]);
+  });
+
+  test.each<[string, () => Promise<string>, RegExp, RegExp]>([
+    [
+      "wants a password that the URL lacks",
+      async () => {
+        await redis.inspect.config("SET", "requirepass", PASSWORD);
+        return redis.url;
+      },
+      /^Redis refuses: it wants a password/,
+      /rediss:\/\/user:password@host/,
+    ],
+    [
+      "has another password",
+      async () => {
+        await redis.inspect.config("SET", "requirepass", PASSWORD);
+        return withUser(`:not-${PASSWORD}`);
+      },
+      /^Redis refuses: it does not accept the user name and password/,
+      /an access key that was regenerated/,
+    ],
+    [
+      "lets this user read only",
+      async () => {
+        await redis.inspect.call(
+          "ACL",
+          "SETUSER",
+          "reader",
+          "on",
+          `>${PASSWORD}`,
+          "~*",
+          "+@read",
+          "+@connection",
+        );
+        return withUser(`reader:${PASSWORD}`);
+      },
+      /^Redis refuses: the user .* may not do/,
+      /allow it GET, GETRANGE, SET/,
+    ],
+    [
+      "is full, and evicts nothing",
+      async () => {
+        await redis.inspect.config("SET", "maxmemory-policy", "noeviction");
+        await redis.inspect.config("SET", "maxmemory", "1");
+        return redis.url;
+      },
+      /^Redis refuses: its memory is full/,
+      /allkeys-lru/,
+    ],
+    [
+      "is a replica",
+      async () => {
+        await redis.inspect.replicaof("127.0.0.1", 1);
+        return redis.url;
+      },
+      /^Redis refuses: it is a replica/,
+      /name the primary/,
+    ],
+    [
+      "does not speak TLS",
+      async () => redis.url.replace("redis:", "rediss:"),
+      /^Redis cannot be reached: /,
+      /if that port does not speak TLS, name the one that does/,
+    ],
+  ])("and %s", async (_, break_, finding, mend) => {
+    const report = await look(await break_());
+    expect(report.works).toBe(false);
+    expect(report.of("shared-cache")).toMatchObject({
+      outcome: "fault",
+      finding: expect.stringMatching(finding),
+      mend: expect.stringMatching(mend),
+    });
+  });
+});
