@@ -35,7 +35,7 @@ async function windowsOf(call: Call): Promise<string[]> {
   const limit = createRateLimits({ clientId: gateway, rules, counters, onEvent() {} });
   const request = { headers: {} } as Request;
   const response = { setHeader() {} } as unknown as Response;
-  openRecord(request, response, () => {});
+  openRecord(request);
   recordOf(request).caller = { principal: { tenantId, objectId, clientId } } as VerifiedCaller;
   for (const handler of limit(path, own)) await handler(request, response, () => {});
   return names;
