@@ -2,10 +2,11 @@
 
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { createInFlight, type InFlight } from "./in-flight.ts";
 
 export interface Drain {
   /** Responses that are not closed yet. */
-  readonly inFlight: ReadonlySet<ServerResponse>;
+  readonly inFlight: InFlight;
   /**
    * Takes note of a request's response, and says what becomes of it. One that is `ignored` must be left alone: an
    * earlier answer has told the caller that nothing after it would be processed (RFC 9112 §9.6), so it may repeat it.
@@ -19,7 +20,7 @@ export interface Drain {
 const TURN_AWAY_LIMIT_MS = 2_500;
 
 export function createDrain(): Drain {
-  const inFlight = new Set<ServerResponse>();
+  const inFlight = createInFlight();
   /** The response on each connection that says it is the last. */
   const last = new WeakMap<Socket, ServerResponse>();
   let phase: "serving" | "draining" | "refusing" = "serving";
