@@ -47,6 +47,13 @@ export interface PublicAppOptions {
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
 
+interface Admitted {
+  readonly path: string;
+  /** Without one, any verified caller is let through. */
+  readonly policy?: RoutePolicy;
+  readonly limits?: RateLimitRules | undefined;
+}
+
 export function createPublicApp(options: PublicAppOptions): Express {
   const { verifier, exchange, forward, forwardBatch, publicUrl, limit } = options;
   const { clientId } = options.challenge;
@@ -71,42 +78,37 @@ export function createPublicApp(options: PublicAppOptions): Express {
   // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
   const say = saying(options.own);
   // Limits are counted for whoever is known, and before it is judged what that caller may do.
-  const admission = (path: string, policy?: RoutePolicy, rules?: RateLimitRules): RequestHandler[] => {
+  const admitted = (
+    { path, policy, limits: rules }: Admitted,
+    proceed: RequestHandler,
+  ): readonly RequestHandler[] => {
     const limits = limit(path, rules);
-    if (limits.length === 0) return [admit({ path, policy, verifier })];
-    return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy)];
+    if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
+    return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
   };
   if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
   for (const route of options.codeRoutes)
-    app[route.method](
-      route.path,
-      say,
-      ...admission(route.path, route.policy, route.limits),
-      handle(route, options.apis, exchange, clientId),
-    );
-  for (const route of options.proxyRoutes)
-    app.use(
-      route.target.path,
-      ...admission(route.target.path, route.policy, route.limits),
-      proxyTo(
-        { ...route, target: { ...route.target, reserved: mountsBelow(route.target.path) } },
-        {
-          clientId,
-          exchange,
-          forward,
-          forwardBatch,
-          publicUrl,
-          own: options.own,
-          challenge: bearerChallenge(options.challenge),
-        },
-      ),
-    );
+    app[route.method](route.path, say, ...admitted(route, handle(route, options.apis, exchange, clientId)));
+  const ports = {
+    clientId,
+    exchange,
+    forward,
+    forwardBatch,
+    publicUrl,
+    own: options.own,
+    challenge: bearerChallenge(options.challenge),
+  };
+  for (const route of options.proxyRoutes) {
+    const { path } = route.target;
+    const target = { ...route.target, reserved: mountsBelow(path) };
+    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, ports)));
+  }
 
   // Behind the routes of the file, which may take other methods at the same path.
   for (const path of new Set(options.codeRoutes.map((route) => route.path)))
-    app.all(path, say, ...admission(path), otherMethod(path, options.codeRoutes));
+    app.all(path, say, ...admitted({ path }, otherMethod(path, options.codeRoutes)));
 
   app.use(() => {
     throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });

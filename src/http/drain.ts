@@ -39,7 +39,7 @@ export function createDrain(): Drain {
       const { socket } = response.req;
       if (phase !== "serving" && last.get(socket)?.headersSent === true) return "ignored";
       inFlight.add(response);
-      response.once("close", () => {
+      response.on("close", () => {
         inFlight.delete(response);
         if (phase !== "serving" && inFlight.size === 0) wasEmptied();
       });

@@ -2,7 +2,7 @@
 
 import type { Request, RequestHandler } from "express";
 import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../downstream/downstream-api.ts";
-import type { Forward, ForwardOutcome } from "../downstream/forward.ts";
+import type { Forward, ForwardOutcome, ForwardRequest } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph.ts";
 import type { ForwardedHop } from "../downstream/headers.ts";
@@ -12,7 +12,6 @@ import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
 import type { Principal } from "../identity/principal.ts";
 import type { TokenVerifier, Verification } from "../identity/token-verifier.ts";
-import type { Secret } from "../secret.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";
@@ -28,8 +27,16 @@ export interface Admission {
   readonly verifier: TokenVerifier;
 }
 
-/** Validates the bearer token of the `Authorization` header, and lets pass whom the route's policy admits. */
-export function admit({ path, policy, verifier }: Admission): RequestHandler {
+/**
+ * Validates the bearer token of the `Authorization` header, and lets pass whom the route's policy admits.
+ *
+ * @param proceed Comes next, where nothing stands between: cheaper than as a handler of its own, for which Express
+ * would compare the path and cut the URL once more.
+ */
+export function admit(
+  { path, policy, verifier }: Admission,
+  proceed: RequestHandler = (_request, _response, next) => next(),
+): RequestHandler {
   const judge = (
     record: RequestRecord,
     began: number,
@@ -45,7 +52,7 @@ export function admit({ path, policy, verifier }: Admission): RequestHandler {
     record.caller = verification.caller;
     judgeBy(policy, verification.caller.principal);
   };
-  return (request, _response, next) => {
+  return (request, response, next) => {
     const record = recordOf(request);
     record.route = path;
     const span = record.trace?.room("verify");
@@ -54,11 +61,10 @@ export function admit({ path, policy, verifier }: Admission): RequestHandler {
     if (verification instanceof Promise)
       return verification.then((late) => {
         judge(record, began, late, span);
-        next();
+        return proceed(request, response, next);
       });
     judge(record, began, verification, span);
-    next();
-    return undefined;
+    return proceed(request, response, next);
   };
 }
 
@@ -143,8 +149,8 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
       );
     }
 
-    const send = ({ accessToken: token }: DownstreamToken) =>
-      forward({
+    const sendFirst = ({ accessToken: token }: DownstreamToken) => {
+      const first: ForwardRequest = {
         incoming: request,
         outgoing: response,
         target,
@@ -154,21 +160,23 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         rewrite,
         forwarded,
         record,
-      });
-    const again = async (outcome: Challenged, refused: Secret): Promise<void> => {
-      const token = await obtainWith(record, source)({ claims: outcome.claims, refused });
-      if (!outcome.replayable) throw repeatRequest();
-      const second = await send(token);
-      if (second.kind === "challenged")
-        throw actor.rephrase(record, challengedAgain(callerOf(record).principal, second.claims));
-    };
-    const sendFirst = (token: DownstreamToken) =>
-      send(token).then((outcome) =>
-        outcome.kind === "challenged" ? again(outcome, token.accessToken) : undefined,
+      };
+      return forward(first).then((outcome) =>
+        outcome.kind === "challenged" ? sendAgain(record, first, outcome) : undefined,
       );
+    };
     const held = recallToken(record, source);
     return held === undefined ? obtainWith(record, source)().then(sendFirst) : sendFirst(held);
   };
+
+  async function sendAgain(record: RequestRecord, first: ForwardRequest, outcome: Challenged): Promise<void> {
+    const again = { claims: outcome.claims, refused: first.token };
+    const { accessToken: token } = await obtainWith(record, source)(again);
+    if (!outcome.replayable) throw repeatRequest();
+    const second = await forward({ ...first, token });
+    if (second.kind === "challenged")
+      throw actor.rephrase(record, challengedAgain(callerOf(record).principal, second.claims));
+  }
 }
 
 /** Links are rewritten to one address, or in development to that of a few loopback names: the last one is kept. */

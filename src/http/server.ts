@@ -1,7 +1,13 @@
 /** Listeners with limits, and the graceful end: what is in flight finishes, what comes late is told so. */
 
 import { randomUUID } from "node:crypto";
-import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+} from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { ConfigurationError } from "../errors.ts";
@@ -80,10 +86,11 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     (request, response) => {
       const admission = admit(response);
       if (admission === "ignored") return;
-      response.once("finish", () => {
-        // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
-        if (!request.complete) destroyAfterWhile(request.socket, request);
-      });
+      if (announcesBody(request))
+        response.once("finish", () => {
+          // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
+          if (!request.complete) destroyAfterWhile(request.socket, request);
+        });
       if (admission === "refuse") options.refuse(request, response);
       else if (overload?.isOverloaded() === true) overload.shed(request, response);
       else handler(request, response);
@@ -135,6 +142,11 @@ function timesOf({
     // Node looks every half minute unless told, which would add that to each of these times.
     connectionsCheckingInterval: headersTimeoutSeconds * 250,
   };
+}
+
+/** RFC 9112 §6.3: without either field there is none. */
+function announcesBody({ headers }: IncomingMessage): boolean {
+  return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
 }
 
 function bind(server: Server, { host, port, setting }: ListenOptions): Promise<void> {
