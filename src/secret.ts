@@ -10,7 +10,8 @@ const REDACTED = "[redacted]";
  * loggers see `[redacted]`. A class, because a private field is the one place that reflection cannot reach.
  */
 export class Secret {
-  readonly #value: string;
+  #value: string;
+  #authorization: string | undefined;
 
   constructor(value: string) {
     this.#value = value;
@@ -19,6 +20,18 @@ export class Secret {
   /** The value itself. Call it at the point of use and let the result go out of scope there. */
   reveal(): string {
     return this.#value;
+  }
+
+  /**
+   * The value as a bearer token in the `Authorization` field (RFC 6750 §2.1). Made when first asked for; the value is
+   * from then on a part of it, so that no second copy stays in memory.
+   */
+  authorization(): string {
+    if (this.#authorization === undefined) {
+      this.#authorization = `Bearer ${this.#value}`;
+      this.#value = this.#authorization.slice("Bearer ".length);
+    }
+    return this.#authorization;
   }
 
   /** First 8 hex digits of the value's SHA-256: enough to follow one token through a log, useless otherwise. */

@@ -78,7 +78,7 @@ export function downstreamRequestHeaders(
     "client-request-id",
     ours.correlationId,
   );
-  lines.push("authorization", `Bearer ${ours.token.reveal()}`);
+  lines.push("authorization", ours.token.authorization());
   if (ours.forwarded !== undefined) lines.push(...forwardedFields(ours.forwarded));
   if (ours.contentLength !== undefined) lines.push("content-length", String(ours.contentLength));
   return lines;
