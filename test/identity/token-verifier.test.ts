@@ -2,14 +2,12 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
 import type { Schedule } from "../../src/identity/key-set.ts";
-import type { VerifiedCaller } from "../../src/identity/principal.ts";
 import {
   createTokenVerifier,
   type TokenVerifier,
   type TokenVerifierEvent,
   type TokenVerifierOptions,
 } from "../../src/identity/token-verifier.ts";
-import { createVerifiedTokens } from "../../src/identity/verified-tokens.ts";
 import {
   API,
   bearer,
@@ -299,32 +297,6 @@ describe("the verified-token cache", () => {
       false,
     ]);
     expect(events.at(-1)).toEqual({ type: "token_verified", origin: "cache" });
-  });
-
-  test("keeps nothing that was verified by keys which have changed meanwhile", () => {
-    const cache = createVerifiedTokens({ maxEntries: 9, maxBytes: 2 ** 20, maxAgeMs: 1_000, now: () => 0 });
-    const caller = { principal: { expiresAt: 1_000 } } as VerifiedCaller;
-    const before = cache.generation();
-    cache.clear();
-    cache.put("token", caller, before);
-    expect(cache.get("token")).toBeUndefined();
-    cache.put("token", caller, cache.generation());
-    expect(cache.get("token")).toBe(caller);
-  });
-
-  test("lets go of tokens that have expired, although nobody asks for them again", () => {
-    let time = 0;
-    const cache = createVerifiedTokens({
-      maxEntries: 99,
-      maxBytes: 2 ** 20,
-      maxAgeMs: 1_000,
-      now: () => time,
-    });
-    for (time = 0; time < 5_000; time += 100) {
-      const caller = { principal: { expiresAt: time + 300 } } as VerifiedCaller;
-      cache.put(`token of ${time}`, caller, cache.generation());
-      expect(cache.size()).toBeLessThanOrEqual(3);
-    }
   });
 
   test("a refusal is never remembered", async () => {
