@@ -315,12 +315,16 @@ describe("the verified-token cache", () => {
     for (const value of values.toReversed()) await outcomeOf(value);
     expect(events.map((event) => "origin" in event && event.origin)).toEqual(["cache", "cache", "signature"]);
 
-    create({ cache: { maxBytes: 1 } });
-    events = [];
-    const value = token();
-    await outcomeOf(value);
-    await outcomeOf(value);
-    expect(typesOf("token_verified")).toEqual(Array(2).fill({ type: "token_verified", origin: "signature" }));
+    for (const cache of [{ maxBytes: 1 }, { maxEntries: 0 }]) {
+      create({ cache });
+      events = [];
+      const value = token();
+      await outcomeOf(value);
+      await outcomeOf(value);
+      expect(typesOf("token_verified")).toEqual(
+        Array(2).fill({ type: "token_verified", origin: "signature" }),
+      );
+    }
   });
 });
 
