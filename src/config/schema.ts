@@ -25,6 +25,16 @@ const identity = z.strictObject({
   clockToleranceSeconds: wholeNumber(0, 300)
     .default(60)
     .describe("Clock difference to the authority that is forgiven."),
+  cache: z
+    .strictObject({
+      maxEntries: wholeNumber(0, 10_000_000)
+        .default(100_000)
+        .describe("Verified tokens known for five minutes; 0 checks every request's signature."),
+      maxBytes: wholeNumber(65_536, 64 * 2 ** 30)
+        .default(96 * 2 ** 20)
+        .describe("Memory for them, bytes: half a kilobyte each, more for users in many groups."),
+    })
+    .prefault({}),
 });
 
 const credential = z.strictObject({

@@ -3,6 +3,7 @@
 import type { Secret } from "../secret.ts";
 import type { DownstreamToken, ExchangeResult } from "./exchange.ts";
 import { createSlots } from "./slots.ts";
+import { createUserIndex, type OfUser } from "./user-index.ts";
 
 export interface TokenCacheOptions {
   /** Most tokens held. */
@@ -64,10 +65,9 @@ export interface TokenCache {
 }
 
 /** What no hit needs to know. */
-interface Entry {
+interface Entry extends OfUser<Entry> {
   slot: number;
   readonly group: Group;
-  readonly user: string;
   readonly tokenExpiresAt: number;
   readonly bytes: number;
   readonly order: number;
@@ -81,7 +81,7 @@ interface Group {
 
 const DEFAULT_MAX_BYTES = 512 * 1024 * 1024;
 /** Objects, record, group and the user index around one token; measured, rounded up. */
-const ENTRY_OVERHEAD_BYTES = 800;
+const ENTRY_OVERHEAD_BYTES = 480;
 /** Entries that one eviction may spare. A bound, so that no single insertion ever walks the whole cache. */
 const MOST_SECOND_CHANCES = 16;
 /** Part of a token's served life after which a successor is sought. */
@@ -102,7 +102,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
   const entries: Entry[] = [];
   const groups = new Map<string, Group>();
   const freeGroupIds: number[] = [];
-  const byUser = new Map<string, Set<Entry>>();
+  const byUser = createUserIndex<Entry>();
   let bytes = 0;
   /** Slots that eviction and the search for what has expired look at next. */
   let hand = 0;
@@ -133,16 +133,14 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
       entries[slot] = lastEntry;
       tokens[slot] = lastToken;
     }
-    const { group, user } = entry;
+    const { group } = entry;
     bytes -= entry.bytes;
     group.entries -= 1;
     if (group.entries === 0) {
       groups.delete(group.key);
       freeGroupIds.push(group.id);
     }
-    const ofUser = byUser.get(user);
-    ofUser?.delete(entry);
-    if (ofUser?.size === 0) byUser.delete(user);
+    byUser.remove(entry);
   }
 
   function evict(slot: number, cause: EvictionCause): void {
@@ -209,13 +207,20 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
       const group = groupOf(groupKey);
       group.entries += 1;
       const taken = slots.add(group.id, digest, until, refreshAt);
-      const entry: Entry = { slot: taken, group, user, tokenExpiresAt, bytes: size, order };
+      const entry: Entry = {
+        slot: taken,
+        group,
+        user,
+        before: undefined,
+        after: undefined,
+        tokenExpiresAt,
+        bytes: size,
+        order,
+      };
+      byUser.add(entry);
       entries.push(entry);
       tokens.push(token);
       bytes += size;
-      const ofUser = byUser.get(user);
-      if (ofUser === undefined) byUser.set(user, new Set([entry]));
-      else ofUser.add(entry);
     },
 
     postpone(key, time) {
@@ -232,13 +237,14 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
     },
 
     purgeUser(user) {
-      const doomed = [...(byUser.get(user) ?? [])];
-      for (const { slot } of doomed) remove(slot);
-      return doomed.length;
+      let purged = 0;
+      for (let entry = byUser.first(user); entry !== undefined; entry = entry.after, purged += 1)
+        remove(entry.slot);
+      return purged;
     },
 
     size: slots.size,
     bytes: () => bytes,
-    users: () => byUser.size,
+    users: byUser.size,
   };
 }

@@ -1,10 +1,8 @@
 /** The port of this room: an Authorization header goes in, a verified caller or the reason why not comes out. */
 
-import { hash } from "node:crypto";
 import passport from "passport";
 import type { Fetch } from "../bounded-fetch.ts";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../errors.ts";
-import { Secret } from "../secret.ts";
 import { readBearerToken } from "./bearer-token.ts";
 import { type ClaimsPolicyOptions, createClaimsPolicy } from "./claims-policy.ts";
 import { createJoseStrategy } from "./jose.ts";
@@ -126,29 +124,19 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
     });
   }
 
-  /** Nothing but a token that was verified can equal one, so its grammar needs no second look. */
-  function recall(authorization: readonly string[]): VerifiedCaller | undefined {
-    const [value = ""] = authorization;
-    const isBearer = value.startsWith("Bearer ") && authorization.length === 1;
-    return isBearer ? cache.get(value.slice("Bearer ".length)) : undefined;
-  }
-
-  async function judge(authorization: readonly string[]): Promise<VerifiedCaller> {
+  async function judge(
+    authorization: readonly string[],
+    unknown: string | undefined,
+  ): Promise<VerifiedCaller> {
     const token = readBearerToken(authorization);
-    const known = cache.get(token);
+    const known = token === unknown ? undefined : cache.get(token);
     if (known !== undefined) {
       onEvent(FROM_CACHE);
       return known;
     }
-    const digest = hash("sha256", token, "base64url");
     const generation = cache.generation();
     const principal = await authenticate(token);
-    const { tenantId, objectId, expiresAt } = principal;
-    const caller = Object.freeze<VerifiedCaller>({
-      principal,
-      assertion: Object.freeze({ token: new Secret(token), digest, tenantId, objectId, expiresAt }),
-    });
-    cache.put(token, caller, generation);
+    const caller = cache.add(token, principal, generation);
     onEvent({ type: "token_verified", origin: "signature" });
     return caller;
   }
@@ -156,8 +144,9 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   return {
     verify(authorization) {
       try {
-        const known = recall(authorization);
-        if (known === undefined) return judge(authorization).then(verified, explain);
+        const token = usuallySpelt(authorization);
+        const known = token === undefined ? undefined : cache.get(token);
+        if (known === undefined) return judge(authorization, token).then(verified, explain);
         onEvent(FROM_CACHE);
         return verified(known);
       } catch (error) {
@@ -171,6 +160,16 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
 }
 
 const FROM_CACHE: TokenVerifierEvent = { type: "token_verified", origin: "cache" };
+
+/**
+ * What follows `Bearer `, its grammar unread: nothing but a token that was verified can equal one, so for that it needs
+ * no look.
+ */
+function usuallySpelt(authorization: readonly string[]): string | undefined {
+  const [value = ""] = authorization;
+  const isUsual = value.startsWith("Bearer ") && authorization.length === 1;
+  return isUsual ? value.slice("Bearer ".length) : undefined;
+}
 
 function verified(caller: VerifiedCaller): Verification {
   return { outcome: "verified", caller };

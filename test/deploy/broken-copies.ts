@@ -129,7 +129,7 @@ export const BROKEN_DEPLOYMENT: [fault: string, edits: Edits][] = [
   ["the requests are below what AKS accepts", gateway({ "resources requests cpu": "50m" })],
   ["the limits leave CPU or memory to chance", gateway({ "resources limits cpu": undefined })],
   [
-    "the token cache may fill more than half of the heap",
+    "the caches may fill more than half of the heap",
     gateway({ "resources requests memory": "256Mi", "resources limits memory": "256Mi" }),
   ],
   ["the volume tmp has no size limit", pod({ "spec volumes 1 emptyDir": {} })],

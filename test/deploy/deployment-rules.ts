@@ -125,7 +125,7 @@ function capacityFaults({ deployment }: Deployed, cacheBytes: number): string[] 
     faults.push("the limits leave CPU or memory to chance");
   // NODE_OPTIONS in the image gives V8 75 % of the container.
   if (cacheBytes > (bytes(limits.memory) * 0.75) / 2)
-    faults.push("the token cache may fill more than half of the heap");
+    faults.push("the caches may fill more than half of the heap");
   for (const volume of spec.volumes ?? [])
     if (volume.emptyDir !== undefined && volume.emptyDir.sizeLimit === undefined)
       faults.push(`the volume ${volume.name} has no size limit`);

@@ -17,7 +17,7 @@ export function overlayFaults(deployed: Deployed, subject: string): string[] {
     ...deploymentFaults(deployed, {
       subject,
       drainSeconds: config.http.shutdownGraceSeconds,
-      cacheBytes: config.exchange.cache.maxBytes,
+      cacheBytes: config.identity.cache.maxBytes + config.exchange.cache.maxBytes,
     }),
     ...componentFaults(deployed),
   ];
