@@ -71,9 +71,10 @@ export class AnswerWriter {
 
   private writeWhole(): void {
     const { first } = this;
-    const rewriter = first && this.rewriterOf();
+    const rewriter = this.rewriterOf();
     if (first === undefined || rewriter === undefined) {
-      this.writeHead(false, first?.length);
+      // Of an answer to HEAD the length is that of the body which GET would have changed.
+      this.writeHead(rewriter !== undefined, first?.length);
       this.outgoing.end(first);
       return;
     }

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import http from "node:http";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "@jest/globals";
+import { createLinkRewrite } from "../../src/downstream/graph.ts";
 import { apiAt } from "./api-options.ts";
 import {
   bodyOf,
@@ -183,6 +184,17 @@ describe("a downstream answer", () => {
       cut: undefined,
       responseBytes: 0,
     });
+  });
+
+  test("to HEAD does not announce the length of a body whose links GET would have rewritten", async () => {
+    const port = await startApi((_request, response) => {
+      response.writeHead(200, { "content-type": "application/json", "content-length": "1234" }).end();
+    });
+    const api = apiAt(port);
+    const rewrite = createLinkRewrite(api, "https://gateway.example/graph");
+    const gateway = await startGateway({ api, forward: { rewrite } });
+    const { status, headers } = await call(gateway.url("/graph/me"), { method: "HEAD" });
+    expect([status, headers["content-length"]]).toEqual([200, undefined]);
   });
 
   test.each([
