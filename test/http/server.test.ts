@@ -141,6 +141,25 @@ describe("draining", () => {
     await drain;
   });
 
+  test("of a pipeline whose last answer is ready already every answer is given", async () => {
+    const { handler, next } = held();
+    const server = await start(handler);
+    const socket = await connected(server.port);
+    let received = "";
+    socket.on("data", (chunk) => {
+      received += chunk;
+    });
+    socket.write(
+      "GET /1 HTTP/1.1\r\nhost: x\r\n\r\nPOST /2 HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+    );
+    const [first, second] = [await next(), await next()];
+    second.end("2");
+    const drain = server.drain(1_000);
+    first.end("1");
+    await drain;
+    expect(received.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
+  });
+
   test("a request behind an answer that says it is the last is not processed, so that the caller may repeat it", async () => {
     const { handler, next } = held();
     const server = await start(handler);
