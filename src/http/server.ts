@@ -69,6 +69,17 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
   const { connections = UNTUNED, onConnection, overload } = options;
   const { inFlight, admit, drain } = createDrain();
 
+  const serve: RequestListener = (request, response) => {
+    const admission = admit(response);
+    if (admission === "ignored") return;
+    response.once("finish", () => {
+      // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
+      if (!request.complete) destroyAfterWhile(request.socket, request);
+    });
+    if (admission === "refuse") options.refuse(request, response);
+    else if (overload?.isOverloaded() === true) overload.shed(request, response);
+    else handler(request, response);
+  };
   const server = createServer(
     {
       ...messageClasses(handler),
@@ -77,18 +88,10 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       // The app looks at it itself, and answers like any other refusal.
       requireHostHeader: false,
     },
-    (request, response) => {
-      const admission = admit(response);
-      if (admission === "ignored") return;
-      response.once("finish", () => {
-        // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
-        if (!request.complete) destroyAfterWhile(request.socket, request);
-      });
-      if (admission === "refuse") options.refuse(request, response);
-      else if (overload?.isOverloaded() === true) overload.shed(request, response);
-      else handler(request, response);
-    },
+    serve,
   );
+  // RFC 9110 §10.1.1 permits 417 and does not ask for it. Node would give it by itself, with nobody told.
+  server.on("checkExpectation", serve);
   server.maxConnections = connections.max;
   server.maxRequestsPerSocket = connections.maxRequests;
   if (onConnection !== undefined) {

@@ -363,6 +363,12 @@ describe("bytes that are no request", () => {
   });
 });
 
+test("an expectation that nobody knows keeps no request from its handler", async () => {
+  const server = await start((request, response) => response.end(request.headers.expect));
+  const answer = await raw(server.port, "GET / HTTP/1.1\r\nhost: x\r\nexpect: 200-maybe\r\n\r\n");
+  expect(answer).toMatch(/^HTTP\/1\.1 200 .*200-maybe$/s);
+});
+
 test("a port in use names the setting and the mend", async () => {
   const { port } = await start((_request, response) => response.end());
   const again = listen(refuse, { host: "127.0.0.1", port, setting: "ADMIN_PORT", refuse });
