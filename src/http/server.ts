@@ -4,6 +4,8 @@ import { randomUUID } from "node:crypto";
 import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
+import type { HeaderLines } from "../downstream/headers.ts";
+import type { OwnFields } from "../downstream/response-head.ts";
 import { ConfigurationError } from "../errors.ts";
 import { createDrain } from "./drain.ts";
 import { messageClasses } from "./express-messages.ts";
@@ -35,6 +37,8 @@ export interface ListenOptions {
   /** Default: any number, and the times of `UNTUNED`. */
   readonly connections?: ConnectionLimits | undefined;
   readonly onConnection?: ((event: ConnectionEvent) => void) | undefined;
+  /** Said also to what never becomes a request. Default: nothing. */
+  readonly own?: OwnFields | undefined;
   /** Asked before anything of a request is looked at: whether `shed` is to answer it. */
   readonly overload?: { isOverloaded(): boolean; readonly shed: RequestListener } | undefined;
 }
@@ -66,7 +70,7 @@ const LINGER_MS = 30_000;
 
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listen(handler: RequestListener, options: ListenOptions): Promise<Listening> {
-  const { connections = UNTUNED, onConnection, overload } = options;
+  const { connections = UNTUNED, onConnection, overload, own } = options;
   const { inFlight, admit, drain } = createDrain();
 
   const serve: RequestListener = (request, response) => {
@@ -115,7 +119,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       return;
     }
     answered.add(socket);
-    answerUnparsable(error, socket);
+    answerUnparsable(error, socket, own?.lines ?? []);
   });
   await bind(server, options);
 
@@ -160,7 +164,7 @@ function bind(server: Server, { host, port, setting }: ListenOptions): Promise<v
  * Bytes that never became a request: no Express, no record, so the answer is written by hand.
  * RFC 9112 §2.2 and §6.1: answer and close; the connection's framing cannot be trusted any more.
  */
-function answerUnparsable(error: NodeJS.ErrnoException, socket: Socket): void {
+function answerUnparsable(error: NodeJS.ErrnoException, socket: Socket, own: HeaderLines): void {
   const correlationId = randomUUID();
   const [status, phrase] =
     error.code === "HPE_HEADER_OVERFLOW"
@@ -176,9 +180,10 @@ function answerUnparsable(error: NodeJS.ErrnoException, socket: Socket): void {
     detail: phrase,
     correlationId,
   });
+  const ours = own.map((text, index) => (index % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join("");
   socket.end(
     `HTTP/1.1 ${status} ${phrase}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n` +
-      `x-correlation-id: ${correlationId}\r\n` +
+      `${ours}x-correlation-id: ${correlationId}\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
   // A caller that never closes its side would hold the connection, and no timeout of the server counts it any more.
