@@ -65,8 +65,13 @@ export class AnswerWriter {
   }
 
   end(): void {
-    if (this.isHeadWritten) this.outgoing.end(this.rewriter?.flush());
-    else this.writeWhole();
+    if (this.isHeadWritten) {
+      this.outgoing.end(this.rewriter?.flush());
+      return;
+    }
+    this.writeWhole();
+    // A caller who is slow, or still busy with the answer before this one, takes it as slowly as any other.
+    if (this.outgoing.writableLength > 0) this.flow.streaming();
   }
 
   private writeWhole(): void {
