@@ -9,6 +9,7 @@ import type { OwnFields } from "../downstream/response-head.ts";
 import { ConfigurationError } from "../errors.ts";
 import { createDrain } from "./drain.ts";
 import { messageClasses } from "./express-messages.ts";
+import { closeWithConnection } from "./queued-responses.ts";
 
 /** How many callers may be connected, and how long each may take. */
 export interface ConnectionLimits {
@@ -76,6 +77,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
   const serve: RequestListener = (request, response) => {
     const admission = admit(response);
     if (admission === "ignored") return;
+    if (response.socket === null) closeWithConnection(response);
     response.once("finish", () => {
       // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
       if (!request.complete) destroyAfterWhile(request.socket, request);

@@ -363,6 +363,20 @@ describe("bytes that are no request", () => {
   });
 });
 
+test("of a pipeline whose caller leaves every response is closed", async () => {
+  const { handler, next } = held();
+  const server = await start(handler);
+  const socket = await connected(server.port);
+  socket.write([1, 2, 3].map((n) => `GET /${n} HTTP/1.1\r\nhost: x\r\n\r\n`).join(""));
+  const responses = [await next(), await next(), await next()];
+  responses[1]?.end("ready before its turn");
+  const closed = Promise.all(responses.map((response) => once(response, "close")));
+  socket.destroy();
+  await closed;
+  expect(responses.map(({ destroyed }) => destroyed)).toEqual([true, true, true]);
+  responses[2]?.end("too late");
+});
+
 test("an expectation that nobody knows keeps no request from its handler", async () => {
   const server = await start((request, response) => response.end(request.headers.expect));
   const answer = await raw(server.port, "GET / HTTP/1.1\r\nhost: x\r\nexpect: 200-maybe\r\n\r\n");
