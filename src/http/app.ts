@@ -71,8 +71,13 @@ export function createPublicApp(options: PublicAppOptions): Express {
   // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
   const say = saying(options.own);
   // Limits are counted for whoever is known, and before it is judged what that caller may do.
-  const admission = (path: string, policy?: RoutePolicy, rules?: RateLimitRules): RequestHandler[] => {
-    const limits = limit(path, rules);
+  const admission = (
+    path: string,
+    policy?: RoutePolicy,
+    rules?: RateLimitRules,
+    scope = path,
+  ): RequestHandler[] => {
+    const limits = limit(scope, rules);
     if (limits.length === 0) return [admit({ path, policy, verifier })];
     return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy)];
   };
@@ -83,7 +88,8 @@ export function createPublicApp(options: PublicAppOptions): Express {
     app[route.method](
       route.path,
       say,
-      ...admission(route.path, route.policy, route.limits),
+      // One path may be several routes in code, each for a method.
+      ...admission(route.path, route.policy, route.limits, `${route.method} ${route.path}`),
       handle(route, options.apis, exchange, clientId),
     );
   for (const route of options.proxyRoutes)
