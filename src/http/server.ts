@@ -1,7 +1,13 @@
 /** Listeners with limits, and the graceful end: what is in flight finishes, what comes late is told so. */
 
 import { randomUUID } from "node:crypto";
-import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
+import {
+  createServer,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
 import type { HeaderLines } from "../downstream/headers.ts";
@@ -78,6 +84,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     const admission = admit(response);
     if (admission === "ignored") return;
     if (response.socket === null) closeWithConnection(response);
+    if (isLastByNode(response)) response.shouldKeepAlive = false;
     response.once("finish", () => {
       // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
       if (!request.complete) destroyAfterWhile(request.socket, request);
@@ -129,6 +136,12 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     port: (server.address() as AddressInfo).port,
     drain: (graceMs) => drain(server, graceMs),
   };
+}
+
+/** Node announces the end of a connection after `maxRequestsPerSocket`, but leaves it open to answer 503 on it by itself. */
+function isLastByNode(response: ServerResponse): boolean {
+  // No type declares what node:http has set on it.
+  return "maxRequestsOnConnectionReached" in response && response.maxRequestsOnConnectionReached === true;
 }
 
 function timesOf({
