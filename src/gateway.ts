@@ -68,7 +68,7 @@ export interface Gateway {
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
-  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload">;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "own">;
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` says no and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
@@ -225,7 +225,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     app,
     admin,
     refuse: createRefusal({ challenge, own, ...config.http }),
-    guard: { connections: config.http.connections, onConnection: signals.connection, overload },
+    guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     warmUp: () => verifier.warmUp(),
     leaveRotation() {

@@ -11,7 +11,10 @@ export interface RunningGateway {
   readonly port: number;
   readonly adminPort: number;
   readonly log: Logger;
-  /** Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. */
+  /**
+   * Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. Whoever
+   * asks again waits for the same end.
+   */
   stop(): Promise<void>;
 }
 
@@ -61,17 +64,23 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     },
   );
 
+  async function end(): Promise<void> {
+    stopping = true;
+    leaveRotation();
+    await publicSide.drain(graceMs);
+    await close();
+    await adminSide.drain(0);
+    log.info("stopped");
+  }
+  let ended: Promise<void> | undefined;
+
   return {
     port: publicSide.port,
     adminPort: adminSide.port,
     log,
-    async stop() {
-      stopping = true;
-      leaveRotation();
-      await publicSide.drain(graceMs);
-      await close();
-      await adminSide.drain(0);
-      log.info("stopped");
+    stop() {
+      ended ??= end();
+      return ended;
     },
   };
 }

@@ -28,8 +28,7 @@ export function readTracing(env: Environment, faults: ConfigurationFault[]) {
   const exporters = read.list("OTEL_TRACES_EXPORTER", EXPORTERS);
   const endpoint =
     read.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") ?? read.text("OTEL_EXPORTER_OTLP_ENDPOINT");
-  if (read.text("OTEL_SDK_DISABLED")?.toLowerCase() === "true" || exporters?.includes("none"))
-    return undefined;
+  if (exporters?.includes("none")) return undefined;
   if (exporters === undefined && endpoint === undefined) return undefined;
 
   const sampler = read.oneOf(["OTEL_TRACES_SAMPLER"], SAMPLERS) ?? "parentbased_always_on";

@@ -65,15 +65,21 @@ export class AnswerWriter {
   }
 
   end(): void {
-    if (this.isHeadWritten) this.outgoing.end(this.rewriter?.flush());
-    else this.writeWhole();
+    if (this.isHeadWritten) {
+      this.outgoing.end(this.rewriter?.flush());
+      return;
+    }
+    this.writeWhole();
+    // A caller who is slow, or still busy with the answer before this one, takes it as slowly as any other.
+    if (this.outgoing.writableLength > 0) this.flow.streaming();
   }
 
   private writeWhole(): void {
     const { first } = this;
-    const rewriter = first && this.rewriterOf();
+    const rewriter = this.rewriterOf();
     if (first === undefined || rewriter === undefined) {
-      this.writeHead(false, first?.length);
+      // Of an answer to HEAD the length is that of the body which GET would have changed.
+      this.writeHead(rewriter !== undefined, first?.length);
       this.outgoing.end(first);
       return;
     }

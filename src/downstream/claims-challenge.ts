@@ -73,7 +73,7 @@ function quoted(value: string): string {
   return `"${value.replace(/["\\]/g, "\\$&")}"`;
 }
 
-/** The same for an answer: only these two statuses challenge (Entra, claims-challenge). */
+/** What an answer asks for by `usableClaims`: only these two statuses challenge (Entra, "Claims challenges"). */
 export function challengeOf(
   status: number,
   wwwAuthenticate: string | readonly string[] | undefined,

@@ -9,7 +9,7 @@ import { type Answer, openAnswer } from "./answer.ts";
 import { headerRulesOf } from "./api-header-rules.ts";
 import type { BatchPart } from "./batch-request.ts";
 import { sendBatch } from "./batch-rounds.ts";
-import { usableClaims } from "./claims-challenge.ts";
+import { challengeOf } from "./claims-challenge.ts";
 import { createBatch, type DownstreamBatch } from "./client-batch.ts";
 import { type Page, readPages } from "./client-pages.ts";
 import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./client-path.ts";
@@ -210,7 +210,7 @@ function fieldsOf({ headers = {}, json }: DownstreamRequestOptions): string[] {
 
 function takeChallenge({ status, headers, body, isElsewhere }: Answer): string | undefined {
   if (isElsewhere) return undefined;
-  const claims = status === 401 || status === 403 ? usableClaims(headers["www-authenticate"]) : undefined;
+  const claims = challengeOf(status, headers["www-authenticate"]);
   if (claims !== undefined) body.destroy();
   return claims;
 }

@@ -150,7 +150,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
     }
   }
 
-  /** An answer that came whole has none of this: the deadline stays, for a caller that does not take it. */
+  /** Not for an answer that is gone as soon as it is here: there the deadline has nothing left to end. */
   streaming(): void {
     clearTimeout(this.deadline);
     this.restartIdle();

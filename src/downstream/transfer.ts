@@ -104,7 +104,9 @@ export class LaneTransfer implements Transfer {
       this.dispatch();
       return;
     }
-    this.lane.active--;
+    // What the receiver throws at the end of an answer comes back here, and the request has left the lane by then.
+    if (!this.ended) this.lane.active--;
+    this.ended = true;
     if (isConnectFailure(error)) this.lane.breaker.failed();
     else this.lane.breaker.ended();
     if (this.aborted) return;

@@ -52,6 +52,8 @@ interface Admitted {
   /** Without one, any verified caller is let through. */
   readonly policy?: RoutePolicy;
   readonly limits?: RateLimitRules | undefined;
+  /** What limits of its own are counted under. Default: the path. */
+  readonly counted?: string;
 }
 
 export function createPublicApp(options: PublicAppOptions): Express {
@@ -79,10 +81,10 @@ export function createPublicApp(options: PublicAppOptions): Express {
   const say = saying(options.own);
   // Limits are counted for whoever is known, and before it is judged what that caller may do.
   const admitted = (
-    { path, policy, limits: rules }: Admitted,
+    { path, policy, limits: rules, counted = path }: Admitted,
     proceed: RequestHandler,
   ): readonly RequestHandler[] => {
-    const limits = limit(path, rules);
+    const limits = limit(counted, rules);
     if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
     return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
   };
@@ -90,7 +92,15 @@ export function createPublicApp(options: PublicAppOptions): Express {
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
   for (const route of options.codeRoutes)
-    app[route.method](route.path, say, ...admitted(route, handle(route, options.apis, exchange, clientId)));
+    app[route.method](
+      route.path,
+      say,
+      // One path may be several routes in code, each for a method.
+      ...admitted(
+        { ...route, counted: `${route.method} ${route.path}` },
+        handle(route, options.apis, exchange, clientId),
+      ),
+    );
   const ports = {
     clientId,
     exchange,

@@ -49,7 +49,9 @@ export function createDrain(): Drain {
     async drain(server, graceMs) {
       const turnAwayMs = Math.min(graceMs / 10, TURN_AWAY_LIMIT_MS);
       phase = "draining";
-      for (const response of inFlight) if (!response.headersSent) makeLast(response, response.req.socket);
+      // In the order in which they came: an answer that says it is the last would take those behind it along.
+      const newest = new Map([...inFlight].map((response) => [response.req.socket, response]));
+      for (const [socket, response] of newest) if (!response.headersSent) makeLast(response, socket);
       const late = setTimeout(() => {
         phase = "refusing";
       }, graceMs / 2);

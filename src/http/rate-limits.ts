@@ -30,8 +30,11 @@ export interface RateLimitsOptions {
   readonly onEvent: (event: RateLimitEvent) => void;
 }
 
-/** What stands behind `authenticate` in a route: nothing, where nothing is limited. A rule of the route is counted apart. */
-export type LimitRoute = (path: string, rules?: RateLimitRules) => RequestHandler[];
+/**
+ * What stands behind `authenticate` in a route: nothing, where nothing is limited. Rules of the route are counted apart,
+ * under its `scope`.
+ */
+export type LimitRoute = (scope: string, rules?: RateLimitRules) => RequestHandler[];
 
 type Subject = "user" | "client";
 
@@ -60,11 +63,11 @@ export function createRateLimits({ clientId, rules, ...rest }: RateLimitsOptions
     client: counted("client", rules.perClient, ""),
   };
 
-  return (path, own = {}) => {
+  return (scope, own = {}) => {
     // The user first: whoever is past the own limit uses up nothing of the client's, which is for others too.
     const all = [
-      counted("user", own.perUser, path) ?? everywhere.user,
-      counted("client", own.perClient, path) ?? everywhere.client,
+      counted("user", own.perUser, scope) ?? everywhere.user,
+      counted("client", own.perClient, scope) ?? everywhere.client,
     ].filter((one) => one !== undefined);
     return all.length === 0 ? [] : [enforce(all)];
   };

@@ -18,8 +18,10 @@ export interface RefusalOptions {
 export function createRefusal({ challenge, cors, own }: RefusalOptions, refusal = draining()): Express {
   const app = express();
   app.disable("x-powered-by");
-  app.use((request, _response, next) => {
-    openRecord(request);
+  app.use((request, response, next) => {
+    const { correlationId } = openRecord(request);
+    // A preflight is answered before anything is refused.
+    if (cors.origins.length > 0) sayOwnFields(response, own, correlationId);
     next();
   });
   if (cors.origins.length > 0) app.use(crossOrigin(cors));

@@ -7,12 +7,16 @@ import {
   type RequestListener,
   type Server,
   type ServerOptions,
+  type ServerResponse,
 } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
+import type { HeaderLines } from "../downstream/headers.ts";
+import type { OwnFields } from "../downstream/response-head.ts";
 import { ConfigurationError } from "../errors.ts";
 import { createDrain } from "./drain.ts";
 import { messageClasses } from "./express-messages.ts";
+import { closeWithConnection } from "./queued-responses.ts";
 
 /** How many callers may be connected, and how long each may take. */
 export interface ConnectionLimits {
@@ -41,6 +45,8 @@ export interface ListenOptions {
   /** Default: any number, and the times of `UNTUNED`. */
   readonly connections?: ConnectionLimits | undefined;
   readonly onConnection?: ((event: ConnectionEvent) => void) | undefined;
+  /** Said also to what never becomes a request. Default: nothing. */
+  readonly own?: OwnFields | undefined;
   /** Asked before anything of a request is looked at: whether `shed` is to answer it. */
   readonly overload?: { isOverloaded(): boolean; readonly shed: RequestListener } | undefined;
 }
@@ -72,9 +78,23 @@ const LINGER_MS = 30_000;
 
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listen(handler: RequestListener, options: ListenOptions): Promise<Listening> {
-  const { connections = UNTUNED, onConnection, overload } = options;
+  const { connections = UNTUNED, onConnection, overload, own } = options;
   const { inFlight, admit, drain } = createDrain();
 
+  const serve: RequestListener = (request, response) => {
+    const admission = admit(response);
+    if (admission === "ignored") return;
+    if (response.socket === null) closeWithConnection(response);
+    if (isLastByNode(response)) response.shouldKeepAlive = false;
+    if (announcesBody(request))
+      response.once("finish", () => {
+        // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
+        if (!request.complete) destroyAfterWhile(request.socket, request);
+      });
+    if (admission === "refuse") options.refuse(request, response);
+    else if (overload?.isOverloaded() === true) overload.shed(request, response);
+    else handler(request, response);
+  };
   const server = createServer(
     {
       ...messageClasses(handler),
@@ -83,19 +103,10 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       // The app looks at it itself, and answers like any other refusal.
       requireHostHeader: false,
     },
-    (request, response) => {
-      const admission = admit(response);
-      if (admission === "ignored") return;
-      if (announcesBody(request))
-        response.once("finish", () => {
-          // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
-          if (!request.complete) destroyAfterWhile(request.socket, request);
-        });
-      if (admission === "refuse") options.refuse(request, response);
-      else if (overload?.isOverloaded() === true) overload.shed(request, response);
-      else handler(request, response);
-    },
+    serve,
   );
+  // RFC 9110 §10.1.1 permits 417 and does not ask for it. Node would give it by itself, with nobody told.
+  server.on("checkExpectation", serve);
   server.maxConnections = connections.max;
   server.maxRequestsPerSocket = connections.maxRequests;
   if (onConnection !== undefined) {
@@ -119,7 +130,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       return;
     }
     answered.add(socket);
-    answerUnparsable(error, socket);
+    answerUnparsable(error, socket, own?.lines ?? []);
   });
   await bind(server, options);
 
@@ -127,6 +138,12 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     port: (server.address() as AddressInfo).port,
     drain: (graceMs) => drain(server, graceMs),
   };
+}
+
+/** Node announces the end of a connection after `maxRequestsPerSocket`, but leaves it open to answer 503 on it by itself. */
+function isLastByNode(response: ServerResponse): boolean {
+  // No type declares what node:http has set on it.
+  return "maxRequestsOnConnectionReached" in response && response.maxRequestsOnConnectionReached === true;
 }
 
 function timesOf({
@@ -169,7 +186,7 @@ function bind(server: Server, { host, port, setting }: ListenOptions): Promise<v
  * Bytes that never became a request: no Express, no record, so the answer is written by hand.
  * RFC 9112 §2.2 and §6.1: answer and close; the connection's framing cannot be trusted any more.
  */
-function answerUnparsable(error: NodeJS.ErrnoException, socket: Socket): void {
+function answerUnparsable(error: NodeJS.ErrnoException, socket: Socket, own: HeaderLines): void {
   const correlationId = randomUUID();
   const [status, phrase] =
     error.code === "HPE_HEADER_OVERFLOW"
@@ -185,9 +202,10 @@ function answerUnparsable(error: NodeJS.ErrnoException, socket: Socket): void {
     detail: phrase,
     correlationId,
   });
+  const ours = own.map((text, index) => (index % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join("");
   socket.end(
     `HTTP/1.1 ${status} ${phrase}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n` +
-      `x-correlation-id: ${correlationId}\r\n` +
+      `${ours}x-correlation-id: ${correlationId}\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
   // A caller that never closes its side would hold the connection, and no timeout of the server counts it any more.

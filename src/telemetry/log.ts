@@ -74,7 +74,7 @@ export function toDescriptor(
 }
 
 /** An error and its causes, without the properties that libraries hang on them (requests, tokens, headers). */
-export function describeError(error: unknown, depth = 0): object {
+function describeError(error: unknown, depth = 0): object {
   if (!(error instanceof Error)) return { type: typeof error };
   const { code } = error as NodeJS.ErrnoException;
   return {

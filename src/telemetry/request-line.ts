@@ -59,7 +59,7 @@ export function createRequestLog(log: Logger, sink: LogSink): LogRequest {
   };
 }
 
-export function requestLine(facts: RequestFacts, end: RequestEnd): string {
+function requestLine(facts: RequestFacts, end: RequestEnd): string {
   const { refusal } = facts;
   const principal = facts.caller?.principal;
   let line = `{"level":"info","time":"${isoTime()}","correlationId":${quoted(facts.correlationId)}`;

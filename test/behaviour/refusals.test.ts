@@ -201,6 +201,7 @@ describe("the caller must act", () => {
       .set("x-large", "a".repeat(33 * 1024))
       .expect(431);
     expect(answer.body.code).toBe("request_malformed");
+    expect(answer.headers["x-content-type-options"]).toBe("nosniff");
   });
 });
 

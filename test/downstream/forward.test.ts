@@ -1,8 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import http from "node:http";
+import net from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "@jest/globals";
+import { createLinkRewrite } from "../../src/downstream/graph.ts";
 import { apiAt } from "./api-options.ts";
 import {
   bodyOf,
@@ -185,6 +188,17 @@ describe("a downstream answer", () => {
     });
   });
 
+  test("to HEAD does not announce the length of a body whose links GET would have rewritten", async () => {
+    const port = await startApi((_request, response) => {
+      response.writeHead(200, { "content-type": "application/json", "content-length": "1234" }).end();
+    });
+    const api = apiAt(port);
+    const rewrite = createLinkRewrite(api, "https://gateway.example/graph");
+    const gateway = await startGateway({ api, forward: { rewrite } });
+    const { status, headers } = await call(gateway.url("/graph/me"), { method: "HEAD" });
+    expect([status, headers["content-length"]]).toEqual([200, undefined]);
+  });
+
   test.each([
     [204, "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n", undefined],
     [304, 'HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\netag: "a"\r\n\r\n', "5"],
@@ -274,6 +288,29 @@ describe("an answer with a field that no caller may be sent", () => {
     await call(gateway.url("/graph/me"));
     expect(await gateway.outcomes.next()).toMatchObject({ code: "downstream_unreachable" });
   });
+});
+
+test("an answer that came whole may wait for the one before it longer than the API was given for its head", async () => {
+  const held = createInbox<http.ServerResponse>();
+  const port = await startApi((request, response) => {
+    if (request.url === "/v1.0/2") response.end("whole");
+    else held.put(response.writeHead(200));
+  });
+  const gateway = await startGateway({ api: apiAt(port, { timeoutMs: 1_000 }) });
+  const socket = net.connect(gateway.port, "127.0.0.1");
+  let received = "";
+  socket.on("data", (chunk) => {
+    received += chunk;
+  });
+  socket.write("GET /graph/1 HTTP/1.1\r\nhost: a\r\n\r\n");
+  const first = await held.next();
+  first.write("first");
+  await once(socket, "data");
+  socket.write("GET /graph/2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+  await sleep(1_200);
+  first.end();
+  await once(socket, "close");
+  expect(received).toMatch(/first.*HTTP\/1\.1 200 .*whole$/s);
 });
 
 test("an answer that comes in one piece keeps the length that it announced, or is given one", async () => {

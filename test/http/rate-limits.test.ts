@@ -3,8 +3,10 @@
 import { expect, test } from "@jest/globals";
 import type { Request, Response } from "express";
 import type { SharedCounters } from "../../src/exchange/shared-counters.ts";
+import { createPublicApp, type PublicAppOptions } from "../../src/http/app.ts";
 import { createRateLimits, type RateLimitRules } from "../../src/http/rate-limits.ts";
 import { openRecord, recordOf } from "../../src/http/request-record.ts";
+import type { RoutePolicy } from "../../src/identity/claims-policy.ts";
 import type { VerifiedCaller } from "../../src/identity/principal.ts";
 
 const LIMIT = { requests: 5, perSeconds: 60 };
@@ -72,4 +74,24 @@ test("routes with limits of their own do not share them with each other", async 
 test("a user and a client of one id are not one", async () => {
   const [user, client] = await windowsOf({ objectId: "same", clientId: "same" });
   expect(user).not.toBe(client);
+});
+
+test("two methods at one path of code are two routes, whose limits are counted apart", () => {
+  const scopes: string[] = [];
+  const route = { path: "/api/notes", policy: {} as RoutePolicy, uses: [], limits: BOTH, handler() {} };
+  createPublicApp({
+    codeRoutes: [
+      { ...route, method: "get" },
+      { ...route, method: "post" },
+    ],
+    limit(scope: string, own?: RateLimitRules) {
+      if (own !== undefined) scopes.push(scope);
+      return [];
+    },
+    proxyRoutes: [],
+    trustedProxies: [],
+    cors: { origins: [], maxAgeSeconds: 0 },
+    challenge: { clientId: "gateway" },
+  } as unknown as PublicAppOptions);
+  expect(new Set(scopes).size).toBe(2);
 });

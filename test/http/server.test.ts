@@ -141,6 +141,25 @@ describe("draining", () => {
     await drain;
   });
 
+  test("of a pipeline whose last answer is ready already every answer is given", async () => {
+    const { handler, next } = held();
+    const server = await start(handler);
+    const socket = await connected(server.port);
+    let received = "";
+    socket.on("data", (chunk) => {
+      received += chunk;
+    });
+    socket.write(
+      "GET /1 HTTP/1.1\r\nhost: x\r\n\r\nPOST /2 HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+    );
+    const [first, second] = [await next(), await next()];
+    second.end("2");
+    const drain = server.drain(1_000);
+    first.end("1");
+    await drain;
+    expect(received.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
+  });
+
   test("a request behind an answer that says it is the last is not processed, so that the caller may repeat it", async () => {
     const { handler, next } = held();
     const server = await start(handler);
@@ -342,6 +361,26 @@ describe("bytes that are no request", () => {
     const headers = { authorization: `Bearer ${"a".repeat(24 * 1024)}` };
     expect((await answerTo(get({ port: server.port, headers }))).body).toBe(String(7 + 24 * 1024));
   });
+});
+
+test("of a pipeline whose caller leaves every response is closed", async () => {
+  const { handler, next } = held();
+  const server = await start(handler);
+  const socket = await connected(server.port);
+  socket.write([1, 2, 3].map((n) => `GET /${n} HTTP/1.1\r\nhost: x\r\n\r\n`).join(""));
+  const responses = [await next(), await next(), await next()];
+  responses[1]?.end("ready before its turn");
+  const closed = Promise.all(responses.map((response) => once(response, "close")));
+  socket.destroy();
+  await closed;
+  expect(responses.map(({ destroyed }) => destroyed)).toEqual([true, true, true]);
+  responses[2]?.end("too late");
+});
+
+test("an expectation that nobody knows keeps no request from its handler", async () => {
+  const server = await start((request, response) => response.end(request.headers.expect));
+  const answer = await raw(server.port, "GET / HTTP/1.1\r\nhost: x\r\nexpect: 200-maybe\r\n\r\n");
+  expect(answer).toMatch(/^HTTP\/1\.1 200 .*200-maybe$/s);
 });
 
 test("a port in use names the setting and the mend", async () => {
