@@ -1,6 +1,6 @@
 /** The wire: MSAL phrases the token request, this module sends it, and the answer comes back raw. */
 
-import { AuthError, ConfidentialClientApplication, type INetworkModule } from "@azure/msal-node";
+import type { INetworkModule } from "@azure/msal-node";
 import { type BoundedResponse, boundedFetch, type Fetch } from "../bounded-fetch.ts";
 import type { ClientAuthentication } from "../credential/credential.ts";
 import { GatewayError } from "../errors.ts";
@@ -49,6 +49,14 @@ interface PhrasedRequest {
 /** Genuine answers are a few kilobytes. */
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
+let msal: Promise<typeof import("@azure/msal-node")> | undefined;
+
+/** MSAL, loaded when it is first asked for: more than a hundred modules, and no listener has to wait for them. */
+export function loadMsal(): Promise<typeof import("@azure/msal-node")> {
+  msal ??= import("@azure/msal-node");
+  return msal;
+}
+
 export function createMsalWire(options: WireOptions): SendGrant {
   return async (grant) => {
     const { url, headers, body } = await phrase(options, grant);
@@ -79,6 +87,14 @@ async function phrase(options: WireOptions, grant: TokenGrant): Promise<PhrasedR
     },
   };
   const { tenantId, token } = grant.assertion;
+  const { AuthError, ConfidentialClientApplication } = await loadMsal();
+  const unphrased = (cause: unknown) =>
+    new GatewayError("internal", {
+      detail: "The gateway could not form its token request.",
+      reason: "request_not_formed",
+      ...(cause instanceof AuthError ? { diagnostics: { error: cause.errorCode } } : {}),
+      cause,
+    });
   try {
     const application = new ConfidentialClientApplication({
       auth: {
@@ -143,13 +159,4 @@ function regional(tokenEndpoint: string, region: string | undefined): string {
   const url = new URL(tokenEndpoint);
   url.hostname = `${region}.${PUBLIC_CLOUD_HOSTS.includes(url.hostname) ? "login.microsoft.com" : url.hostname}`;
   return url.href;
-}
-
-function unphrased(cause: unknown): GatewayError<"internal"> {
-  return new GatewayError("internal", {
-    detail: "The gateway could not form its token request.",
-    reason: "request_not_formed",
-    ...(cause instanceof AuthError ? { diagnostics: { error: cause.errorCode } } : {}),
-    cause,
-  });
 }
