@@ -18,6 +18,7 @@ import { followRedirects } from "./downstream/redirects.ts";
 import { createTransport } from "./downstream/transport.ts";
 import { createCredentialCheck } from "./exchange/credential-check.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
+import { loadMsal } from "./exchange/msal.ts";
 import { createManagedIdentityToken } from "./exchange/msal-managed-identity.ts";
 import { openSharedTier } from "./exchange/shared-tier.ts";
 import { createAdminApp } from "./http/admin.ts";
@@ -101,7 +102,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   const tracing = config.tracing && (await openTracing(config.tracing, log));
   const signals = createSignals(log, createRequestLog(log, logSink), audit, metrics, tracing);
 
-  const verifier = createTokenVerifier({
+  const verifier = await createTokenVerifier({
     ...config.identity,
     authority,
     fetch,
@@ -227,7 +228,9 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     refuse: createRefusal({ challenge, own, ...config.http }),
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
-    warmUp: () => verifier.warmUp(),
+    async warmUp() {
+      await Promise.all([verifier.warmUp(), loadMsal()]);
+    },
     leaveRotation() {
       inRotation = false;
     },

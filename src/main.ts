@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { loadConfig } from "./config.ts";
 import { withDotEnv } from "./dot-env.ts";
 import { ConfigurationError } from "./errors.ts";
+import { releaseMemory } from "./release-memory.ts";
 import { type RunningGateway, startGateway } from "./start.ts";
 
 /** How long the last log lines may take, ms, before the process ends without them. */
@@ -34,6 +35,9 @@ try {
   for (const { path, problem } of error.faults) console.error(`  ${path}: ${problem}`);
   process.exit(2);
 }
+
+// The signing keys are under way meanwhile, so nobody waits for it.
+await releaseMemory();
 
 function stopOnSignal(signal: NodeJS.Signals): void {
   // Nothing is served yet; or somebody sends a second signal and means it.

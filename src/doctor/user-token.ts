@@ -18,7 +18,7 @@ const TOKEN_VERSION_2 = { api: { requestedAccessTokenVersion: 2 } };
 export async function verifyUserToken(examination: Examination): Promise<Verification | undefined> {
   const { config, authority, fetch, now, userToken } = examination;
   if (userToken === undefined) return undefined;
-  const verifier = createTokenVerifier({ ...config.identity, authority, fetch, now });
+  const verifier = await createTokenVerifier({ ...config.identity, authority, fetch, now });
   try {
     return await verifier.verify([`Bearer ${userToken.reveal()}`]);
   } finally {

@@ -3,7 +3,10 @@
 import type { lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import type { Readable } from "node:stream";
-import { Agent, buildConnector, type Dispatcher, Pool } from "undici";
+import type { Dispatcher } from "undici";
+import buildConnector from "undici/lib/core/connect.js";
+import Agent from "undici/lib/dispatcher/agent.js";
+import Pool from "undici/lib/dispatcher/pool.js";
 import type { GatewayError } from "../errors.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { type DownstreamApiOptions, readBaseUrl, type Target } from "./downstream-api.ts";

@@ -1,13 +1,9 @@
 /** The second door to MSAL: it knows where each Azure platform gives out tokens of managed identities, and how. */
 
-import {
-  AuthError,
-  type INetworkModule,
-  ManagedIdentityApplication,
-  type NetworkResponse,
-} from "@azure/msal-node";
+import type { INetworkModule, ManagedIdentityApplication, NetworkResponse } from "@azure/msal-node";
 import { boundedFetch, type Fetch, FetchFailure } from "../bounded-fetch.ts";
 import { parseJsonObject } from "./json.ts";
+import { loadMsal } from "./msal.ts";
 
 export interface ManagedIdentityTokenOptions {
   /** Client id of a user-assigned identity; no other kind can be a federated credential. */
@@ -54,14 +50,16 @@ export function createManagedIdentityToken({
     sendGetRequestAsync: (url, options) => send("GET", url, options),
     sendPostRequestAsync: (url, options) => send("POST", url, options),
   };
-  const application = new ManagedIdentityApplication({
-    managedIdentityIdParams: { userAssignedClientId: clientId },
-    // Its retries take minutes; the gateway asks again by itself, and the token before serves meanwhile.
-    system: { networkClient, disableInternalRetries: true },
-  });
+  let application: ManagedIdentityApplication | undefined;
 
   return async (audience) => {
+    const { AuthError, ManagedIdentityApplication } = await loadMsal();
     try {
+      application ??= new ManagedIdentityApplication({
+        managedIdentityIdParams: { userAssignedClientId: clientId },
+        // Its retries take minutes; the gateway asks again by itself, and the token before serves meanwhile.
+        system: { networkClient, disableInternalRetries: true },
+      });
       const { accessToken } = await application.acquireToken({ resource: audience, forceRefresh: true });
       return accessToken === "" ? { problem: `gave no token (status ${status})` } : { token: accessToken };
     } catch (cause) {

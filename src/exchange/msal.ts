@@ -1,6 +1,7 @@
 /** The wire: MSAL phrases the token request, this module sends it, and the answer comes back raw. */
 
-import { AuthError, ConfidentialClientApplication, type INetworkModule } from "@azure/msal-node";
+import { createRequire } from "node:module";
+import type { INetworkModule } from "@azure/msal-node";
 import { type BoundedResponse, boundedFetch, type Fetch } from "../bounded-fetch.ts";
 import type { ClientAuthentication } from "../credential/credential.ts";
 import { GatewayError } from "../errors.ts";
@@ -49,6 +50,20 @@ interface PhrasedRequest {
 /** Genuine answers are a few kilobytes. */
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
+type Msal = typeof import("@azure/msal-node");
+
+const require = createRequire(import.meta.url);
+let msal: Msal | undefined;
+
+/**
+ * MSAL, loaded when it is first asked for, since no listener has to wait for it. Its CommonJS build is two files; the
+ * other one is 120 modules, and takes twice the time and the memory.
+ */
+export async function loadMsal(): Promise<Msal> {
+  msal ??= require("@azure/msal-node") as Msal;
+  return msal;
+}
+
 export function createMsalWire(options: WireOptions): SendGrant {
   return async (grant) => {
     const { url, headers, body } = await phrase(options, grant);
@@ -79,6 +94,14 @@ async function phrase(options: WireOptions, grant: TokenGrant): Promise<PhrasedR
     },
   };
   const { tenantId, token } = grant.assertion;
+  const { AuthError, ConfidentialClientApplication } = await loadMsal();
+  const unphrased = (cause: unknown) =>
+    new GatewayError("internal", {
+      detail: "The gateway could not form its token request.",
+      reason: "request_not_formed",
+      ...(cause instanceof AuthError ? { diagnostics: { error: cause.errorCode } } : {}),
+      cause,
+    });
   try {
     const application = new ConfidentialClientApplication({
       auth: {
@@ -143,13 +166,4 @@ function regional(tokenEndpoint: string, region: string | undefined): string {
   const url = new URL(tokenEndpoint);
   url.hostname = `${region}.${PUBLIC_CLOUD_HOSTS.includes(url.hostname) ? "login.microsoft.com" : url.hostname}`;
   return url.href;
-}
-
-function unphrased(cause: unknown): GatewayError<"internal"> {
-  return new GatewayError("internal", {
-    detail: "The gateway could not form its token request.",
-    reason: "request_not_formed",
-    ...(cause instanceof AuthError ? { diagnostics: { error: cause.errorCode } } : {}),
-    cause,
-  });
 }

@@ -23,6 +23,9 @@ export interface Sealing {
   userNames(user: string): readonly [string, ...string[]];
 }
 
+/** Of what is kept, and read back. Genuine tokens are a few kilobytes. */
+export const MOST_SEALED_BYTES = 64 * 1024;
+
 const VERSION = 1;
 const KEY_BYTES = 32;
 /** NIST SP 800-38D §8.2.2: random, and far fewer than 2^32 under one key, for each key serves one assertion. */

@@ -4,6 +4,7 @@ import { Cluster, Redis } from "ioredis";
 import { createBreaker } from "./breaker.ts";
 import type { SharedCacheEvent } from "./events.ts";
 import type { RedisAddress } from "./redis-address.ts";
+import { MOST_SEALED_BYTES } from "./sealing.ts";
 
 export interface SharedCacheOptions {
   readonly address: RedisAddress;
@@ -31,9 +32,6 @@ export interface SharedCache {
   available(): boolean;
   close(): void;
 }
-
-/** Genuine values are a few kilobytes. */
-export const MOST_BYTES = 64 * 1024;
 
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Silence with questions open, ms, after which the connection is taken for dead. */
@@ -77,7 +75,7 @@ export function openSharedCache(options: SharedCacheOptions): SharedCache {
   return {
     read: (name) =>
       ask(async () => {
-        const value = await redis.getrangeBuffer(name, 0, MOST_BYTES);
+        const value = await redis.getrangeBuffer(name, 0, MOST_SEALED_BYTES);
         return value.length === 0 ? null : value;
       }),
     write: (name, value, lifeMs) =>
@@ -126,7 +124,7 @@ export async function probeSharedCache(
     await redis.connect();
     await redis.set(name, value, "PX", limitMs);
     const before = performance.now();
-    const found = await redis.getrangeBuffer(name, 0, MOST_BYTES);
+    const found = await redis.getrangeBuffer(name, 0, MOST_SEALED_BYTES);
     const roundTripMs = performance.now() - before;
     await redis.eval(REMOVE_IF, 1, name, value);
     return { value: found, roundTripMs };

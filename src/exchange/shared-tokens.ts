@@ -6,8 +6,8 @@ import { Secret } from "../secret.ts";
 import type { AcquiredToken } from "./acquire.ts";
 import type { SharedCacheEvent } from "./events.ts";
 import { parseJsonObject } from "./json.ts";
-import type { SealedPlace, Sealing } from "./sealing.ts";
-import { MOST_BYTES, type SharedCache } from "./shared-cache.ts";
+import { MOST_SEALED_BYTES, type SealedPlace, type Sealing } from "./sealing.ts";
+import type { SharedCache } from "./shared-cache.ts";
 
 export interface SharedTokensOptions {
   readonly sealing: Sealing;
@@ -123,7 +123,8 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
       const lifeMs = Math.min(token.expiresAt - expiryMarginMs, assertionExpiresAt) - now();
       const text = JSON.stringify({ t: token.accessToken.reveal(), e: token.expiresAt, a: askedAt });
       const sealed = home.seal(text);
-      if (lifeMs > 0 && sealed.length <= MOST_BYTES) await cache.write(valueName(home), sealed, lifeMs);
+      if (lifeMs > 0 && sealed.length <= MOST_SEALED_BYTES)
+        await cache.write(valueName(home), sealed, lifeMs);
     }
 
     const replace: SharedToken["replace"] = async (exchange) => {

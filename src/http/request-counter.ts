@@ -1,6 +1,8 @@
 /** Counts requests in windows of time, alone or together with other processes: the only file that knows rate-limiter-flexible. */
 
-import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
+import RateLimiterMemory from "rate-limiter-flexible/lib/RateLimiterMemory.js";
+import RateLimiterRedis from "rate-limiter-flexible/lib/RateLimiterRedis.js";
+import RateLimiterRes from "rate-limiter-flexible/lib/RateLimiterRes.js";
 import type { SharedCounters } from "../exchange/shared-counters.ts";
 
 export interface RateLimit {

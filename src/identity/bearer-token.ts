@@ -7,7 +7,7 @@ import { tokenRejected } from "./rejection.ts";
  * Largest token, bytes. Genuine tokens of users with 200 groups are 12 to 16 KB; all request headers together may
  * take 32 KiB.
  */
-const MAX_TOKEN_BYTES = 24 * 1024;
+export const MAX_TOKEN_BYTES = 24 * 1024;
 
 /** The scheme, then nothing (a bare scheme), or a character that ends a scheme name. */
 const BEARER = /^bearer(?![!#$%&'*+.^_`|~0-9a-z-])/i;

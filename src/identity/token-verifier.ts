@@ -5,7 +5,6 @@ import type { Fetch } from "../bounded-fetch.ts";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../errors.ts";
 import { readBearerToken } from "./bearer-token.ts";
 import { type ClaimsPolicyOptions, createClaimsPolicy } from "./claims-policy.ts";
-import { createJoseStrategy } from "./jose.ts";
 import {
   DEFAULT_KEY_SET_TIMINGS,
   type KeySetEvent,
@@ -13,7 +12,6 @@ import {
   type Schedule,
   scheduleTimeout,
 } from "./key-set.ts";
-import { createPassportAzureAdStrategy } from "./passport-azure-ad.ts";
 import type { Principal, VerifiedCaller } from "./principal.ts";
 import { tokenRejected } from "./rejection.ts";
 import { type BearerRequest, createAdmission, type StrategyOptions, standInRequest } from "./strategy.ts";
@@ -66,13 +64,13 @@ export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
   readonly onEvent?: (event: TokenVerifierEvent) => void;
 }
 
-const STRATEGIES = {
-  "passport-azure-ad": createPassportAzureAdStrategy,
-  jose: createJoseStrategy,
-} as const satisfies Record<
-  TokenVerifierOptions["verifier"],
-  (options: StrategyOptions) => passport.Strategy
->;
+/** Only the one that is asked for is loaded, with what it depends on. */
+const STRATEGIES: Readonly<
+  Record<TokenVerifierOptions["verifier"], () => Promise<(options: StrategyOptions) => passport.Strategy>>
+> = {
+  "passport-azure-ad": async () => (await import("./passport-azure-ad.ts")).createPassportAzureAdStrategy,
+  jose: async () => (await import("./jose.ts")).createJoseStrategy,
+};
 
 type Authenticate = (request: BearerRequest, response: unknown, next: (error?: unknown) => void) => void;
 
@@ -82,8 +80,9 @@ type Authenticate = (request: BearerRequest, response: unknown, next: (error?: u
  *
  * @throws {ConfigurationError} when there is no tenant or no audience to accept.
  */
-export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
+export async function createTokenVerifier(options: TokenVerifierOptions): Promise<TokenVerifier> {
   checkOptions(options);
+  const createStrategy = await STRATEGIES[options.verifier]();
   const { authority, now = Date.now, onEvent = () => {} } = options;
   const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now });
   const keys = createTenantKeys({
@@ -101,7 +100,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   // Registered and asked for by name: only then does passport derive a strategy object per request.
   authenticator.use(
     options.verifier,
-    STRATEGIES[options.verifier]({
+    createStrategy({
       admit: createAdmission(principalOf, (from) => authority.issuer(from.tenantId, from.tokenVersion), keys),
       principalOf,
       audiences: options.audiences,

@@ -35,7 +35,7 @@ describe.each(VERIFIERS)("with %s", (name) => {
   const output = captureOutput();
   let verifier: TokenVerifier;
   beforeAll(async () => {
-    verifier = createTokenVerifier({
+    verifier = await createTokenVerifier({
       verifier: name,
       authority: resolveAuthority("https://login.microsoftonline.com/"),
       tenants: [TENANT],

@@ -50,7 +50,7 @@ function pause(turns: number): Promise<void> {
 describe.each(["passport-azure-ad", "jose"] as const)("with %s", (name) => {
   test(`${REQUESTS} interleaved requests of ${USERS} users never see each other's principal or token`, async () => {
     const random = createRandom(20_260);
-    const verifier = createTokenVerifier({
+    const verifier = await createTokenVerifier({
       verifier: name,
       authority: resolveAuthority("https://login.microsoftonline.com/"),
       tenants: [TENANT],

@@ -40,7 +40,7 @@ async function startGateway(verifierName: "passport-azure-ad" | "jose") {
     background = callback;
     return () => {};
   };
-  const verifier = createTokenVerifier({
+  const verifier = await createTokenVerifier({
     verifier: verifierName,
     authority: resolveAuthority("https://login.microsoftonline.com/"),
     tenants: [TENANT],

@@ -44,8 +44,8 @@ function openAgent(): Agent {
 const fetch: Fetch = (input, init) =>
   undiciFetch(input, { ...init, dispatcher: agent } as object) as unknown as Promise<Response>;
 
-function create(host: string, options: Partial<TokenVerifierOptions> = {}): void {
-  verifier = createTokenVerifier({
+async function create(host: string, options: Partial<TokenVerifierOptions> = {}): Promise<void> {
+  verifier = await createTokenVerifier({
     verifier: "passport-azure-ad",
     authority: resolveAuthority(host),
     tenants: [emulator.tenantId],
@@ -72,7 +72,7 @@ const HOSTS = [
 
 describe.each(["passport-azure-ad", "jose"] as const)("%s, over TLS under the true names", (name) => {
   test.each(HOSTS)("verifies both versions of tokens of %s, and no other cloud's", async (host) => {
-    create(host, { verifier: name });
+    await create(host, { verifier: name });
     expect(await outcomeOf({ user: "ada", authorityHost: host })).toBe("2.0");
     expect(await outcomeOf({ user: "ada", authorityHost: host, version: "1.0" })).toBe("1.0");
     for (const other of HOSTS.filter((one) => one !== host))
@@ -80,13 +80,13 @@ describe.each(["passport-azure-ad", "jose"] as const)("%s, over TLS under the tr
   });
 
   test("takes an alias of a host for the host", async () => {
-    create("login.windows.net", { verifier: name });
+    await create("login.windows.net", { verifier: name });
     expect(await outcomeOf({ user: "ada", authorityHost: HOSTS[0] ?? "" })).toBe("2.0");
   });
 
   test("finds its way in the mixed key set of all tenants", async () => {
     const authorityHost = HOSTS[0] ?? "";
-    create(authorityHost, { verifier: name, tenants: ["*"] });
+    await create(authorityHost, { verifier: name, tenants: ["*"] });
     for (const tenant of [emulator.homeTenant, emulator.secondTenant, emulator.foreignTenant])
       for (const version of ["1.0", "2.0"] as const)
         expect(await outcomeOf({ tenantId: tenant.id, authorityHost, version })).toBe(version);
@@ -96,7 +96,7 @@ describe.each(["passport-azure-ad", "jose"] as const)("%s, over TLS under the tr
   });
 
   test("knows an application's own token, and a user's whose groups are elsewhere", async () => {
-    create(emulator.authorityHost, { verifier: name });
+    await create(emulator.authorityHost, { verifier: name });
     const app = await verifier.verify(bearer(emulator.mintUserToken({ appOnly: true })));
     expect(app).toMatchObject({ outcome: "verified", caller: { principal: { kind: "app", scopes: [] } } });
     const claims = { groups: undefined, _claim_names: { groups: "src1" }, _claim_sources: { src1: {} } };
@@ -105,7 +105,7 @@ describe.each(["passport-azure-ad", "jose"] as const)("%s, over TLS under the tr
   });
 
   test("follows a roll-over that nobody announced", async () => {
-    create(emulator.authorityHost, { verifier: name });
+    await create(emulator.authorityHost, { verifier: name });
     expect(await outcomeOf({})).toBe("2.0");
     const { activeKid } = await emulator.rollKeys({ publish: false });
     expect(await outcomeOf({})).toBe("rejected: unknown_key");
@@ -114,7 +114,7 @@ describe.each(["passport-azure-ad", "jose"] as const)("%s, over TLS under the tr
   });
 
   test("trusts no server under a certificate of another authority", async () => {
-    create(emulator.authorityHost, { verifier: name });
+    await create(emulator.authorityHost, { verifier: name });
     // Connections that are open already would not notice.
     await agent.close();
     agent = openAgent();

@@ -46,9 +46,9 @@ const schedule: Schedule = (callback, delayMs) => {
   };
 };
 
-function create(options: Partial<TokenVerifierOptions> = {}): TokenVerifier {
+async function create(options: Partial<TokenVerifierOptions> = {}): Promise<TokenVerifier> {
   verifier?.close();
-  verifier = createTokenVerifier({
+  verifier = await createTokenVerifier({
     verifier: "passport-azure-ad",
     authority: resolveAuthority("https://login.microsoftonline.com/"),
     tenants: [TENANT],
@@ -87,7 +87,7 @@ beforeEach(async () => {
   events = [];
   clock = Date.now();
   timer = undefined;
-  create();
+  await create();
 });
 
 afterEach(async () => {
@@ -152,7 +152,7 @@ describe("reading keys", () => {
   });
 
   test("an authority that fails at once is not asked faster than the back-off allows", async () => {
-    create({ keySet: { failureBackoffMs: 40 } });
+    await create({ keySet: { failureBackoffMs: 40 } });
     authority.respond.metadata = (_request, response) => sendJson(response, {}, 503);
     const started = performance.now();
     for (let call = 0; call < 4; call += 1) expect(await outcomeOf(token())).toBe("unavailable: status");
@@ -308,7 +308,7 @@ describe("the verified-token cache", () => {
   });
 
   test("holds no more entries and bytes than it may", async () => {
-    create({ cache: { maxEntries: 2 } });
+    await create({ cache: { maxEntries: 2 } });
     const values = [token(), token(), token()];
     for (const value of values) await outcomeOf(value);
     events = [];
@@ -316,7 +316,7 @@ describe("the verified-token cache", () => {
     expect(events.map((event) => "origin" in event && event.origin)).toEqual(["cache", "cache", "signature"]);
 
     for (const cache of [{ maxBytes: 1 }, { maxEntries: 0 }]) {
-      create({ cache });
+      await create({ cache });
       events = [];
       const value = token();
       await outcomeOf(value);
@@ -333,7 +333,7 @@ describe("tenants", () => {
   const template = "https://login.microsoftonline.com/{tenantid}/v2.0";
 
   test("of a list, each is verified by its own document", async () => {
-    create({ tenants: [TENANT, OTHER_TENANT.toUpperCase()] });
+    await create({ tenants: [TENANT, OTHER_TENANT.toUpperCase()] });
     expect(await outcomeOf(token())).toBe("verified");
     expect(await outcomeOf(token(key, { tid: OTHER_TENANT, iss: otherIssuer }))).toBe("verified");
     expect(authority.requests.filter((request) => request.endsWith("openid-configuration"))).toEqual([
@@ -343,7 +343,7 @@ describe("tenants", () => {
   });
 
   test("of a list, one whose document is gone does not keep the gateway from being ready", async () => {
-    create({ tenants: [OTHER_TENANT, TENANT] });
+    await create({ tenants: [OTHER_TENANT, TENANT] });
     authority.respond.metadata = (request, response) => {
       if (request.url?.includes(OTHER_TENANT)) sendJson(response, { error: "invalid_tenant" }, 400);
       else
@@ -359,7 +359,7 @@ describe("tenants", () => {
   });
 
   test("any: one document serves all, and the issuer is bound to each token's tid", async () => {
-    create({ tenants: ["*"] });
+    await create({ tenants: ["*"] });
     authority.keys = [jwkOf(key, { issuer: template }), jwkOf(nextKey, { issuer: otherIssuer })];
     expect(await outcomeOf(token())).toBe("verified");
     expect(await outcomeOf(token(key, { tid: OTHER_TENANT, iss: otherIssuer }))).toBe("verified");
@@ -375,7 +375,7 @@ describe("tenants", () => {
   });
 
   test("any: a key published under several issuers signs for each of them", async () => {
-    create({ tenants: ["*"] });
+    await create({ tenants: ["*"] });
     authority.keys = [jwkOf(key, { issuer: otherIssuer }), jwkOf(key, { issuer: template })];
     expect(await outcomeOf(token())).toBe("verified");
   });
@@ -395,9 +395,9 @@ describe("tenants", () => {
     [[], [API], "identity.tenants"],
     [["*", TENANT], [API], "identity.tenants"],
     [[TENANT], [], "identity.audiences"],
-  ])("a verifier for tenants %j and audiences %j is refused", (tenants, audiences, path) => {
+  ])("a verifier for tenants %j and audiences %j is refused", async (tenants, audiences, path) => {
     try {
-      create({ tenants, audiences });
+      await create({ tenants, audiences });
       throw new Error("was accepted");
     } catch (error) {
       expect(error).toBeInstanceOf(ConfigurationError);
@@ -423,7 +423,7 @@ describe.each([
   test.each(["passport-azure-ad", "jose"] as const)(
     "tokens of both versions pass, those of other clouds do not (%s)",
     async (name) => {
-      create({ verifier: name, authority: resolveAuthority(host) });
+      await create({ verifier: name, authority: resolveAuthority(host) });
       const here = { iss: `https://${network}/${TENANT}/v2.0` };
       expect(await outcomeOf(token(key, here))).toBe("verified");
       expect(
@@ -447,7 +447,7 @@ test.each(["passport-azure-ad", "jose"] as const)(
   "time is told by the gateway's clock alone (%s)",
   async (name) => {
     clock += 10 * 24 * HOUR;
-    create({ verifier: name });
+    await create({ verifier: name });
     const now = Math.floor(clock / 1000);
     expect(await outcomeOf(token(key, { iat: now, nbf: now, exp: now + 60 }))).toBe("verified");
     expect(await outcomeOf(token())).toBe("rejected: expired");
@@ -456,17 +456,17 @@ test.each(["passport-azure-ad", "jose"] as const)(
 
 describe("an allow-list of clients", () => {
   test("refuses the token of another client before any key is read", async () => {
-    create({ allowedClients: [OTHER_TENANT] });
+    await create({ allowedClients: [OTHER_TENANT] });
     expect(await outcomeOf(token())).toBe("rejected: client");
     expect(authority.requests).toEqual([]);
-    create({ allowedClients: [CLIENT] });
+    await create({ allowedClients: [CLIENT] });
     expect(await outcomeOf(token())).toBe("verified");
   });
 });
 
 test("a fault of ours is no reason to let anybody in, nor to end the process", async () => {
   let broken = false;
-  create({
+  await create({
     now: () => {
       if (broken) throw new Error("no clock");
       return clock;

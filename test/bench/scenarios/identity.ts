@@ -51,7 +51,7 @@ export async function benchIdentity(): Promise<boolean> {
     limit: number,
     cache: object,
   ): Promise<Contender> {
-    const port = createVerifier(verifier, authority, cache);
+    const port = await createVerifier(verifier, authority, cache);
     verifiers.push(port);
     await port.warmUp();
     return {
@@ -96,7 +96,7 @@ function createVerifier(
   verifier: "passport-azure-ad" | "jose",
   authority: FakeAuthority,
   cache: object,
-): TokenVerifier {
+): Promise<TokenVerifier> {
   return createTokenVerifier({
     verifier,
     authority: resolveAuthority("https://login.microsoftonline.com/"),

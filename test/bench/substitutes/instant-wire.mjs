@@ -2,6 +2,8 @@
 
 let serial = 0;
 
+export const loadMsal = async () => {};
+
 export const createMsalWire = () => async () => {
   serial += 1;
   const text = JSON.stringify({
