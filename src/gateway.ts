@@ -110,16 +110,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     onEvent: signals.identity,
   });
 
-  const expiryMarginMs = exchangeOptions.cache.expiryMarginSeconds * 1000;
-  const shared = await openSharedTier({
-    ...exchangeOptions.cache.redis,
-    keys: exchangeOptions.cacheKeys,
-    expiryMarginMs,
-    exchangeTimeoutMs: exchangeOptions.timeoutMs,
-    now,
-    onEvent: signals.exchange,
-  });
-
   const wire = {
     clientId: application.clientId,
     authorityHost: `${authority.origin}/`,
@@ -155,6 +145,17 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     onEvent: signals.credential,
   });
   metrics.watchCredential(credential.status);
+
+  const expiryMarginMs = exchangeOptions.cache.expiryMarginSeconds * 1000;
+  // Behind the credential, which may be refused: this connects at once, and again for ever.
+  const shared = await openSharedTier({
+    ...exchangeOptions.cache.redis,
+    keys: exchangeOptions.cacheKeys,
+    expiryMarginMs,
+    exchangeTimeoutMs: exchangeOptions.timeoutMs,
+    now,
+    onEvent: signals.exchange,
+  });
 
   const exchange = createTokenExchange({
     ...wire,
