@@ -35,7 +35,7 @@ downstreamApis:
     allowPrivateNetwork: true
 routes:
   - { path: /graph, downstreamApi: graph, methods: [GET, PUT], allow: ["/me/**"] }
-http: { shutdownGraceSeconds: 10 }
+http: { shutdownGraceSeconds: 20, maxEventLoopLagMs: 0 } # a busy machine must neither shed nor run out of grace
 `;
 
 let emulator: EmulatorProcess;
