@@ -37,9 +37,10 @@ import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { createSignals } from "./signals.ts";
 import { createAudit, openAuditFile } from "./telemetry/audit.ts";
-import { createLogger, type Logger, type LogSink, standardOutput } from "./telemetry/log.ts";
+import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { createRequestLog } from "./telemetry/request-line.ts";
+import { standardOutput } from "./telemetry/standard-output.ts";
 import { openTracing } from "./telemetry/tracing.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */

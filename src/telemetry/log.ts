@@ -30,17 +30,13 @@ export function createLogger(level: string, sink: LogSink): Logger {
   return pino(options, sink);
 }
 
-export function standardOutput(): LogSink {
-  return toDescriptor(1);
-}
-
 /**
- * Lines go out together, at the latest after a tenth of a second; what is left when the process ends is written then.
- * When nobody takes them they are dropped past MAX_UNREAD_BYTES: a stalled log must not take the gateway with it.
+ * An open file. Lines go out together, at the latest after a tenth of a second; what is left when the process ends is
+ * written then. When they cannot be written they are dropped past MAX_UNREAD_BYTES.
  */
 export function toDescriptor(
   fd: number,
-  onLoss?: (error?: Error) => void,
+  onLoss: (error?: Error) => void,
 ): LogSink & { end(done: () => void): void } {
   // As bytes: to count those of text, the stream would look at all that is gathered again for each line.
   const stream = destination({
@@ -51,8 +47,7 @@ export function toDescriptor(
     maxLength: MAX_UNREAD_BYTES,
     contentMode: "buffer",
   });
-  // Without a listener an error ends the process: right for the log, which tells why; others have it to tell.
-  if (onLoss !== undefined) stream.on("error", onLoss).on("drop", () => onLoss());
+  stream.on("error", onLoss).on("drop", () => onLoss());
   let ended = false;
   return {
     write(line) {
