@@ -8,6 +8,9 @@ import type { Transport } from "./downstream/transport.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { ReadinessCheck } from "./http/admin.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
+import { fileRoute } from "./http/file-route.ts";
+import { inboxRoute } from "./http/inbox-route.ts";
+import { profileRoute } from "./http/profile-route.ts";
 import type { ResourceFacts } from "./http/resource-metadata.ts";
 import type { Authority } from "./identity/authority.ts";
 import type { TokenVerifier } from "./identity/token-verifier.ts";
@@ -65,6 +68,13 @@ export function checkUses(routes: readonly CodeRoute[], { downstreamApis }: Gate
       })),
   );
   if (faults.length > 0) throw new ConfigurationError(faults);
+}
+
+/** The routes in code that come along, where an API named `graph` is configured. */
+export function routesFor(config: GatewayConfig): readonly CodeRoute[] {
+  return [profileRoute, inboxRoute, fileRoute].filter(({ uses }) =>
+    uses.every((api) => api in config.downstreamApis),
+  );
 }
 
 /** APIs as code routes call them. */

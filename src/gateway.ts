@@ -2,6 +2,7 @@
 
 import type { RequestListener } from "node:http";
 import type { Fetch } from "./bounded-fetch.ts";
+import { createClosing, type Keep } from "./closing.ts";
 import type { GatewayConfig } from "./config.ts";
 import { type ClientAssertionCallback, openCredential } from "./credential/credential.ts";
 import {
@@ -11,6 +12,7 @@ import {
   exchangeableTenants,
   readiness,
   resourceFacts,
+  routesFor,
 } from "./deductions.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/forward-batch.ts";
@@ -24,11 +26,8 @@ import { openSharedTier } from "./exchange/shared-tier.ts";
 import { createAdminApp } from "./http/admin.ts";
 import { createPublicApp } from "./http/app.ts";
 import type { CodeRoute } from "./http/code-route.ts";
-import { fileRoute } from "./http/file-route.ts";
-import { inboxRoute } from "./http/inbox-route.ts";
 import { createLoadShedding } from "./http/load-shedding.ts";
 import { securityFields } from "./http/own-fields.ts";
-import { profileRoute } from "./http/profile-route.ts";
 import { createRateLimits } from "./http/rate-limits.ts";
 import { createRefusal } from "./http/refusal.ts";
 import { metadataUrl } from "./http/resource-metadata.ts";
@@ -85,31 +84,34 @@ const CREDENTIAL_WATCH_MS = 60_000;
 
 /** @throws {ConfigurationError} when a credential cannot be opened, or a route uses an API that is not configured. */
 export async function createGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<Gateway> {
+  const { keep, close } = createClosing();
+  try {
+    return { ...(await assemble(config, parts, keep)), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const { fetch = globalThis.fetch, now = Date.now } = parts;
   const { application, exchange: exchangeOptions } = config;
   const authority = resolveAuthority(application.authorityHost);
-  const codeRoutes =
-    parts.routes ??
-    [profileRoute, inboxRoute, fileRoute].filter(({ uses }) =>
-      uses.every((api) => api in config.downstreamApis),
-    );
+  const { routes: codeRoutes = routesFor(config) } = parts;
   checkUses(codeRoutes, config);
 
   const { logSink = standardOutput() } = parts;
   const log = createLogger(config.log.level, logSink);
   const metrics = createMetrics();
-  const auditFile = config.log.auditFile === undefined ? undefined : openAuditFile(config.log.auditFile, log);
+  const { auditFile: auditPath } = config.log;
+  const auditFile = auditPath === undefined ? undefined : keep(openAuditFile(auditPath, log));
   const audit = createAudit(auditFile?.log ?? log);
-  const tracing = config.tracing && (await openTracing(config.tracing, log));
+  const tracing = config.tracing && keep(await openTracing(config.tracing, log));
   const signals = createSignals(log, createRequestLog(log, logSink), audit, metrics, tracing);
 
-  const verifier = await createTokenVerifier({
-    ...config.identity,
-    authority,
-    fetch,
-    now,
-    onEvent: signals.identity,
-  });
+  const verifier = keep(
+    await createTokenVerifier({ ...config.identity, authority, fetch, now, onEvent: signals.identity }),
+  );
 
   const wire = {
     clientId: application.clientId,
@@ -149,14 +151,16 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
 
   const expiryMarginMs = exchangeOptions.cache.expiryMarginSeconds * 1000;
   // Behind the credential, which may be refused: this connects at once, and again for ever.
-  const shared = await openSharedTier({
-    ...exchangeOptions.cache.redis,
-    keys: exchangeOptions.cacheKeys,
-    expiryMarginMs,
-    exchangeTimeoutMs: exchangeOptions.timeoutMs,
-    now,
-    onEvent: signals.exchange,
-  });
+  const shared = keep(
+    await openSharedTier({
+      ...exchangeOptions.cache.redis,
+      keys: exchangeOptions.cacheKeys,
+      expiryMarginMs,
+      exchangeTimeoutMs: exchangeOptions.timeoutMs,
+      now,
+      onEvent: signals.exchange,
+    }),
+  );
 
   const exchange = createTokenExchange({
     ...wire,
@@ -173,13 +177,15 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   });
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
 
-  const transport = followRedirects(
-    createTransport({
-      apis: Object.values(config.downstreamApis),
-      now,
-      onEvent: signals.downstream,
-      ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
-    }),
+  const transport = keep(
+    followRedirects(
+      createTransport({
+        apis: Object.values(config.downstreamApis),
+        now,
+        onEvent: signals.downstream,
+        ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
+      }),
+    ),
   );
 
   const { publicUrl } = config.http;
@@ -211,18 +217,21 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     onInternalError: signals.internalError,
   });
 
-  const overload = createLoadShedding({
-    ...config.http,
-    refuseWith: (refusal) => createRefusal({ challenge, own, ...config.http }, refusal),
-    sampleLag: parts.sampleLag,
-    onEvent: signals.load,
-  });
+  const overload = keep(
+    createLoadShedding({
+      ...config.http,
+      refuseWith: (refusal) => createRefusal({ challenge, own, ...config.http }, refusal),
+      sampleLag: parts.sampleLag,
+      onEvent: signals.load,
+    }),
+  );
   if (overload !== undefined) metrics.watchLoad(overload);
   let inRotation = true;
   const admin = createAdminApp({ checks: () => readiness(inRotation, verifier, credential), metrics });
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
+  keep({ close: () => clearInterval(watch) });
 
   return {
     app,
@@ -235,16 +244,6 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
     },
     leaveRotation() {
       inRotation = false;
-    },
-    async close() {
-      clearInterval(watch);
-      overload?.close();
-      verifier.close();
-      await transport.close();
-      await shared?.close();
-      // Last: the spans of the last requests are on their way.
-      await tracing?.close();
-      await auditFile?.close();
     },
   };
 }

@@ -3,13 +3,13 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "@jest/globals";
 import { loadConfig } from "../../src/config.ts";
-import { ConfigurationError } from "../../src/errors.ts";
+import type { CodeRoute } from "../../src/http/code-route.ts";
 import { startGateway } from "../../src/start.ts";
 import { TEST_YAML } from "../support/gateway.ts";
 
@@ -44,19 +44,32 @@ test("whoever asks it to stop a second time waits for the same end", async () =>
   expect(lines.filter((line) => line.includes('"stopped"'))).toHaveLength(1);
 });
 
-test("a start that fails for want of a credential leaves no connection to Redis behind", async () => {
-  let connections = 0;
-  const redis = createServer(() => connections++).listen(0, "127.0.0.1");
+const MALFORMED_ROUTE: CodeRoute = {
+  method: "get",
+  path: "/api/:",
+  policy: { requiredScopes: [], requiredRoles: [], allowedClients: [], callers: "user" },
+  uses: [],
+  handler() {},
+};
+
+test.each<[string, string, readonly CodeRoute[]]>([
+  ["for want of a credential", "credential: { sources: [github-actions] }\n", []],
+  ["over a route in code", "", [MALFORMED_ROUTE]],
+])("a start that fails %s leaves no connection to Redis behind", async (_, more, routes) => {
+  const connections = new Set<Socket>();
+  const redis = createServer((socket) => {
+    connections.add(socket.on("close", () => connections.delete(socket)).on("error", () => {}));
+  }).listen(0, "127.0.0.1");
   await once(redis, "listening");
   const { port } = redis.address() as AddressInfo;
   const yaml = TEST_YAML.replace(
     "exchange:\n",
-    `credential: { sources: [github-actions] }\nexchange:\n  cache: { redis: { url: "redis://127.0.0.1:${port}" } }\n`,
+    `exchange:\n  cache: { redis: { url: "redis://127.0.0.1:${port}" } }\n`,
   );
-  const config = await configured(yaml, { TOKEN_CACHE_KEYS: randomBytes(32).toString("base64") });
-  await expect(startGateway(config, { logSink: { write() {} } })).rejects.toThrow(ConfigurationError);
+  const config = await configured(more + yaml, { TOKEN_CACHE_KEYS: randomBytes(32).toString("base64") });
+  await expect(startGateway(config, { routes, logSink: { write() {} } })).rejects.toThrow();
   // Time enough for a connection that has been asked for.
   await sleep(200);
-  expect(connections).toBe(0);
+  expect(connections.size).toBe(0);
   await new Promise((resolve) => redis.close(resolve));
 });
