@@ -52,7 +52,7 @@ export const redis: Scenario = {
 
 async function measure(stage: Stage, env: Readonly<Record<string, string>>) {
   const known = await stage.tokens(USERS);
-  const fresh = await stage.newTokens(stage.quick ? 400 : 1_500);
+  const fresh = await stage.newTokens(stage.quick ? 200 : 1_500);
   const [alone, first, second] = await Promise.all([
     // Not the one that has been running: it would be the warmest.
     stage.start(GATEWAY),

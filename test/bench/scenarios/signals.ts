@@ -10,7 +10,7 @@ const USERS = 100;
 const CONNECTIONS = 32;
 /** Two servers that differ by little need many turns, and a compiler that has come to rest in both. */
 const ROUNDS = { rounds: 15, roundMs: 400, warmUpMs: 3_000 };
-const QUICK_ROUNDS = { rounds: 5, roundMs: 300, warmUpMs: 1_000 };
+const QUICK_ROUNDS = { rounds: 4, roundMs: 300, warmUpMs: 700 };
 const SILENT = substituted("obo-gateway without log line and metrics", {
   "signals.js": "./silent-signals.mjs",
 });

@@ -16,7 +16,7 @@ export const startUp: Scenario = {
   async run(stage) {
     const times: number[] = [];
     const memories: number[] = [];
-    for (let count = stage.quick ? 2 : 7; count > 0; count -= 1) {
+    for (let count = stage.quick ? 1 : 7; count > 0; count -= 1) {
       const adminPort = await freePort();
       const began = performance.now();
       const starting = stage.start(GATEWAY, { ADMIN_PORT: `${adminPort}` });
