@@ -127,10 +127,9 @@ export function createForward({ transport, now = Date.now, own }: ForwardOptions
             settled(outcome) {
               if (outcome.kind !== "throttled") resolve(outcome);
               else
-                pause(outcome.pauseMs, outgoing).then(
-                  (stayed) => (stayed ? attempt(count + 1) : resolve({ kind: "abandoned" })),
-                  refused,
-                );
+                pause(outcome.pauseMs, outgoing)
+                  .then((stayed) => (stayed ? attempt(count + 1) : resolve({ kind: "abandoned" })))
+                  .catch(refused);
             },
           };
           relay(
