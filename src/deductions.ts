@@ -1,16 +1,16 @@
 /** What follows from the configuration for one room or another, without any of them being there yet. */
 
-import type { GatewayConfig } from "./config.ts";
+import type { GatewayConfig } from "./config/load.ts";
 import type { CredentialRing } from "./credential/credential.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
-import { isGraph } from "./downstream/graph.ts";
-import type { Transport } from "./downstream/transport.ts";
+import { isGraph } from "./downstream/graph/links.ts";
+import type { Transport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
+import { fileRoute } from "./handlers/file.ts";
+import { inboxRoute } from "./handlers/inbox.ts";
+import { profileRoute } from "./handlers/profile.ts";
 import type { ReadinessCheck } from "./http/admin.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
-import { fileRoute } from "./http/file-route.ts";
-import { inboxRoute } from "./http/inbox-route.ts";
-import { profileRoute } from "./http/profile-route.ts";
 import type { ResourceFacts } from "./http/resource-metadata.ts";
 import type { Authority } from "./identity/authority.ts";
 import type { TokenVerifier } from "./identity/token-verifier.ts";

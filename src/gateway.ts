@@ -1,9 +1,7 @@
 /** Composition root: configuration in, the public and the admin side out. Reads like a request's walk through the rooms. */
 
 import type { RequestListener } from "node:http";
-import type { Fetch } from "./bounded-fetch.ts";
-import { createClosing, type Keep } from "./closing.ts";
-import type { GatewayConfig } from "./config.ts";
+import type { GatewayConfig } from "./config/load.ts";
 import { type ClientAssertionCallback, openCredential } from "./credential/credential.ts";
 import {
   callableApis,
@@ -15,14 +13,16 @@ import {
   routesFor,
 } from "./deductions.ts";
 import { createForward } from "./downstream/forward.ts";
-import { createForwardBatch } from "./downstream/forward-batch.ts";
-import { followRedirects } from "./downstream/redirects.ts";
-import { createTransport } from "./downstream/transport.ts";
-import { createCredentialCheck } from "./exchange/credential-check.ts";
+import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
+import { createTransport } from "./downstream/transport/pool.ts";
+import { followRedirects } from "./downstream/transport/redirects.ts";
+import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
+import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
+import { loadMsal } from "./exchange/entra/msal.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
-import { loadMsal } from "./exchange/msal.ts";
-import { createManagedIdentityToken } from "./exchange/msal-managed-identity.ts";
 import { openSharedTier } from "./exchange/shared-tier.ts";
+import type { Fetch } from "./foundation/bounded-fetch.ts";
+import { createClosing, type Keep } from "./foundation/closing.ts";
 import { createAdminApp } from "./http/admin.ts";
 import { createPublicApp } from "./http/app.ts";
 import type { CodeRoute } from "./http/code-route.ts";
@@ -34,11 +34,11 @@ import { metadataUrl } from "./http/resource-metadata.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
-import { createSignals } from "./signals.ts";
 import { createAudit, openAuditFile } from "./telemetry/audit.ts";
 import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { createRequestLog } from "./telemetry/request-line.ts";
+import { createSignals } from "./telemetry/signals.ts";
 import { standardOutput } from "./telemetry/standard-output.ts";
 import { openTracing } from "./telemetry/tracing.ts";
 

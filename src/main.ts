@@ -1,10 +1,10 @@
 /** Process edge: environment, signals and exit codes. 0 after a graceful end, 1 after a defect, 2 for a bad configuration. */
 
 import { setTimeout as delay } from "node:timers/promises";
-import { loadConfig } from "./config.ts";
-import { withDotEnv } from "./dot-env.ts";
+import { withDotEnv } from "./config/dot-env.ts";
+import { loadConfig } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
-import { releaseMemory } from "./release-memory.ts";
+import { releaseMemory } from "./foundation/release-memory.ts";
 import { type RunningGateway, startGateway } from "./start.ts";
 
 /** How long the last log lines may take, ms, before the process ends without them. */

@@ -1,6 +1,6 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
-import type { GatewayConfig } from "./config.ts";
+import type { GatewayConfig } from "./config/load.ts";
 import { unlinkedRoutes } from "./deductions.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
 import { listen } from "./http/server.ts";

@@ -1,7 +1,7 @@
 /** The shape of gateway.yaml: what a key means, its default and its limits. Editors complete from its JSON Schema. */
 
 import { z } from "zod";
-import { Secret } from "../secret.ts";
+import { Secret } from "../foundation/secret.ts";
 import { http, rateLimits } from "./http-schema.ts";
 import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
 

@@ -3,7 +3,7 @@
 import type { X509Certificate } from "node:crypto";
 import { realpath } from "node:fs/promises";
 import { ConfigurationError } from "../errors.ts";
-import type { Secret } from "../secret.ts";
+import type { Secret } from "../foundation/secret.ts";
 import { createAssertionSigner } from "./client-assertion.ts";
 import type {
   AuthenticationRequest,

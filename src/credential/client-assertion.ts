@@ -2,7 +2,7 @@
 
 import { constants, createHash, type KeyObject, randomUUID, sign, type X509Certificate } from "node:crypto";
 import { promisify } from "node:util";
-import { Secret } from "../secret.ts";
+import { Secret } from "../foundation/secret.ts";
 import type { AuthenticationRequest } from "./credential.ts";
 
 /** Entra asks for five to ten minutes. */

@@ -1,8 +1,8 @@
 /** How the gateway proves itself to Entra: one function type, many sources. */
 
-import type { Fetch } from "../bounded-fetch.ts";
 import { ConfigurationError } from "../errors.ts";
-import type { Secret } from "../secret.ts";
+import type { Fetch } from "../foundation/bounded-fetch.ts";
+import type { Secret } from "../foundation/secret.ts";
 import type { ManagedIdentityToken } from "./managed-identity.ts";
 import { createCredentialRing, type ProofOrigin } from "./ring.ts";
 import { chooseSources } from "./sources.ts";

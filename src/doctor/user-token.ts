@@ -1,6 +1,6 @@
 /** A user's token, where one is given: what the gateway says to it, and what it tells of the registrations behind it. */
 
-import type { GatewayConfig } from "../config.ts";
+import type { GatewayConfig } from "../config/load.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import { readCompactJwt, type TokenClaims } from "../identity/compact-jwt.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";

@@ -4,27 +4,27 @@ import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/exchange.ts";
-import type { Secret } from "../secret.ts";
-import { type Answer, openAnswer } from "./answer.ts";
-import { headerRulesOf } from "./api-header-rules.ts";
-import type { BatchPart } from "./batch-request.ts";
-import { sendBatch } from "./batch-rounds.ts";
-import { challengeOf } from "./claims-challenge.ts";
-import { createBatch, type DownstreamBatch } from "./client-batch.ts";
-import { type Page, readPages } from "./client-pages.ts";
-import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./client-path.ts";
-import { createResponse, type DownstreamResponse } from "./client-response.ts";
+import type { Secret } from "../foundation/secret.ts";
+import { createBatch, type DownstreamBatch } from "./client/batch.ts";
+import { type Page, readPages } from "./client/pages.ts";
+import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./client/path.ts";
+import { createResponse, type DownstreamResponse } from "./client/response.ts";
+import { type Answer, openAnswer } from "./forward/answer.ts";
+import type { BatchPart } from "./graph/batch-request.ts";
+import { sendBatch } from "./graph/batch-rounds.ts";
+import { headerRulesOf } from "./headers/api-header-rules.ts";
+import { challengeOf } from "./headers/claims-challenge.ts";
+import { downstreamRequestHeaders } from "./headers/headers.ts";
 import {
   belowBase,
   type DownstreamApiOptions,
   joinBase,
   readBaseUrl,
   type Target,
-} from "./downstream-api.ts";
-import { downstreamRequestHeaders } from "./headers.ts";
-import { throttlePauseMs } from "./retry-after.ts";
-import { type TransferRecord, throttleWaited } from "./transfer-watch.ts";
-import type { Transport } from "./transport.ts";
+} from "./target/downstream-api.ts";
+import type { Transport } from "./transport/pool.ts";
+import { throttlePauseMs } from "./transport/retry-after.ts";
+import { type TransferRecord, throttleWaited } from "./transport/transfer-watch.ts";
 
 export interface DownstreamRequestOptions {
   readonly query?: DownstreamQuery;

@@ -2,16 +2,22 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { Secret } from "../secret.ts";
-import { headerRulesOf } from "./api-header-rules.ts";
-import type { Target } from "./downstream-api.ts";
-import { downstreamRequestHeaders, type ForwardedHop } from "./headers.ts";
-import type { RewriteAnswer } from "./link-rewriter.ts";
-import { type RelayEnd, relay } from "./relay.ts";
-import { ambiguousFraming, bodyTooLarge, discardBody, type Framing, readFraming } from "./request-body.ts";
-import type { OwnFields } from "./response-head.ts";
-import type { TransferRecord } from "./transfer-watch.ts";
-import type { Transport } from "./transport.ts";
+import type { Secret } from "../foundation/secret.ts";
+import { type RelayEnd, relay } from "./forward/relay.ts";
+import {
+  ambiguousFraming,
+  bodyTooLarge,
+  discardBody,
+  type Framing,
+  readFraming,
+} from "./forward/request-body.ts";
+import type { RewriteAnswer } from "./graph/link-rewriter.ts";
+import { headerRulesOf } from "./headers/api-header-rules.ts";
+import { downstreamRequestHeaders, type ForwardedHop } from "./headers/headers.ts";
+import type { OwnFields } from "./headers/response-head.ts";
+import type { Target } from "./target/downstream-api.ts";
+import type { Transport } from "./transport/pool.ts";
+import type { TransferRecord } from "./transport/transfer-watch.ts";
 
 export interface ForwardOptions {
   readonly transport: Transport;

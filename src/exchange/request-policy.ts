@@ -1,8 +1,8 @@
 /** What is refused before anybody is asked. */
 
 import { GatewayError } from "../errors.ts";
+import { isObject, parseJsonObject } from "./entra/json.ts";
 import type { ExchangeRequest } from "./exchange.ts";
-import { isObject, parseJsonObject } from "./json.ts";
 
 export interface ExchangePolicy {
   readonly allowedTenants: readonly string[] | "*";

@@ -1,7 +1,7 @@
 /** GatewayError to HTTP: status, RFC 9457 problem body, and the challenge that tells the caller what to do. */
 
 import type { ServerResponse } from "node:http";
-import { claimsChallenge } from "../downstream/claims-challenge.ts";
+import { claimsChallenge } from "../downstream/headers/claims-challenge.ts";
 import type { GatewayError, GatewayErrorCode } from "../errors.ts";
 
 /** Exhaustive by type: a new code does not compile until it has a status and a title. */

@@ -1,7 +1,7 @@
 /** Key set: when signing keys are read, for how long they are trusted, and what a caller gets meanwhile. */
 
-import type { Fetch } from "../bounded-fetch.ts";
 import { GatewayError } from "../errors.ts";
+import type { Fetch } from "../foundation/bounded-fetch.ts";
 import {
   fetchSigningKeys,
   type SigningKey,

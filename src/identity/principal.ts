@@ -1,6 +1,6 @@
 /** Who is calling: what the rest of the gateway may know of a validated token. */
 
-import type { Secret } from "../secret.ts";
+import type { Secret } from "../foundation/secret.ts";
 
 /**
  * Group memberships as the token states them. A token of a user in more than 200 groups names a link instead

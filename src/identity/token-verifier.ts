@@ -1,8 +1,8 @@
 /** The port of this room: an Authorization header goes in, a verified caller or the reason why not comes out. */
 
 import passport from "passport";
-import type { Fetch } from "../bounded-fetch.ts";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../errors.ts";
+import type { Fetch } from "../foundation/bounded-fetch.ts";
 import { readBearerToken } from "./bearer-token.ts";
 import { type ClaimsPolicyOptions, createClaimsPolicy } from "./claims-policy.ts";
 import {

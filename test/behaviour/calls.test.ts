@@ -2,8 +2,8 @@
 
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { profileRoute } from "../../src/handlers/profile.ts";
 import { codeRoute } from "../../src/http/code-route.ts";
-import { profileRoute } from "../../src/http/profile-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";

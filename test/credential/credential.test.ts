@@ -9,7 +9,7 @@ import {
   openCredential,
 } from "../../src/credential/credential.ts";
 import { ConfigurationError } from "../../src/errors.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory, type Directory } from "./files.ts";
 import { generateRsa, issue, keyAndCertificate, NOON, serviceAccountToken } from "./keys.ts";
 

@@ -8,7 +8,7 @@ import type {
 } from "../../src/credential/credential.ts";
 import { createCredentialRing } from "../../src/credential/ring.ts";
 import { GatewayError } from "../../src/errors.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 
 const REST_MS = 5 * 60_000;
 const TRIAL_MS = 30_000;

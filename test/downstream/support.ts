@@ -4,12 +4,16 @@ import { once } from "node:events";
 import http from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { afterEach } from "@jest/globals";
-import { compileTarget, type DownstreamApiOptions } from "../../src/downstream/downstream-api.ts";
 import { createForward, type ForwardOutcome, type ForwardRequest } from "../../src/downstream/forward.ts";
-import { followRedirects } from "../../src/downstream/redirects.ts";
-import { createTransport, type Transport, type TransportOptions } from "../../src/downstream/transport.ts";
+import { compileTarget, type DownstreamApiOptions } from "../../src/downstream/target/downstream-api.ts";
+import {
+  createTransport,
+  type Transport,
+  type TransportOptions,
+} from "../../src/downstream/transport/pool.ts";
+import { followRedirects } from "../../src/downstream/transport/redirects.ts";
 import { GatewayError } from "../../src/errors.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
 

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { Agent, buildConnector, fetch as undiciFetch } from "undici";
-import type { Fetch } from "../../src/bounded-fetch.ts";
+import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
 import {
   createTokenVerifier,
