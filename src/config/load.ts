@@ -48,6 +48,8 @@ export interface GatewayConfig {
   readonly routes: readonly ProxyRouteConfig[];
   readonly http: GatewayYaml["http"];
   readonly limits: GatewayYaml["limits"];
+  /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
+  readonly fairness: GatewayYaml["fairness"];
   readonly log: { readonly level: string; readonly auditFile: string | undefined };
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
@@ -173,6 +175,7 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfi
       })),
     http: yaml.http,
     limits: yaml.limits,
+    fairness: yaml.fairness,
     log: { level: env.LOG_LEVEL, auditFile: env.AUDIT_LOG_FILE },
     production: env.NODE_ENV === "production",
   };

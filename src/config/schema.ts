@@ -219,6 +219,23 @@ const route = z.strictObject({
   limits: rateLimits.prefault({}).describe("Limits of this route alone, in place of those for all routes."),
 });
 
+const share = z.number().gt(0).max(1);
+
+const fairness = z
+  .strictObject({
+    userShare: share
+      .default(0.125)
+      .describe(
+        "Part of what the process holds at once (requests under way at an API, waiting places, exchanges, batch bytes) that one user may take.",
+      ),
+    clientShare: share
+      .default(1)
+      .describe(
+        "The same for one client with all its users; below 1 where several clients share the gateway.",
+      ),
+  })
+  .describe("How much of the gateway one caller may hold, so that the others are served.");
+
 export const gatewayYaml = z
   .strictObject({
     identity,
@@ -230,6 +247,7 @@ export const gatewayYaml = z
     routes: z.array(route).min(1),
     http: http.prefault({}),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
+    fairness: fairness.prefault({}),
   })
   .meta({ title: "obo-gateway configuration" });
 
