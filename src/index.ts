@@ -10,7 +10,14 @@ export type { DownstreamClient, DownstreamRequestOptions } from "./downstream/cl
 export { type Actor, ConfigurationError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 export { Secret } from "./foundation/secret.ts";
 export { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
-export { type CodeRoute, codeRoute, type GatewayRequest, type OnBehalfOf } from "./http/code-route.ts";
+export {
+  type CodeRoute,
+  codeRoute,
+  type GatewayRequest,
+  type OnBehalfOf,
+  type RouteHandler,
+  routeHandler,
+} from "./http/code-route.ts";
 export type { RateLimitRules } from "./http/rate-limits.ts";
 export { TokenCredentialError, type UserTokenCredential } from "./http/token-credential.ts";
 export type { RoutePolicy } from "./identity/claims-policy.ts";

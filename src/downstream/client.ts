@@ -17,6 +17,7 @@ import { challengeOf } from "./headers/claims-challenge.ts";
 import { downstreamRequestHeaders } from "./headers/headers.ts";
 import {
   belowBase,
+  compileTarget,
   type DownstreamApiOptions,
   joinBase,
   readBaseUrl,
@@ -78,8 +79,21 @@ export interface DownstreamClientOptions {
   readonly record?: TransferRecord | undefined;
   /** Ends all calls, for example when the caller has gone. */
   readonly signal?: AbortSignal;
+  /** Throws for a call that the route does not allow; see `compileCallRules`. Default: none throws. */
+  readonly assertAllowed?: AssertAllowed | undefined;
   /** Largest answer that `json`, `text` and `bytes` take into memory, bytes. Default 4 MiB. */
   readonly maxBytes?: number;
+}
+
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/** Throws `target_forbidden` for a path below the API's base URL, query included, that the rules leave out. */
+export type AssertAllowed = (method: string, path: string) => void;
+
+/** The paths that a handler may call, compiled once for all requests of its route. */
+export function compileCallRules(api: DownstreamApiOptions, allow: readonly string[]): AssertAllowed {
+  const targetOf = compileTarget(api, { path: "/", methods: METHODS, allow });
+  return (method, path) => void targetOf(method, path);
 }
 
 /** How often a throttled request is sent at most. */
@@ -88,21 +102,25 @@ const MAX_ATTEMPTS = 3;
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
   const { api, obtainToken, record } = options;
+  const { assertAllowed = () => {} } = options;
   const base = readBaseUrl(api);
 
-  const targetOf = (path: string, query: string): Target => ({
-    api,
-    origin: base.origin,
-    path: joinBase(base, path) + query,
-    judge(redirected) {
-      const below = readClientPath(belowBase(base, redirected));
-      return targetOf(below.path, below.query);
-    },
-  });
+  const targetOf = (method: string, path: string, query: string): Target => {
+    assertAllowed(method, path);
+    return {
+      api,
+      origin: base.origin,
+      path: joinBase(base, path) + query,
+      judge(redirected) {
+        const below = readClientPath(belowBase(base, redirected));
+        return targetOf(method, below.path, below.query);
+      },
+    };
+  };
 
   async function call(method: string, path: DownstreamPath, request: DownstreamRequestOptions = {}) {
     const below = readClientPath(path, request.query);
-    const target = targetOf(below.path, below.query);
+    const target = targetOf(method, below.path, below.query);
     const body = bodyOf(request);
 
     let refused: Secret | undefined;
@@ -154,6 +172,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
   }
 
   async function sendParts(parts: readonly BatchPart[]) {
+    for (const { method, url } of parts) assertAllowed(method, url);
     const until = Date.now() + api.timeoutMs;
     const msLeft = () => Math.max(1, until - Date.now());
     const signal = options.signal;
@@ -171,7 +190,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
         const { accessToken } = token;
         const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
         const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), ours);
-        const target = targetOf("/$batch", "");
+        const target: Target = { api, origin: base.origin, path: joinBase(base, "/$batch") };
         return openAnswer(
           options.transport,
           { target, method: "POST", headers, body, record },

@@ -18,6 +18,7 @@ import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
 import { answerErrors } from "./refusal.ts";
 import { openRecord, type RequestObserver, type RequestRecord, recordOf } from "./request-record.ts";
 import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
+import { methodsOf, staticPart } from "./route-table.ts";
 
 export interface PublicAppOptions {
   readonly verifier: TokenVerifier;
@@ -177,20 +178,13 @@ function hostsOf({ rawHeaders }: Request): number {
   return hosts;
 }
 
-/** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
 function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
-  const methods = routes
-    .filter((route) => route.path === path)
-    .flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()]));
+  const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
   return (_request, response) => {
     response.setHeader("allow", methods.join(", "));
     throw new GatewayError("method_not_allowed", {
       detail: "This route does not take the method of the request.",
     });
   };
-}
-
-/** What stands in a code route's path before its first parameter, without trailing slash. */
-function staticPart({ path }: CodeRoute): string {
-  return path.replace(/\/[^/]*[:*{].*$/s, "");
 }

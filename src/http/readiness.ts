@@ -1,0 +1,21 @@
+/** What `/readyz` goes by. */
+
+import type { CredentialRing } from "../credential/credential.ts";
+import type { TokenVerifier } from "../identity/token-verifier.ts";
+import type { ReadinessCheck } from "./admin.ts";
+
+export interface ReadinessSources {
+  /** False from the moment the gateway is asked to stop, so that balancers turn away. */
+  readonly inRotation: () => boolean;
+  readonly verifier: Pick<TokenVerifier, "ready">;
+  readonly credential: Pick<CredentialRing, "status">;
+}
+
+export function readinessChecks({ inRotation, verifier, credential }: ReadinessSources): ReadinessCheck[] {
+  const { usable, serving, sources } = credential.status();
+  return [
+    { name: "rotation", ready: inRotation() },
+    { name: "signing-keys", ready: verifier.ready() },
+    { name: "credential", ready: usable, detail: { serving, sources } },
+  ];
+}
