@@ -3,8 +3,8 @@
 import type { GatewayConfig } from "./config/load.ts";
 import type { CredentialRing } from "./credential/credential.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
+import type { Transport } from "./downstream/contract.ts";
 import { isGraph } from "./downstream/graph/links.ts";
-import type { Transport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
 import { fileRoute } from "./handlers/file.ts";
 import { inboxRoute } from "./handlers/inbox.ts";

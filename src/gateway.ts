@@ -15,7 +15,6 @@ import {
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
-import { followRedirects } from "./downstream/transport/redirects.ts";
 import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
 import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
 import { loadMsal } from "./exchange/entra/msal.ts";
@@ -178,14 +177,12 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
 
   const transport = keep(
-    followRedirects(
-      createTransport({
-        apis: Object.values(config.downstreamApis),
-        now,
-        onEvent: signals.downstream,
-        ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
-      }),
-    ),
+    createTransport({
+      apis: Object.values(config.downstreamApis),
+      now,
+      onEvent: signals.downstream,
+      ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
+    }),
   );
 
   const { publicUrl } = config.http;
