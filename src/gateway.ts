@@ -10,8 +10,7 @@ import {
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
-import { createTransport, type Transport } from "./downstream/transport/pool.ts";
-import { followRedirects } from "./downstream/transport/redirects.ts";
+import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
 import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
 import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
@@ -240,15 +239,13 @@ async function openGatewayCredential(
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, keep, now, signals }: Building) {
   const apis = Object.values(config.downstreamApis);
-  const transport: Transport = keep(
-    followRedirects(
-      createTransport({
-        apis,
-        now,
-        onEvent: signals.downstream,
-        ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
-      }),
-    ),
+  const transport = keep(
+    createTransport({
+      apis,
+      now,
+      onEvent: signals.downstream,
+      ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
+    }),
   );
   const own = securityFields();
   const callable = apis.map((api): [string, CallableApi] => [

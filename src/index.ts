@@ -2,11 +2,16 @@
 
 export { type GatewayConfig, loadConfig } from "./config/load.ts";
 export type { ClientAssertionCallback } from "./credential/credential.ts";
-export type { BatchHandle, BatchPartResponse, DownstreamBatch } from "./downstream/client/batch.ts";
-export type { Page } from "./downstream/client/pages.ts";
-export type { DownstreamPath } from "./downstream/client/path.ts";
-export type { DownstreamResponse } from "./downstream/client/response.ts";
-export type { DownstreamClient, DownstreamRequestOptions } from "./downstream/client.ts";
+export type {
+  BatchHandle,
+  BatchPartResponse,
+  DownstreamBatch,
+  DownstreamClient,
+  DownstreamPath,
+  DownstreamRequestOptions,
+  DownstreamResponse,
+  Page,
+} from "./downstream/contract.ts";
 export { type Actor, ConfigurationError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 export { Secret } from "./foundation/secret.ts";
 export { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";

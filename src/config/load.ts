@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { LineCounter, parseDocument } from "yaml";
 import type { CredentialOptions } from "../credential/credential.ts";
-import type { DownstreamApiOptions, TargetRules } from "../downstream/target/downstream-api.ts";
+import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";

@@ -5,65 +5,29 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/exchange.ts";
 import type { Secret } from "../foundation/secret.ts";
-import { createBatch, type DownstreamBatch } from "./client/batch.ts";
-import { type Page, readPages } from "./client/pages.ts";
-import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./client/path.ts";
-import { createResponse, type DownstreamResponse } from "./client/response.ts";
+import { createBatch } from "./client/batch.ts";
+import { readPages } from "./client/pages.ts";
+import { readClientPath } from "./client/path.ts";
+import { createResponse } from "./client/response.ts";
+import type {
+  AssertAllowed,
+  DownstreamApiOptions,
+  DownstreamClient,
+  DownstreamPath,
+  DownstreamRequestOptions,
+  Target,
+  TransferRecord,
+  Transport,
+} from "./contract.ts";
 import { type Answer, openAnswer } from "./forward/answer.ts";
 import type { BatchPart } from "./graph/batch-request.ts";
 import { sendBatch } from "./graph/batch-rounds.ts";
 import { headerRulesOf } from "./headers/api-header-rules.ts";
 import { challengeOf } from "./headers/claims-challenge.ts";
 import { downstreamRequestHeaders } from "./headers/headers.ts";
-import {
-  belowBase,
-  compileTarget,
-  type DownstreamApiOptions,
-  joinBase,
-  readBaseUrl,
-  type Target,
-} from "./target/downstream-api.ts";
-import type { Transport } from "./transport/pool.ts";
+import { belowBase, compileTarget, joinBase, readBaseUrl } from "./target/downstream-api.ts";
 import { throttlePauseMs } from "./transport/retry-after.ts";
-import { type TransferRecord, throttleWaited } from "./transport/transfer-watch.ts";
-
-export interface DownstreamRequestOptions {
-  readonly query?: DownstreamQuery;
-  /** Fields of the request. Those that the gateway sets itself cannot be changed here. */
-  readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as `application/json`. */
-  readonly json?: unknown;
-  /** Sent as it is; say what it is in `headers`. A stream can be sent once only, so a claims challenge ends the call. */
-  readonly body?: string | Uint8Array | Readable;
-  /** Until the answer's headers are here, ms. Default and upper limit: the API's own `timeoutMs`. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
-
-/**
- * Calls one API as the user of the request. Each method resolves with the answer, whatever its status, and rejects
- * with a GatewayError when there is none: `downstream_unreachable`, `downstream_timeout`, `overloaded`; what the
- * exchange says; `request_malformed` or `target_forbidden` for a path that does not stay below the base URL;
- * `claims_challenged` when the API wants more of the user than a new exchange could give. With the reason of
- * `signal` when that fires.
- */
-export interface DownstreamClient {
-  get(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  post(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  put(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  patch(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  delete(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  /**
-   * A collection, page after page (OData's `@odata.nextLink`), each asked for when the loop comes to it and with the
-   * same headers. Throws in the loop; see `Page` and `readPages`.
-   */
-  pages<T = unknown>(
-    path: DownstreamPath,
-    options?: Omit<DownstreamRequestOptions, "json" | "body">,
-  ): AsyncIterable<Page<T>>;
-  /** An empty `$batch`, for an API that knows it. */
-  batch(): DownstreamBatch;
-}
+import { throttleWaited } from "./transport/transfer-watch.ts";
 
 export interface DownstreamClientOptions {
   readonly transport: Transport;
@@ -86,9 +50,6 @@ export interface DownstreamClientOptions {
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-
-/** Throws `target_forbidden` for a path below the API's base URL, query included, that the rules leave out. */
-export type AssertAllowed = (method: string, path: string) => void;
 
 /** The paths that a handler may call, compiled once for all requests of its route. */
 export function compileCallRules(api: DownstreamApiOptions, allow: readonly string[]): AssertAllowed {

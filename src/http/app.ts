@@ -1,10 +1,9 @@
 /** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
 
 import express, { type Express, type Request, type RequestHandler, type Response } from "express";
-import { readFraming } from "../downstream/forward/request-body.ts";
-import type { Forward } from "../downstream/forward.ts";
+import type { Forward, OwnFields } from "../downstream/contract.ts";
+import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
-import type { OwnFields } from "../downstream/headers/response-head.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";

@@ -1,7 +1,7 @@
 /** Routes written in code: a handler gets the principal and clients of downstream APIs bound to the user. */
 
 import type { Request, RequestHandler, Response } from "express";
-import type { AssertAllowed, DownstreamClient } from "../downstream/client.ts";
+import type { AssertAllowed, DownstreamClient } from "../downstream/contract.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
 import type { RoutePolicy } from "../identity/claims-policy.ts";
 import type { Principal } from "../identity/principal.ts";

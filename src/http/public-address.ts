@@ -1,8 +1,8 @@
 /** The address under which this caller reaches the gateway, for links that lead back to it. */
 
 import type { Request } from "express";
+import type { DownstreamApiOptions } from "../downstream/contract.ts";
 import { isGraph } from "../downstream/graph/links.ts";
-import type { DownstreamApiOptions } from "../downstream/target/downstream-api.ts";
 
 const LOOPBACK = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i;
 

@@ -1,7 +1,7 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
 import type { CredentialEvent } from "../credential/credential.ts";
-import type { TransportEvent } from "../downstream/transport/host-breakers.ts";
+import type { TransportEvent } from "../downstream/contract.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
 import type { LoadEvent } from "../http/load-shedding.ts";
 import type { RateLimitEvent } from "../http/request-counter.ts";
