@@ -1,7 +1,7 @@
 /** What follows from the configuration for one room or another, without any of them being there yet. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import type { CredentialRing } from "./credential/credential.ts";
+import type { CredentialRing } from "./credential/contract.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
 import { isGraph } from "./downstream/graph/links.ts";
 import type { Transport } from "./downstream/transport/pool.ts";
@@ -12,8 +12,7 @@ import { profileRoute } from "./handlers/profile.ts";
 import type { ReadinessCheck } from "./http/admin.ts";
 import type { CallableApi, CodeRoute } from "./http/code-route.ts";
 import type { ResourceFacts } from "./http/resource-metadata.ts";
-import type { Authority } from "./identity/authority.ts";
-import type { TokenVerifier } from "./identity/token-verifier.ts";
+import type { Authority, TokenVerifier } from "./identity/contract.ts";
 
 /** The home tenant and those that the environment adds, or any. */
 export function exchangeableTenants(application: GatewayConfig["application"]): readonly string[] | "*" {

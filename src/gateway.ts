@@ -2,7 +2,8 @@
 
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
-import { type ClientAssertionCallback, openCredential } from "./credential/credential.ts";
+import type { ClientAssertionCallback } from "./credential/contract.ts";
+import { openCredential } from "./credential/credential.ts";
 import {
   callableApis,
   checkUses,

@@ -6,18 +6,9 @@ import type {
   ClientAuthentication,
   CredentialEventType,
   CredentialRing,
-  CredentialSource,
-  SourceCredential,
-  SourcePorts,
   SourceStatus,
-} from "./credential.ts";
-
-/** What a proof was made from. */
-export interface ProofOrigin {
-  readonly source: CredentialSource;
-  /** Counts the different contents of the source since the start, from 1. */
-  readonly generation: number;
-}
+} from "./contract.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 /** How long a source that Entra refused is left alone, unless it changes first. */
 const REST_MS = 5 * 60_000;

@@ -13,9 +13,8 @@ import {
   type TargetRules,
 } from "../downstream/target/downstream-api.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
-import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
-import type { Principal } from "../identity/principal.ts";
-import type { TokenVerifier, Verification } from "../identity/token-verifier.ts";
+import { authorize } from "../identity/claims-policy.ts";
+import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";

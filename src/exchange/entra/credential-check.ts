@@ -1,7 +1,7 @@
 /** Whether Entra accepts a proof of the gateway, asked with a token request whose answer nobody uses. */
 
 import { randomUUID } from "node:crypto";
-import type { ClientAuthentication, TrialVerdict } from "../../credential/credential.ts";
+import type { ClientAuthentication, TrialVerdict } from "../../credential/contract.ts";
 import { noAssertion } from "../no-assertion.ts";
 import { createConsentUris } from "./consent.ts";
 import { createJudge } from "./judge.ts";
