@@ -55,6 +55,11 @@ export interface CredentialRing extends ClientCredential {
   status(): CredentialStatus;
   /** Looks at every source where that is due, so that `status()` is true of an idle gateway too. */
   refresh(): Promise<void>;
+  /**
+   * Tries the credential at Entra until it has been accepted once, in the background after the first attempt, and ends
+   * when the signal fires. Resolves when the first attempt has ended. Never rejects. Without a canary nothing is tried.
+   */
+  warmUp(signal?: AbortSignal): Promise<void>;
 }
 
 export interface CredentialStatus {
@@ -65,6 +70,16 @@ export interface CredentialStatus {
    * tokens need no credential, and only requests can find out that it is accepted again.
    */
   readonly usable: boolean;
+  /**
+   * Whether this process may become ready: Entra has accepted a proof once, or the first trial ended without a decision
+   * (Entra could not be reached). False before the first trial has ended, and after a definite refusal until Entra has
+   * accepted a proof once. Stays true from the first acceptance on.
+   */
+  readonly accepted: boolean;
+  /** How the trial that `warmUp()` makes stands. The problem names Entra's numbers and nothing secret. */
+  readonly firstTrial:
+    | { readonly state: "pending" | "accepted"; readonly problem?: never }
+    | { readonly state: "refused" | "undecided"; readonly problem: string };
   /** In the order in which they are tried. */
   readonly sources: readonly SourceStatus[];
 }
@@ -105,6 +120,8 @@ export interface Canary {
 
 /** What happened to a source. */
 export type CredentialEventType =
+  /** Entra accepted it for the first time since the start. */
+  | "accepted"
   /** It is named in `credential.sources`, but what it needs is not set; the others serve. */
   | "absent"
   /** It changed and its new content serves. */
