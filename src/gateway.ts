@@ -2,11 +2,8 @@
 
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
-import {
-  type ClientAssertionCallback,
-  type CredentialRing,
-  openCredential,
-} from "./credential/credential.ts";
+import type { ClientAssertionCallback, CredentialRing } from "./credential/contract.ts";
+import { openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
@@ -31,7 +28,8 @@ import { createRefusal } from "./http/refusal.ts";
 import { metadataUrl, resourceFacts } from "./http/resource-metadata.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
-import { type Authority, resolveAuthority } from "./identity/authority.ts";
+import { resolveAuthority } from "./identity/authority.ts";
+import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { createAudit, openAuditFile } from "./telemetry/audit.ts";
 import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";

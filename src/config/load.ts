@@ -2,11 +2,13 @@
 
 import { readFileSync } from "node:fs";
 import { LineCounter, parseDocument } from "yaml";
-import type { CredentialOptions } from "../credential/credential.ts";
+
+import type { CredentialOptions } from "../credential/contract.ts";
 import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
+
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
-import type { RoutePolicy } from "../identity/claims-policy.ts";
+import type { RoutePolicy } from "../identity/contract.ts";
 import type { TracingOptions } from "../telemetry/tracing.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
 import { type GatewayEnvironment, readEnvironment } from "./environment.ts";

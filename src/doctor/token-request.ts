@@ -1,6 +1,6 @@
 /** A real token request with the gateway's own proof, for each resource: what Entra answers, and what that means. */
 
-import type { ClientAuthentication, CredentialRing } from "../credential/credential.ts";
+import type { ClientAuthentication, CredentialRing } from "../credential/contract.ts";
 import { ACTOR_OF } from "../errors.ts";
 import { diagnosticsOf, numbersOf } from "../exchange/entra/answers.ts";
 import { hintFor } from "../exchange/entra/codes.ts";

@@ -3,8 +3,7 @@
 import type { Request, RequestHandler, Response } from "express";
 import type { AssertAllowed, DownstreamClient } from "../downstream/contract.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
-import type { RoutePolicy } from "../identity/claims-policy.ts";
-import type { Principal } from "../identity/principal.ts";
+import type { Principal, RoutePolicy } from "../identity/contract.ts";
 import { type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
 import type { RateLimitRules } from "./rate-limits.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";

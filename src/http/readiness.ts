@@ -1,7 +1,7 @@
 /** What `/readyz` goes by. */
 
-import type { CredentialRing } from "../credential/credential.ts";
-import type { TokenVerifier } from "../identity/token-verifier.ts";
+import type { CredentialRing } from "../credential/contract.ts";
+import type { TokenVerifier } from "../identity/contract.ts";
 import type { ReadinessCheck } from "./admin.ts";
 
 export interface ReadinessSources {

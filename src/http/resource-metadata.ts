@@ -1,7 +1,7 @@
 /** RFC 9728 protected-resource metadata: tells a client that discovers the gateway where to get a token for it. */
 
 import type { RequestHandler } from "express";
-import type { RoutePolicy } from "../identity/claims-policy.ts";
+import type { RoutePolicy } from "../identity/contract.ts";
 
 export interface ResourceFacts {
   /** The gateway as callers reach it, the RFC's `resource` identifier. */

@@ -1,6 +1,6 @@
 /** Entra's refusal of a token request, or its silence, becomes the error that names who must act. */
 
-import type { ClientAuthentication } from "../../credential/credential.ts";
+import type { ClientAuthentication } from "../../credential/contract.ts";
 import { ACTOR_OF, type Actor, GatewayError, type GatewayErrorDetails } from "../../errors.ts";
 import type { FetchFailure } from "../../foundation/bounded-fetch.ts";
 import { parseRetryAfter } from "../../foundation/retry-after.ts";
