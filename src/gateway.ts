@@ -16,6 +16,7 @@ import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { followRedirects } from "./downstream/transport/redirects.ts";
+import { GatewayError } from "./errors.ts";
 import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
 import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
 import { loadMsal } from "./exchange/entra/msal.ts";
@@ -34,12 +35,12 @@ import { metadataUrl } from "./http/resource-metadata.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
-import { createAudit, openAuditFile } from "./telemetry/audit.ts";
-import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";
+import { createAudit } from "./telemetry/audit.ts";
+import type { Logger, LogSink } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
+import { openOutputs } from "./telemetry/outputs.ts";
 import { createRequestLog } from "./telemetry/request-line.ts";
 import { createSignals } from "./telemetry/signals.ts";
-import { standardOutput } from "./telemetry/standard-output.ts";
 import { openTracing } from "./telemetry/tracing.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */
@@ -73,6 +74,12 @@ export interface Gateway {
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` says no and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
+  /**
+   * Opens the file of the audit stream again, and looks at the files of the credential.
+   *
+   * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
+   */
+  reload(): Promise<void>;
   /** From now on `/readyz` says no, so that balancers turn away; requests are still served. */
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
@@ -100,14 +107,13 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const { routes: codeRoutes = routesFor(config) } = parts;
   checkUses(codeRoutes, config);
 
-  const { logSink = standardOutput() } = parts;
-  const log = createLogger(config.log.level, logSink);
   const metrics = createMetrics();
-  const { auditFile: auditPath } = config.log;
-  const auditFile = auditPath === undefined ? undefined : keep(openAuditFile(auditPath, log));
-  const audit = createAudit(auditFile?.log ?? log);
+  const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
+  const { log } = outputs;
+  const audit = createAudit(outputs.auditLog);
   const tracing = config.tracing && keep(await openTracing(config.tracing, log));
-  const signals = createSignals(log, createRequestLog(log, logSink), audit, metrics, tracing);
+  const logRequest = createRequestLog(log, outputs.logSink, config.log);
+  const signals = createSignals(log, logRequest, audit, metrics, tracing);
 
   const verifier = keep(
     await createTokenVerifier({ ...config.identity, authority, fetch, now, onEvent: signals.identity }),
@@ -214,6 +220,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, codeRoutes, authority),
     own,
     observer: signals.requests,
+    refuseAll: () => (outputs.auditIsAtRisk() ? auditAtRisk() : undefined),
     onInternalError: signals.internalError,
   });
 
@@ -227,7 +234,11 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   );
   if (overload !== undefined) metrics.watchLoad(overload);
   let inRotation = true;
-  const admin = createAdminApp({ checks: () => readiness(inRotation, verifier, credential), metrics });
+  const checks = () => [
+    ...readiness(inRotation, verifier, credential),
+    { name: "audit", ready: !outputs.auditIsAtRisk() },
+  ];
+  const admin = createAdminApp({ checks, metrics });
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
@@ -242,8 +253,22 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     async warmUp() {
       await Promise.all([verifier.warmUp(), loadMsal()]);
     },
+    async reload() {
+      outputs.reopen();
+      await credential.refresh();
+    },
     leaveRotation() {
       inRotation = false;
     },
   };
+}
+
+/** `audit.onLoss: refuse` puts a whole audit stream before answers. */
+function auditAtRisk(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail:
+      "The gateway cannot record requests at the moment, and is configured to serve none that it cannot record.",
+    reason: "audit_unwritable",
+    retryAfterSeconds: 5,
+  });
 }
