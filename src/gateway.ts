@@ -8,7 +8,7 @@ import { compileCallRules, createDownstreamClient } from "./downstream/client.ts
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
-import { ConfigurationError } from "./errors.ts";
+import { ConfigurationError, GatewayError } from "./errors.ts";
 import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
 import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
 import { loadMsal } from "./exchange/entra/msal.ts";
@@ -31,12 +31,12 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
-import { createAudit, openAuditFile } from "./telemetry/audit.ts";
-import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";
+import { createAudit } from "./telemetry/audit.ts";
+import type { Logger, LogSink } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
+import { type Outputs, openOutputs } from "./telemetry/outputs.ts";
 import { createRequestLog } from "./telemetry/request-line.ts";
 import { createSignals, type Signals } from "./telemetry/signals.ts";
-import { standardOutput } from "./telemetry/standard-output.ts";
 import { openTracing } from "./telemetry/tracing.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */
@@ -74,6 +74,12 @@ export interface Gateway {
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` says no and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
+  /**
+   * Opens the file of the audit stream again, and looks at the files of the credential.
+   *
+   * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
+   */
+  reload(): Promise<void>;
   /** From now on `/readyz` says no, so that balancers turn away; requests are still served. */
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
@@ -127,6 +133,7 @@ interface Building {
   readonly fetch: Fetch;
   readonly now: () => number;
   readonly log: Logger;
+  readonly outputs: Outputs;
   readonly metrics: Metrics;
   readonly signals: Signals;
 }
@@ -141,19 +148,15 @@ function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly Code
 }
 
 /** Log, audit, metrics and traces. Rooms call back with events; `signals` puts them into words and numbers. */
-async function openObservability(
-  { log: { level, auditFile: auditPath }, ...config }: GatewayConfig,
-  parts: GatewayParts,
-  keep: Keep,
-) {
-  const { logSink = standardOutput() } = parts;
-  const log = createLogger(level, logSink);
+async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const metrics = createMetrics();
-  const auditFile = auditPath === undefined ? undefined : keep(openAuditFile(auditPath, log));
-  const audit = createAudit(auditFile?.log ?? log);
+  const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
+  const { log } = outputs;
+  const audit = createAudit(outputs.auditLog);
   const tracing = config.tracing && keep(await openTracing(config.tracing, log));
-  const signals = createSignals(log, createRequestLog(log, logSink), audit, metrics, tracing);
-  return { log, metrics, signals };
+  const logRequest = createRequestLog(log, outputs.logSink, config.log);
+  const signals = createSignals(log, logRequest, audit, metrics, tracing);
+  return { log, outputs, metrics, signals };
 }
 
 /** Verifies the callers' tokens. */
@@ -272,7 +275,7 @@ type AppPorts = Pick<
 
 /** The public Express app: every route with its policy, limits and answers. */
 function assembleApp(building: Building, { routes, counters, ...ports }: AppPorts) {
-  const { config, authority, signals } = building;
+  const { config, authority, outputs, signals } = building;
   const { clientId } = config.application;
   const { publicUrl } = config.http;
   const { appIdUri = `api://${clientId}` } = config.exchange.consent;
@@ -294,6 +297,7 @@ function assembleApp(building: Building, { routes, counters, ...ports }: AppPort
             policies: [...config.routes, ...routes].map(({ policy }) => policy),
           }),
     observer: signals.requests,
+    refuseAll: () => (outputs.auditIsAtRisk() ? auditAtRisk() : undefined),
     onInternalError: signals.internalError,
   });
 }
@@ -316,7 +320,7 @@ type SidePorts = Pick<Parameters<typeof readinessChecks>[0], "verifier"> & {
 
 /** The two sides that listeners are put in front of, and what protects and ends them. */
 function assembleSides(building: Building, { verifier, credential, app }: SidePorts) {
-  const { config, parts, keep, log, metrics, signals } = building;
+  const { config, parts, keep, log, outputs, metrics, signals } = building;
   const own = securityFields();
   const refuseWith = (refusal?: Parameters<typeof createRefusal>[1]) =>
     createRefusal({ challenge: challengeOf(building), own, ...config.http }, refusal);
@@ -326,7 +330,7 @@ function assembleSides(building: Building, { verifier, credential, app }: SidePo
   if (overload !== undefined) metrics.watchLoad(overload);
 
   let inRotation = true;
-  const readiness = { inRotation: () => inRotation, verifier, credential };
+  const readiness = { inRotation: () => inRotation, verifier, credential, outputs };
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
@@ -340,8 +344,22 @@ function assembleSides(building: Building, { verifier, credential, app }: SidePo
     async warmUp() {
       await Promise.all([verifier.warmUp(), loadMsal()]);
     },
+    async reload() {
+      outputs.reopen();
+      await credential.refresh();
+    },
     leaveRotation() {
       inRotation = false;
     },
   };
+}
+
+/** `audit.onLoss: refuse` puts a whole audit stream before answers. */
+function auditAtRisk(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail:
+      "The gateway cannot record requests at the moment, and is configured to serve none that it cannot record.",
+    reason: "audit_unwritable",
+    retryAfterSeconds: 5,
+  });
 }

@@ -11,6 +11,8 @@ export interface RunningGateway {
   readonly port: number;
   readonly adminPort: number;
   readonly log: Logger;
+  /** Takes up what has changed outside: a rotated audit file, files of the credential. Requests go on meanwhile. */
+  reload(): Promise<void>;
   /**
    * Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. Whoever
    * asks again waits for the same end.
@@ -24,10 +26,8 @@ export interface RunningGateway {
  * @throws {ConfigurationError} when something configured cannot be had, a port included. Nothing is left half-started.
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
-  const { app, admin, refuse, guard, routes, log, warmUp, leaveRotation, close } = await createGateway(
-    config,
-    parts,
-  );
+  const { app, admin, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
+    await createGateway(config, parts);
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
@@ -89,6 +89,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     port: publicSide.port,
     adminPort: adminSide.port,
     log,
+    reload,
     stop() {
       ended ??= end();
       return ended;

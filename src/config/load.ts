@@ -71,7 +71,11 @@ export interface GatewayConfig {
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
-  readonly log: { readonly level: string; readonly auditFile: string | undefined };
+  readonly log: GatewayYaml["log"] & {
+    readonly level: string;
+    readonly auditFile: string | undefined;
+    readonly onAuditLoss: GatewayYaml["audit"]["onLoss"];
+  };
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
   readonly production: boolean;
@@ -211,7 +215,12 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfi
     http: yaml.http,
     limits: yaml.limits,
     fairness: yaml.fairness,
-    log: { level: env.LOG_LEVEL, auditFile: env.AUDIT_LOG_FILE },
+    log: {
+      ...yaml.log,
+      level: env.LOG_LEVEL,
+      auditFile: env.AUDIT_LOG_FILE,
+      onAuditLoss: yaml.audit.onLoss,
+    },
     production: env.NODE_ENV === "production",
   };
 }

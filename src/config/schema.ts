@@ -248,6 +248,29 @@ const fairness = z
   })
   .describe("How much of the gateway one caller may hold, so that the others are served.");
 
+const log = z
+  .strictObject({
+    granted: z
+      .enum(["all", "sampled", "none"])
+      .default("all")
+      .describe("Which granted requests get a line: all, one in sampleOneIn, or none. Refusals always do."),
+    sampleOneIn: wholeNumber(1, 1_000_000)
+      .default(100)
+      .describe("With granted: sampled, one in so many granted requests gets a line."),
+  })
+  .describe("Lines of requests; their level is LOG_LEVEL's matter.");
+
+const audit = z
+  .strictObject({
+    onLoss: z
+      .enum(["drop", "refuse"])
+      .default("drop")
+      .describe(
+        "While the audit stream cannot be written: drop its lines and count them, or keep them and refuse requests with 503 overloaded.",
+      ),
+  })
+  .describe("The stream of exchanges and credentials, in the log or in AUDIT_LOG_FILE.");
+
 export const gatewayYaml = z
   .strictObject({
     identity,
@@ -260,6 +283,8 @@ export const gatewayYaml = z
     http: http.prefault({}),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
+    log: log.prefault({}),
+    audit: audit.prefault({}),
   })
   .meta({ title: "obo-gateway configuration" });
 

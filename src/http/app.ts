@@ -42,6 +42,8 @@ export interface PublicAppOptions {
   /** Said in every answer. */
   readonly own: OwnFields;
   readonly observer: RequestObserver;
+  /** Asked for each request, before anything of it is looked at: a refusal of every request, while there is a reason. */
+  readonly refuseAll?: () => GatewayError | undefined;
   /** An error that is nobody's refusal: a defect of ours. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
@@ -75,7 +77,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
   ];
   const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
 
-  app.use(receive(options.observer));
+  app.use(receive(options.observer, options.refuseAll));
   // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
   const say = saying(options.own);
   // Limits are counted for whoever is known, and before it is judged what that caller may do.
@@ -127,7 +129,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
 }
 
 /** The first to see a request: opens its record, and ends its connection where two servers could read it differently. */
-function receive(observer: RequestObserver): RequestHandler {
+function receive(observer: RequestObserver, refuseAll: PublicAppOptions["refuseAll"]): RequestHandler {
   return (request, response, next) => {
     const record = openRecord(request);
     observer.began(record, request);
@@ -140,6 +142,8 @@ function receive(observer: RequestObserver): RequestHandler {
       }),
     );
     checkMessage(request, response);
+    const refusal = refuseAll?.();
+    if (refusal !== undefined) throw refusal;
     next();
   };
 }

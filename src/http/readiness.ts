@@ -9,13 +9,21 @@ export interface ReadinessSources {
   readonly inRotation: () => boolean;
   readonly verifier: Pick<TokenVerifier, "ready">;
   readonly credential: Pick<CredentialRing, "status">;
+  /** Where the audit stream goes. */
+  readonly outputs: { auditIsAtRisk(): boolean };
 }
 
-export function readinessChecks({ inRotation, verifier, credential }: ReadinessSources): ReadinessCheck[] {
+export function readinessChecks({
+  inRotation,
+  verifier,
+  credential,
+  outputs,
+}: ReadinessSources): ReadinessCheck[] {
   const { usable, serving, sources } = credential.status();
   return [
     { name: "rotation", ready: inRotation() },
     { name: "signing-keys", ready: verifier.ready() },
     { name: "credential", ready: usable, detail: { serving, sources } },
+    { name: "audit", ready: !outputs.auditIsAtRisk() },
   ];
 }
