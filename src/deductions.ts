@@ -4,7 +4,8 @@ import type { GatewayConfig } from "./config/load.ts";
 import type { CredentialRing } from "./credential/credential.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
 import type { Transport } from "./downstream/contract.ts";
-import { isGraph } from "./downstream/graph/links.ts";
+import type { BatchLimits } from "./downstream/graph/batch-allowance.ts";
+import { readsOData } from "./downstream/target/api-kind.ts";
 import { ConfigurationError } from "./errors.ts";
 import { fileRoute } from "./handlers/file.ts";
 import { inboxRoute } from "./handlers/inbox.ts";
@@ -52,7 +53,7 @@ export function resourceFacts(
  */
 export function unlinkedRoutes({ http, listen, routes }: GatewayConfig): readonly string[] {
   if (http.publicUrl !== undefined || LOOPBACK.includes(listen.host)) return [];
-  return routes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path);
+  return routes.filter(({ api }) => readsOData(api)).map(({ target }) => target.path);
 }
 
 const LOOPBACK = ["127.0.0.1", "::1", "localhost"];
@@ -75,6 +76,12 @@ export function routesFor(config: GatewayConfig): readonly CodeRoute[] {
   return [profileRoute, inboxRoute, fileRoute].filter(({ uses }) =>
     uses.every((api) => api in config.downstreamApis),
   );
+}
+
+/** How many batches, and how many of their bytes, one caller and the process may hold. */
+export function batchLimits({ fairness }: GatewayConfig): BatchLimits {
+  const { batches: places, batchBytes: bytes, userShare, clientShare } = fairness;
+  return { places, bytes, userShare, clientShare };
 }
 
 /** APIs as code routes call them. */

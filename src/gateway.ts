@@ -4,6 +4,7 @@ import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
 import { type ClientAssertionCallback, openCredential } from "./credential/credential.ts";
 import {
+  batchLimits,
   callableApis,
   checkUses,
   consentOptions,
@@ -196,7 +197,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     verifier,
     exchange,
     forward: createForward({ transport, now, own }),
-    forwardBatch: createForwardBatch({ transport, now }),
+    forwardBatch: createForwardBatch({ transport, now, limits: batchLimits(config) }),
     ...config.http,
     apis: callableApis(config, transport),
     proxyRoutes: config.routes,

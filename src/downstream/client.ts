@@ -19,7 +19,7 @@ import type {
   Transport,
 } from "./contract.ts";
 import { type Answer, openAnswer } from "./forward/answer.ts";
-import type { BatchPart } from "./graph/batch-request.ts";
+import type { BatchPart } from "./graph/batch-parts.ts";
 import { sendBatch } from "./graph/batch-rounds.ts";
 import { headerRulesOf } from "./headers/api-header-rules.ts";
 import { challengeOf } from "./headers/claims-challenge.ts";
@@ -126,6 +126,9 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       parts,
       msLeft,
       now: Date.now,
+      fields: { rules: headerRulesOf(api).response },
+      // The handler is the operator's own code: the answer's largest size is bound enough.
+      mayKeep: () => true,
       pause(ms) {
         throttleWaited(record, ms);
         return sleep(ms, undefined, signal === undefined ? {} : { signal });
