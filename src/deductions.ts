@@ -3,9 +3,8 @@
 import type { GatewayConfig } from "./config/load.ts";
 import type { CredentialRing } from "./credential/credential.ts";
 import { createDownstreamClient } from "./downstream/client.ts";
-import type { Transport } from "./downstream/contract.ts";
-import type { BatchLimits } from "./downstream/graph/batch-allowance.ts";
-import { readsOData } from "./downstream/target/api-kind.ts";
+import type { BatchLimits, Transport } from "./downstream/contract.ts";
+import { readsOData } from "./downstream/target/downstream-api.ts";
 import { ConfigurationError } from "./errors.ts";
 import { fileRoute } from "./handlers/file.ts";
 import { inboxRoute } from "./handlers/inbox.ts";

@@ -216,7 +216,7 @@ const route = z.strictObject({
       z
         .string()
         .regex(
-          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+))*\/?$/,
+          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+(?:\([^/%?#\\]*\))?))*\/?$/,
           "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
         ),
     )

@@ -206,6 +206,17 @@ export interface RewriteAnswer {
   field(name: string, value: string, status: number): string;
 }
 
+/** How many batches may be under way, and how much memory they may hold. */
+export interface BatchLimits {
+  /** Batches under way at once, in all. */
+  readonly places: number;
+  /** Bytes of their bodies and answers, in all. */
+  readonly bytes: number;
+  /** Parts of both, above 0 and at most 1, that one user and one client may hold. */
+  readonly userShare: number;
+  readonly clientShare: number;
+}
+
 export interface ForwardRequest {
   readonly incoming: IncomingMessage;
   /** Fields already set on it win over the downstream's; `vary` is joined. */

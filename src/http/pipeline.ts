@@ -13,8 +13,7 @@ import type {
 } from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
-import { isGraph, readsOData } from "../downstream/target/api-kind.ts";
-import { compileTarget } from "../downstream/target/downstream-api.ts";
+import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import type { Owner } from "../foundation/budget.ts";
 import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";

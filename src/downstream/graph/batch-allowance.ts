@@ -2,16 +2,7 @@
 
 import { GatewayError } from "../../errors.ts";
 import { createBudget, type Exhausted, type Owner } from "../../foundation/budget.ts";
-
-export interface BatchLimits {
-  /** Batches under way at once, in all. */
-  readonly places: number;
-  /** Bytes of their bodies and answers, in all. */
-  readonly bytes: number;
-  /** Parts of both, above 0 and at most 1, that one user and one client may hold. */
-  readonly userShare: number;
-  readonly clientShare: number;
-}
+import type { BatchLimits } from "../contract.ts";
 
 /** What one batch holds. */
 export interface BatchHold {

@@ -18,14 +18,14 @@ import {
   skipValue,
   textOf,
 } from "../../foundation/json-text.ts";
-import type { TargetRules } from "../contract.ts";
+import type { Target, TargetRules } from "../contract.ts";
 import { type HeaderRules, REQUEST_RULES } from "../headers/header-rules.ts";
 import { isDropped } from "../headers/headers.ts";
-import { readRequestTarget } from "../target/request-target.ts";
 import { type BatchPart, idKey, MAX_PARTS } from "./batch-parts.ts";
+import { isBatchTarget } from "./links.ts";
 
 /** Throws what the route would throw for this method and request-target. */
-export type CheckTarget = (method: string, rawTarget: string) => unknown;
+export type CheckTarget = (method: string, rawTarget: string) => Target;
 
 export interface BatchRules {
   readonly check: CheckTarget;
@@ -78,11 +78,6 @@ export function* readBatch(bytes: Buffer, rules: BatchRules): Reading<readonly B
   }
   if (parts.length === 0) throw malformed("A batch needs requests.");
   return parts;
-}
-
-/** Whether decoded segments lead to `$batch`, or to what a lenient server would take for it: `$Batch;v=1`. */
-export function namesBatch(segments: readonly string[]): boolean {
-  return segments.some((segment) => segment.normalize("NFKC").trim().toLowerCase().startsWith("$batch"));
 }
 
 /**
@@ -201,8 +196,8 @@ function checkPart(
   const below = encodeUrl(url.startsWith("/") ? url : `/${url}`);
   if (below === undefined) throw malformed(`${prefix}the URL is no text.`);
   try {
-    check(method, (route.path === "/" ? "" : route.path) + below);
-    if (namesBatch(readRequestTarget(below).segments)) {
+    const target = check(method, (route.path === "/" ? "" : route.path) + below);
+    if (isBatchTarget(target)) {
       throw forbidden("A batch cannot hold another batch.", "batch_nested");
     }
   } catch (error) {

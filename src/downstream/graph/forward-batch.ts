@@ -6,6 +6,7 @@ import type { DownstreamToken } from "../../exchange/exchange.ts";
 import type { Owner } from "../../foundation/budget.ts";
 import { inTurns } from "../../foundation/json-text.ts";
 import type {
+  BatchLimits,
   BodyRewriter,
   ForwardedHop,
   RewriteAnswer,
@@ -20,7 +21,7 @@ import { headerRulesOf } from "../headers/api-header-rules.ts";
 import { downstreamRequestHeaders } from "../headers/headers.ts";
 import { writeResponseHead } from "../headers/response-head.ts";
 import { throttleWaited } from "../transport/transfer-watch.ts";
-import { type BatchHold, type BatchLimits, createBatchAllowance } from "./batch-allowance.ts";
+import { type BatchHold, createBatchAllowance } from "./batch-allowance.ts";
 import { readBatchBody } from "./batch-body.ts";
 import { type CheckTarget, readBatch } from "./batch-request.ts";
 import { type BatchResult, sendBatch } from "./batch-rounds.ts";

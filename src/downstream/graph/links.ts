@@ -1,15 +1,13 @@
 /** What is special about Microsoft Graph: pages and deltas are linked by absolute URLs, and `$batch` hides requests. */
 
 import type { AnswerHeaders, ApiBase, DownstreamApiOptions, RewriteAnswer, Target } from "../contract.ts";
-import { isGraph } from "../target/api-kind.ts";
-import { readBaseUrl } from "../target/downstream-api.ts";
+import { isGraph, namesBatch, readBaseUrl } from "../target/downstream-api.ts";
 import { readRequestTarget } from "../target/request-target.ts";
-import { namesBatch } from "./batch-request.ts";
 import { createLinkRewriter } from "./link-rewriter.ts";
 
 /** Whether a target is Graph's `$batch`, however it is spelt. */
-export function isBatchTarget({ path }: Target): boolean {
-  return namesBatch(readRequestTarget(path).segments);
+export function isBatchTarget({ path, api }: Target): boolean {
+  return namesBatch(readRequestTarget(path, api.encodedSlashes));
 }
 
 /**

@@ -1,8 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { createLinkRewriter } from "../../../src/downstream/graph/link-rewriter.ts";
 import { createLinkRewrite, gatewayLink } from "../../../src/downstream/graph/links.ts";
-import { isGraph } from "../../../src/downstream/target/api-kind.ts";
-import { readBaseUrl } from "../../../src/downstream/target/downstream-api.ts";
+import { isGraph, readBaseUrl } from "../../../src/downstream/target/downstream-api.ts";
 import { apiAt } from "../api-options.ts";
 
 const api = apiAt(0, { baseUrl: "https://graph.example/v1.0", kind: "graph" });
