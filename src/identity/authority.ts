@@ -82,6 +82,16 @@ export function resolveAuthority(authorityHost: string): Authority {
   return createAuthority(`https://${facts.hosts[0]}`, facts);
 }
 
+/** The cloud whose issuer this is, where the host alone shows it: public and US Government share theirs for v1 tokens. */
+export function cloudOfIssuer(issuer: unknown): Cloud | undefined {
+  if (typeof issuer !== "string" || !URL.canParse(issuer)) return undefined;
+  const { host, origin } = new URL(issuer);
+  return CLOUDS.find(
+    ({ hosts, v1IssuerOrigin }) =>
+      origin !== PUBLIC_V1_ISSUER && (hosts.includes(host) || v1IssuerOrigin === origin),
+  )?.cloud;
+}
+
 function createAuthority(origin: string, facts: CloudFacts): Authority {
   return Object.freeze({
     cloud: facts.cloud,

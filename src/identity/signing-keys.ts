@@ -3,12 +3,10 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import { type BoundedResponse, boundedFetch, type Fetch, FetchFailure } from "../foundation/bounded-fetch.ts";
+import { rsaWeakness } from "../foundation/rsa-strength.ts";
 
 /** Entra's largest documents are near 60 KB. */
 const MAX_DOCUMENT_BYTES = 512 * 1024;
-
-/** NIST SP 800-131A: shorter RSA keys are not acceptable. Entra's are 2048. */
-const MIN_MODULUS_BITS = 2048;
 
 export interface SigningKey {
   readonly key: KeyObject;
@@ -138,7 +136,7 @@ function importRsaKey({ n, e }: JsonObject): KeyObject | undefined {
   if (typeof n !== "string" || typeof e !== "string") return undefined;
   try {
     const key = createPublicKey({ key: { kty: "RSA", n, e }, format: "jwk" });
-    return (key.asymmetricKeyDetails?.modulusLength ?? 0) >= MIN_MODULUS_BITS ? key : undefined;
+    return rsaWeakness(key) === undefined ? key : undefined;
   } catch {
     return undefined;
   }

@@ -24,6 +24,11 @@ import {
 
 export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
   readonly verifier: "passport-azure-ad" | "jose";
+  /**
+   * Scopes of this gateway that its public metadata names, for refusals of tokens that were meant for something else.
+   * Default: none, and the refusal names none.
+   */
+  readonly publishedScopes?: readonly string[];
   /** How metadata and keys are fetched. */
   readonly fetch: Fetch;
   /** Ms since the epoch; default `Date.now`. */
@@ -74,7 +79,13 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
   authenticator.use(
     options.verifier,
     createStrategy({
-      admit: createAdmission(principalOf, (from) => authority.issuer(from.tenantId, from.tokenVersion), keys),
+      admit: createAdmission({
+        principalOf,
+        keys,
+        authority,
+        audiences: options.audiences,
+        publishedScopes: options.publishedScopes ?? [],
+      }),
       principalOf,
       audiences: options.audiences,
       clockToleranceSeconds: options.clockToleranceSeconds,
@@ -165,7 +176,7 @@ function explain(error: unknown): Verification {
   if (hasCode(error, "key_set_unavailable")) return { outcome: "unavailable", error };
   if (hasCode(error, "token_missing") || hasCode(error, "token_rejected"))
     return { outcome: "rejected", error };
-  return { outcome: "rejected", error: tokenRejected("internal", error) };
+  return { outcome: "rejected", error: tokenRejected("internal", { cause: error }) };
 }
 
 function hasCode<Code extends GatewayErrorCode>(error: unknown, code: Code): error is GatewayError<Code> {
