@@ -2,10 +2,11 @@
 
 import { GatewayError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
-import type { KeySetEvent } from "./contract.ts";
+import type { Discovered, KeySetEvent } from "./contract.ts";
 import { createRefetchBudget, type RefetchTimings } from "./refetch-budget.ts";
 import {
   fetchSigningKeys,
+  type PublishedKeys,
   type SigningKey,
   type SigningKeySource,
   type SigningKeys,
@@ -49,6 +50,8 @@ export interface KeySetOptions extends SigningKeySource {
   readonly timings: KeySetTimings;
   /** Called when other keys were published than before, before anybody is served from the new ones. */
   readonly onChange: () => void;
+  /** Called with what the discovery document states, before a key of that read is handed out. */
+  readonly onDiscovered: (discovered: Discovered) => void;
   readonly onEvent: (event: KeySetEvent) => void;
 }
 
@@ -109,9 +112,9 @@ export function createKeySet(options: KeySetOptions): KeySet {
     cancelRefresh();
     await backOff();
     const readAt = now();
-    let keys: SigningKeys;
+    let published: PublishedKeys;
     try {
-      keys = await fetchSigningKeys(options, {
+      published = await fetchSigningKeys(options, {
         fetch: options.fetch,
         timeoutMs: timings.fetchTimeoutMs,
         signal: closing.signal,
@@ -125,7 +128,9 @@ export function createKeySet(options: KeySetOptions): KeySet {
     }
     failure = undefined;
     refreshIn(timings.refreshIntervalMs);
-    publish({ keys, fingerprint: fingerprintOf(keys), readAt });
+    const { keys, discovered } = published;
+    options.onDiscovered(discovered);
+    publish({ keys, fingerprint: `${discovered.issuer}\n${fingerprintOf(keys)}`, readAt });
     return keys;
   }
 

@@ -56,7 +56,9 @@ export function createAdmission({
     const { keyId, claims } = readCompactJwt(token);
     const unproven = principalOf(claims);
     const key = await keys.find(keyId, unproven);
-    return { key, issuer: authority.issuer(unproven.tenantId, unproven.tokenVersion) };
+    const issuer = authority.issuer(unproven.tenantId, unproven.tokenVersion);
+    if (claims.iss !== issuer) throw tokenRejected("issuer");
+    return { key, issuer };
   }
 
   return async (token) => {

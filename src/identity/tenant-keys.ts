@@ -50,7 +50,9 @@ export function createTenantKeys(options: TenantKeysOptions): TenantKeys {
     const created = createKeySet({
       name,
       metadataUrl: authority.metadataUrl(tenant, tokenVersion),
-      issuer: authority.issuer(anyTenant ? "{tenantid}" : tenantId, tokenVersion),
+      issuers: authority.issuers(anyTenant ? "{tenantid}" : tenantId, tokenVersion),
+      isTrusted: (url) => authority.isTrusted(url, tenant),
+      onDiscovered: (discovered) => authority.learn(tenant, tokenVersion, discovered),
       cloudInstanceName: authority.cloudInstanceName,
       fetch,
       now,
@@ -111,6 +113,8 @@ function binds(
   keyIssuer: string,
   { tenantId, tokenVersion }: Pick<TokenOrigin, "tenantId" | "tokenVersion">,
 ): boolean {
-  const issuer = keyIssuer.replace("{tenantid}", tenantId);
-  return issuer === authority.issuer(tenantId, "2.0") || issuer === authority.issuer(tenantId, tokenVersion);
+  const issuer = keyIssuer.replaceAll("{tenantid}", tenantId);
+  return [...authority.issuers(tenantId, "2.0"), ...authority.issuers(tenantId, tokenVersion)].includes(
+    issuer,
+  );
 }

@@ -33,6 +33,11 @@ export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
   readonly fetch: Fetch;
   /** Ms since the epoch; default `Date.now`. */
   readonly now?: () => number;
+  /**
+   * How far this host's clock is ahead of the authority's, ms (negative: behind), by the `Date` of its latest answers;
+   * undefined while that is not known. Default: not known.
+   */
+  readonly clockDriftMs?: () => number | undefined;
   /** Departures from `DEFAULT_KEY_SET_TIMINGS`. */
   readonly keySet?: Partial<KeySetTimings>;
   /** Departures from `DEFAULT_VERIFIED_TOKENS`. */
@@ -62,7 +67,8 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
   checkOptions(options);
   const createStrategy = await STRATEGIES[options.verifier]();
   const { authority, now = Date.now, onEvent = () => {} } = options;
-  const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now });
+  const tokenTime = createTokenTime(now, options.clockDriftMs);
+  const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now: tokenTime });
   const keys = createTenantKeys({
     authority,
     tenants: options.tenants,
@@ -73,7 +79,7 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
     onChange: cache.clear,
     onEvent,
   });
-  const principalOf = createClaimsPolicy({ ...options, now });
+  const principalOf = createClaimsPolicy({ ...options, now: tokenTime });
   const authenticator = new passport.Passport();
   // Registered and asked for by name: only then does passport derive a strategy object per request.
   authenticator.use(
@@ -89,7 +95,7 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
       principalOf,
       audiences: options.audiences,
       clockToleranceSeconds: options.clockToleranceSeconds,
-      now,
+      now: tokenTime,
     }),
   );
 
@@ -139,6 +145,27 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
     ready: keys.ready,
     warmUp: keys.warmUp,
     close: keys.close,
+  };
+}
+
+/** A clock that is further behind is no drift, and the answers that say so may be wrong. */
+const MOST_DRIFT_MS = 10 * 60_000;
+
+/**
+ * The time by which tokens are looked at. A host whose clock is behind would refuse each fresh token as not valid yet and
+ * blame the caller, so there it is the authority's time, which came over TLS with its latest answers. Time is only ever
+ * moved ahead: an expired token is refused earlier by that, never later. A host whose clock is ahead keeps its own time:
+ * it refuses tokens as expired before they are, and the caller's renewal helps.
+ */
+function createTokenTime(
+  now: () => number,
+  clockDriftMs: TokenVerifierOptions["clockDriftMs"],
+): () => number {
+  // Untouched where there is no drift to ask for: the parent of one strategy reads the system's clock alone.
+  if (clockDriftMs === undefined) return now;
+  return () => {
+    const behindMs = -(clockDriftMs() ?? 0);
+    return behindMs > 0 && behindMs <= MOST_DRIFT_MS ? now() + behindMs : now();
   };
 }
 

@@ -1,3 +1,4 @@
+import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
@@ -525,6 +526,98 @@ test.each(["passport-azure-ad", "jose"] as const)(
     expect(await outcomeOf(token())).toBe("rejected: expired");
   },
 );
+
+describe.each(["passport-azure-ad", "jose"] as const)("a host whose clock is wrong (%s)", (name) => {
+  const fresh = () => {
+    const issued = Math.floor(Date.now() / 1000);
+    return token(key, { iat: issued, nbf: issued, exp: issued + 3_600 });
+  };
+  const verifyAt = async (offsetMs: number, driftMs: number | undefined, value: string) => {
+    clock = Date.now() + offsetMs;
+    await create({ verifier: name, clockDriftMs: () => driftMs });
+    return outcomeOf(value);
+  };
+
+  test("accepts fresh tokens when it is known to be behind, and does not blame their callers", async () => {
+    expect(await verifyAt(-90_000, undefined, fresh())).toBe("rejected: not_yet_valid");
+    expect(await verifyAt(-90_000, -90_000, fresh())).toBe("verified");
+    expect(await verifyAt(-600_000, -600_000, fresh())).toBe("verified");
+  });
+
+  test("accepts a token no earlier than the authority's time allows", async () => {
+    const issued = Math.floor(Date.now() / 1000) + 120;
+    const early = () => token(key, { iat: issued, nbf: issued, exp: issued + 3_600 });
+    expect(await verifyAt(-90_000, -90_000, early())).toBe("rejected: not_yet_valid");
+  });
+
+  test("refuses a token that has expired by the authority's time, although its clock says otherwise", async () => {
+    const ended = Math.floor(Date.now() / 1000) - 30;
+    const over = () => token(key, { iat: ended - 3_600, nbf: ended - 3_600, exp: ended });
+    expect(await verifyAt(-90_000, -90_000, over())).toBe("rejected: expired");
+  });
+
+  test("drops a token from its memory when it ends by the authority's time", async () => {
+    const issued = Math.floor(Date.now() / 1000);
+    const short = token(key, { iat: issued, nbf: issued, exp: issued + 60 });
+    expect(await verifyAt(-90_000, -90_000, short)).toBe("verified");
+    clock += 61_000;
+    expect(await outcomeOf(short)).toBe("rejected: expired");
+  });
+
+  test("does not believe a drift of more than ten minutes, nor one that makes tokens live longer", async () => {
+    expect(await verifyAt(-600_001, -600_001, fresh())).toBe("rejected: not_yet_valid");
+    const ended = Math.floor(Date.now() / 1000) - 30;
+    const over = token(key, { iat: ended - 3_600, nbf: ended - 3_600, exp: ended });
+    expect(await verifyAt(0, 300_000, over)).toBe("rejected: expired");
+  });
+});
+
+describe("a failure to read keys", () => {
+  const causes = () =>
+    typesOf("key_set_failed").map(
+      (event) => "error" in event && { reason: event.error.reason, ...event.error.diagnostics },
+    );
+
+  test("tells the operator of a tenant that does not exist", async () => {
+    authority.respond.metadata = (_request, response) =>
+      sendJson(
+        response,
+        { error: "invalid_tenant", error_description: "AADSTS90002: Canary", error_codes: [90002] },
+        400,
+      );
+    const verification = await verifier.verify(bearer(token()));
+    expect(verification).toMatchObject({ outcome: "unavailable", error: { reason: "status" } });
+    expect(causes()).toEqual([
+      { reason: "status", document: "metadata", status: 400, error: "invalid_tenant", error_codes: [90002] },
+    ]);
+    // Entra's text may hold anything, and is not ours to repeat.
+    expect(JSON.stringify(events)).not.toContain("Canary");
+  });
+
+  test.each([
+    [
+      "a page in place of keys",
+      (response: ServerResponse) => void response.end("<html>"),
+      { reason: "content" },
+    ],
+    [
+      "a busy host",
+      (response: ServerResponse) => sendJson(response, [], 503),
+      { reason: "status", status: 503 },
+    ],
+    ["no key", (response: ServerResponse) => sendJson(response, { keys: [] }), { reason: "no_keys" }],
+    ["a cut connection", (response: ServerResponse) => void response.destroy(), { reason: "network" }],
+    [
+      "labels that are none",
+      (response: ServerResponse) => sendJson(response, { error: "x y", error_codes: ["1", null, 7.5] }, 400),
+      { reason: "status", status: 400 },
+    ],
+  ])("tells of %s", async (_, answer, cause) => {
+    authority.respond.keys = (_request, response) => answer(response);
+    await outcomeOf(token());
+    expect(causes()).toEqual([{ document: "keys", ...cause }]);
+  });
+});
 
 describe("an allow-list of clients", () => {
   test("refuses the token of another client before any key is read", async () => {
