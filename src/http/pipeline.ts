@@ -1,17 +1,23 @@
 /** The walk through the rooms, as Express middleware: authenticate, permit, then exchange and forward. */
 
 import type { Request, RequestHandler } from "express";
-import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../downstream/downstream-api.ts";
-import type { Forward, ForwardOutcome, ForwardRequest } from "../downstream/forward.ts";
-import type { ForwardBatch } from "../downstream/forward-batch.ts";
-import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph.ts";
-import type { ForwardedHop } from "../downstream/headers.ts";
-import type { RewriteAnswer } from "../downstream/link-rewriter.ts";
-import type { OwnFields } from "../downstream/response-head.ts";
+import type {
+  DownstreamApiOptions,
+  Forward,
+  ForwardedHop,
+  ForwardOutcome,
+  ForwardRequest,
+  OwnFields,
+  RewriteAnswer,
+  TargetRules,
+} from "../downstream/contract.ts";
+import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
+import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
+import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
-import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
-import type { Principal } from "../identity/principal.ts";
-import type { TokenVerifier, Verification } from "../identity/token-verifier.ts";
+import type { Owner } from "../foundation/budget.ts";
+import { authorize } from "../identity/claims-policy.ts";
+import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";
@@ -110,7 +116,9 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const targetOf = compileTarget(api, route.target);
   const graph = isGraph(api);
   const tellsHop = api.headers?.sendForwarded === true;
-  const rewriteFor = graph ? linkRewrites(api, route.target.path, ports.publicUrl) : () => undefined;
+  const rewriteFor = readsOData(api)
+    ? linkRewrites(api, route.target.path, ports.publicUrl)
+    : () => undefined;
   const allowedMethods = route.target.methods.join(", ");
   const actor = actorOf(route.as, clientId);
   const source = { actor, scopes: api.scopes, exchange };
@@ -132,7 +140,8 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         target,
         record,
         route: route.target,
-        judge: targetOf,
+        check: targetOf,
+        owner: ownerOf(callerOf(record).principal),
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
@@ -177,6 +186,11 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     if (second.kind === "challenged")
       throw actor.rephrase(record, challengedAgain(callerOf(record).principal, second.claims));
   }
+}
+
+/** On whose account a batch is held. */
+function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
+  return { user: `${tenantId}/${objectId}`, client: `${tenantId}/${clientId}` };
 }
 
 /** Links are rewritten to one address, or in development to that of a few loopback names: the last one is kept. */

@@ -1,18 +1,18 @@
-/** The port of this room: an Authorization header goes in, a verified caller or the reason why not comes out. */
+/** Token verifier: an Authorization header goes in, a verified caller or the reason why not comes out. */
 
 import passport from "passport";
-import type { Fetch } from "../bounded-fetch.ts";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../errors.ts";
+import type { Fetch } from "../foundation/bounded-fetch.ts";
 import { readBearerToken } from "./bearer-token.ts";
 import { type ClaimsPolicyOptions, createClaimsPolicy } from "./claims-policy.ts";
-import {
-  DEFAULT_KEY_SET_TIMINGS,
-  type KeySetEvent,
-  type KeySetTimings,
-  type Schedule,
-  scheduleTimeout,
-} from "./key-set.ts";
-import type { Principal, VerifiedCaller } from "./principal.ts";
+import type {
+  Principal,
+  TokenVerifier,
+  TokenVerifierEvent,
+  Verification,
+  VerifiedCaller,
+} from "./contract.ts";
+import { DEFAULT_KEY_SET_TIMINGS, type KeySetTimings, type Schedule, scheduleTimeout } from "./key-set.ts";
 import { tokenRejected } from "./rejection.ts";
 import { type BearerRequest, createAdmission, type StrategyOptions, standInRequest } from "./strategy.ts";
 import { createTenantKeys } from "./tenant-keys.ts";
@@ -22,39 +22,22 @@ import {
   type VerifiedTokensOptions,
 } from "./verified-tokens.ts";
 
-/** Three outcomes that must never be confused: theirs to mend, ours to retry, granted. */
-export type Verification =
-  | { readonly outcome: "verified"; readonly caller: VerifiedCaller }
-  | { readonly outcome: "rejected"; readonly error: GatewayError<"token_missing" | "token_rejected"> }
-  | { readonly outcome: "unavailable"; readonly error: GatewayError<"key_set_unavailable"> };
-
-export interface TokenVerifier {
-  /**
-   * Judges the values of a request's `Authorization` header fields (RFC 6750 §2.1: none is `token_missing`, more
-   * than one is `token_rejected`). Sees nothing else of the request, so a token in a body or query is invisible.
-   * Never throws or rejects: whatever the token or the authority does ends in one of the three outcomes. The answer
-   * for a token that was verified a moment ago is there at once, since most requests bring one.
-   */
-  verify(authorization: readonly string[]): Verification | Promise<Verification>;
-  /** Whether signing keys are at hand, so that a genuine token would be verified right now. */
-  ready(): boolean;
-  /** Fetches keys until there are some; resolves when `ready()` would be true. */
-  warmUp(signal?: AbortSignal): Promise<void>;
-  /** Stops background refresh. */
-  close(): void;
-}
-
-/** What happened inside, for metrics and logs. Holds nothing of a token. */
-export type TokenVerifierEvent =
-  | KeySetEvent
-  | { readonly type: "token_verified"; readonly origin: "cache" | "signature" };
-
 export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
   readonly verifier: "passport-azure-ad" | "jose";
+  /**
+   * Scopes of this gateway that its public metadata names, for refusals of tokens that were meant for something else.
+   * Default: none, and the refusal names none.
+   */
+  readonly publishedScopes?: readonly string[];
   /** How metadata and keys are fetched. */
   readonly fetch: Fetch;
   /** Ms since the epoch; default `Date.now`. */
   readonly now?: () => number;
+  /**
+   * How far this host's clock is ahead of the authority's, ms (negative: behind), by the `Date` of its latest answers;
+   * undefined while that is not known. Default: not known.
+   */
+  readonly clockDriftMs?: () => number | undefined;
   /** Departures from `DEFAULT_KEY_SET_TIMINGS`. */
   readonly keySet?: Partial<KeySetTimings>;
   /** Departures from `DEFAULT_VERIFIED_TOKENS`. */
@@ -84,7 +67,8 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
   checkOptions(options);
   const createStrategy = await STRATEGIES[options.verifier]();
   const { authority, now = Date.now, onEvent = () => {} } = options;
-  const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now });
+  const tokenTime = createTokenTime(now, options.clockDriftMs);
+  const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now: tokenTime });
   const keys = createTenantKeys({
     authority,
     tenants: options.tenants,
@@ -95,17 +79,23 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
     onChange: cache.clear,
     onEvent,
   });
-  const principalOf = createClaimsPolicy({ ...options, now });
+  const principalOf = createClaimsPolicy({ ...options, now: tokenTime });
   const authenticator = new passport.Passport();
   // Registered and asked for by name: only then does passport derive a strategy object per request.
   authenticator.use(
     options.verifier,
     createStrategy({
-      admit: createAdmission(principalOf, (from) => authority.issuer(from.tenantId, from.tokenVersion), keys),
+      admit: createAdmission({
+        principalOf,
+        keys,
+        authority,
+        audiences: options.audiences,
+        publishedScopes: options.publishedScopes ?? [],
+      }),
       principalOf,
       audiences: options.audiences,
       clockToleranceSeconds: options.clockToleranceSeconds,
-      now,
+      now: tokenTime,
     }),
   );
 
@@ -158,6 +148,27 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
   };
 }
 
+/** A clock that is further behind is no drift, and the answers that say so may be wrong. */
+const MOST_DRIFT_MS = 10 * 60_000;
+
+/**
+ * The time by which tokens are looked at. A host whose clock is behind would refuse each fresh token as not valid yet and
+ * blame the caller, so there it is the authority's time, which came over TLS with its latest answers. Time is only ever
+ * moved ahead: an expired token is refused earlier by that, never later. A host whose clock is ahead keeps its own time:
+ * it refuses tokens as expired before they are, and the caller's renewal helps.
+ */
+function createTokenTime(
+  now: () => number,
+  clockDriftMs: TokenVerifierOptions["clockDriftMs"],
+): () => number {
+  // Untouched where there is no drift to ask for: the parent of one strategy reads the system's clock alone.
+  if (clockDriftMs === undefined) return now;
+  return () => {
+    const behindMs = -(clockDriftMs() ?? 0);
+    return behindMs > 0 && behindMs <= MOST_DRIFT_MS ? now() + behindMs : now();
+  };
+}
+
 const FROM_CACHE: TokenVerifierEvent = { type: "token_verified", origin: "cache" };
 
 /**
@@ -192,7 +203,7 @@ function explain(error: unknown): Verification {
   if (hasCode(error, "key_set_unavailable")) return { outcome: "unavailable", error };
   if (hasCode(error, "token_missing") || hasCode(error, "token_rejected"))
     return { outcome: "rejected", error };
-  return { outcome: "rejected", error: tokenRejected("internal", error) };
+  return { outcome: "rejected", error: tokenRejected("internal", { cause: error }) };
 }
 
 function hasCode<Code extends GatewayErrorCode>(error: unknown, code: Code): error is GatewayError<Code> {

@@ -2,11 +2,8 @@ import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import BearerStrategy, { type LoadMetadata } from "passport-azure-ad/lib/bearerstrategy.js";
 import { resolveAuthority } from "../../src/identity/authority.ts";
-import {
-  createTokenVerifier,
-  type TokenVerifier,
-  type Verification,
-} from "../../src/identity/token-verifier.ts";
+import type { TokenVerifier, Verification } from "../../src/identity/contract.ts";
+import { createTokenVerifier } from "../../src/identity/token-verifier.ts";
 import { ATTACK_KEY, ATTACKS, PUBLISHED } from "./attacks.ts";
 import { captureOutput } from "./captured-output.ts";
 import { API, type FakeAuthority, sign, startFakeAuthority, TENANT, USER } from "./fake-authority.ts";
@@ -60,7 +57,7 @@ describe.each(VERIFIERS)("with %s", (name) => {
       expect(verdictOf(verification)).toBe(expected);
       if (verification.outcome === "verified") {
         expect(verification.caller.principal.objectId).toBe(USER);
-        expect(verification.caller.assertion.token.reveal()).toBe(authorization[0]?.trim().split(" ")[1]);
+        expect(verification.caller.assertion.token.reveal()).toBe(authorization[0]?.trim().split(/ +/)[1]);
       }
       const printed = inspect(verification, { depth: 20, showHidden: true });
       for (const secret of secretsOf(authorization)) expect(printed).not.toContain(secret);

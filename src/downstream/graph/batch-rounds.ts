@@ -1,0 +1,199 @@
+/** Sends a batch and, for the parts that were throttled or challenged, sends those again. */
+
+import type { Readable } from "node:stream";
+import { GatewayError } from "../../errors.ts";
+import { inTurns } from "../../foundation/json-text.ts";
+import type { Answer } from "../forward/answer.ts";
+import { challengeOf } from "../headers/claims-challenge.ts";
+import { retryAfterMs } from "../transport/retry-after.ts";
+import {
+  assembleAnswer,
+  type BatchAnswer,
+  type FieldChanges,
+  type PartAnswer,
+  readBatchAnswer,
+} from "./batch-answer.ts";
+import { type BatchPart, dependingOn, idKey, writeBatch } from "./batch-parts.ts";
+
+export interface BatchRoundsOptions {
+  readonly parts: readonly BatchPart[];
+  /** The batch that holds these parts, where it is at hand. */
+  readonly text?: Buffer | undefined;
+  /** Sends a batch; with `claims`, under a new token. */
+  readonly send: (body: Buffer, claims?: string) => Promise<Answer>;
+  /** Time left until the deadline, ms. */
+  readonly msLeft: () => number;
+  /** Rejects when the caller has left. */
+  readonly pause: (ms: number) => Promise<void>;
+  readonly now: () => number;
+  /** Changes to the header fields of the parts' answers. */
+  readonly fields: FieldChanges;
+  /** Asks for memory for that much more of an answer, bytes; false leaves the answer unread. */
+  readonly mayKeep: (bytes: number) => boolean;
+}
+
+export type BatchResult =
+  | {
+      readonly kind: "answered";
+      readonly head: Answer;
+      /** Latest answer to each part, by `idKey`. */
+      readonly parts: ReadonlyMap<string, PartAnswer>;
+      /** The whole answer. */
+      readonly pieces: readonly Buffer[];
+    }
+  /** No batch answer, or one too large to look into: the beginning, then the rest of the body. */
+  | { readonly kind: "unread"; readonly head: Answer; readonly begun: readonly Buffer[] };
+
+/** Largest answer that is looked into, bytes. */
+const MAX_ANSWER = 16 * 2 ** 20;
+const MAX_ROUNDS = 4;
+/** Pause when a throttled part names none, ms, doubled each round. */
+const DEFAULT_PAUSE_MS = 1000;
+
+/**
+ * Throttled parts are repeated after the longest `Retry-After` among them, as Graph advises, as long as that fits
+ * into the deadline; 429 means that nothing was done, so any method may be repeated. Parts that met a claims
+ * challenge are repeated once with a new token. Parts that depended on either go along; no other part is sent twice.
+ *
+ * Rejects with `claims_challenged` when a new token was not enough, and with the errors of `send` and `pause`.
+ */
+export async function sendBatch(options: BatchRoundsOptions): Promise<BatchResult> {
+  const { parts, send, msLeft, pause, now } = options;
+  const answers = new Map<string, PartAnswer>();
+  let pending = parts;
+  let claims: string | undefined;
+  let renewed = false;
+  let first: BatchAnswer | undefined;
+  let head: Answer | undefined;
+  const wholeOf = (answered: Answer, begun: BatchAnswer): BatchResult => ({
+    kind: "answered",
+    head: answered,
+    parts: answers,
+    pieces: assembleAnswer(begun, answers, options.fields),
+  });
+  for (let round = 1; ; round++) {
+    const body = pending === parts && options.text !== undefined ? options.text : writeBatch(pending);
+    const answer = await readAnswer(await send(body, claims), options.mayKeep);
+    if (answer.kind === "unread") {
+      if (head === undefined || first === undefined) return answer;
+      // Only a repetition came to nothing, so the earlier answers stand.
+      answer.head.body.destroy();
+      return wholeOf(head, first);
+    }
+    if (answer.kind === "answers") {
+      head = answer.head;
+      first ??= answer.answer;
+      for (const one of answer.answer.parts) answers.set(idKey(one.id), one);
+    }
+    claims = answer.kind === "challenged" ? answer.claims : challengeIn(answers.values());
+    if (claims !== undefined) {
+      if (renewed) throw challenged(claims);
+      renewed = true;
+      if (answer.kind === "answers") pending = partsAgain(parts, answers, isChallenged);
+      continue;
+    }
+    if (answer.kind === "challenged" || first === undefined) continue;
+    const waitMs = pauseFor([...answers.values()], round, now());
+    if (waitMs === undefined || round === MAX_ROUNDS || waitMs >= msLeft())
+      return wholeOf(answer.head, first);
+    await pause(waitMs);
+    pending = partsAgain(parts, answers, isThrottled);
+  }
+}
+
+type ReadAnswer =
+  | { readonly kind: "answers"; readonly head: Answer; readonly answer: BatchAnswer }
+  | { readonly kind: "challenged"; readonly claims: string }
+  | (BatchResult & { readonly kind: "unread" });
+
+async function readAnswer(head: Answer, mayKeep: (bytes: number) => boolean): Promise<ReadAnswer> {
+  const { status, headers, body } = head;
+  const claims = challengeOf(status, headers["www-authenticate"]);
+  if (claims !== undefined) {
+    body.destroy();
+    return { kind: "challenged", claims };
+  }
+  if (status !== 200) return { kind: "unread", head, begun: [] };
+  const { chunks, isWhole } = await readAtMost(body, mayKeep);
+  if (!isWhole) return { kind: "unread", head, begun: chunks };
+  const text = Buffer.concat(chunks);
+  const answer = await inTurns(readBatchAnswer(text));
+  return answer === undefined ? { kind: "unread", head, begun: [text] } : { kind: "answers", head, answer };
+}
+
+const isThrottled = ({ status }: PartAnswer) => status === 429;
+const isChallenged = (answer: PartAnswer) => claimsOf(answer) !== undefined;
+
+/** The parts that are to be repeated, and those that failed because they depend on one. */
+function partsAgain(
+  parts: readonly BatchPart[],
+  answers: ReadonlyMap<string, PartAnswer>,
+  isMeant: (answer: PartAnswer) => boolean,
+): BatchPart[] {
+  const again = new Set<string>();
+  // Parts may be listed in any order, so once more for each step of the longest chain.
+  for (let size = -1; size !== again.size; ) {
+    size = again.size;
+    for (const { id, dependsOn } of parts) {
+      const answer = answers.get(idKey(id));
+      if (answer === undefined) continue;
+      const follows = answer.status === 424 && dependsOn.some((other) => again.has(idKey(other)));
+      if (isMeant(answer) || follows) again.add(idKey(id));
+    }
+  }
+  return (
+    parts
+      .filter(({ id }) => again.has(idKey(id)))
+      // A part that has succeeded is not in the repetition, and Graph refuses a dependency that it cannot see.
+      .map((part) =>
+        dependingOn(
+          part,
+          part.dependsOn.filter((other) => again.has(idKey(other))),
+        ),
+      )
+  );
+}
+
+function pauseFor(responses: readonly PartAnswer[], round: number, nowMs: number): number | undefined {
+  const throttled = responses.filter(isThrottled);
+  if (throttled.length === 0) return undefined;
+  const fallback = DEFAULT_PAUSE_MS * 2 ** (round - 1) * (0.5 + Math.random() / 2);
+  return Math.max(
+    ...throttled.map(({ headers }) => retryAfterMs(headers.get("retry-after"), nowMs) ?? fallback),
+  );
+}
+
+function challengeIn(answers: Iterable<PartAnswer>): string | undefined {
+  for (const answer of answers) {
+    const claims = claimsOf(answer);
+    if (claims !== undefined) return claims;
+  }
+  return undefined;
+}
+
+function claimsOf({ status, headers }: PartAnswer): string | undefined {
+  return challengeOf(status, headers.get("www-authenticate"));
+}
+
+async function readAtMost(
+  body: Readable,
+  mayKeep: (bytes: number) => boolean,
+): Promise<{ readonly chunks: readonly Buffer[]; readonly isWhole: boolean }> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  // The rest is still wanted where a large answer is passed on.
+  for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > MAX_ANSWER || !mayKeep(chunk.length)) return { chunks, isWhole: false };
+  }
+  return { chunks, isWhole: true };
+}
+
+function challenged(claims: string): GatewayError {
+  return new GatewayError("claims_challenged", {
+    detail: "The downstream API asks for a new sign-in.",
+    reason: "challenged_again",
+    claims,
+  });
+}
