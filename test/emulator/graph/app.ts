@@ -115,7 +115,8 @@ export function createGraphApp(parts: {
       "x-ms-ags-diagnostic":
         '{"ServerInfo":{"DataCenter":"Emulator","Slice":"E","Ring":"1","RoleInstance":"EMU00000001"}}',
       "Cache-Control": "no-cache",
-      "Strict-Transport-Security": "max-age=31536000",
+      // Not for localhost: a browser would apply it to the plain-HTTP pages of every port.
+      ...(isProductionHost(request) ? { "Strict-Transport-Security": "max-age=31536000" } : {}),
       ...headers,
     });
     if (body instanceof Readable) await pipeline(body, response);
@@ -139,6 +140,10 @@ export function createGraphApp(parts: {
     });
   });
   return app;
+}
+
+function isProductionHost(request: Request): boolean {
+  return GRAPH_ORIGINS.includes(`https://${request.get("host")}`);
 }
 
 /** Reads the body once, whoever asks, and notes its size and digest. */
