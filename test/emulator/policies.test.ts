@@ -31,6 +31,12 @@ describe("a refusal on demand", () => {
     expect(aadsts(await exchangeAs("grace"))).toBe(0);
   });
 
+  test("of a number without a row needs its error, or it is no refusal at all", async () => {
+    expect(() => client.emulator.refuse({ code: 1 })).toThrow(/no row for AADSTS1/);
+    client.emulator.refuse({ code: 1, error: "invalid_grant" });
+    expect(aadsts(await exchangeAs("ada"))).toBe(1);
+  });
+
   test("can be worded in every way that was seen", async () => {
     client.emulator.refuse({
       code: 50076,
@@ -56,6 +62,11 @@ describe("multi-factor authentication", () => {
     expect([aadsts(refused), refused.body.error]).toEqual([50076, "interaction_required"]);
     expect(aadsts(await exchangeAs("grace"))).toBe(0);
     expect(aadsts(await exchangeAs("ada", { claimsRequest: String(refused.body.claims) }))).toBe(0);
+  });
+
+  test("is not asked for again by an exchange that merely passes a policy's challenge on", async () => {
+    const claims = JSON.stringify({ access_token: { capolids: { essential: true, values: ["p"] } } });
+    expect(aadsts(await client.exchange({ claims }))).toBe(0);
   });
 
   test("by authentication context asks for acrs and accepts a token that holds it", async () => {
