@@ -39,7 +39,12 @@ export const http = z.strictObject({
     .describe("Proxies whose X-Forwarded-* are believed, for APIs with sendForwarded."),
   connections: z
     .strictObject({
-      max: wholeNumber(1, 1_000_000).default(8_192).describe("Connections at once; one more is closed."),
+      max: wholeNumber(1, 1_000_000)
+        .default(8_192)
+        .describe("Connections at once; one more takes the place of one without progress, or is closed."),
+      maxPipelined: wholeNumber(1, 128)
+        .default(16)
+        .describe("Requests of one connection that run at the same time; what comes behind them waits."),
       headersTimeoutSeconds: wholeNumber(1, 300)
         .default(20)
         .describe("Until all headers of a request are here."),
@@ -53,7 +58,18 @@ export const http = z.strictObject({
         ),
       maxRequests: wholeNumber(0, 1_000_000_000)
         .default(0)
-        .describe("Requests after which the caller is told to open another connection; 0 sets no limit."),
+        .describe("Requests after which the caller is asked to open another connection; 0 sets no limit."),
+      writeStallSeconds: wholeNumber(1, 3_600)
+        .default(30)
+        .describe("Longest pause in which a caller takes nothing of an answer that is there for it."),
+      minWriteBytesPerSecond: wholeNumber(0, 1_000_000_000)
+        .default(512)
+        .describe(
+          "Least rate at which a caller takes an answer, once it has taken longer than such a pause.",
+        ),
+      writeTimeoutSeconds: wholeNumber(1, 86_400)
+        .default(600)
+        .describe("Longest time until a caller has taken the rest of an answer that is there for it."),
     })
     .refine(
       ({ headersTimeoutSeconds, requestTimeoutSeconds }) =>

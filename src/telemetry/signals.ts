@@ -3,10 +3,10 @@
 import type { CredentialEvent } from "../credential/credential.ts";
 import type { TransportEvent } from "../downstream/transport/host-breakers.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
+import type { ConnectionEvent } from "../http/contract.ts";
 import type { LoadEvent } from "../http/load-shedding.ts";
 import type { RateLimitEvent } from "../http/request-counter.ts";
 import type { RequestObserver, RequestRecord } from "../http/request-record.ts";
-import type { ConnectionEvent } from "../http/server.ts";
 import type { TokenVerifierEvent } from "../identity/token-verifier.ts";
 import type { Audit } from "./audit.ts";
 import type { Logger } from "./log.ts";
