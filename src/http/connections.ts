@@ -16,6 +16,8 @@ export interface Connections {
   opened(socket: Socket): void;
   /** From now on unread answers go first: a caller who does not take its answer does not hold up the end. */
   drain(): void;
+  /** Whether an answer, or a part of one, has been handed over and is not sent yet. */
+  hasUnread(): boolean;
   close(): void;
 }
 
@@ -92,6 +94,10 @@ export function watchConnections({ limits, run, onEvent }: ConnectionsOptions): 
     },
     drain() {
       unreadLimits = DRAINING;
+    },
+    hasUnread() {
+      for (const { connection } of watched) if (connection.socket.writableLength > 0) return true;
+      return false;
     },
     close() {
       clearInterval(timer);

@@ -1,8 +1,9 @@
 /** The graceful end of a listener: what is in flight finishes, what comes late is told so, nothing is begun to be lost. */
 
 import type { Server, ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import { Server as NetServer, type Socket } from "node:net";
 import { connectionOf } from "./connection.ts";
+import type { Connections } from "./connections.ts";
 import { createMembers } from "./members.ts";
 
 export interface Drain {
@@ -16,7 +17,7 @@ export interface Drain {
   /** Whether the time for new work is over, so that a request which begins now is refused. */
   isRefusing(): boolean;
   /** See `Listening`. */
-  drain(server: Server, graceMs: number): Promise<void>;
+  drain(server: Server, connections: Connections, graceMs: number): Promise<void>;
 }
 
 /** Longest time that balancers get to turn away, ms. */
@@ -49,7 +50,7 @@ export function createDrain(): Drain {
       if (phase !== "serving" && inFlight.size === 0) wasEmptied();
     },
     isRefusing: () => phase === "refusing",
-    async drain(server, graceMs) {
+    async drain(server, connections, graceMs) {
       const turnAwayMs = Math.min(graceMs / 10, TURN_AWAY_LIMIT_MS);
       phase = "draining";
       for (const response of inFlight) {
@@ -70,7 +71,12 @@ export function createDrain(): Drain {
 
       // An idle connection may have a request on its way, and a balancer may be about to open one.
       await Promise.race([pause(turnAwayMs), over]);
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // Not `Server.close` of node:http: it takes a connection for idle whose answer is written, but not sent yet.
+      const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+      const closeIdle = () => {
+        if (!connections.hasUnread()) server.closeIdleConnections();
+      };
+      closeIdle();
       while (!isOver) {
         if (inFlight.size > 0)
           await Promise.race([
@@ -79,12 +85,15 @@ export function createDrain(): Drain {
             }),
             over,
           ]);
+        closeIdle();
         // What is still open has not been told that it would close: a stream's, or one that is sending its first head.
         await Promise.race([closed, pause(turnAwayMs), over]);
         if (inFlight.size === 0) break;
       }
       clearTimeout(late);
       server.closeAllConnections();
+      // Stops what node:http does at intervals.
+      server.close();
       await closed;
     },
   };

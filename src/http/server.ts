@@ -122,7 +122,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     port: (server.address() as AddressInfo).port,
     async drain(graceMs) {
       connections.drain();
-      await drain(server, graceMs);
+      await drain(server, connections, graceMs);
       connections.close();
     },
   };
