@@ -195,6 +195,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
   };
   const own = securityFields();
+  let inRotation = true;
   const app = createPublicApp({
     verifier,
     exchange,
@@ -213,6 +214,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     challenge,
     resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, codeRoutes, authority),
     own,
+    isReady: () => readiness(inRotation, verifier, credential).every(({ ready }) => ready),
     observer: signals.requests,
     onInternalError: signals.internalError,
   });
@@ -226,7 +228,6 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     }),
   );
   if (overload !== undefined) metrics.watchLoad(overload);
-  let inRotation = true;
   const admin = createAdminApp({ checks: () => readiness(inRotation, verifier, credential), metrics });
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));

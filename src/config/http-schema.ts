@@ -1,7 +1,7 @@
 /** The part of gateway.yaml that the public side reads: how it is reached, and how much of it anybody may take. */
 
 import { z } from "zod";
-import { origin, wholeNumber } from "./values.ts";
+import { fieldName, origin, wholeNumber } from "./values.ts";
 
 const rateLimit = z.strictObject({
   requests: wholeNumber(1, 1_000_000_000).describe("Requests that pass in one window; one more gets 429."),
@@ -15,6 +15,27 @@ export const rateLimits = z.strictObject({
   perClient: rateLimit.optional().describe("For each client with all its users (tid and azp)."),
 });
 
+/** What scripts read of answers of Graph, of OData APIs, of long-running operations, of downloads and of MCP. */
+const EXPOSED_HEADERS = [
+  "accept-ranges",
+  "azure-asyncoperation",
+  "client-request-id",
+  "content-disposition",
+  "content-location",
+  "content-range",
+  "etag",
+  "last-modified",
+  "link",
+  "location",
+  "mcp-protocol-version",
+  "mcp-session-id",
+  "odata-entityid",
+  "operation-location",
+  "preference-applied",
+  "request-id",
+  "x-ms-request-id",
+];
+
 export const http = z.strictObject({
   publicUrl: z
     .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
@@ -26,8 +47,22 @@ export const http = z.strictObject({
     .strictObject({
       origins: z.array(origin).default([]).describe("Browser origins that may call; empty leaves CORS off."),
       maxAgeSeconds: wholeNumber(0, 86_400).default(600),
+      exposedHeaders: z
+        .array(fieldName)
+        .default(EXPOSED_HEADERS)
+        .describe(
+          "Header fields of answers that scripts may read, besides www-authenticate, retry-after, ratelimit, ratelimit-policy and x-correlation-id.",
+        ),
     })
     .prefault({}),
+  probePath: z
+    .string()
+    .regex(/^\/[A-Za-z0-9._~/-]*$/, "must be a path such as /healthz")
+    .refine((value) => !value.startsWith("/.well-known"), "must not lie below /.well-known")
+    .optional()
+    .describe(
+      "Path on the public port that says without a token whether the gateway is ready, for load balancers that probe no other port.",
+    ),
   trustedProxies: z
     .array(
       z.union(

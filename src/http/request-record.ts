@@ -7,6 +7,7 @@ import type { ForwardRecord } from "../downstream/forward.ts";
 import type { TransferObserver } from "../downstream/transport/transfer-watch.ts";
 import type { ExchangeEvidence } from "../exchange/evidence.ts";
 import type { TokenOrigin } from "../exchange/exchange.ts";
+import type { Owner } from "../foundation/budget.ts";
 import type { VerifiedCaller } from "../identity/principal.ts";
 import type { RequestTrace } from "./request-trace.ts";
 
@@ -17,6 +18,8 @@ export interface RequestRecord extends ForwardRecord {
   /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
   route: string | undefined;
   caller: VerifiedCaller | undefined;
+  /** Set with `caller`. */
+  owner: Owner | undefined;
   tokenOrigin: TokenOrigin | undefined;
   /** Why the request was refused; `undefined` while it is granted. */
   refusal:
@@ -61,6 +64,7 @@ export function openRecord(request: Request): RequestRecord {
     startedAt: performance.now(),
     route: undefined,
     caller: undefined,
+    owner: undefined,
     tokenOrigin: undefined,
     refusal: undefined,
     downstreamStatus: undefined,

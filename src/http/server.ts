@@ -154,18 +154,36 @@ function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
 }
 
-function bind(server: Server, { host, port, setting }: ListenOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (cause: NodeJS.ErrnoException) => {
-      const why: Readonly<Record<string, string>> = {
-        EADDRINUSE: `port ${port} on ${host} is in use; stop the other process or set another ${setting}`,
-        EACCES: `port ${port} needs privileges that this process lacks; set ${setting} above 1023`,
-      };
-      const path = cause.code === "EADDRNOTAVAIL" || cause.code === "ENOTFOUND" ? "HOST" : setting;
-      const problem =
-        why[cause.code ?? ""] ?? `cannot listen on ${host}:${port} (${cause.code ?? cause.message})`;
-      reject(new ConfigurationError([{ path, problem }], { cause }));
+/** `::` takes IPv4 callers as well; where a machine knows no IPv6, all of its addresses are `0.0.0.0`. */
+async function bind(server: Server, options: ListenOptions): Promise<void> {
+  const { host, port } = options;
+  try {
+    await bindTo(server, host, port).catch((error: NodeJS.ErrnoException) => {
+      if (host !== "::" || error.code !== "EAFNOSUPPORT") throw error;
+      return bindTo(server, "0.0.0.0", port);
     });
-    server.listen(port, host, () => resolve());
+  } catch (cause) {
+    throw notBound(cause as NodeJS.ErrnoException, options);
+  }
+}
+
+function bindTo(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      resolve();
+    });
   });
+}
+
+function notBound(cause: NodeJS.ErrnoException, { host, port, setting }: ListenOptions): ConfigurationError {
+  const why: Readonly<Record<string, string>> = {
+    EADDRINUSE: `port ${port} on ${host} is in use; stop the other process or set another ${setting}`,
+    EACCES: `port ${port} needs privileges that this process lacks; set ${setting} above 1023`,
+  };
+  const path = ["EADDRNOTAVAIL", "ENOTFOUND", "EAFNOSUPPORT"].includes(cause.code ?? "") ? "HOST" : setting;
+  const problem =
+    why[cause.code ?? ""] ?? `cannot listen on ${host}:${port} (${cause.code ?? cause.message})`;
+  return new ConfigurationError([{ path, problem }], { cause });
 }
