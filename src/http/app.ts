@@ -1,13 +1,11 @@
 /** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
 
 import express, { type Express, type RequestHandler } from "express";
-import type { Forward } from "../downstream/forward.ts";
+import type { Forward, OwnFields } from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
-import type { OwnFields } from "../downstream/headers/response-head.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
-import type { RoutePolicy } from "../identity/claims-policy.ts";
-import type { TokenVerifier } from "../identity/token-verifier.ts";
+import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { checkMessage } from "./message-check.ts";
@@ -19,6 +17,7 @@ import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
 import { answerErrors } from "./refusal.ts";
 import { openRecord, type RequestObserver, type RequestRecord, recordOf } from "./request-record.ts";
 import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
+import { methodsOf, staticPart } from "./route-table.ts";
 
 export interface PublicAppOptions {
   readonly verifier: TokenVerifier;
@@ -47,6 +46,8 @@ export interface PublicAppOptions {
   /** Said in every answer. */
   readonly own: OwnFields;
   readonly observer: RequestObserver;
+  /** Asked for each request, before anything of it is looked at: a refusal of every request, while there is a reason. */
+  readonly refuseAll?: () => GatewayError | undefined;
   /** An error that is nobody's refusal: a defect of ours. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
@@ -82,7 +83,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
-  app.use(receive(options.observer));
+  app.use(receive(options.observer, options.refuseAll));
   // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
   const say = saying(options.own);
   // Limits are counted for whoever is known, and before it is judged what that caller may do.
@@ -134,7 +135,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
 }
 
 /** The first to see a request: opens its record, and ends its connection where two servers could read it differently. */
-function receive(observer: RequestObserver): RequestHandler {
+function receive(observer: RequestObserver, refuseAll: PublicAppOptions["refuseAll"]): RequestHandler {
   return (request, response, next) => {
     const record = openRecord(request);
     observer.began(record, request);
@@ -147,6 +148,8 @@ function receive(observer: RequestObserver): RequestHandler {
       }),
     );
     checkMessage(request, response);
+    const refusal = refuseAll?.();
+    if (refusal !== undefined) throw refusal;
     next();
   };
 }
@@ -160,18 +163,11 @@ function saying(own: OwnFields): RequestHandler {
 
 /** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
 function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
-  const methods = routes
-    .filter((route) => route.path === path)
-    .flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()]));
+  const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
   return (_request, response) => {
     response.setHeader("allow", methods.join(", "));
     throw new GatewayError("method_not_allowed", {
       detail: "This route does not take the method of the request.",
     });
   };
-}
-
-/** What stands in a code route's path before its first parameter, without trailing slash. */
-function staticPart({ path }: CodeRoute): string {
-  return path.replace(/\/[^/]*[:*{].*$/s, "");
 }

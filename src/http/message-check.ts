@@ -2,7 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import type { Request, Response } from "express";
-import { readFraming } from "../downstream/forward/request-body.ts";
+import { readFraming } from "../downstream/forward.ts";
 import { GatewayError } from "../errors.ts";
 import { connectionOf } from "./connection.ts";
 

@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import type { RequestHandler } from "express";
-import type { OwnFields } from "../downstream/headers/response-head.ts";
+import type { OwnFields } from "../downstream/contract.ts";
 import { sayOwnFields } from "./own-fields.ts";
 
 /** Asks for no token, so it says no more than the status does. A process that ends is not ready. */

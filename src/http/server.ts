@@ -9,7 +9,7 @@ import {
   type ServerResponse,
 } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import type { OwnFields } from "../downstream/headers/response-head.ts";
+import type { OwnFields } from "../downstream/contract.ts";
 import { ConfigurationError } from "../errors.ts";
 import { connectionOf } from "./connection.ts";
 import { watchConnections } from "./connections.ts";

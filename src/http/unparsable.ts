@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
-import type { HeaderLines } from "../downstream/headers/headers.ts";
+import type { HeaderLines } from "../downstream/contract.ts";
 import type { Connection } from "./connection.ts";
 
 /** How long a connection on which nothing more will be answered may go on sending, or stay half open, ms. */
