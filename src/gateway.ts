@@ -118,7 +118,8 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const { credential, exchange, counters } = await openExchange(building);
   const downstream = openDownstream(building);
   const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
-  const app = assembleApp(building, { verifier, exchange, counters, routes, ...downstream });
+  const { isReady } = readiness;
+  const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
     ...assembleSides(building, { verifier, credential, readiness, app }),
     routes: servedRoutes(config.routes, routes),
@@ -273,7 +274,7 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
 
 type AppPorts = Pick<
   Parameters<typeof createPublicApp>[0],
-  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own"
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own" | "isReady"
 > & {
   readonly counters: Parameters<typeof createRateLimits>[0]["counters"];
   readonly routes: readonly CodeRoute[];
