@@ -185,8 +185,17 @@ const route = z.strictObject({
     .string()
     .regex(/^(?:\/[A-Za-z0-9._~-]+)+$/, "must start with / and hold plain segments, without a trailing slash")
     .describe("Mount point; everything below it belongs to the route."),
-  downstreamApi: nonEmpty.describe("Name of an entry under downstreamApis."),
-  methods: z.array(z.enum(METHODS)).min(1).default(["GET"]),
+  downstreamApi: nonEmpty
+    .optional()
+    .describe(
+      "Name of an entry under downstreamApis: where requests are forwarded, or which API the handler calls.",
+    ),
+  handler: nonEmpty
+    .optional()
+    .describe(
+      "Answers in code instead of forwarding: profile, inbox, files, or a name that the embedding program registered.",
+    ),
+  methods: z.array(z.enum(METHODS)).min(1).default(["GET"]).describe("Methods that are forwarded."),
   requiredScopes: z.array(scope).default([]).describe("Any one of them must be in scp."),
   requiredRoles: z.array(nonEmpty).default([]).describe("Any one of them must be in roles."),
   allowedClients: z.array(guid).default([]).describe("Narrows identity.allowedClients for this route."),
@@ -215,7 +224,10 @@ const route = z.strictObject({
         ),
     )
     .min(1)
-    .describe("Downstream paths that pass: * is one segment, ** any number. Nothing else passes."),
+    .optional()
+    .describe(
+      "Downstream paths that pass: * is one segment, ** any number. Nothing else passes. With handler: the paths that it may call; left out, any.",
+    ),
   limits: rateLimits.prefault({}).describe("Limits of this route alone, in place of those for all routes."),
 });
 

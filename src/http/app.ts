@@ -1,14 +1,12 @@
 /** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
 
 import express, { type Express, type Request, type RequestHandler, type Response } from "express";
-import { readFraming } from "../downstream/forward/request-body.ts";
-import type { Forward } from "../downstream/forward.ts";
+import type { Forward, OwnFields } from "../downstream/contract.ts";
+import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
-import type { OwnFields } from "../downstream/headers/response-head.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
-import type { RoutePolicy } from "../identity/claims-policy.ts";
-import type { TokenVerifier } from "../identity/token-verifier.ts";
+import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { sayOwnFields } from "./own-fields.ts";
@@ -18,6 +16,7 @@ import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
 import { answerErrors } from "./refusal.ts";
 import { openRecord, type RequestObserver, type RequestRecord, recordOf } from "./request-record.ts";
 import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
+import { methodsOf, staticPart } from "./route-table.ts";
 
 export interface PublicAppOptions {
   readonly verifier: TokenVerifier;
@@ -181,20 +180,13 @@ function hostsOf({ rawHeaders }: Request): number {
   return hosts;
 }
 
-/** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
 function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
-  const methods = routes
-    .filter((route) => route.path === path)
-    .flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()]));
+  const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
   return (_request, response) => {
     response.setHeader("allow", methods.join(", "));
     throw new GatewayError("method_not_allowed", {
       detail: "This route does not take the method of the request.",
     });
   };
-}
-
-/** What stands in a code route's path before its first parameter, without trailing slash. */
-function staticPart({ path }: CodeRoute): string {
-  return path.replace(/\/[^/]*[:*{].*$/s, "");
 }

@@ -1,21 +1,22 @@
 /** The walk through the rooms, as Express middleware: authenticate, permit, then exchange and forward. */
 
 import type { Request, RequestHandler } from "express";
-import type { Forward, ForwardOutcome, ForwardRequest } from "../downstream/forward.ts";
+import type {
+  DownstreamApiOptions,
+  Forward,
+  ForwardedHop,
+  ForwardOutcome,
+  ForwardRequest,
+  OwnFields,
+  RewriteAnswer,
+  TargetRules,
+} from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
-import type { RewriteAnswer } from "../downstream/graph/link-rewriter.ts";
 import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph/links.ts";
-import type { ForwardedHop } from "../downstream/headers/headers.ts";
-import type { OwnFields } from "../downstream/headers/response-head.ts";
-import {
-  compileTarget,
-  type DownstreamApiOptions,
-  type TargetRules,
-} from "../downstream/target/downstream-api.ts";
+import { compileTarget } from "../downstream/target/downstream-api.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
-import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
-import type { Principal } from "../identity/principal.ts";
-import type { TokenVerifier, Verification } from "../identity/token-verifier.ts";
+import { authorize } from "../identity/claims-policy.ts";
+import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";

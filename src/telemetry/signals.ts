@@ -1,14 +1,14 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
-import type { CredentialEvent } from "../credential/credential.ts";
-import type { TransportEvent } from "../downstream/transport/host-breakers.ts";
+import type { CredentialEvent } from "../credential/contract.ts";
+import type { TransportEvent } from "../downstream/contract.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
 import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
 import type { LoadEvent } from "../http/load-shedding.ts";
 import type { RateLimitEvent } from "../http/request-counter.ts";
 import type { RequestObserver, RequestRecord } from "../http/request-record.ts";
 import type { ConnectionEvent } from "../http/server.ts";
-import type { TokenVerifierEvent } from "../identity/token-verifier.ts";
+import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";

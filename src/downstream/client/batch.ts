@@ -1,53 +1,16 @@
 /** Builds a `$batch` in code: each request added gives a typed handle, and the answers are looked up by it. */
 
 import { GatewayError } from "../../errors.ts";
+import type {
+  BatchHandle,
+  BatchPartOptions,
+  BatchPartResponse,
+  DownstreamBatch,
+  DownstreamPath,
+} from "../contract.ts";
 import { type BatchPart, MAX_PARTS } from "../graph/batch-request.ts";
 import type { BatchResult, PartAnswer } from "../graph/batch-rounds.ts";
-import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./path.ts";
-
-/** A request of a batch. `T` is what its body is expected to be; nothing checks it. */
-export interface BatchHandle<T> {
-  readonly id: string;
-  /** Never there: it only carries the type. */
-  readonly expects?: T;
-}
-
-export interface BatchPartOptions {
-  readonly query?: DownstreamQuery;
-  readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as `application/json`. */
-  readonly json?: unknown;
-  /** Requests that must succeed first; when one fails, this one is answered 424. */
-  readonly dependsOn?: readonly BatchHandle<unknown>[];
-}
-
-/** What the API said to one request of a batch. Bodies that are no JSON are base64 text. */
-export interface BatchPartResponse<T> {
-  readonly status: number;
-  /** Whether the status is 2xx. */
-  readonly ok: boolean;
-  readonly headers: Headers;
-  readonly body: T;
-}
-
-export interface BatchResponses {
-  /** The answer to a request; rejects with `downstream_unreachable` when the API left it out. */
-  of<T>(handle: BatchHandle<T>): BatchPartResponse<T>;
-}
-
-/**
- * Up to 20 requests in one. Throttled ones are repeated after the pause that the API asks for, within the API's
- * `timeoutMs`; a claims challenge is answered once.
- */
-export interface DownstreamBatch {
-  get<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
-  post<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
-  put<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
-  patch<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
-  delete<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
-  /** Sends what was added. Rejects as the client's methods do, and when the API answers with no batch. */
-  send(): Promise<BatchResponses>;
-}
+import { readClientPath } from "./path.ts";
 
 /** @throws {RangeError} from the methods that add, at the twenty-first request. */
 export function createBatch(

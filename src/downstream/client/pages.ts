@@ -1,17 +1,8 @@
 /** Reads a collection page by page, as OData links them. */
 
 import { GatewayError } from "../../errors.ts";
+import type { ApiBase, DownstreamPath, DownstreamResponse, Page } from "../contract.ts";
 import { gatewayLink } from "../graph/links.ts";
-import type { ApiBase } from "../target/downstream-api.ts";
-import type { DownstreamPath } from "./path.ts";
-import type { DownstreamResponse } from "./response.ts";
-
-/** One page of a collection. It may be empty and still not be the last. */
-export interface Page<T> {
-  readonly value: readonly T[];
-  /** Where the changes since will be found: on the last page of a delta query. A path for `pages` and `get`. */
-  readonly deltaLink: string | undefined;
-}
 
 interface PageDocument<T> {
   readonly value?: readonly T[];

@@ -1,16 +1,8 @@
 /** Paths as route handlers write them, turned into request-targets that stay below an API's base URL. */
 
 import { GatewayError } from "../../errors.ts";
+import type { DownstreamPath, DownstreamQuery } from "../contract.ts";
 import { readRequestTarget } from "../target/request-target.ts";
-
-/**
- * A path below the API's base URL: text beginning with `/`, percent-encoded where needed and with a query if wanted;
- * or segments as plain text, which is the safe form for ids that came from a caller: `["users", id, "messages"]`.
- */
-export type DownstreamPath = string | readonly string[];
-
-/** Added to the path's query, encoded; `$` of OData's parameters stays readable, undefined values are left out. */
-export type DownstreamQuery = Readonly<Record<string, string | number | boolean | undefined>>;
 
 /**
  * The path and the query below the base.

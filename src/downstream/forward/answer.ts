@@ -2,9 +2,8 @@
 
 import { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
-import type { AnswerHeaders } from "../headers/headers.ts";
+import type { AnswerHeaders, Transfer, Transport, TransportRequest } from "../contract.ts";
 import { createIdleTimer } from "../transport/idle-timer.ts";
-import type { Transfer, Transport, TransportRequest } from "../transport/pool.ts";
 
 export interface Answer {
   readonly status: number;

@@ -1,13 +1,20 @@
 /** The life of one forwarded request: two streams, one deadline at a time, and exactly one way to end. */
 
 import type { GatewayError } from "../../errors.ts";
-import type { Cut, ForwardOutcome, ForwardRequest } from "../forward.ts";
+import type {
+  AnswerHeaders,
+  AnswerReceiver,
+  Cut,
+  ForwardOutcome,
+  ForwardRequest,
+  HeaderLines,
+  OwnFields,
+  Transfer,
+  Transport,
+} from "../contract.ts";
 import { headerRulesOf } from "../headers/api-header-rules.ts";
 import { challengeOf } from "../headers/claims-challenge.ts";
-import type { AnswerHeaders, HeaderLines } from "../headers/headers.ts";
-import type { OwnFields } from "../headers/response-head.ts";
 import { createIdleTimer, type IdleTimer } from "../transport/idle-timer.ts";
-import type { AnswerReceiver, Transfer, Transport } from "../transport/pool.ts";
 import { throttlePauseMs } from "../transport/retry-after.ts";
 import { throttleWaited } from "../transport/transfer-watch.ts";
 import { silence, transportError } from "../transport/transport-error.ts";

@@ -1,10 +1,9 @@
 /** Writes a downstream's answer to the caller: in one piece if it has come whole, as it comes otherwise. */
 
 import type { ServerResponse } from "node:http";
-import type { BodyRewriter, RewriteAnswer } from "../graph/link-rewriter.ts";
+import type { AnswerHeaders, BodyRewriter, OwnFields, RewriteAnswer } from "../contract.ts";
 import type { HeaderRules } from "../headers/header-rules.ts";
-import type { AnswerHeaders } from "../headers/headers.ts";
-import { type OwnFields, writeResponseHead } from "../headers/response-head.ts";
+import { writeResponseHead } from "../headers/response-head.ts";
 
 export interface WrittenAnswer {
   readonly status: number;

@@ -1,9 +1,9 @@
 /** Opens a `$batch` request: every part is judged like a request of its own, and nothing unread is sent on. */
 
 import { GatewayError } from "../../errors.ts";
+import type { TargetRules } from "../contract.ts";
 import { type HeaderRules, REQUEST_RULES } from "../headers/header-rules.ts";
 import { isDropped } from "../headers/headers.ts";
-import type { TargetRules } from "../target/downstream-api.ts";
 import { readRequestTarget } from "../target/request-target.ts";
 
 /** One request inside a batch (Graph, "Combine multiple HTTP requests using JSON batching"). */

@@ -5,17 +5,22 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayError } from "../../errors.ts";
 import type { DownstreamToken } from "../../exchange/exchange.ts";
+import type {
+  ForwardedHop,
+  RewriteAnswer,
+  Target,
+  TargetRules,
+  TransferRecord,
+  Transport,
+} from "../contract.ts";
 import { type Answer, openAnswer } from "../forward/answer.ts";
 import { bodyTooLarge, discardBody, readFraming } from "../forward/request-body.ts";
 import { headerRulesOf } from "../headers/api-header-rules.ts";
-import { downstreamRequestHeaders, type ForwardedHop } from "../headers/headers.ts";
+import { downstreamRequestHeaders } from "../headers/headers.ts";
 import { writeResponseHead } from "../headers/response-head.ts";
-import type { Target, TargetRules } from "../target/downstream-api.ts";
-import type { Transport } from "../transport/pool.ts";
-import { type TransferRecord, throttleWaited } from "../transport/transfer-watch.ts";
+import { throttleWaited } from "../transport/transfer-watch.ts";
 import { type JudgeTarget, readBatch } from "./batch-request.ts";
 import { sendBatch } from "./batch-rounds.ts";
-import type { RewriteAnswer } from "./link-rewriter.ts";
 
 export interface ForwardBatchRequest {
   readonly incoming: IncomingMessage;

@@ -1,16 +1,5 @@
 /** Changes OData links in a JSON document while it streams by, holding back no more than one link. */
 
-import type { AnswerHeaders } from "../headers/headers.ts";
-
-/** Bytes in, bytes out; what `push` holds back comes with a later one or with `flush`. */
-export interface BodyRewriter {
-  push(chunk: Buffer): Buffer;
-  flush(): Buffer;
-}
-
-/** Makes the rewriter of one answer's body, or says with `undefined` that its bytes are left alone. */
-export type RewriteAnswer = (status: number, headers: AnswerHeaders) => BodyRewriter | undefined;
-
 /**
  * Ends of member names, their closing quote included. No parser is needed to find one: inside a string a quote is
  * escaped, so these bytes are always the end of a string, and a string before a colon is a member's name.
@@ -27,6 +16,7 @@ const MAX_LINK = 16_384;
  * Rewrites the values of `@odata.nextLink`, `@odata.deltaLink` and `name@odata.nextLink`, at any depth. Every other
  * byte passes as it came: numbers keep their spelling, members their order.
  */
+import type { BodyRewriter } from "../contract.ts";
 export function createLinkRewriter(rewrite: (link: string) => string): BodyRewriter {
   let held: Buffer = Buffer.alloc(0);
 

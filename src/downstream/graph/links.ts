@@ -1,15 +1,10 @@
 /** What is special about Microsoft Graph: pages and deltas are linked by absolute URLs, and `$batch` hides requests. */
 
-import type { AnswerHeaders } from "../headers/headers.ts";
-import {
-  type ApiBase,
-  type DownstreamApiOptions,
-  readBaseUrl,
-  type Target,
-} from "../target/downstream-api.ts";
+import type { AnswerHeaders, ApiBase, DownstreamApiOptions, RewriteAnswer, Target } from "../contract.ts";
+import { readBaseUrl } from "../target/downstream-api.ts";
 import { readRequestTarget } from "../target/request-target.ts";
 import { namesBatch } from "./batch-request.ts";
-import { createLinkRewriter, type RewriteAnswer } from "./link-rewriter.ts";
+import { createLinkRewriter } from "./link-rewriter.ts";
 
 /** Microsoft Graph in its clouds (Graph, "Microsoft Graph and Graph Explorer service root endpoints"). */
 const GRAPH_HOSTS: ReadonlySet<string> = new Set([

@@ -1,7 +1,7 @@
 /** The header rules of one API: the defaults, and what its configuration changes in them. */
 
 import { ConfigurationError } from "../../errors.ts";
-import type { DownstreamApiOptions, HeaderRuleChanges } from "../target/downstream-api.ts";
+import type { DownstreamApiOptions, HeaderRuleChanges } from "../contract.ts";
 import { FIXED_FIELDS, type HeaderRules, REQUEST_RULES, RESPONSE_RULES } from "./header-rules.ts";
 
 interface ApiHeaderRules {

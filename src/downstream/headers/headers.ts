@@ -2,13 +2,8 @@
 
 import { GatewayError } from "../../errors.ts";
 import type { Secret } from "../../foundation/secret.ts";
+import type { AnswerHeaders, ForwardedHop, HeaderLines } from "../contract.ts";
 import { type HeaderRules, REQUEST_RULES, RESPONSE_RULES, SINGLE_REQUEST_FIELDS } from "./header-rules.ts";
-
-/** Names and values in turn, as in `IncomingMessage.rawHeaders`; a repeated name is a field of several lines. */
-export type HeaderLines = readonly string[];
-
-/** Header fields of an answer: lower-case names; several lines of one field are an array. */
-export type AnswerHeaders = Readonly<Record<string, string | readonly string[]>>;
 
 /** What the gateway itself says in a forwarded request. */
 export interface GatewayFields {
@@ -24,14 +19,6 @@ export interface GatewayFields {
    * memory and time of every page, and the caller's connection is usually compressed further out.
    */
   readonly identityCoding?: boolean;
-}
-
-/** The caller's end of the connection, as far as trusted proxies can tell. */
-export interface ForwardedHop {
-  /** IP address. */
-  readonly for: string;
-  readonly proto: string;
-  readonly host: string | undefined;
 }
 
 /** The gateway's pseudonym in `Via` (RFC 9110 §7.6.3): says what it is, not where. */

@@ -1,14 +1,9 @@
 /** Writes the head of a downstream's answer to the caller, beside what the gateway itself says. */
 
 import type { ServerResponse } from "node:http";
+import type { AnswerHeaders, OwnFields } from "../contract.ts";
 import type { HeaderRules } from "./header-rules.ts";
-import { type AnswerHeaders, addResponseHeaders, type HeaderLines } from "./headers.ts";
-
-/** What the gateway says in every answer, whoever gives it: security fields. Of each field one line, names in lower case. */
-export interface OwnFields {
-  readonly lines: HeaderLines;
-  readonly names: ReadonlySet<string>;
-}
+import { addResponseHeaders } from "./headers.ts";
 
 export interface ResponseHeadOptions {
   /** `WWW-Authenticate` of a 401, in place of the downstream's. Default: a bare `Bearer`. */

@@ -1,88 +1,10 @@
 /** A named downstream API, and the one function that turns a caller's path into a target below its base URL. */
 
 import { ConfigurationError, GatewayError } from "../../errors.ts";
+import type { ApiBase, DownstreamApiOptions, Target, TargetRules } from "../contract.ts";
 import { headerRulesOf } from "../headers/api-header-rules.ts";
 import { compilePathPatterns, type PathMatcher, PathPatternError } from "./path-patterns.ts";
 import { type RequestTarget, readRequestTarget } from "./request-target.ts";
-
-/** What configuration says of a downstream API. */
-export interface DownstreamApiOptions {
-  readonly name: string;
-  /** Absolute https URL (http only with `allowPrivateNetwork`), no query, no fragment, no userinfo. */
-  readonly baseUrl: string;
-  readonly scopes: readonly string[];
-  /** Total time for one forwarded request, ms, until the answer's headers are here. */
-  readonly timeoutMs: number;
-  /** Longest pause between two chunks of a body, ms, in either direction. */
-  readonly idleTimeoutMs: number;
-  /** Largest request body, bytes. */
-  readonly maxRequestBytes: number;
-  readonly allowPrivateNetwork: boolean;
-  /** Whether the gateway follows the API's redirects of GET and HEAD; see `followRedirects`. Default false. */
-  readonly followRedirects?: boolean;
-  /** Whether it is spoken to as Microsoft Graph. Default: by its host. */
-  readonly kind?: "graph" | "plain" | undefined;
-  /** Requests under way at once, each on a connection of its own. Default 1024. */
-  readonly maxConcurrent?: number;
-  /** Requests that may wait for one of these to end; one more is refused as `overloaded`. Default 1024. */
-  readonly maxWaiting?: number;
-  /** Longest pause asked for by a 429 or 503 that the gateway makes itself before it repeats, ms. Default 0: none. */
-  readonly maxThrottleWaitMs?: number;
-  /** Default: opens for 5000 ms after 5 consecutive failures to connect. */
-  readonly breaker?: { readonly failures: number; readonly openMs: number };
-  /** Changes to the default header rules, field names in any case. */
-  readonly headers?:
-    | {
-        readonly request?: HeaderRuleChanges;
-        readonly response?: HeaderRuleChanges;
-        /** Tells the API who calls the gateway: `Forwarded` and `X-Forwarded-*`, written anew. Default false. */
-        readonly sendForwarded?: boolean;
-      }
-    | undefined;
-}
-
-export interface HeaderRuleChanges {
-  /** Pass although the default rules drop them. */
-  readonly allow?: readonly string[];
-  /** Are dropped besides. */
-  readonly deny?: readonly string[];
-}
-
-/** What a route lets through to its API. */
-export interface TargetRules {
-  /** Where the route is mounted, without trailing slash: `/graph`. */
-  readonly path: string;
-  /** Upper-case method names. */
-  readonly methods: readonly string[];
-  /** Patterns of downstream paths: `*` is one segment, `**` any number. Nothing else passes. */
-  readonly allow: readonly string[];
-  /**
-   * Where other routes are mounted below this one: `/graph/admin`. What is addressed to them in their own spelling
-   * never comes here, so whatever comes and could be read as theirs is spelt to get around their rules.
-   */
-  readonly reserved?: readonly string[];
-}
-
-/** A request target proven to lie below the API's base URL. */
-export interface Target {
-  readonly api: DownstreamApiOptions;
-  /** Scheme, host and port. */
-  readonly origin: string;
-  /** Path below the origin, with the caller's query untouched. */
-  readonly path: string;
-  /**
-   * Judges a path below the same origin, query included, to which the API redirects, as if the caller had asked for
-   * it. Throws what the route refuses. Without it no redirect is followed.
-   */
-  readonly judge?: (path: string) => Target;
-}
-
-/** Where an API lives: its base URL taken apart. */
-export interface ApiBase {
-  readonly origin: string;
-  /** Without trailing slash, so empty for an API at the root. */
-  readonly path: string;
-}
 
 /**
  * A route's gate. The result judges a method and a request-target as received, mount path included, and throws what

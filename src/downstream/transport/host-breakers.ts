@@ -1,13 +1,8 @@
 /** One breaker for each host that APIs live on. */
 
-import { type DownstreamApiOptions, readBaseUrl } from "../target/downstream-api.ts";
+import type { DownstreamApiOptions, TransportEvent } from "../contract.ts";
+import { readBaseUrl } from "../target/downstream-api.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
-
-/** What an operator wants to hear of: a host that cannot be connected to, and its return. */
-export interface TransportEvent {
-  readonly type: "breaker_opened" | "breaker_closed";
-  readonly api: string;
-}
 
 const DEFAULT_BREAKER = { failures: 5, openMs: 5000 };
 

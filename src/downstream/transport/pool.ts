@@ -2,19 +2,26 @@
 
 import type { lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
-import type { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import buildConnector from "undici/lib/core/connect.js";
 import Agent from "undici/lib/dispatcher/agent.js";
 import Pool from "undici/lib/dispatcher/pool.js";
 import type { GatewayError } from "../../errors.ts";
-import type { AnswerHeaders } from "../headers/headers.ts";
-import { type DownstreamApiOptions, readBaseUrl, type Target } from "../target/downstream-api.ts";
+import type {
+  AnswerReceiver,
+  DownstreamApiOptions,
+  Target,
+  Transfer,
+  Transport,
+  TransportEvent,
+  TransportRequest,
+} from "../contract.ts";
+import { readBaseUrl } from "../target/downstream-api.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
-import { createHostBreakers, type TransportEvent } from "./host-breakers.ts";
+import { createHostBreakers } from "./host-breakers.ts";
 import { isPrivateAddress, PrivateAddressError, publicLookup } from "./private-address.ts";
+import { followRedirects } from "./redirects.ts";
 import { type Lane as AnyLane, LaneTransfer } from "./transfer.ts";
-import type { WatchedRequest } from "./transfer-watch.ts";
 import { overloaded, unconnectable } from "./transport-error.ts";
 
 export interface TransportOptions {
@@ -38,37 +45,6 @@ export interface TransportOptions {
   readonly resolve?: typeof systemLookup;
 }
 
-export interface TransportRequest extends WatchedRequest {
-  readonly target: Target;
-  readonly body: Readable | Uint8Array | undefined;
-}
-
-/** Receives one answer: `head` once, then `chunk`s, then `end`; or `failed`, at any point. Nothing follows `abort`. */
-export interface AnswerReceiver {
-  /** `isElsewhere` when a redirect led to the answer of another origin, which has no say in the user's tokens. */
-  head(status: number, headers: AnswerHeaders, isElsewhere?: boolean): void;
-  chunk(chunk: Buffer): void;
-  end(): void;
-  failed(error: GatewayError): void;
-}
-
-/** A request under way. */
-export interface Transfer {
-  /** Stops reading the answer until `resume`, so that the downstream's own writes come to a halt. */
-  pause(): void;
-  resume(): void;
-  /** Gives the request up wherever it is, waiting in line included. The receiver hears nothing more. */
-  abort(): void;
-}
-
-export interface Transport {
-  send(request: TransportRequest, receiver: AnswerReceiver): Transfer;
-  /** Refuses new requests and resolves when those under way have ended. */
-  close(): Promise<void>;
-  /** Ends everything at once. */
-  destroy(): Promise<void>;
-}
-
 /**
  * One pool of connections for each API, so that one slow API cannot use up another's. A target on another origin than
  * its API's goes over connections that all APIs share, but for those that may not enter a private network.
@@ -89,11 +65,11 @@ export function createTransport(options: TransportOptions): Transport {
     await Promise.all([...lanes.values(), ...elsewhere.values()].map((lane) => end(lane.dispatcher)));
   };
 
-  return {
+  return followRedirects({
     send: (request, receiver) => send(laneTo(request.target), request, receiver),
     close: () => endAll((dispatcher) => dispatcher.close()),
     destroy: () => endAll((dispatcher) => dispatcher.destroy()),
-  };
+  });
 }
 
 interface Lane extends AnyLane {

@@ -1,9 +1,16 @@
 /** Follows redirects for the APIs that opt in, and sees to it that a token never leaves the API's own origin. */
 
 import { GatewayError } from "../../errors.ts";
-import type { AnswerHeaders, HeaderLines } from "../headers/headers.ts";
-import { readBaseUrl, type Target } from "../target/downstream-api.ts";
-import type { AnswerReceiver, Transfer, Transport, TransportRequest } from "./pool.ts";
+import type {
+  AnswerHeaders,
+  AnswerReceiver,
+  HeaderLines,
+  Target,
+  Transfer,
+  Transport,
+  TransportRequest,
+} from "../contract.ts";
+import { readBaseUrl } from "../target/downstream-api.ts";
 
 /** Redirects that keep GET and HEAD as they are (RFC 9110 §15.4). */
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);

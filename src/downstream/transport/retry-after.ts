@@ -1,8 +1,5 @@
 /** The pause that a downstream API asks for (RFC 9110 §10.2.3). */
 
-import type { AnswerHeaders } from "../headers/headers.ts";
-import type { DownstreamApiOptions } from "../target/downstream-api.ts";
-
 /** Nothing is done twice by repeating these (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
@@ -11,6 +8,7 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT"
  * it does not throttle, names no pause, or one longer than the API's `maxThrottleWaitMs` or what is left of the
  * deadline. A 429 says that nothing was done; a 503 does not, so it is believed for idempotent methods alone.
  */
+import type { AnswerHeaders, DownstreamApiOptions } from "../contract.ts";
 export function throttlePauseMs(
   { maxThrottleWaitMs = 0 }: DownstreamApiOptions,
   answer: {

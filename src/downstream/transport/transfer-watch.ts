@@ -1,48 +1,7 @@
 /** What telemetry hears of a request to an API: when it has a connection, and when its answer begins or fails to. */
 
 import type { GatewayError } from "../../errors.ts";
-import type { AnswerHeaders, HeaderLines } from "../headers/headers.ts";
-
-/** Of all requests to APIs. Durations are ms since the request was handed over. */
-export interface TransferObserver {
-  sent(api: string): void;
-  /** It had a connection, lost it before anything came of it, and has another. */
-  repeated(api: string): void;
-  /** It no longer waits in line: it has a connection (a new one was perhaps made for it), or was given up. */
-  left(api: string, waitedMs: number): void;
-  answered(api: string, status: number, afterMs: number): void;
-  /** No answer began: a refusal's code, or `abandoned` for one that the gateway gave up. */
-  failed(api: string, code: string, afterMs: number): void;
-}
-
-/** The span of one request to an API. */
-export interface TransferSpan {
-  /** Fields that name this span to the API, names and values in turn. */
-  readonly fields: HeaderLines;
-  answered(status: number): void;
-  failed(code: string): void;
-}
-
-/** The trace that requests to APIs are part of. */
-export interface TransferTrace {
-  forwarding(request: {
-    readonly api: string;
-    readonly method: string;
-    readonly origin: string;
-  }): TransferSpan;
-}
-
-/** What is noted of one caller's requests to APIs; the last one's where there are several. */
-export interface TransferRecord {
-  readonly transfers: TransferObserver | undefined;
-  readonly trace: TransferTrace | undefined;
-  /** From handing the request over to the answer's headers, ms; the sum of all requests. */
-  downstreamMs: number | undefined;
-  /** `request-id` of the answer. */
-  downstreamRequestId: string | undefined;
-  /** Waited because an API asked for it, ms. */
-  throttleMs: number | undefined;
-}
+import type { AnswerHeaders, HeaderLines, TransferRecord, TransferSpan } from "../contract.ts";
 
 export interface WatchedRequest {
   readonly target: {

@@ -1,9 +1,8 @@
 /** One request under way on a lane, in the shape in which undici calls back. */
 
-import type { AnswerHeaders } from "../headers/headers.ts";
+import type { AnswerHeaders, AnswerReceiver, Transfer, TransportRequest } from "../contract.ts";
 import type { Breaker } from "./breaker.ts";
 import { chunkPassed } from "./chunk-memory.ts";
-import type { AnswerReceiver, Transfer, TransportRequest } from "./pool.ts";
 import { type TransferWatch, watchTransfer } from "./transfer-watch.ts";
 import { isConnectFailure, isStaleConnection, transportError } from "./transport-error.ts";
 

@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import http from "node:http";
 import { describe, expect, test } from "@jest/globals";
-import { createDownstreamClient, type DownstreamClient } from "../../../src/downstream/client.ts";
+import { createDownstreamClient } from "../../../src/downstream/client.ts";
+import type { DownstreamClient } from "../../../src/downstream/contract.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { apiAt } from "../api-options.ts";
 import { bodyOf, call, listen, startApi, startRawApi, startTorrent, transportFor } from "../support.ts";

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { parseChallenges } from "../../../src/downstream/headers/challenges.ts";
-import { claimsChallenge, usableClaims } from "../../../src/downstream/headers/claims-challenge.ts";
+import { usableClaims } from "../../../src/downstream/headers/claims-challenge.ts";
+import { claimsChallenge } from "../../../src/http/claims-challenge.ts";
 
 const CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}';
 const encode = (text: string | Uint8Array) => Buffer.from(text).toString("base64");

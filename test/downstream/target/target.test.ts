@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import { compileTarget, type DownstreamApiOptions } from "../../../src/downstream/target/downstream-api.ts";
+import type { DownstreamApiOptions } from "../../../src/downstream/contract.ts";
+import { compileTarget } from "../../../src/downstream/target/downstream-api.ts";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../../../src/errors.ts";
 
 const api: DownstreamApiOptions = {

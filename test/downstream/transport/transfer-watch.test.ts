@@ -1,7 +1,8 @@
 /** What telemetry hears of a request to an API, and what the API hears of the trace. */
 
 import { describe, expect, test } from "@jest/globals";
-import { type TransferRecord, watchTransfer } from "../../../src/downstream/transport/transfer-watch.ts";
+import type { TransferRecord } from "../../../src/downstream/contract.ts";
+import { watchTransfer } from "../../../src/downstream/transport/transfer-watch.ts";
 import { GatewayError } from "../../../src/errors.ts";
 import { apiAt } from "../api-options.ts";
 

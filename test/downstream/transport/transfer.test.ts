@@ -1,7 +1,7 @@
 import http from "node:http";
 import net from "node:net";
 import { describe, expect, test } from "@jest/globals";
-import type { TransferObserver } from "../../../src/downstream/transport/transfer-watch.ts";
+import type { TransferObserver } from "../../../src/downstream/contract.ts";
 import { apiAt } from "../api-options.ts";
 import { call, createInbox, listen, startApi, startGateway } from "../support.ts";
 
