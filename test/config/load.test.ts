@@ -62,7 +62,7 @@ describe("a good configuration", () => {
     expect(small.exchange.cache.maxBytes).toBe(60 * 2 ** 20);
     expect(small.identity.cache.maxBytes).toBe(20 * 2 ** 20);
     const file = join(directory, "bounded.yaml");
-    writeFileSync(file, `${YAML}exchange: { cache: { maxBytes: 104857600 } }\n`);
+    writeFileSync(file, `${MINIMAL}exchange: { cache: { maxBytes: 104857600 } }\n`);
     const env = { ...ENV, GATEWAY_CONFIG: file };
     expect(loadConfig(env, 4 * 2 ** 30).exchange.cache.maxBytes).toBe(100 * 2 ** 20);
     expect(() => loadConfig(env, 200 * 2 ** 20)).toThrow(/exchange\.cache\.maxBytes: .*120 MiB.*200 MiB/s);
