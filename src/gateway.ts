@@ -239,6 +239,7 @@ async function openGatewayCredential(
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, keep, now, signals }: Building) {
+  const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
   const transport = keep(
     createTransport({
@@ -260,7 +261,11 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   return {
     own,
     forward: createForward({ transport, now, own }),
-    forwardBatch: createForwardBatch({ transport, now }),
+    forwardBatch: createForwardBatch({
+      transport,
+      now,
+      limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
+    }),
     apis: Object.fromEntries(callable),
   };
 }
