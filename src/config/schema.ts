@@ -31,8 +31,10 @@ const identity = z.strictObject({
         .default(100_000)
         .describe("Verified tokens known for five minutes; 0 checks every request's signature."),
       maxBytes: wholeNumber(65_536, 64 * 2 ** 30)
-        .default(96 * 2 ** 20)
-        .describe("Memory for them, bytes: half a kilobyte each, more for users in many groups."),
+        .optional()
+        .describe(
+          "Memory for them, bytes: half a kilobyte each, more for users in many groups. Left out: a tenth of the heap, 96 MiB at most.",
+        ),
     })
     .prefault({}),
 });
@@ -67,8 +69,8 @@ const exchange = z.strictObject({
     .strictObject({
       maxEntries: wholeNumber(1, 10_000_000).default(100_000).describe("Delegated tokens kept in memory."),
       maxBytes: wholeNumber(65_536, 64 * 2 ** 30)
-        .default(512 * 2 ** 20)
-        .describe("Memory for delegated tokens, bytes."),
+        .optional()
+        .describe("Memory for delegated tokens, bytes. Left out: three tenths of the heap, 512 MiB at most."),
       expiryMarginSeconds: wholeNumber(0, 1_800)
         .default(300)
         .describe("How long before its end a token is no longer served."),
