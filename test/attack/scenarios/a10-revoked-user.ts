@@ -6,7 +6,8 @@ import { bearer, requestOf } from "../wire.ts";
 
 const PER_SECOND = 20;
 
-function callingOn(capabilities: readonly string[]): Attack {
+/** `isNew`: each call is challenged for another time, as by an API that asks for tokens of this very moment. */
+function callingOn(capabilities: readonly string[], isNew = false): Attack {
   return async ({ attacker, emulator, isOver, over }) => {
     const user = emulator.addUser();
     const token = emulator.mintUserToken({ user, capabilities });
@@ -19,7 +20,8 @@ function callingOn(capabilities: readonly string[]): Attack {
     let calls = 0;
     while (!isOver() && socket?.writable) {
       // The API challenges a token whose sessions have been revoked.
-      socket.write(requestOf("/graph/me/challenged", bearer(token)));
+      const since = isNew ? `?since=${Math.floor(Date.now() / 1000) + calls}` : "";
+      socket.write(requestOf(`/graph/me/challenged${since}`, bearer(token)));
       calls++;
       await sleep(1000 / PER_SECOND);
     }
@@ -39,12 +41,17 @@ export const a10: readonly Scenario[] = [
   {
     name: "a10-revoked",
     title: `a user whose sessions were revoked calls on, ${PER_SECOND} times a second`,
-    quick: true,
     attack: callingOn(["cp1"]),
   },
   {
+    name: "a10-new-challenges",
+    title: "the same, and each call is challenged for a token of another time",
+    quick: true,
+    attack: callingOn(["cp1"], true),
+  },
+  {
     name: "a10-revoked-plain",
-    title: "the same by a client that cannot take claims challenges",
+    title: "a revoked user calls on by a client that cannot take claims challenges",
     attack: callingOn([]),
   },
 ];
