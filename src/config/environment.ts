@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import type { ConfigurationFault } from "../errors.ts";
-import { Secret } from "../secret.ts";
+import { Secret } from "../foundation/secret.ts";
 import { guid } from "./values.ts";
 
 const port = z

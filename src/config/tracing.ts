@@ -1,7 +1,7 @@
 /** The standard `OTEL_` variables for traces: what switches them on, and every value that could not be honoured. */
 
 import type { ConfigurationFault } from "../errors.ts";
-import { Secret } from "../secret.ts";
+import { Secret } from "../foundation/secret.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,10 +1,11 @@
 /** Continuous-integration platforms that issue a federated token on request: GitHub Actions, Azure Pipelines. */
 
-import { type BoundedRequest, boundedFetch, type Fetch, FetchFailure } from "../bounded-fetch.ts";
 import { ConfigurationError } from "../errors.ts";
-import type { Secret } from "../secret.ts";
-import type { CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
+import { type BoundedRequest, boundedFetch, type Fetch, FetchFailure } from "../foundation/bounded-fetch.ts";
+import type { Secret } from "../foundation/secret.ts";
+import type { CredentialSource } from "./contract.ts";
 import { openIssuedToken } from "./issued-token.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 /** A token with less than this left is renewed before it is used. */
 const RENEW_MS = 60_000;

@@ -2,8 +2,8 @@
 
 import { constants, createHash, type KeyObject, randomUUID, sign, type X509Certificate } from "node:crypto";
 import { promisify } from "node:util";
-import { Secret } from "../secret.ts";
-import type { AuthenticationRequest } from "./credential.ts";
+import { Secret } from "../foundation/secret.ts";
+import type { AuthenticationRequest } from "./contract.ts";
 
 /** Entra asks for five to ten minutes. */
 const LIFETIME_SECONDS = 600;

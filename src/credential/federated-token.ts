@@ -1,6 +1,6 @@
 /** What can be known of a token that somebody else's issuer signed: that it is one, and when it ends. */
 
-import { Secret } from "../secret.ts";
+import { Secret } from "../foundation/secret.ts";
 
 export interface FederatedToken {
   readonly clientAssertion: Secret;

@@ -1,7 +1,7 @@
 /** One PEM text in, an RSA key with its certificate chain out; each way it can be wrong has its own sentence. */
 
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
-import type { Secret } from "../secret.ts";
+import type { Secret } from "../foundation/secret.ts";
 
 /** Entra refuses shorter keys, and NIST SP 800-131A disallows them. */
 const MIN_KEY_BITS = 2048;

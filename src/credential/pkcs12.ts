@@ -1,7 +1,7 @@
 /** One PKCS#12 file in, the same keys and certificates as PEM out. The only file that knows node-forge. */
 
 import forge from "node-forge";
-import type { Secret } from "../secret.ts";
+import type { Secret } from "../foundation/secret.ts";
 import { PemFault } from "./pem.ts";
 
 /** PFX, RFC 7292 §4: a sequence that begins with INTEGER 3. A certificate or a key alone begins otherwise. */

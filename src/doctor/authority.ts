@@ -1,9 +1,9 @@
 /** Is the authority there, is it the right one, do its clock and ours agree, and can its signing keys be read? */
 
-import { type BoundedResponse, boundedFetch } from "../bounded-fetch.ts";
 import { GatewayError } from "../errors.ts";
-import { numbersOf } from "../exchange/entra-answer.ts";
-import { parseJsonObject } from "../exchange/json.ts";
+import { numbersOf } from "../exchange/entra/answers.ts";
+import { type BoundedResponse, boundedFetch } from "../foundation/bounded-fetch.ts";
+import { parseJsonObject } from "../foundation/json.ts";
 import { fetchSigningKeys } from "../identity/signing-keys.ts";
 import { explain } from "./aadsts.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";

@@ -1,10 +1,10 @@
 /** The doctor's round: configuration first, then every check in the order in which a request would need it. */
 
-import type { Fetch } from "../bounded-fetch.ts";
-import { type GatewayConfig, loadConfig } from "../config.ts";
+import { type GatewayConfig, loadConfig } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
+import type { Fetch } from "../foundation/bounded-fetch.ts";
+import type { Secret } from "../foundation/secret.ts";
 import { resolveAuthority } from "../identity/authority.ts";
-import type { Secret } from "../secret.ts";
 import { authorityChecks } from "./authority.ts";
 import type { FederatedIdentity } from "./commands.ts";
 import { credentialChecks } from "./credential.ts";

@@ -1,7 +1,8 @@
 /** Does a downstream API answer at all, over the same connections and address rules as a forwarded request? */
 
-import { type DownstreamApiOptions, joinBase, readBaseUrl } from "../downstream/downstream-api.ts";
-import { createTransport } from "../downstream/transport.ts";
+import type { DownstreamApiOptions } from "../downstream/contract.ts";
+import { joinBase, readBaseUrl } from "../downstream/target/downstream-api.ts";
+import { createTransport } from "../downstream/transport/pool.ts";
 import { GatewayError } from "../errors.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf } from "./network.ts";

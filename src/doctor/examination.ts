@@ -1,9 +1,9 @@
 /** What every check may look at: the configuration as the gateway reads it, and how to reach the outside. */
 
-import type { Fetch } from "../bounded-fetch.ts";
-import type { GatewayConfig } from "../config.ts";
-import type { Authority } from "../identity/authority.ts";
-import type { Secret } from "../secret.ts";
+import type { GatewayConfig } from "../config/load.ts";
+import type { Fetch } from "../foundation/bounded-fetch.ts";
+import type { Secret } from "../foundation/secret.ts";
+import type { Authority } from "../identity/contract.ts";
 import type { FederatedIdentity, Registration } from "./commands.ts";
 
 export interface Examination {

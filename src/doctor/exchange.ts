@@ -1,10 +1,10 @@
 /** A real on-behalf-of exchange of the given user's token, for one API: the whole chain, as a request would walk it. */
 
 import { randomUUID } from "node:crypto";
-import type { DownstreamApiOptions } from "../downstream/downstream-api.ts";
+import type { DownstreamApiOptions } from "../downstream/contract.ts";
 import { ACTOR_OF, GatewayError } from "../errors.ts";
 import { createTokenExchange } from "../exchange/exchange.ts";
-import type { Verification } from "../identity/token-verifier.ts";
+import type { Verification } from "../identity/contract.ts";
 import { explain } from "./aadsts.ts";
 import type { Examination } from "./examination.ts";
 import { identityIn } from "./federated-token.ts";

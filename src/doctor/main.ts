@@ -2,8 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { withDotEnv } from "../dot-env.ts";
-import { Secret } from "../secret.ts";
+import { withDotEnv } from "../config/dot-env.ts";
+import { Secret } from "../foundation/secret.ts";
 import { type DoctorOptions, diagnose } from "./diagnose.ts";
 import { conclusionText, verdictText } from "./print.ts";
 import { CHECK_NAMES, type CheckName } from "./verdict.ts";

@@ -1,6 +1,6 @@
 /** Why nobody answered, in words, from whatever error a failed request carries. */
 
-import { FetchFailure } from "../bounded-fetch.ts";
+import { FetchFailure } from "../foundation/bounded-fetch.ts";
 
 interface Silence {
   readonly finding: string;

@@ -1,10 +1,10 @@
 /** The Redis of the shared tier: can it be reached and written to, and do our keys open what they sealed? */
 
 import { randomBytes } from "node:crypto";
-import { parseRedisAddress, type RedisAddress } from "../exchange/redis-address.ts";
-import { createSealing } from "../exchange/sealing.ts";
-import { probeSharedCache } from "../exchange/shared-cache.ts";
-import { Secret } from "../secret.ts";
+import { Secret } from "../foundation/secret.ts";
+import { parseRedisAddress, type RedisAddress } from "../redis/address.ts";
+import { probeSharedCache } from "../redis/connection.ts";
+import { createSealing } from "../redis/sealing.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf } from "./network.ts";
 import { type Check, fault, ok, type Verdict, warning } from "./verdict.ts";

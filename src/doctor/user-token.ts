@@ -1,11 +1,11 @@
 /** A user's token, where one is given: what the gateway says to it, and what it tells of the registrations behind it. */
 
-import type { GatewayConfig } from "../config.ts";
+import type { GatewayConfig } from "../config/load.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import { readCompactJwt, type TokenClaims } from "../identity/compact-jwt.ts";
-import type { VerifiedCaller } from "../identity/principal.ts";
+import type { Verification, VerifiedCaller } from "../identity/contract.ts";
 import type { RejectionReason } from "../identity/rejection.ts";
-import { createTokenVerifier, type Verification } from "../identity/token-verifier.ts";
+import { createTokenVerifier } from "../identity/token-verifier.ts";
 import { patchApplication, type Registration, showApplication } from "./commands.ts";
 import type { Examination } from "./examination.ts";
 import { fault, ok, skipped, type Verdict, warning } from "./verdict.ts";

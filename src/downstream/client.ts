@@ -4,65 +4,30 @@ import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/exchange.ts";
-import type { Secret } from "../secret.ts";
-import { type Answer, openAnswer } from "./answer.ts";
-import { headerRulesOf } from "./api-header-rules.ts";
-import type { BatchPart } from "./batch-request.ts";
-import { sendBatch } from "./batch-rounds.ts";
-import { challengeOf } from "./claims-challenge.ts";
-import { createBatch, type DownstreamBatch } from "./client-batch.ts";
-import { type Page, readPages } from "./client-pages.ts";
-import { type DownstreamPath, type DownstreamQuery, readClientPath } from "./client-path.ts";
-import { createResponse, type DownstreamResponse } from "./client-response.ts";
-import {
-  belowBase,
-  type DownstreamApiOptions,
-  joinBase,
-  readBaseUrl,
-  type Target,
-} from "./downstream-api.ts";
-import { downstreamRequestHeaders } from "./headers.ts";
-import { throttlePauseMs } from "./retry-after.ts";
-import { type TransferRecord, throttleWaited } from "./transfer-watch.ts";
-import type { Transport } from "./transport.ts";
-
-export interface DownstreamRequestOptions {
-  readonly query?: DownstreamQuery;
-  /** Fields of the request. Those that the gateway sets itself cannot be changed here. */
-  readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as `application/json`. */
-  readonly json?: unknown;
-  /** Sent as it is; say what it is in `headers`. A stream can be sent once only, so a claims challenge ends the call. */
-  readonly body?: string | Uint8Array | Readable;
-  /** Until the answer's headers are here, ms. Default and upper limit: the API's own `timeoutMs`. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
-
-/**
- * Calls one API as the user of the request. Each method resolves with the answer, whatever its status, and rejects
- * with a GatewayError when there is none: `downstream_unreachable`, `downstream_timeout`, `overloaded`; what the
- * exchange says; `request_malformed` or `target_forbidden` for a path that does not stay below the base URL;
- * `claims_challenged` when the API wants more of the user than a new exchange could give. With the reason of
- * `signal` when that fires.
- */
-export interface DownstreamClient {
-  get(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  post(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  put(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  patch(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  delete(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
-  /**
-   * A collection, page after page (OData's `@odata.nextLink`), each asked for when the loop comes to it and with the
-   * same headers. Throws in the loop; see `Page` and `readPages`.
-   */
-  pages<T = unknown>(
-    path: DownstreamPath,
-    options?: Omit<DownstreamRequestOptions, "json" | "body">,
-  ): AsyncIterable<Page<T>>;
-  /** An empty `$batch`, for an API that knows it. */
-  batch(): DownstreamBatch;
-}
+import type { Secret } from "../foundation/secret.ts";
+import { createBatch } from "./client/batch.ts";
+import { readPages } from "./client/pages.ts";
+import { readClientPath } from "./client/path.ts";
+import { createResponse } from "./client/response.ts";
+import type {
+  AssertAllowed,
+  DownstreamApiOptions,
+  DownstreamClient,
+  DownstreamPath,
+  DownstreamRequestOptions,
+  Target,
+  TransferRecord,
+  Transport,
+} from "./contract.ts";
+import { type Answer, openAnswer } from "./forward/answer.ts";
+import type { BatchPart } from "./graph/batch-request.ts";
+import { sendBatch } from "./graph/batch-rounds.ts";
+import { headerRulesOf } from "./headers/api-header-rules.ts";
+import { challengeOf } from "./headers/claims-challenge.ts";
+import { downstreamRequestHeaders } from "./headers/headers.ts";
+import { belowBase, compileTarget, joinBase, readBaseUrl } from "./target/downstream-api.ts";
+import { throttlePauseMs } from "./transport/retry-after.ts";
+import { throttleWaited } from "./transport/transfer-watch.ts";
 
 export interface DownstreamClientOptions {
   readonly transport: Transport;
@@ -78,8 +43,18 @@ export interface DownstreamClientOptions {
   readonly record?: TransferRecord | undefined;
   /** Ends all calls, for example when the caller has gone. */
   readonly signal?: AbortSignal;
+  /** Throws for a call that the route does not allow; see `compileCallRules`. Default: none throws. */
+  readonly assertAllowed?: AssertAllowed | undefined;
   /** Largest answer that `json`, `text` and `bytes` take into memory, bytes. Default 4 MiB. */
   readonly maxBytes?: number;
+}
+
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/** The paths that a handler may call, compiled once for all requests of its route. */
+export function compileCallRules(api: DownstreamApiOptions, allow: readonly string[]): AssertAllowed {
+  const targetOf = compileTarget(api, { path: "/", methods: METHODS, allow });
+  return (method, path) => void targetOf(method, path);
 }
 
 /** How often a throttled request is sent at most. */
@@ -88,21 +63,25 @@ const MAX_ATTEMPTS = 3;
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
   const { api, obtainToken, record } = options;
+  const { assertAllowed = () => {} } = options;
   const base = readBaseUrl(api);
 
-  const targetOf = (path: string, query: string): Target => ({
-    api,
-    origin: base.origin,
-    path: joinBase(base, path) + query,
-    judge(redirected) {
-      const below = readClientPath(belowBase(base, redirected));
-      return targetOf(below.path, below.query);
-    },
-  });
+  const targetOf = (method: string, path: string, query: string): Target => {
+    assertAllowed(method, path);
+    return {
+      api,
+      origin: base.origin,
+      path: joinBase(base, path) + query,
+      judge(redirected) {
+        const below = readClientPath(belowBase(base, redirected));
+        return targetOf(method, below.path, below.query);
+      },
+    };
+  };
 
   async function call(method: string, path: DownstreamPath, request: DownstreamRequestOptions = {}) {
     const below = readClientPath(path, request.query);
-    const target = targetOf(below.path, below.query);
+    const target = targetOf(method, below.path, below.query);
     const body = bodyOf(request);
 
     let refused: Secret | undefined;
@@ -154,6 +133,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
   }
 
   async function sendParts(parts: readonly BatchPart[]) {
+    for (const { method, url } of parts) assertAllowed(method, url);
     const until = Date.now() + api.timeoutMs;
     const msLeft = () => Math.max(1, until - Date.now());
     const signal = options.signal;
@@ -171,7 +151,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
         const { accessToken } = token;
         const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
         const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), ours);
-        const target = targetOf("/$batch", "");
+        const target: Target = { api, origin: base.origin, path: joinBase(base, "/$batch") };
         return openAnswer(
           options.transport,
           { target, method: "POST", headers, body, record },

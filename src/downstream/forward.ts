@@ -2,16 +2,19 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { Secret } from "../secret.ts";
-import { headerRulesOf } from "./api-header-rules.ts";
-import type { Target } from "./downstream-api.ts";
-import { downstreamRequestHeaders, type ForwardedHop } from "./headers.ts";
-import type { RewriteAnswer } from "./link-rewriter.ts";
-import { type RelayEnd, relay } from "./relay.ts";
-import { ambiguousFraming, bodyTooLarge, discardBody, type Framing, readFraming } from "./request-body.ts";
-import type { OwnFields } from "./response-head.ts";
-import type { TransferRecord } from "./transfer-watch.ts";
-import type { Transport } from "./transport.ts";
+import type { Forward, OwnFields, Transport } from "./contract.ts";
+import { type RelayEnd, relay } from "./forward/relay.ts";
+import {
+  ambiguousFraming,
+  bodyTooLarge,
+  discardBody,
+  type Framing,
+  readFraming,
+} from "./forward/request-body.ts";
+import { headerRulesOf } from "./headers/api-header-rules.ts";
+import { downstreamRequestHeaders } from "./headers/headers.ts";
+
+export { readFraming } from "./forward/request-body.ts";
 
 export interface ForwardOptions {
   readonly transport: Transport;
@@ -20,75 +23,6 @@ export interface ForwardOptions {
   /** Ms since the epoch. */
   readonly now?: () => number;
 }
-
-export interface ForwardRequest {
-  readonly incoming: IncomingMessage;
-  /** Fields already set on it win over the downstream's; `vary` is joined. */
-  readonly outgoing: ServerResponse;
-  readonly target: Target;
-  readonly token: Secret;
-  readonly correlationId: string;
-  /** Latest time for the answer's headers, ms since the epoch, when that is earlier than the API's own `timeoutMs`. */
-  readonly deadlineAt?: number;
-  /** `WWW-Authenticate` of a 401 that passes through, in place of the downstream's. Default: a bare `Bearer`. */
-  readonly challenge?: string;
-  /** Who calls the gateway, for an API that is to know. */
-  readonly forwarded?: ForwardedHop | undefined;
-  /** Changes the answer's body while it streams. The API is then asked for an answer without content coding. */
-  readonly rewrite?: RewriteAnswer | undefined;
-  /**
-   * Called once at most, when the downstream is connected and the first byte of the body is wanted. A server that
-   * listens to `checkContinue` calls `outgoing.writeContinue()` here; without that listener node:http has done so.
-   */
-  readonly onBodyWanted?: () => void;
-  /** Filled in as it becomes known, before whoever listens to the end of `outgoing` is told. */
-  readonly record?: ForwardRecord;
-}
-
-/** What a report of the request says of the downstream. */
-export interface ForwardRecord extends TransferRecord {
-  downstreamStatus: number | undefined;
-  cut: string | undefined;
-}
-
-/** Why an answer did not reach the caller whole: the caller left, the downstream broke off, or nothing moved. */
-export type Cut = "caller_gone" | "downstream_failed" | "idle";
-
-export type ForwardOutcome =
-  | {
-      readonly kind: "answered";
-      /** The downstream's own status, whatever it was. */
-      readonly status: number;
-      /** Ms from the call of `forward` until the answer's headers. */
-      readonly headersAfterMs: number;
-      readonly requestBytes: number;
-      readonly responseBytes: number;
-      /** Set when the answer was not delivered whole; the caller's connection has then been destroyed. */
-      readonly cut: Cut | undefined;
-    }
-  | {
-      /** Nothing has been written. Exchange again with these claims and, if `replayable`, forward once more. */
-      readonly kind: "challenged";
-      readonly status: number;
-      /** Decoded JSON text, as the downstream wrote it. */
-      readonly claims: string;
-      readonly replayable: boolean;
-    }
-  | {
-      /** The caller left before the answer began. Nobody is there to be answered. */
-      readonly kind: "abandoned";
-    };
-
-/**
- * Forwards one request. A downstream status is a result and passes with its body untouched, compressed or not.
- * Redirects pass too: the token is meant for one origin, and whether any is followed is the transport's matter.
- * Upgrades are not offered.
- *
- * Rejects with `request_malformed`, `body_too_large`, `overloaded`, `downstream_unreachable`, `downstream_timeout`,
- * `downstream_misconfigured` or `draining`, always before anything is written. Once the head of the answer is
- * written a failure destroys the caller's connection, so that a cut answer can never be taken for a whole one.
- */
-export type Forward = (request: ForwardRequest) => Promise<ForwardOutcome>;
 
 /** A forwarder over the connections of a transport. */
 export function createForward({ transport, now = Date.now, own }: ForwardOptions): Forward {

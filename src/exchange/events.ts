@@ -1,8 +1,9 @@
 /** What an exchange tells telemetry. Ids and codes only: no token, no name. */
 
 import type { GatewayError, GatewayErrorCode } from "../errors.ts";
+import type { RedisEvent } from "../redis/contract.ts";
+import type { EvictionCause } from "./cache/token-cache.ts";
 import type { ExchangeEvidence } from "./evidence.ts";
-import type { EvictionCause } from "./token-cache.ts";
 
 /** One exchange with Entra, for the audit. */
 export interface ExchangeFacts {
@@ -72,8 +73,4 @@ export type SharedCacheEvent =
   | { readonly type: "shared_awaited" }
   /** A value that does not open or says nothing: tampered with, or sealed by other keys. Treated as absent. */
   | { readonly type: "shared_unreadable" }
-  /** One operation came to nothing; the reason is a short label such as `timeout` or `OOM`. */
-  | { readonly type: "shared_failed"; readonly reason: string }
-  /** Failures in a row: nothing is asked until it answers again. */
-  | { readonly type: "shared_suspended"; readonly reason: string }
-  | { readonly type: "shared_resumed" };
+  | RedisEvent;

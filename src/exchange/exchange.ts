@@ -1,24 +1,24 @@
 /** The port of this room: a user assertion and scopes go in, a delegated token for a downstream API comes out. */
 
-import type { Fetch } from "../bounded-fetch.ts";
-import type { ClientCredential } from "../credential/credential.ts";
+import type { ClientCredential } from "../credential/contract.ts";
 import { GatewayError } from "../errors.ts";
-import type { Secret } from "../secret.ts";
-import { createAcquire } from "./acquire.ts";
-import { type ConsentOptions, createConsentUris } from "./consent.ts";
+import type { Fetch } from "../foundation/bounded-fetch.ts";
+import type { Secret } from "../foundation/secret.ts";
+import { createExchangeKeys } from "./cache/keys.ts";
+import type { SharedTokens } from "./cache/shared-tokens.ts";
+import { createTokenCache, type TokenCacheOptions } from "./cache/token-cache.ts";
+import { createAcquire } from "./entra/acquire.ts";
+import { type ConsentOptions, createConsentUris } from "./entra/consent.ts";
+import { createJudge } from "./entra/judge.ts";
+import { createMsalWire, type SendGrant } from "./entra/msal.ts";
 import type { ExchangeEvent } from "./events.ts";
 import type { ExchangeEvidence, ExchangeTrace } from "./evidence.ts";
 import { createFailureDomains } from "./failure-domains.ts";
 import { createFlight } from "./flight.ts";
-import { createJudge } from "./judge.ts";
-import { createExchangeKeys } from "./keys.ts";
-import { createMsalWire, type SendGrant } from "./msal.ts";
 import type { AnyAssertion } from "./no-assertion.ts";
 import { createRefreshAhead } from "./refresh.ts";
 import { assertExchangeable } from "./request-policy.ts";
-import type { SharedTokens } from "./shared-tokens.ts";
 import { createSingleFlight } from "./single-flight.ts";
-import { createTokenCache, type TokenCacheOptions } from "./token-cache.ts";
 
 export interface ExchangeRequest {
   readonly assertion: AnyAssertion;

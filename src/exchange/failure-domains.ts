@@ -1,8 +1,8 @@
 /** Remembers refusals for exactly those whom they speak for, so that nobody else waits. */
 
 import { GatewayError } from "../errors.ts";
-import type { RefusalCode } from "./entra-codes.ts";
-import type { Refusal } from "./entra-error.ts";
+import type { RefusalCode } from "./entra/codes.ts";
+import type { Refusal } from "./entra/refusals.ts";
 
 /** An exchange as the domains that it belongs to; `createExchangeKeys` makes the strings. */
 export interface ExchangeSubject {

@@ -1,14 +1,14 @@
 /** One exchange on behalf of all who wait for it: the shared tier, then remembered refusals, then Entra. */
 
 import { GatewayError } from "../errors.ts";
-import type { Acquire, AcquiredToken } from "./acquire.ts";
+import type { ExchangeKeys } from "./cache/keys.ts";
+import { notShared, type SharedTokens } from "./cache/shared-tokens.ts";
+import type { TokenCache } from "./cache/token-cache.ts";
+import type { Acquire, AcquiredToken } from "./entra/acquire.ts";
 import type { ExchangeEvent, ExchangeFacts } from "./events.ts";
 import type { ExchangeEvidence } from "./evidence.ts";
 import type { DownstreamToken, ExchangeRequest, ExchangeResult } from "./exchange.ts";
 import type { FailureDomains } from "./failure-domains.ts";
-import type { ExchangeKeys } from "./keys.ts";
-import { notShared, type SharedTokens } from "./shared-tokens.ts";
-import type { TokenCache } from "./token-cache.ts";
 
 export interface FlightPorts {
   readonly keys: ExchangeKeys;

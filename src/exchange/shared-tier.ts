@@ -1,12 +1,12 @@
 /** Opens the shared tier as configured: address, keys and margins in, one thing to share tokens and counts through out. */
 
 import { ConfigurationError } from "../errors.ts";
-import type { Secret } from "../secret.ts";
+import type { Secret } from "../foundation/secret.ts";
+import { parseRedisAddress } from "../redis/address.ts";
+import { createSharedCounters, type SharedCounters } from "../redis/counters.ts";
+import { createSealing } from "../redis/sealing.ts";
+import { createSharedTokens, type SharedTokens } from "./cache/shared-tokens.ts";
 import type { SharedCacheEvent } from "./events.ts";
-import { parseRedisAddress } from "./redis-address.ts";
-import { createSealing } from "./sealing.ts";
-import { createSharedCounters, type SharedCounters } from "./shared-counters.ts";
-import { createSharedTokens, type SharedTokens } from "./shared-tokens.ts";
 
 export interface SharedTierOptions {
   /** Address of the Redis, in a form that `parseRedisAddress` knows; empty for none. */
@@ -44,7 +44,7 @@ export async function openSharedTier(options: SharedTierOptions): Promise<Shared
   if (first === undefined)
     throw fault("TOKEN_CACHE_KEYS", "is not set, and exchange.cache.redis.url needs it");
   // Loaded where a Redis is configured: its client takes twenty megabytes.
-  const { openSharedCache } = await import("./shared-cache.ts");
+  const { openSharedCache } = await import("../redis/connection.ts");
   const sealing = createSealing([first, ...others]);
   const cache = openSharedCache({ address, timeoutMs, ...(rest.onEvent && { onEvent: rest.onEvent }) });
   const waitMs = Math.min(LONGEST_WAIT_MS, exchangeTimeoutMs / 4);

@@ -2,7 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import helmet from "helmet";
-import type { OwnFields } from "../downstream/response-head.ts";
+import type { OwnFields } from "../downstream/contract.ts";
 
 /** Helmet's defaults are the same for every request, so they are asked for once and written as lines from then on. */
 export function securityFields(): OwnFields {

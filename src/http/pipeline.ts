@@ -1,17 +1,22 @@
 /** The walk through the rooms, as Express middleware: authenticate, permit, then exchange and forward. */
 
 import type { Request, RequestHandler } from "express";
-import { compileTarget, type DownstreamApiOptions, type TargetRules } from "../downstream/downstream-api.ts";
-import type { Forward, ForwardOutcome, ForwardRequest } from "../downstream/forward.ts";
-import type { ForwardBatch } from "../downstream/forward-batch.ts";
-import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph.ts";
-import type { ForwardedHop } from "../downstream/headers.ts";
-import type { RewriteAnswer } from "../downstream/link-rewriter.ts";
-import type { OwnFields } from "../downstream/response-head.ts";
+import type {
+  DownstreamApiOptions,
+  Forward,
+  ForwardedHop,
+  ForwardOutcome,
+  ForwardRequest,
+  OwnFields,
+  RewriteAnswer,
+  TargetRules,
+} from "../downstream/contract.ts";
+import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
+import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph/links.ts";
+import { compileTarget } from "../downstream/target/downstream-api.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
-import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
-import type { Principal } from "../identity/principal.ts";
-import type { TokenVerifier, Verification } from "../identity/token-verifier.ts";
+import { authorize } from "../identity/claims-policy.ts";
+import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";

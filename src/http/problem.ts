@@ -1,8 +1,8 @@
 /** GatewayError to HTTP: status, RFC 9457 problem body, and the challenge that tells the caller what to do. */
 
 import type { ServerResponse } from "node:http";
-import { claimsChallenge } from "../downstream/claims-challenge.ts";
 import type { GatewayError, GatewayErrorCode } from "../errors.ts";
+import { claimsChallenge } from "./claims-challenge.ts";
 
 /** Exhaustive by type: a new code does not compile until it has a status and a title. */
 const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, title: string]>> = {

@@ -2,8 +2,8 @@
 
 import type { RequestHandler } from "express";
 import { GatewayError } from "../errors.ts";
-import type { SharedCounters } from "../exchange/shared-counters.ts";
-import type { Principal } from "../identity/principal.ts";
+import type { Principal } from "../identity/contract.ts";
+import type { SharedCounters } from "../redis/counters.ts";
 import { callerOf } from "./obtain-token.ts";
 import {
   type CountRequest,

@@ -1,7 +1,7 @@
 /** Answers that are refusals: of one request for a reason, or of whatever arrives. */
 
 import express, { type ErrorRequestHandler, type Express } from "express";
-import type { OwnFields } from "../downstream/response-head.ts";
+import type { OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { sayOwnFields } from "./own-fields.ts";

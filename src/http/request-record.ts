@@ -3,11 +3,10 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Request } from "express";
-import type { ForwardRecord } from "../downstream/forward.ts";
-import type { TransferObserver } from "../downstream/transfer-watch.ts";
+import type { ForwardRecord, TransferObserver } from "../downstream/contract.ts";
 import type { ExchangeEvidence } from "../exchange/evidence.ts";
 import type { TokenOrigin } from "../exchange/exchange.ts";
-import type { VerifiedCaller } from "../identity/principal.ts";
+import type { VerifiedCaller } from "../identity/contract.ts";
 import type { RequestTrace } from "./request-trace.ts";
 
 export interface RequestRecord extends ForwardRecord {

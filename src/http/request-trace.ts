@@ -1,6 +1,6 @@
 /** The trace of one request as the rooms see it; there is none unless the environment asks for traces. */
 
-import type { TransferTrace } from "../downstream/transfer-watch.ts";
+import type { TransferTrace } from "../downstream/contract.ts";
 import type { ExchangeTrace } from "../exchange/evidence.ts";
 
 /** The span of a room that the request walks through. */

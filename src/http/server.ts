@@ -11,8 +11,7 @@ import {
 } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
-import type { HeaderLines } from "../downstream/headers.ts";
-import type { OwnFields } from "../downstream/response-head.ts";
+import type { HeaderLines, OwnFields } from "../downstream/contract.ts";
 import { ConfigurationError } from "../errors.ts";
 import { createDrain } from "./drain.ts";
 import { messageClasses } from "./express-messages.ts";

@@ -1,8 +1,8 @@
 /** Signing keys: one read of an authority's metadata and JWKS, whole and plausible or not at all. */
 
 import { createPublicKey, type KeyObject } from "node:crypto";
-import { type BoundedResponse, boundedFetch, type Fetch, FetchFailure } from "../bounded-fetch.ts";
 import { GatewayError } from "../errors.ts";
+import { type BoundedResponse, boundedFetch, type Fetch, FetchFailure } from "../foundation/bounded-fetch.ts";
 
 /** Entra's largest documents are near 60 KB. */
 const MAX_DOCUMENT_BYTES = 512 * 1024;

@@ -1,7 +1,7 @@
 /** Traces, where the environment asks for them: OpenTelemetry's packages are loaded then, and not otherwise. */
 
 import type { IncomingHttpHeaders } from "node:http";
-import type { Secret } from "../secret.ts";
+import type { Secret } from "../foundation/secret.ts";
 import type { Logger } from "./log.ts";
 
 /** What the `OTEL_` variables say. Times in ms. */

@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { loadConfig } from "../../src/config.ts";
+import { loadConfig } from "../../src/config/load.ts";
 import { codeRoute } from "../../src/http/code-route.ts";
 import { type RunningGateway, startGateway } from "../../src/start.ts";
 import { ATTACKS, PUBLISHED, type Verdict } from "../identity/attacks.ts";

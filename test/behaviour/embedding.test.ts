@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "@jest/globals";
-import { loadConfig } from "../../src/config.ts";
+import { loadConfig } from "../../src/config/load.ts";
 import type { CodeRoute } from "../../src/http/code-route.ts";
 import { startGateway } from "../../src/start.ts";
 import { TEST_YAML } from "../support/gateway.ts";

@@ -18,7 +18,7 @@ const SCRIPT = `
   session.on("Debugger.scriptParsed", ({ params }) => scripts.push(params.url));
   session.post("Debugger.enable");
   const { createGateway } = await import("./src/gateway.ts");
-  const { loadConfig } = await import("./src/config.ts");
+  const { loadConfig } = await import("./src/config/load.ts");
   const gateway = await createGateway(loadConfig(process.env));
   await gateway.close();
   console.log("LOADED " + JSON.stringify(scripts));

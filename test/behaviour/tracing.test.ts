@@ -298,7 +298,7 @@ describe("without any OTEL_ variable", () => {
     const script = `
       import { createRequire } from "node:module";
       const { createGateway } = await import("./src/gateway.ts");
-      const { loadConfig } = await import("./src/config.ts");
+      const { loadConfig } = await import("./src/config/load.ts");
       const gateway = await createGateway(loadConfig(process.env));
       await gateway.close();
       const { cache } = createRequire(import.meta.url);

@@ -2,14 +2,10 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { Fetch } from "../../src/bounded-fetch.ts";
-import {
-  type CredentialEvent,
-  type CredentialOptions,
-  type CredentialRing,
-  openCredential,
-} from "../../src/credential/credential.ts";
-import { Secret } from "../../src/secret.ts";
+import type { CredentialEvent, CredentialOptions, CredentialRing } from "../../src/credential/contract.ts";
+import { openCredential } from "../../src/credential/credential.ts";
+import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";
 
 const MINUTE_MS = 60_000;

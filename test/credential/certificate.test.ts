@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { jwtVerify } from "jose";
 import { openCertificate } from "../../src/credential/certificate.ts";
-import type { CredentialEvent, SourceCredential } from "../../src/credential/credential.ts";
-import { Secret } from "../../src/secret.ts";
+import type { CredentialEvent } from "../../src/credential/contract.ts";
+import type { SourceCredential } from "../../src/credential/source.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory, createProjectedVolume, type Directory } from "./files.ts";
 import { DAY_MS, generateRsa, issue, keyAndCertificate, NOON, pkcs8 } from "./keys.ts";
 

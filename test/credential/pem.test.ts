@@ -1,7 +1,7 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { describe, expect, test } from "@jest/globals";
 import { PemFault, readPem } from "../../src/credential/pem.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { DAY_MS, generateRsa, issue, NOON, pkcs8 } from "./keys.ts";
 
 const key = generateRsa();

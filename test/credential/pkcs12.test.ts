@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { jwtVerify } from "jose";
 import forge from "node-forge";
 import { openCertificate } from "../../src/credential/certificate.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory, type Directory } from "./files.ts";
 import { DAY_MS, generateRsa, type Issued, issue, NOON, pkcs8 } from "./keys.ts";
 

@@ -4,11 +4,11 @@ import type {
   CredentialEvent,
   CredentialRing,
   CredentialSource,
-  SourceCredential,
-} from "../../src/credential/credential.ts";
+} from "../../src/credential/contract.ts";
 import { createCredentialRing } from "../../src/credential/ring.ts";
+import type { SourceCredential } from "../../src/credential/source.ts";
 import { GatewayError } from "../../src/errors.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 
 const REST_MS = 5 * 60_000;
 const TRIAL_MS = 30_000;

@@ -3,7 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type GatewayConfig, loadConfig } from "../../src/config.ts";
+import { type GatewayConfig, loadConfig } from "../../src/config/load.ts";
 import { componentFaults } from "./component-rules.ts";
 import { deploymentFaults } from "./deployment-rules.ts";
 import type { Deployed } from "./kinds.ts";

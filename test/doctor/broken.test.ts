@@ -5,8 +5,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import { explain } from "../../src/doctor/aadsts.ts";
 import { diagnose } from "../../src/doctor/diagnose.ts";
 import { ACTOR_OF, ConfigurationError } from "../../src/errors.ts";
-import { hintFor } from "../../src/exchange/entra-codes.ts";
-import { Secret } from "../../src/secret.ts";
+import { hintFor } from "../../src/exchange/entra/codes.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import { ERRORS } from "../emulator/entra/errors.ts";
 import type { Emulator, ServiceAccountTokenOptions } from "../emulator/handle.ts";

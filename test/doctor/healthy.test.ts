@@ -3,7 +3,7 @@
 import { X509Certificate } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import forge from "node-forge";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { createPatient, type Patient } from "./support.ts";

@@ -4,9 +4,9 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Agent, fetch as undiciFetch } from "undici";
-import type { Fetch } from "../../src/bounded-fetch.ts";
 import { type CheckedVerdict, type DoctorOptions, diagnose, type Report } from "../../src/doctor/diagnose.ts";
 import { conclusionText, verdictText } from "../../src/doctor/print.ts";
+import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import type { Emulator } from "../emulator/handle.ts";
 
 export interface Patient {

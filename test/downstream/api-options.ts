@@ -1,7 +1,6 @@
 /** A downstream API on the loopback interface, with limits that no test meets by accident. */
 
-import type { DownstreamApiOptions } from "../../src/downstream/downstream-api.ts";
-
+import type { DownstreamApiOptions } from "../../src/downstream/contract.ts";
 export function apiAt(port: number, overrides: Partial<DownstreamApiOptions> = {}): DownstreamApiOptions {
   return {
     name: "graph",

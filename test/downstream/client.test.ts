@@ -3,7 +3,7 @@ import type http from "node:http";
 import { Readable } from "node:stream";
 import { describe, expect, test } from "@jest/globals";
 import { createDownstreamClient, type DownstreamClientOptions } from "../../src/downstream/client.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { apiAt } from "./api-options.ts";
 import {
   bodyOf,

@@ -5,12 +5,12 @@ import net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "@jest/globals";
-import { compileTarget } from "../../src/downstream/downstream-api.ts";
+import type { Transport } from "../../src/downstream/contract.ts";
 import { createForward } from "../../src/downstream/forward.ts";
-import { createLinkRewrite } from "../../src/downstream/graph.ts";
-import type { Transport } from "../../src/downstream/transport.ts";
+import { createLinkRewrite } from "../../src/downstream/graph/links.ts";
+import { compileTarget } from "../../src/downstream/target/downstream-api.ts";
 import { GatewayError } from "../../src/errors.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { apiAt } from "./api-options.ts";
 import {
   bodyOf,

@@ -4,12 +4,17 @@ import { once } from "node:events";
 import http from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { afterEach } from "@jest/globals";
-import { compileTarget, type DownstreamApiOptions } from "../../src/downstream/downstream-api.ts";
-import { createForward, type ForwardOutcome, type ForwardRequest } from "../../src/downstream/forward.ts";
-import { followRedirects } from "../../src/downstream/redirects.ts";
-import { createTransport, type Transport, type TransportOptions } from "../../src/downstream/transport.ts";
+import type {
+  DownstreamApiOptions,
+  ForwardOutcome,
+  ForwardRequest,
+  Transport,
+} from "../../src/downstream/contract.ts";
+import { createForward } from "../../src/downstream/forward.ts";
+import { compileTarget } from "../../src/downstream/target/downstream-api.ts";
+import { createTransport, type TransportOptions } from "../../src/downstream/transport/pool.ts";
 import { GatewayError } from "../../src/errors.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
 
@@ -69,7 +74,7 @@ export function transportFor(
   api: DownstreamApiOptions,
   options: Omit<TransportOptions, "apis"> = {},
 ): Transport {
-  const transport = followRedirects(createTransport({ apis: [api], ...options }));
+  const transport = createTransport({ apis: [api], ...options });
   onCleanup(() => transport.destroy());
   return transport;
 }

@@ -3,10 +3,10 @@ import type { AddressInfo } from "node:net";
 import { createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { createSealing } from "../../src/exchange/sealing.ts";
+import type { SharedTokens } from "../../src/exchange/cache/shared-tokens.ts";
 import { openSharedTier } from "../../src/exchange/shared-tier.ts";
-import type { SharedTokens } from "../../src/exchange/shared-tokens.ts";
-import { Secret } from "../../src/secret.ts";
+import { Secret } from "../../src/foundation/secret.ts";
+import { createSealing } from "../../src/redis/sealing.ts";
 import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
 import {
   assertionOf,

@@ -2,12 +2,11 @@
 
 import { expect, test } from "@jest/globals";
 import type { Request, Response } from "express";
-import type { SharedCounters } from "../../src/exchange/shared-counters.ts";
 import { createPublicApp, type PublicAppOptions } from "../../src/http/app.ts";
 import { createRateLimits, type RateLimitRules } from "../../src/http/rate-limits.ts";
 import { openRecord, recordOf } from "../../src/http/request-record.ts";
-import type { RoutePolicy } from "../../src/identity/claims-policy.ts";
-import type { VerifiedCaller } from "../../src/identity/principal.ts";
+import type { RoutePolicy, VerifiedCaller } from "../../src/identity/contract.ts";
+import type { SharedCounters } from "../../src/redis/counters.ts";
 
 const LIMIT = { requests: 5, perSeconds: 60 };
 const BOTH = { perUser: LIMIT, perClient: LIMIT };

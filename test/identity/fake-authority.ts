@@ -3,7 +3,7 @@
 import { createSign, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Fetch } from "../../src/bounded-fetch.ts";
+import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
 
 export const TENANT = "11111111-aaaa-4aaa-8aaa-111111111111";

@@ -1,6 +1,6 @@
 /** A platform with a user-assigned managed identity, whose endpoint checks what it is asked. */
 
-import type { Fetch } from "../../src/bounded-fetch.ts";
+import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { TEST_YAML } from "./gateway.ts";
 

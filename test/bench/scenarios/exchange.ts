@@ -5,7 +5,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { ConfidentialClientApplication, type INetworkModule } from "@azure/msal-node";
 import { createTokenExchange, type TokenExchange } from "../../../src/exchange/exchange.ts";
-import { Secret } from "../../../src/secret.ts";
+import { Secret } from "../../../src/foundation/secret.ts";
 
 const HOST = "https://login.microsoftonline.com/";
 const TENANT = "11111111-1111-4111-8111-111111111111";

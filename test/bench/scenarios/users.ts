@@ -21,7 +21,9 @@ export const users: Scenario = {
     const tokens = await stage.tokens(most, limitMs);
     const wanted = tokens.length;
     const [crowded, quiet] = await Promise.all([
-      stage.start(withMemoryProbe(substituted(GATEWAY.name, { "exchange/msal.js": "./instant-wire.mjs" }))),
+      stage.start(
+        withMemoryProbe(substituted(GATEWAY.name, { "exchange/entra/msal.js": "./instant-wire.mjs" })),
+      ),
       stage.known(GATEWAY),
     ]);
     const turn = (server: Server, number: number) => ({

@@ -1,4 +1,4 @@
-/** In place of `exchange/msal.js`: every exchange is granted at once, so that a hundred thousand users are there in a minute. */
+/** In place of `exchange/entra/msal.js`: every exchange is granted at once, so that a hundred thousand users are there in a minute. */
 
 let serial = 0;
 

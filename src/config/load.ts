@@ -1,0 +1,255 @@
+/** Configuration, parsed once and whole: gateway.yaml and the environment in, a frozen GatewayConfig or every fault out. */
+
+import { readFileSync } from "node:fs";
+import { LineCounter, parseDocument } from "yaml";
+
+import type { CredentialOptions } from "../credential/contract.ts";
+import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
+
+import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
+import type { Secret } from "../foundation/secret.ts";
+import type { RoutePolicy } from "../identity/contract.ts";
+import type { TracingOptions } from "../telemetry/tracing.ts";
+import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
+import { type GatewayEnvironment, readEnvironment } from "./environment.ts";
+import { faultsOf } from "./faults.ts";
+import { interpolate } from "./interpolate.ts";
+import { gatewayJsonSchema } from "./json-schema.ts";
+import { type GatewayYaml, gatewayYaml } from "./schema.ts";
+import { readTracing } from "./tracing.ts";
+
+/** A route of the YAML file: who may pass, where to, and what passes. */
+export interface ProxyRouteConfig {
+  /** Whose permissions are used: the caller's, or the gateway's own. */
+  readonly as: "user" | "app";
+  readonly target: TargetRules;
+  readonly api: DownstreamApiOptions;
+  readonly policy: RoutePolicy;
+  readonly limits: GatewayYaml["limits"];
+}
+
+/** A route of the YAML file that a handler answers. */
+export interface HandlerRouteConfig {
+  /** Where the route stands in the file, for faults: `routes[2]`. */
+  readonly position: string;
+  readonly path: string;
+  /** Name of the handler. Which names there are is known where handlers are registered. */
+  readonly handler: string;
+  /** The API that the handler calls, where its name is not the one that the handler expects. */
+  readonly downstreamApi: string | undefined;
+  readonly as: "user" | "app";
+  /** Downstream paths that the handler may call. `undefined`: any. */
+  readonly allow: readonly string[] | undefined;
+  readonly policy: RoutePolicy;
+  readonly limits: GatewayYaml["limits"];
+}
+
+export interface GatewayConfig {
+  readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
+  /** The gateway's own app registration and where it lives. */
+  readonly application: {
+    readonly tenantId: string;
+    readonly clientId: string;
+    /** Absolute https URL with a trailing slash. */
+    readonly authorityHost: string;
+    /** Tenants for whose users exchanges are made, the home tenant included; `*` is any. */
+    readonly exchangeTenants: readonly string[] | "*";
+    readonly regionalAuthority: string | undefined;
+  };
+  readonly identity: GatewayYaml["identity"];
+  readonly credential: CredentialOptions;
+  readonly exchange: GatewayYaml["exchange"] & {
+    /** Master keys of the shared tier, base64; the first one seals, all open. */
+    readonly cacheKeys: readonly Secret[];
+  };
+  readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
+  /** Routes that forward, the longest path first. */
+  readonly routes: readonly ProxyRouteConfig[];
+  /** Routes that a handler answers. */
+  readonly handlerRoutes: readonly HandlerRouteConfig[];
+  readonly http: GatewayYaml["http"];
+  readonly limits: GatewayYaml["limits"];
+  /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
+  readonly fairness: GatewayYaml["fairness"];
+  readonly log: GatewayYaml["log"] & {
+    readonly level: string;
+    readonly auditFile: string | undefined;
+    readonly onAuditLoss: GatewayYaml["audit"]["onLoss"];
+  };
+  /** None are made without. */
+  readonly tracing: TracingOptions | undefined;
+  readonly production: boolean;
+}
+
+/**
+ * Reads the file named by `GATEWAY_CONFIG` (default `config/gateway.yaml`, relative to the working directory)
+ * and the environment.
+ *
+ * @throws {ConfigurationError} with every fault of the file and the environment together.
+ */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): GatewayConfig {
+  const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
+  const faults: ConfigurationFault[] = [];
+  const environment = readEnvironment(env, faults);
+  const tracing = readTracing(env, faults);
+  const yaml = readYaml(file, env, faults);
+  if (environment === undefined || yaml === undefined || faults.length > 0)
+    throw new ConfigurationError(faults);
+  return deepFreeze({ ...assemble(environment, yaml), tracing });
+}
+
+function readYaml(
+  file: string,
+  env: Readonly<Record<string, string | undefined>>,
+  faults: ConfigurationFault[],
+): GatewayYaml | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    faults.push({ path: "GATEWAY_CONFIG", problem: `cannot read ${file} (${code ?? "unknown error"})` });
+    return undefined;
+  }
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, prettyErrors: false });
+  // Where the syntax is broken the rest is guesswork: what follows the first few errors is their echo.
+  for (const { pos, message } of document.errors.slice(0, 3)) {
+    const { line, col } = lineCounter.linePos(pos[0]);
+    faults.push({ path: `${file}:${line}:${col}`, problem: message });
+  }
+  if (document.errors.length > 0) return undefined;
+
+  let written: unknown;
+  try {
+    written = document.toJS();
+  } catch (cause) {
+    // Aliases are resolved only now; an unquoted * makes one.
+    const problem = `${cause instanceof Error ? cause.message : cause}; text that begins with * needs quotes`;
+    faults.push({ path: file, problem });
+    return undefined;
+  }
+  const unset: ConfigurationFault[] = [];
+  const filledIn = interpolate(written, env, unset);
+  const parsed = gatewayYaml.safeParse(filledIn, { reportInput: true });
+  // A value that could not be filled in fails its own check too; one sentence about it is enough.
+  const named = new Set(unset.map(({ path }) => path));
+  const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
+  faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
+  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS)));
+  return parsed.success ? parsed.data : undefined;
+}
+
+function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfig, "tracing"> {
+  const downstreamApis = Object.fromEntries(
+    Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
+  );
+  return {
+    listen: { host: env.HOST, port: env.PORT, adminPort: env.ADMIN_PORT },
+    application: {
+      tenantId: env.AZURE_TENANT_ID,
+      clientId: env.AZURE_CLIENT_ID,
+      authorityHost: env.AZURE_AUTHORITY_HOST,
+      exchangeTenants: env.AZURE_ADDITIONALLY_ALLOWED_TENANTS.includes("*")
+        ? "*"
+        : [env.AZURE_TENANT_ID, ...env.AZURE_ADDITIONALLY_ALLOWED_TENANTS],
+      regionalAuthority: env.AZURE_REGIONAL_AUTHORITY_NAME,
+    },
+    identity: yaml.identity,
+    credential: {
+      ...(yaml.credential.sources && { sources: yaml.credential.sources }),
+      ...(env.AZURE_CLIENT_CERTIFICATE_PATH && { certificatePath: env.AZURE_CLIENT_CERTIFICATE_PATH }),
+      ...(env.AZURE_CLIENT_CERTIFICATE_PASSWORD && {
+        certificatePassword: env.AZURE_CLIENT_CERTIFICATE_PASSWORD,
+      }),
+      managedIdentityClientId: yaml.credential.managedIdentityClientId,
+      sendCertificateChain: env.AZURE_CLIENT_SEND_CERTIFICATE_CHAIN,
+      ...(env.AZURE_FEDERATED_TOKEN_FILE && { federatedTokenFile: env.AZURE_FEDERATED_TOKEN_FILE }),
+      ...(env.AZURE_CLIENT_SECRET && { clientSecret: env.AZURE_CLIENT_SECRET }),
+      githubActions: {
+        requestUrl: env.ACTIONS_ID_TOKEN_REQUEST_URL,
+        requestToken: env.ACTIONS_ID_TOKEN_REQUEST_TOKEN,
+      },
+      tokenProxy: {
+        url: env.AZURE_KUBERNETES_TOKEN_PROXY,
+        sniName: env.AZURE_KUBERNETES_SNI_NAME,
+        caFile: env.AZURE_KUBERNETES_CA_FILE,
+        caData: env.AZURE_KUBERNETES_CA_DATA,
+      },
+      azurePipelines: {
+        requestUri: env.SYSTEM_OIDCREQUESTURI,
+        accessToken: env.SYSTEM_ACCESSTOKEN,
+        serviceConnectionId: env.AZURESUBSCRIPTION_SERVICE_CONNECTION_ID,
+      },
+    },
+    exchange: { ...yaml.exchange, cacheKeys: env.TOKEN_CACHE_KEYS ?? [] },
+    downstreamApis,
+    // Longest path first, so that the route nearest to the target wins whatever the order in the file.
+    routes: yaml.routes
+      .filter(({ handler }) => handler === undefined)
+      .toSorted((one, other) => other.path.length - one.path.length)
+      .map((route) => ({
+        as: route.as,
+        target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
+        api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
+        policy: policyOf(route),
+        limits: route.limits,
+      })),
+    handlerRoutes: yaml.routes.flatMap(
+      ({ handler, path, downstreamApi, as, allow, limits, ...policy }, index) =>
+        handler === undefined
+          ? []
+          : [
+              {
+                position: `routes[${index}]`,
+                path,
+                handler,
+                downstreamApi,
+                as,
+                allow,
+                policy: policyOf(policy),
+                limits,
+              },
+            ],
+    ),
+    http: yaml.http,
+    limits: yaml.limits,
+    fairness: yaml.fairness,
+    log: {
+      ...yaml.log,
+      level: env.LOG_LEVEL,
+      auditFile: env.AUDIT_LOG_FILE,
+      onAuditLoss: yaml.audit.onLoss,
+    },
+    production: env.NODE_ENV === "production",
+  };
+}
+
+type RouteYaml = GatewayYaml["routes"][number];
+
+function policyOf({
+  requireUser,
+  requiredScopes,
+  requiredRoles,
+  allowedClients,
+  authContext,
+}: Pick<
+  RouteYaml,
+  "requireUser" | "requiredScopes" | "requiredRoles" | "allowedClients" | "authContext"
+>): RoutePolicy {
+  return {
+    callers: requireUser ? "user" : "any",
+    requiredScopes,
+    requiredRoles,
+    allowedClients,
+    ...(authContext && { authContext }),
+  };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (value !== null && typeof value === "object" && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    Object.values(value).forEach(deepFreeze);
+  }
+  return value;
+}

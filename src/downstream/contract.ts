@@ -1,0 +1,396 @@
+/** The types of the downstream room that other rooms and embedding programs use: APIs, targets, transport, forwarder, client. */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Readable } from "node:stream";
+import type { GatewayError } from "../errors.ts";
+import type { Owner } from "../foundation/budget.ts";
+import type { Secret } from "../foundation/secret.ts";
+
+/** Configuration of a downstream API. */
+export interface DownstreamApiOptions {
+  readonly name: string;
+  /** Absolute https URL (http only with `allowPrivateNetwork`), no query, no fragment, no userinfo. */
+  readonly baseUrl: string;
+  readonly scopes: readonly string[];
+  /** Total time for one forwarded request, ms, until the answer's headers are here. */
+  readonly timeoutMs: number;
+  /** Longest pause between two chunks of a body, ms, in either direction. */
+  readonly idleTimeoutMs: number;
+  /** Largest request body, bytes. */
+  readonly maxRequestBytes: number;
+  readonly allowPrivateNetwork: boolean;
+  /** Whether the gateway follows the API's redirects of GET and HEAD; see `followRedirects`. Default false. */
+  readonly followRedirects?: boolean;
+  /** Whether it is spoken to as Microsoft Graph. Default: by its host. */
+  readonly kind?: "graph" | "plain" | undefined;
+  /** Requests under way at once, each on a connection of its own. Default 1024. */
+  readonly maxConcurrent?: number;
+  /** Requests that may wait for one of these to end; one more is refused as `overloaded`. Default 1024. */
+  readonly maxWaiting?: number;
+  /** Longest pause asked for by a 429 or 503 that the gateway makes itself before it repeats, ms. Default 0: none. */
+  readonly maxThrottleWaitMs?: number;
+  /** Default: opens for 5000 ms after 5 consecutive failures to connect. */
+  readonly breaker?: { readonly failures: number; readonly openMs: number };
+  /** Changes to the default header rules, field names in any case. */
+  readonly headers?:
+    | {
+        readonly request?: HeaderRuleChanges;
+        readonly response?: HeaderRuleChanges;
+        /** Tells the API who calls the gateway: `Forwarded` and `X-Forwarded-*`, written anew. Default false. */
+        readonly sendForwarded?: boolean;
+      }
+    | undefined;
+}
+
+export interface HeaderRuleChanges {
+  /** Pass although the default rules drop them. */
+  readonly allow?: readonly string[];
+  /** Are dropped besides. */
+  readonly deny?: readonly string[];
+}
+
+/** What a route lets through to its API. */
+export interface TargetRules {
+  /** Where the route is mounted, without trailing slash: `/graph`. */
+  readonly path: string;
+  /** Upper-case method names. */
+  readonly methods: readonly string[];
+  /** Patterns of downstream paths: `*` is one segment, `**` any number. Nothing else passes. */
+  readonly allow: readonly string[];
+  /**
+   * Where other routes are mounted below this one: `/graph/admin`. What is addressed to them in their own spelling
+   * never comes here, so whatever comes and could be read as theirs is spelt to get around their rules.
+   */
+  readonly reserved?: readonly string[];
+}
+
+/** A request target proven to lie below the API's base URL. */
+export interface Target {
+  readonly api: DownstreamApiOptions;
+  /** Scheme, host and port. */
+  readonly origin: string;
+  /** Path below the origin, with the caller's query untouched. */
+  readonly path: string;
+  /**
+   * Judges a path below the same origin, query included, to which the API redirects, as if the caller had asked for
+   * it. Throws what the route refuses. Without it no redirect is followed.
+   */
+  readonly judge?: (path: string) => Target;
+}
+
+/** An API's base URL taken apart. */
+export interface ApiBase {
+  readonly origin: string;
+  /** Without trailing slash, so empty for an API at the root. */
+  readonly path: string;
+}
+
+/** Names and values in turn, as in `IncomingMessage.rawHeaders`; a repeated name is a field of several lines. */
+export type HeaderLines = readonly string[];
+
+/** Header fields of an answer: lower-case names; several lines of one field are an array. */
+export type AnswerHeaders = Readonly<Record<string, string | readonly string[]>>;
+
+/** Fields that the gateway adds to each answer, its own or passed on: security fields. One line each, names in lower case. */
+export interface OwnFields {
+  readonly lines: HeaderLines;
+  readonly names: ReadonlySet<string>;
+}
+
+/** The caller's end of the connection, as far as trusted proxies can tell. */
+export interface ForwardedHop {
+  /** IP address. */
+  readonly for: string;
+  readonly proto: string;
+  readonly host: string | undefined;
+}
+
+/** Observes all requests to APIs. Durations are ms since the request was handed over. */
+export interface TransferObserver {
+  sent(api: string): void;
+  /** The request is sent once more: its connection was lost, or could not be made, before anything came of it. */
+  repeated(api: string): void;
+  /** The request no longer waits in line: it has a connection (a new one was perhaps made for it), or was given up. */
+  left(api: string, waitedMs: number): void;
+  answered(api: string, status: number, afterMs: number): void;
+  /** No answer began: a refusal's code, or `abandoned` for a request that the gateway gave up. */
+  failed(api: string, code: string, afterMs: number): void;
+}
+
+/** The span of one request to an API. */
+export interface TransferSpan {
+  /** Fields that name this span to the API, names and values in turn. */
+  readonly fields: HeaderLines;
+  answered(status: number): void;
+  failed(code: string): void;
+}
+
+/** The trace that requests to APIs are part of. */
+export interface TransferTrace {
+  forwarding(request: {
+    readonly api: string;
+    readonly method: string;
+    readonly origin: string;
+  }): TransferSpan;
+}
+
+/** Notes on one caller's requests to APIs; the last one's where there are several. */
+export interface TransferRecord {
+  /** The caller on whose account places at an API are held; without one, the process. */
+  readonly owner?: Owner | undefined;
+  readonly transfers: TransferObserver | undefined;
+  readonly trace: TransferTrace | undefined;
+  /** From handing the request over to the answer's headers, ms; the sum of all requests. */
+  downstreamMs: number | undefined;
+  /** `request-id` of the answer. */
+  downstreamRequestId: string | undefined;
+  /** Waited because an API asked for it, ms. */
+  throttleMs: number | undefined;
+}
+
+/** A change of an API that operators want to hear of: its host cannot be connected to, or can be again. */
+export interface TransportEvent {
+  readonly type: "breaker_opened" | "breaker_closed";
+  readonly api: string;
+}
+
+export interface TransportRequest {
+  readonly target: Target;
+  readonly method: string;
+  readonly headers: HeaderLines;
+  readonly body: Readable | Uint8Array | undefined;
+  readonly record?: TransferRecord | undefined;
+}
+
+/** Receives one answer: `head` once, then `chunk`s, then `end`; or `failed`, at any point. Nothing follows `abort`. */
+export interface AnswerReceiver {
+  /** `isElsewhere` when a redirect led to the answer of another origin, which has no say in the user's tokens. */
+  head(status: number, headers: AnswerHeaders, isElsewhere?: boolean): void;
+  chunk(chunk: Buffer): void;
+  end(): void;
+  failed(error: GatewayError): void;
+}
+
+/** A request under way. */
+export interface Transfer {
+  /** Stops reading the answer until `resume`, so that the downstream's own writes come to a halt. */
+  pause(): void;
+  resume(): void;
+  /** Gives the request up wherever it is, waiting in line included. The receiver hears nothing more. */
+  abort(): void;
+}
+
+export interface Transport {
+  send(request: TransportRequest, receiver: AnswerReceiver): Transfer;
+  /** Refuses new requests and resolves when those under way have ended. */
+  close(): Promise<void>;
+  /** Ends everything at once. */
+  destroy(): Promise<void>;
+}
+
+/** Bytes in, bytes out; bytes that `push` holds back come with a later call or with `flush`. */
+export interface BodyRewriter {
+  push(chunk: Buffer): Buffer;
+  flush(): Buffer;
+}
+
+/** Makes the rewriter of one answer's body; `undefined` leaves the answer's bytes alone. */
+export type RewriteAnswer = (status: number, headers: AnswerHeaders) => BodyRewriter | undefined;
+
+export interface ForwardRequest {
+  readonly incoming: IncomingMessage;
+  /** Fields already set on it win over the downstream's; `vary` is joined. */
+  readonly outgoing: ServerResponse;
+  readonly target: Target;
+  readonly token: Secret;
+  readonly correlationId: string;
+  /** Latest time for the answer's headers, ms since the epoch, when that is earlier than the API's own `timeoutMs`. */
+  readonly deadlineAt?: number;
+  /** `WWW-Authenticate` of a 401 that passes through, in place of the downstream's. Default: a bare `Bearer`. */
+  readonly challenge?: string;
+  /** Who calls the gateway, for an API that is to know. */
+  readonly forwarded?: ForwardedHop | undefined;
+  /** Changes the answer's body while it streams. The API is then asked for an answer without content coding. */
+  readonly rewrite?: RewriteAnswer | undefined;
+  /**
+   * Called once at most, when the downstream is connected and the first byte of the body is wanted. A server that
+   * listens to `checkContinue` calls `outgoing.writeContinue()` here; without that listener node:http has done so.
+   */
+  readonly onBodyWanted?: () => void;
+  /** Filled in as it becomes known, before listeners to the end of `outgoing` are called. */
+  readonly record?: ForwardRecord;
+}
+
+/** The downstream's part in the report of a request. */
+export interface ForwardRecord extends TransferRecord {
+  downstreamStatus: number | undefined;
+  cut: string | undefined;
+}
+
+/** Why an answer did not reach the caller whole: the caller left, the downstream broke off, or nothing moved. */
+export type Cut = "caller_gone" | "downstream_failed" | "idle";
+
+export type ForwardOutcome =
+  | {
+      readonly kind: "answered";
+      /** The downstream's own status, whatever it was. */
+      readonly status: number;
+      /** Ms from the call of `forward` until the answer's headers. */
+      readonly headersAfterMs: number;
+      readonly requestBytes: number;
+      readonly responseBytes: number;
+      /** Set when the answer was not delivered whole; the caller's connection has then been destroyed. */
+      readonly cut: Cut | undefined;
+    }
+  | {
+      /** Nothing has been written. Exchange again with these claims and, if `replayable`, forward once more. */
+      readonly kind: "challenged";
+      readonly status: number;
+      /** Decoded JSON text, as the downstream wrote it. */
+      readonly claims: string;
+      readonly replayable: boolean;
+    }
+  | {
+      /** The caller left before the answer began, so the gateway answers nothing. */
+      readonly kind: "abandoned";
+    };
+
+/**
+ * Forwards one request. A downstream status is a result and passes with its body untouched, compressed or not.
+ * Redirects pass too: the token is meant for one origin, and whether any is followed is the transport's matter.
+ * Upgrades are not offered.
+ *
+ * Rejects with `request_malformed`, `body_too_large`, `rate_limited`, `overloaded`, `downstream_unreachable`,
+ * `downstream_timeout`, `downstream_misconfigured` or `draining`, always before anything is written. Once the head of
+ * the answer is written a failure destroys the caller's connection, so that a cut answer can never be taken for a
+ * whole one.
+ */
+export type Forward = (request: ForwardRequest) => Promise<ForwardOutcome>;
+
+/**
+ * A path below the API's base URL: text beginning with `/`, percent-encoded where needed and with a query if wanted;
+ * or segments as plain text, which is the safe form for ids that came from a caller: `["users", id, "messages"]`.
+ */
+export type DownstreamPath = string | readonly string[];
+
+/** Added to the path's query, encoded; `$` of OData's parameters stays readable, undefined values are left out. */
+export type DownstreamQuery = Readonly<Record<string, string | number | boolean | undefined>>;
+
+export interface DownstreamRequestOptions {
+  readonly query?: DownstreamQuery;
+  /** Fields of the request. Those that the gateway sets itself cannot be changed here. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as `application/json`. */
+  readonly json?: unknown;
+  /** Sent as it is; say what it is in `headers`. A stream can be sent once only, so a claims challenge ends the call. */
+  readonly body?: string | Uint8Array | Readable;
+  /** Until the answer's headers are here, ms. Default and upper limit: the API's own `timeoutMs`. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * An answer, whatever its status. Read the body once, in one of the five ways. Left unread, a small one costs
+ * nothing and a large one holds its connection until the API's `idleTimeoutMs` has passed or `discard` is called.
+ */
+export interface DownstreamResponse {
+  readonly status: number;
+  /** Whether the status is 2xx. */
+  readonly ok: boolean;
+  /** The fields that a caller may see; cookies and challenges of the downstream are not among them. */
+  readonly headers: Headers;
+  /** As it was sent, still encoded if `content-encoding` says so. Errors are GatewayErrors. */
+  readonly body: Readable;
+  /** The body as JSON. `T` is the handler's expectation; nothing checks it. */
+  json<T = unknown>(): Promise<T>;
+  /** The body as UTF-8 text. */
+  text(): Promise<string>;
+  /** The body's bytes. */
+  bytes(): Promise<Uint8Array>;
+  /**
+   * Hands status, fields and body on to the caller, at the caller's pace. Resolves when all is written; a body that
+   * breaks off destroys the caller's connection, and a caller who leaves ends the answer.
+   */
+  stream(outgoing: ServerResponse): Promise<void>;
+  /** Ends the answer unread. */
+  discard(): void;
+}
+
+/** One page of a collection. It may be empty and still not be the last. */
+export interface Page<T> {
+  readonly value: readonly T[];
+  /** Where the changes since will be found: on the last page of a delta query. A path for `pages` and `get`. */
+  readonly deltaLink: string | undefined;
+}
+
+/** A request of a batch. `T` is what its body is expected to be; nothing checks it. */
+export interface BatchHandle<T> {
+  readonly id: string;
+  /** Never there: it only carries the type. */
+  readonly expects?: T;
+}
+
+export interface BatchPartOptions {
+  readonly query?: DownstreamQuery;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as `application/json`. */
+  readonly json?: unknown;
+  /** Requests that must succeed first; when one fails, this one is answered 424. */
+  readonly dependsOn?: readonly BatchHandle<unknown>[];
+}
+
+/** The API's answer to one request of a batch. Bodies that are no JSON are base64 text. */
+export interface BatchPartResponse<T> {
+  readonly status: number;
+  /** Whether the status is 2xx. */
+  readonly ok: boolean;
+  readonly headers: Headers;
+  readonly body: T;
+}
+
+export interface BatchResponses {
+  /** The answer to a request; rejects with `downstream_unreachable` when the API left it out. */
+  of<T>(handle: BatchHandle<T>): BatchPartResponse<T>;
+}
+
+/**
+ * Up to 20 requests in one. Throttled ones are repeated after the pause that the API asks for, within the API's
+ * `timeoutMs`; a claims challenge is answered once.
+ */
+export interface DownstreamBatch {
+  get<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
+  post<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
+  put<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
+  patch<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
+  delete<T = unknown>(path: DownstreamPath, options?: BatchPartOptions): BatchHandle<T>;
+  /** Sends the requests that were added. Rejects as the client's methods do, and when the API answers with no batch. */
+  send(): Promise<BatchResponses>;
+}
+
+/**
+ * Calls one API as the user of the request. Each method resolves with the answer, whatever its status, and rejects
+ * with a GatewayError when there is none: `downstream_unreachable`, `downstream_timeout`, `rate_limited`, `overloaded`;
+ * an error of the exchange; `request_malformed` or `target_forbidden` for a path that does not stay below the base URL;
+ * `claims_challenged` when the API wants more of the user than a new exchange could give. With the reason of
+ * `signal` when that fires.
+ */
+export interface DownstreamClient {
+  get(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  post(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  put(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  patch(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  delete(path: DownstreamPath, options?: DownstreamRequestOptions): Promise<DownstreamResponse>;
+  /**
+   * A collection, page after page (OData's `@odata.nextLink`), each asked for when the loop comes to it and with the
+   * same headers. Throws in the loop; see `Page` and `readPages`.
+   */
+  pages<T = unknown>(
+    path: DownstreamPath,
+    options?: Omit<DownstreamRequestOptions, "json" | "body">,
+  ): AsyncIterable<Page<T>>;
+  /** An empty `$batch`, for an API that knows it. */
+  batch(): DownstreamBatch;
+}
+
+/** Throws `target_forbidden` for a path below the API's base URL, query included, that the rules leave out. */
+export type AssertAllowed = (method: string, path: string) => void;

@@ -1,0 +1,91 @@
+/** One request of our own making to a downstream API, and its answer as a stream. */
+
+import { Readable } from "node:stream";
+import { GatewayError } from "../../errors.ts";
+import type { AnswerHeaders, Transfer, Transport, TransportRequest } from "../contract.ts";
+import { createIdleTimer } from "../transport/idle-timer.ts";
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: AnswerHeaders;
+  readonly body: Readable;
+  /** Whether a redirect led to it, away from the API. */
+  readonly isElsewhere: boolean;
+}
+
+export interface AnswerLimits {
+  /** Until the answer's headers are here, ms. */
+  readonly timeoutMs: number;
+  /** Longest pause within the answer's body, ms, whichever side makes it. */
+  readonly idleTimeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** An answer up to this size is received whole even if nobody reads it, bytes, so that it does not hold a connection. */
+const READ_AHEAD = 65_536;
+
+/**
+ * Sends a request and resolves when the answer's headers are here, whatever its status.
+ *
+ * Rejects with the transport's GatewayError, with `downstream_timeout`, or with the reason of an aborted signal. What
+ * goes wrong later is an error of the body stream.
+ */
+export function openAnswer(
+  transport: Transport,
+  request: TransportRequest,
+  { timeoutMs, idleTimeoutMs, signal }: AnswerLimits,
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    let transfer: Transfer | undefined;
+
+    const body = new Readable({
+      highWaterMark: READ_AHEAD,
+      read() {
+        idle.restart();
+        transfer?.resume();
+      },
+      // Also the way out after an answer that was read to its end; giving up is then without effect.
+      destroy(error, done) {
+        clearTimeout(deadline);
+        idle.stop();
+        signal?.removeEventListener("abort", onAbort);
+        transfer?.abort();
+        done(error);
+      },
+    });
+    const fail = (error: unknown) => {
+      // Settles the promise if it is still open; the stream tells those who have the answer already.
+      reject(error);
+      body.destroy(error instanceof Error ? error : new Error("aborted", { cause: error }));
+    };
+    const onAbort = () => fail(signal?.reason);
+    const deadline = setTimeout(() => fail(timeout()), timeoutMs);
+    const idle = createIdleTimer(idleTimeoutMs, () => fail(timeout()));
+    // Whoever reads the body hears of its errors. Somebody who asked for the status alone must not be hit by one.
+    body.on("error", () => {});
+    signal?.addEventListener("abort", onAbort, { once: true });
+
+    transfer = transport.send(request, {
+      head(status, headers, isElsewhere = false) {
+        clearTimeout(deadline);
+        idle.restart();
+        resolve({ status, headers, body, isElsewhere });
+      },
+      chunk(chunk) {
+        idle.restart();
+        if (!body.push(chunk)) transfer?.pause();
+      },
+      end() {
+        idle.stop();
+        signal?.removeEventListener("abort", onAbort);
+        body.push(null);
+      },
+      failed: fail,
+    });
+  });
+}
+
+function timeout(): GatewayError {
+  return new GatewayError("downstream_timeout", { detail: "The downstream API did not answer in time." });
+}

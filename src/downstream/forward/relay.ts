@@ -1,0 +1,257 @@
+/** The life of one forwarded request: two streams, one deadline at a time, and exactly one way to end. */
+
+import type { GatewayError } from "../../errors.ts";
+import type {
+  AnswerHeaders,
+  AnswerReceiver,
+  Cut,
+  ForwardOutcome,
+  ForwardRequest,
+  HeaderLines,
+  OwnFields,
+  Transfer,
+  Transport,
+} from "../contract.ts";
+import { headerRulesOf } from "../headers/api-header-rules.ts";
+import { challengeOf } from "../headers/claims-challenge.ts";
+import { createIdleTimer, type IdleTimer } from "../transport/idle-timer.ts";
+import { throttlePauseMs } from "../transport/retry-after.ts";
+import { throttleWaited } from "../transport/transfer-watch.ts";
+import { silence, transportError } from "../transport/transport-error.ts";
+import {
+  discardBody,
+  type Framing,
+  forgetBody,
+  keptBody,
+  openRequestBody,
+  type RequestBody,
+} from "./request-body.ts";
+import { type AnswerFlow, AnswerWriter } from "./writer.ts";
+
+export interface RelayOptions {
+  readonly transport: Transport;
+  readonly now: () => number;
+  readonly request: ForwardRequest;
+  readonly framing: Framing;
+  readonly headers: HeaderLines;
+  /** Latest time for the answer's headers, ms since the epoch. */
+  readonly deadlineAt: number;
+  /** Whether a pause that the API asks for may still be made. */
+  readonly mayPause: boolean;
+  readonly own: OwnFields | undefined;
+}
+
+/** The API asks for a pause that the gateway is allowed to make. Nothing has been written. */
+export interface Throttled {
+  readonly kind: "throttled";
+  readonly pauseMs: number;
+}
+
+export interface RelayEnd {
+  settled(outcome: ForwardOutcome | Throttled): void;
+  refused(error: GatewayError): void;
+}
+
+/** Sends the request and carries the answer to the caller; see `Forward` for what it promises. */
+export function relay(options: RelayOptions, end: RelayEnd): void {
+  new Relay(options, end).send();
+}
+
+/** A class, because there is one for each request: an object with methods is made in a fraction of as many closures. */
+class Relay implements AnswerReceiver, AnswerFlow {
+  private readonly options: RelayOptions;
+  private readonly outlet: RelayEnd;
+  private readonly startedAt: number;
+  private readonly deadline: NodeJS.Timeout;
+  private readonly replayed: Buffer | undefined;
+  private readonly body: RequestBody | undefined;
+  private state: "waiting" | "answering" | "ended" = "waiting";
+  private status = 0;
+  private idle: IdleTimer | undefined = undefined;
+  private writer: AnswerWriter | undefined = undefined;
+  private headersAfterMs = 0;
+  private responseBytes = 0;
+  private transfer: Transfer | undefined = undefined;
+
+  constructor(options: RelayOptions, end: RelayEnd) {
+    const { incoming, outgoing } = options.request;
+    this.options = options;
+    this.outlet = end;
+    this.startedAt = options.now();
+    this.deadline = setTimeout(() => this.onSilence(), Math.max(0, options.deadlineAt - this.startedAt));
+    this.replayed = keptBody(incoming);
+    const hasBody = this.replayed === undefined && options.framing.kind !== "none";
+    this.body = hasBody ? this.openBody() : undefined;
+    // First of all listeners, so that those who report the end find what `record` says of it.
+    outgoing.prependListener("close", () => this.onClose());
+  }
+
+  send(): void {
+    const { transport, headers, request } = this.options;
+    const { target, incoming, record } = request;
+    const { method = "GET" } = incoming;
+    const body = this.replayed ?? this.body?.stream;
+    this.transfer = transport.send({ target, method, headers, body, record }, this);
+  }
+
+  head(status: number, answer: AnswerHeaders, isElsewhere = false): void {
+    const { request, now } = this.options;
+    const claims = isElsewhere ? undefined : challengeOf(status, answer["www-authenticate"]);
+    if (claims !== undefined) {
+      this.challenged(status, claims);
+      return;
+    }
+    const nowMs = now();
+    const pauseMs = this.pauseMs(status, answer, nowMs);
+    if (pauseMs !== undefined) {
+      throttleWaited(request.record, pauseMs);
+      this.release();
+      this.outlet.settled({ kind: "throttled", pauseMs });
+      return;
+    }
+    forgetBody(request.incoming);
+    this.state = "answering";
+    this.status = status;
+    this.headersAfterMs = nowMs - this.startedAt;
+    if (request.record !== undefined) request.record.downstreamStatus = status;
+    const writer = new AnswerWriter(
+      request.outgoing,
+      {
+        status,
+        headers: answer,
+        rules: headerRulesOf(request.target.api).response,
+        rewrite: isElsewhere ? undefined : request.rewrite,
+        challenge: request.challenge,
+        own: this.options.own,
+        correlationId: request.correlationId,
+      },
+      this,
+    );
+    this.writer = writer;
+    queueMicrotask(() => this.flush(writer));
+  }
+
+  chunk(chunk: Buffer): void {
+    this.responseBytes += chunk.length;
+    this.idle?.restart();
+    this.writer?.chunk(chunk);
+  }
+
+  end(): void {
+    this.idle?.restart();
+    this.writer?.end();
+  }
+
+  failed(error: GatewayError): void {
+    if (this.options.request.outgoing.headersSent) this.finish("downstream_failed");
+    else this.refuse(error);
+  }
+
+  /** Nobody else would catch what a head that cannot be written throws. */
+  private flush(writer: AnswerWriter): void {
+    if (this.state !== "answering" || this.options.request.outgoing.writableEnded) return;
+    try {
+      writer.flush();
+    } catch (error) {
+      this.failed(transportError(error as Error));
+    }
+  }
+
+  /** Not for an answer that is gone as soon as it is here: there the deadline has nothing left to end. */
+  streaming(): void {
+    clearTimeout(this.deadline);
+    this.restartIdle();
+  }
+
+  pause(): void {
+    this.transfer?.pause();
+  }
+
+  resume(): void {
+    if (this.state === "answering") this.restartIdle();
+    this.transfer?.resume();
+  }
+
+  private pauseMs(status: number, headers: AnswerHeaders, nowMs: number): number | undefined {
+    const { request, mayPause, deadlineAt } = this.options;
+    if (!mayPause || this.body?.isReplayable() === false) return undefined;
+    const { method = "GET" } = request.incoming;
+    const msLeft = deadlineAt - nowMs;
+    return throttlePauseMs(request.target.api, { method, status, headers, msLeft, nowMs });
+  }
+
+  private onClose(): void {
+    if (this.state === "ended") return;
+    if (this.state === "answering") {
+      this.finish(this.options.request.outgoing.writableFinished ? undefined : "caller_gone");
+      return;
+    }
+    this.release();
+    this.outlet.settled({ kind: "abandoned" });
+  }
+
+  /** From now on the API's `idleTimeoutMs` may pass without anything moving. */
+  private restartIdle(): void {
+    const { idleTimeoutMs } = this.options.request.target.api;
+    this.idle ??= createIdleTimer(idleTimeoutMs, () => this.onSilence());
+    this.idle.restart();
+  }
+
+  private onSilence(): void {
+    if (this.state === "answering") this.finish("idle");
+    else this.refuse(silence(this.body?.waitsForCaller() === true));
+  }
+
+  private finish(cut: Cut | undefined): void {
+    const { incoming, outgoing, target, record } = this.options.request;
+    this.release();
+    if (record !== undefined) record.cut = cut;
+    if (cut === undefined) discardBody(incoming, target.api.maxRequestBytes);
+    else outgoing.destroy();
+    this.outlet.settled({
+      kind: "answered",
+      status: this.status,
+      headersAfterMs: this.headersAfterMs,
+      requestBytes: this.replayed?.length ?? this.body?.received() ?? 0,
+      responseBytes: this.responseBytes,
+      cut,
+    });
+  }
+
+  private challenged(status: number, claims: string): void {
+    const { incoming, target, record } = this.options.request;
+    const replayable = this.body?.isReplayable() ?? true;
+    this.release();
+    if (!replayable) discardBody(incoming, target.api.maxRequestBytes);
+    if (record !== undefined) record.downstreamStatus = status;
+    this.outlet.settled({ kind: "challenged", status, claims, replayable });
+  }
+
+  private refuse(error: GatewayError): void {
+    this.release();
+    this.outlet.refused(error);
+  }
+
+  /** Every way out leads through here. */
+  private release(): void {
+    this.state = "ended";
+    clearTimeout(this.deadline);
+    this.idle?.stop();
+    this.transfer?.abort();
+    this.body?.release();
+  }
+
+  private openBody(): RequestBody {
+    const { request } = this.options;
+    this.restartIdle();
+    return openRequestBody(request.incoming, {
+      maxBytes: request.target.api.maxRequestBytes,
+      onWanted: () => request.onBodyWanted?.(),
+      onChunk: () => this.restartIdle(),
+      // From here on it is the downstream's turn, and the deadline limits that.
+      onEnd: () => {
+        if (this.state === "waiting") this.idle?.stop();
+      },
+    });
+  }
+}

@@ -1,0 +1,180 @@
+/** Turns a caller's header fields into the downstream request's, and the downstream's into the caller's. */
+
+import { GatewayError } from "../../errors.ts";
+import type { Secret } from "../../foundation/secret.ts";
+import type { AnswerHeaders, ForwardedHop, HeaderLines } from "../contract.ts";
+import { type HeaderRules, REQUEST_RULES, RESPONSE_RULES, SINGLE_REQUEST_FIELDS } from "./header-rules.ts";
+
+/** What the gateway itself says in a forwarded request. */
+export interface GatewayFields {
+  readonly token: Secret;
+  /** Sent as `x-correlation-id`, and as `client-request-id` because Microsoft's APIs log that one. */
+  readonly correlationId: string;
+  /** Length of the body, bytes, when it is known and there is a body. */
+  readonly contentLength: number | undefined;
+  /** Who calls the gateway, where the API is to know. */
+  readonly forwarded?: ForwardedHop | undefined;
+  /**
+   * Asks for an answer without content coding, whatever the caller takes. Decompressing would cost the gateway the
+   * memory and time of every page, and the caller's connection is usually compressed further out.
+   */
+  readonly identityCoding?: boolean;
+}
+
+/** The gateway's pseudonym in `Via` (RFC 9110 §7.6.3): says what it is, not where. */
+const VIA = "1.1 obo-gateway";
+
+/**
+ * Header fields of the downstream request. The caller's are stripped first and ours added after, so that nothing
+ * the caller says, in `Connection` for instance, can remove or change one of ours.
+ *
+ * @throws {GatewayError} `request_malformed` when a field that may stand once stands twice.
+ */
+export function downstreamRequestHeaders(
+  caller: HeaderLines,
+  ours: GatewayFields,
+  rules: HeaderRules = REQUEST_RULES,
+): string[] {
+  const named = namedInConnection(caller);
+  const lines: string[] = [];
+  let via: string[] | undefined;
+  let singles: Set<string> | undefined;
+  for (let index = 0; index + 1 < caller.length; index += 2) {
+    const name = (caller[index] as string).toLowerCase();
+    const value = caller[index + 1] as string;
+    if (SINGLE_REQUEST_FIELDS.has(name)) {
+      singles ??= new Set();
+      if (singles.has(name)) throw duplicate();
+      singles.add(name);
+    }
+    if (name === "via" && !named.has(name)) {
+      via ??= [];
+      via.push(value);
+    }
+    // CGI and its heirs read `x_real_ip` as `x-real-ip`, so an underscore would walk past every rule below.
+    if (named.has(name) || name.includes("_") || isDropped(rules, name)) continue;
+    if (ours.identityCoding === true && name === "accept-encoding") continue;
+    lines.push(name, value);
+  }
+  if (ours.identityCoding === true) lines.push("accept-encoding", "identity");
+  lines.push(
+    "via",
+    via === undefined ? VIA : [...via, VIA].join(", "),
+    "x-correlation-id",
+    ours.correlationId,
+    "client-request-id",
+    ours.correlationId,
+  );
+  lines.push("authorization", ours.token.authorization());
+  if (ours.forwarded !== undefined) lines.push(...forwardedFields(ours.forwarded));
+  if (ours.contentLength !== undefined) lines.push("content-length", String(ours.contentLength));
+  return lines;
+}
+
+/** RFC 7239, and the fields that came before it. */
+function forwardedFields({ for: address, proto, host = "" }: ForwardedHop): string[] {
+  const node = address.includes(":") ? `"[${address}]"` : address;
+  // A `Host` may hold what a quoted string must not.
+  const named = /^[\w.-]+(?::\d{1,5})?$/.test(host);
+  return [
+    "forwarded",
+    `for=${node};proto=${proto}${named ? `;host="${host}"` : ""}`,
+    "x-forwarded-for",
+    address,
+    "x-forwarded-proto",
+    proto,
+    ...(named ? ["x-forwarded-host", host] : []),
+  ];
+}
+
+/** Header fields of the downstream's answer that the caller may see. */
+export function callerResponseHeaders(
+  status: number,
+  answer: AnswerHeaders,
+  rules: HeaderRules = RESPONSE_RULES,
+): string[] {
+  const lines: string[] = [];
+  addResponseHeaders(lines, status, answer, { rules });
+  return lines;
+}
+
+export interface ResponseHeaderOptions {
+  /** Default: those of every API. */
+  readonly rules?: HeaderRules | undefined;
+  /** Names of fields that would not be true of what the caller gets. */
+  readonly unlike?: ReadonlySet<string>;
+  /** Names that the gateway fills in itself, but for `vary`. */
+  readonly own?: ReadonlySet<string> | undefined;
+}
+
+/** Adds them to lines that are there already. */
+export function addResponseHeaders(
+  lines: string[],
+  status: number,
+  answer: AnswerHeaders,
+  { rules = RESPONSE_RULES, unlike = NONE, own = NONE }: ResponseHeaderOptions,
+): void {
+  const named = connectionOptions(answer.connection);
+  for (const name of Object.keys(answer)) {
+    if (named.has(name) || unlike.has(name) || isDropped(rules, name)) continue;
+    if (own.has(name) && name !== "vary") continue;
+    // RFC 9110 §8.6: 204 never carries a length, and a server that sends one means nothing by it.
+    if (status === 204 && name === "content-length") continue;
+    const value = answer[name];
+    if (typeof value === "string") lines.push(name, value);
+    else for (const line of value ?? []) lines.push(name, line);
+  }
+}
+
+const verdicts = new WeakMap<HeaderRules, Map<string, boolean>>();
+/** Senders invent names without end; those of everyday traffic are few and short. */
+const MAX_VERDICTS = 512;
+const MAX_REMEMBERED_NAME = 48;
+
+/** Whether the rules keep a lower-case field name from passing. */
+export function isDropped(rules: HeaderRules, name: string): boolean {
+  let known = verdicts.get(rules);
+  if (known === undefined) {
+    known = new Map();
+    verdicts.set(rules, known);
+  }
+  let verdict = known.get(name);
+  if (verdict === undefined) {
+    verdict = judge(rules, name);
+    if (known.size < MAX_VERDICTS && name.length <= MAX_REMEMBERED_NAME) known.set(name, verdict);
+  }
+  return verdict;
+}
+
+function judge(rules: HeaderRules, name: string): boolean {
+  if (rules.names.has(name)) return true;
+  if (rules.allowed?.has(name) === true) return false;
+  return rules.prefixes.some((prefix) => name.startsWith(prefix));
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+function namedInConnection(lines: HeaderLines): ReadonlySet<string> {
+  let named = NONE;
+  for (let index = 0; index + 1 < lines.length; index += 2) {
+    const name = lines[index] as string;
+    if (name.length === 10 && name.toLowerCase() === "connection") {
+      named = new Set([...named, ...connectionOptions(lines[index + 1])]);
+    }
+  }
+  return named;
+}
+
+function connectionOptions(value: string | readonly string[] | undefined): ReadonlySet<string> {
+  // The two values of nearly every message name no field.
+  if (value === undefined || value === "keep-alive" || value === "close") return NONE;
+  const lines = typeof value === "string" ? value : value.join(",");
+  return new Set(lines.split(",").map((option) => option.trim().toLowerCase()));
+}
+
+function duplicate(): GatewayError {
+  return new GatewayError("request_malformed", {
+    detail: "A header field that may stand once stands several times.",
+    reason: "duplicate_header",
+  });
+}

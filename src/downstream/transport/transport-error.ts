@@ -1,0 +1,95 @@
+/** Says in the gateway's words why no answer could be had from a downstream API. */
+
+import { GatewayError } from "../../errors.ts";
+import { PrivateAddressError } from "./private-address.ts";
+
+/** Reasons by the code, or name where there is none, of a system or HTTP client error; the fallback is `network`. */
+const REASON_OF: Readonly<Record<string, string>> = {
+  ENOTFOUND: "dns",
+  EAI_AGAIN: "dns",
+  ECONNREFUSED: "refused",
+  ECONNRESET: "reset",
+  EPIPE: "reset",
+  UND_ERR_SOCKET: "reset",
+  ETIMEDOUT: "connect_timeout",
+  UND_ERR_CONNECT_TIMEOUT: "connect_timeout",
+  UND_ERR_HEADERS_OVERFLOW: "headers_too_large",
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: "protocol",
+  HTTPParserError: "protocol",
+  UND_ERR_DESTROYED: "closed",
+  UND_ERR_CLOSED: "closed",
+};
+
+/** Whether the connection went away before anything was answered on it. */
+export function isStaleConnection(error: Error): boolean {
+  return REASON_OF[codeOf(error)] === "reset";
+}
+
+/** Whether the host could not be connected to, so that the next request would fare no better. */
+export function isConnectFailure(error: Error): boolean {
+  const code = codeOf(error);
+  const reason = REASON_OF[code];
+  return reason === "dns" || reason === "refused" || reason === "connect_timeout" || isTlsError(code);
+}
+
+/** The refusal for a failure below HTTP. Errors of our own pass as they are. */
+export function transportError(error: Error): GatewayError {
+  if (error instanceof GatewayError) return error;
+  if (error instanceof PrivateAddressError) {
+    return new GatewayError("downstream_misconfigured", {
+      detail: "The downstream API's host has no public address.",
+      reason: "private_address",
+      diagnostics: { mend: "set allowPrivateNetwork: true if the API is meant to be inside the network" },
+      cause: error,
+    });
+  }
+  const code = codeOf(error);
+  if (REASON_OF[code] === "closed") {
+    return new GatewayError("draining", { detail: "The gateway is shutting down.", cause: error });
+  }
+  return new GatewayError("downstream_unreachable", {
+    detail: "The downstream API gave no usable answer.",
+    reason: REASON_OF[code] ?? (isTlsError(code) ? "tls" : "network"),
+    diagnostics: { error: code },
+    cause: error,
+  });
+}
+
+function codeOf(error: Error): string {
+  return "code" in error && typeof error.code === "string" ? error.code : error.name;
+}
+
+/** OpenSSL's verification results carry names of their own (`DEPTH_ZERO_SELF_SIGNED_CERT`, `CERT_HAS_EXPIRED`). */
+function isTlsError(code: string): boolean {
+  return /CERT|SSL|TLS|UNABLE_TO_|SELF_SIGNED/.test(code);
+}
+
+/** The breaker is open for so many ms yet. */
+export function unconnectable(openMs: number): GatewayError {
+  return new GatewayError("downstream_unreachable", {
+    detail: "The downstream API could not be connected to a moment ago.",
+    reason: "breaker_open",
+    retryAfterSeconds: Math.ceil(openMs / 1000),
+  });
+}
+
+export function overloaded(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail: "Too many requests are waiting for the downstream API.",
+    reason: "downstream_queue_full",
+    retryAfterSeconds: 1,
+  });
+}
+
+/** Nothing came in time: from the caller, if all was ready and its body was awaited; from the downstream otherwise. */
+export function silence(waitsForCaller: boolean): GatewayError {
+  if (waitsForCaller) {
+    return new GatewayError("request_malformed", {
+      detail: "The request body did not arrive in time.",
+      reason: "body_stalled",
+    });
+  }
+  return new GatewayError("downstream_timeout", {
+    detail: "The downstream API did not answer in time.",
+  });
+}

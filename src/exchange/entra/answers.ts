@@ -1,0 +1,71 @@
+/** Reads an answer of the token endpoint, believing none of its members before their shape is proven. */
+
+import type { GatewayErrorDetails } from "../../errors.ts";
+import { parseJsonObject } from "../../foundation/json.ts";
+
+/** Members of an error body that mean something here (Entra, v2-oauth2-on-behalf-of-flow). */
+export interface EntraErrorBody {
+  readonly error?: unknown;
+  readonly suberror?: unknown;
+  readonly error_codes?: unknown;
+  readonly claims?: unknown;
+  readonly trace_id?: unknown;
+  readonly correlation_id?: unknown;
+  readonly timestamp?: unknown;
+}
+
+export interface EntraAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** Absent when what came was no JSON object. */
+  readonly body: EntraErrorBody | undefined;
+}
+
+const MAX_CLAIMS_LENGTH = 8192;
+const MOST_NUMBERS = 8;
+const LABEL = /^[\w.-]{1,64}$/;
+const IDENTIFIER = /^[\w-]{1,64}$/;
+const TIMESTAMP = /^[\d\-: ]{1,32}Z$/;
+
+/** An error code in the sense of RFC 6749 §5.2, short enough to be a metric's label. */
+export function labelOf(value: unknown): string | undefined {
+  return textOf(value, LABEL);
+}
+
+/** The claims request that the user must satisfy: JSON text of an object, or nothing. */
+export function claimsOf(body: EntraAnswer["body"]): string | undefined {
+  const claims = body?.claims;
+  if (typeof claims !== "string" || claims.length > MAX_CLAIMS_LENGTH) return undefined;
+  return parseJsonObject(claims) === undefined ? undefined : claims;
+}
+
+/** AADSTS numbers, the most telling one first. */
+export function numbersOf(body: EntraAnswer["body"]): readonly number[] {
+  const numbers: readonly unknown[] = Array.isArray(body?.error_codes) ? body.error_codes : [];
+  return numbers.filter((number) => typeof number === "number").slice(0, MOST_NUMBERS);
+}
+
+/** For the operator's log. `error_description` is left out: it may name users and addresses. */
+export function diagnosticsOf({
+  status,
+  body = {},
+}: EntraAnswer): NonNullable<GatewayErrorDetails["diagnostics"]> {
+  const numbers = numbersOf(body);
+  const texts = {
+    error: labelOf(body.error),
+    suberror: labelOf(body.suberror),
+    trace_id: textOf(body.trace_id, IDENTIFIER),
+    correlation_id: textOf(body.correlation_id, IDENTIFIER),
+    timestamp: textOf(body.timestamp, TIMESTAMP),
+  };
+  const present = Object.entries(texts).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return {
+    status,
+    ...Object.fromEntries(present),
+    ...(numbers.length === 0 ? {} : { error_codes: numbers }),
+  };
+}
+
+function textOf(value: unknown, shape: RegExp): string | undefined {
+  return typeof value === "string" && shape.test(value) ? value : undefined;
+}

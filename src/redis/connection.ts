@@ -1,0 +1,203 @@
+/** The Redis behind the shared tier, asked within a small time budget and left alone while it fails: the only file that knows ioredis. */
+
+import { Cluster, Redis } from "ioredis";
+import { createBreaker } from "../foundation/breaker.ts";
+import type { RedisAddress } from "./address.ts";
+import type { RedisEvent } from "./contract.ts";
+import { MOST_SEALED_BYTES } from "./sealing.ts";
+
+export interface SharedCacheOptions {
+  readonly address: RedisAddress;
+  /** Milliseconds that one operation may take before the request goes on without. */
+  readonly timeoutMs: number;
+  readonly onEvent?: (event: RedisEvent) => void;
+}
+
+/** Where nothing came of an operation, for whatever reason: never an error, for no request depends on Redis. */
+export type Unavailable = undefined;
+
+/** Every operation ends within the time budget; none ever rejects. */
+export interface SharedCache {
+  /** Null when nothing is there. Longer values come cut off, and will not open. */
+  read(name: string): Promise<Buffer | null | Unavailable>;
+  write(name: string, value: Buffer | string, lifeMs: number): Promise<boolean | Unavailable>;
+  /** Whether the name was free, and is now taken for so many ms. */
+  take(name: string, owner: string, lifeMs: number): Promise<boolean | Unavailable>;
+  isTaken(name: string): Promise<boolean | Unavailable>;
+  /** Removes the value only while it is still this one. */
+  removeIf(name: string, value: Buffer | string): Promise<boolean | Unavailable>;
+  /** What the script answers that ran with this name as its only key. */
+  run(script: string, name: string, args: readonly string[]): Promise<unknown | Unavailable>;
+  /** Whether it answered of late. */
+  available(): boolean;
+  close(): void;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+/** Silence with questions open, ms, after which the connection is taken for dead. */
+const SILENCE_MS = 3_000;
+const LONGEST_RECONNECT_MS = 2_000;
+
+const REMOVE_IF = `if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`;
+
+/** Connects in the background, and again whenever the connection is lost, until closed. */
+export function openSharedCache(options: SharedCacheOptions): SharedCache {
+  const { timeoutMs, onEvent = () => {} } = options;
+  const redis = connect(options.address);
+  const breaker = createBreaker({
+    now: () => performance.now(),
+    onOpened: (reason) => onEvent({ type: "shared_suspended", reason }),
+    onClosed: () => onEvent({ type: "shared_resumed" }),
+  });
+  // What went wrong with a connection says more than the operation that found it absent.
+  let disconnection = "disconnected";
+  redis.on("error", (error: unknown) => {
+    disconnection = labelOf(error, disconnection);
+  });
+  // A failed first attempt is told by the event above, and repeated by the retry strategy.
+  redis.connect().catch(() => {});
+
+  async function ask<T>(operation: () => Promise<T>): Promise<T | Unavailable> {
+    if (!breaker.allows()) return undefined;
+    try {
+      if (redis.status !== "ready") throw new Error("not connected");
+      const answer = await within(timeoutMs, operation());
+      breaker.succeeded();
+      return answer;
+    } catch (error) {
+      const reason = redis.status === "ready" ? labelOf(error, "failed") : disconnection;
+      breaker.failed(reason);
+      onEvent({ type: "shared_failed", reason });
+      return undefined;
+    }
+  }
+
+  return {
+    read: (name) =>
+      ask(async () => {
+        const value = await redis.getrangeBuffer(name, 0, MOST_SEALED_BYTES);
+        return value.length === 0 ? null : value;
+      }),
+    write: (name, value, lifeMs) =>
+      ask(async () => (await redis.set(name, value, "PX", Math.max(1, Math.floor(lifeMs)))) === "OK"),
+    take: (name, owner, lifeMs) =>
+      ask(async () => (await redis.set(name, owner, "PX", lifeMs, "NX")) === "OK"),
+    isTaken: (name) => ask(async () => (await redis.exists(name)) === 1),
+    removeIf: (name, value) => ask(async () => (await redis.eval(REMOVE_IF, 1, name, value)) === 1),
+    run: (script, name, args) => ask(() => redis.eval(script, 1, name, ...args)),
+    available: () => redis.status === "ready" && !breaker.isOpen(),
+    close: () => redis.disconnect(),
+  };
+}
+
+/** What one patient look at a Redis found. */
+export type SharedCacheProbe =
+  | {
+      /** What was read back, which is what was written unless something is wrong with the server. */
+      readonly value: Buffer;
+      /** Milliseconds for one operation, on a connection that is open already. */
+      readonly roundTripMs: number;
+    }
+  /** A stable label: an error code of the system, or the first word of Redis' own. */
+  | { readonly failure: string };
+
+/** Connects once, writes a value for a moment, reads it back and removes it, within `limitMs`. Never rejects. */
+export async function probeSharedCache(
+  address: RedisAddress,
+  { name, value, limitMs }: { readonly name: string; readonly value: Buffer; readonly limitMs: number },
+): Promise<SharedCacheProbe> {
+  const redis = connect(address);
+  let first: string | undefined;
+  // Why a connection fails is told here; who waits for it hears only that it is closed.
+  redis.on("error", (error: unknown) => {
+    first ??= labelOf(error, "disconnected");
+  });
+  try {
+    return await within(limitMs, probe());
+  } catch (error) {
+    return { failure: first ?? labelOf(error, "disconnected") };
+  } finally {
+    redis.disconnect();
+  }
+
+  async function probe(): Promise<SharedCacheProbe> {
+    await redis.connect();
+    await redis.set(name, value, "PX", limitMs);
+    const before = performance.now();
+    const found = await redis.getrangeBuffer(name, 0, MOST_SEALED_BYTES);
+    const roundTripMs = performance.now() - before;
+    await redis.eval(REMOVE_IF, 1, name, value);
+    return { value: found, roundTripMs };
+  }
+}
+
+function connect(address: RedisAddress): Redis | Cluster {
+  const { topology, nodes, master, tls, username, password, database } = address;
+  const reconnectMs = (times: number) => Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_MS);
+  const all = {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password: password.reveal() }),
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SILENCE_MS,
+    keepAlive: 30_000,
+    // A question that waited out an outage has no asker any more, so nothing is queued or sent a second time.
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    // Nothing here needs RESP3, and older servers do not speak it.
+    protocol: 2 as const,
+    // After a failover this connection may still lead to the former master: look the name up again.
+    reconnectOnError: (error: Error) => error.message.startsWith("READONLY"),
+  };
+  const [first = { host: "localhost", port: 6_379 }] = nodes;
+  if (topology === "cluster") {
+    return new Cluster([...nodes], {
+      redisOptions: { ...all, ...(tls && { tls: {} }) },
+      // The names of certificates are looked for, so addresses that the cluster announces are kept as they are.
+      ...(tls && { dnsLookup: (name, found) => found(null, name) }),
+      enableOfflineQueue: false,
+      lazyConnect: true,
+      clusterRetryStrategy: reconnectMs,
+    });
+  }
+  const one = {
+    ...all,
+    db: database,
+    retryStrategy: reconnectMs,
+    enableOfflineQueue: false,
+    lazyConnect: true,
+  };
+  if (topology === "single") {
+    return new Redis({ ...one, ...first, ...(tls && { tls: {} }) });
+  }
+  return new Redis({
+    ...one,
+    sentinels: [...nodes],
+    name: master ?? "",
+    sentinelRetryStrategy: reconnectMs,
+    ...(tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
+  });
+}
+
+/** A stable word for what happened: an error code of the system, or the first word of Redis' own (`OOM`, `READONLY`). */
+function labelOf(error: unknown, otherwise: string): string {
+  if (typeof error !== "object" || error === null) return otherwise;
+  const {
+    code,
+    message = "",
+    lastNodeError,
+  } = error as Partial<NodeJS.ErrnoException & { lastNodeError: unknown }>;
+  // A cluster says only that none of its nodes would do.
+  if (lastNodeError !== undefined) return labelOf(lastNodeError, otherwise);
+  if (typeof code === "string" && /^[A-Z_]{2,40}$/.test(code)) return code;
+  return /^[A-Z]{2,20}(?= )/.exec(message)?.[0] ?? (error === LATE ? "timeout" : otherwise);
+}
+
+const LATE = new Error("no answer in time");
+
+function within<T>(ms: number, answer: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    // When this process was busy, the answer may be waiting in the socket: it is read before the verdict falls.
+    const timer = setTimeout(() => setImmediate(reject, LATE), ms).unref();
+    answer.finally(() => clearTimeout(timer)).then(resolve, reject);
+  });
+}

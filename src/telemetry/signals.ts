@@ -1,0 +1,188 @@
+/** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
+
+import type { CredentialEvent } from "../credential/contract.ts";
+import type { TransportEvent } from "../downstream/contract.ts";
+import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
+import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
+import type { LoadEvent } from "../http/load-shedding.ts";
+import type { RateLimitEvent } from "../http/request-counter.ts";
+import type { RequestObserver, RequestRecord } from "../http/request-record.ts";
+import type { ConnectionEvent } from "../http/server.ts";
+import type { TokenVerifierEvent } from "../identity/contract.ts";
+import type { Audit } from "./audit.ts";
+import type { Logger } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import type { LogRequest } from "./request-line.ts";
+import type { Tracing } from "./tracing.ts";
+
+export interface Signals {
+  identity(event: TokenVerifierEvent): void;
+  credential(event: CredentialEvent): void;
+  exchange(event: ExchangeEvent): void;
+  downstream(event: TransportEvent): void;
+  rateLimit(event: RateLimitEvent): void;
+  load(event: LoadEvent): void;
+  connection(event: ConnectionEvent): void;
+  requests: RequestObserver;
+  internalError(error: unknown, record: RequestRecord): void;
+}
+
+/** Events of a credential that somebody should look at; the rest is the ordinary course of a rotation. */
+const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
+  "absent",
+  "reload_failed",
+  "trial_failed",
+  "unusable",
+  "refused",
+  "expiring",
+  "file_exposed",
+  "audience_unexpected",
+  "clock_doubtful",
+  "secret_in_production",
+]);
+
+/** Why keys cannot be had, by the reason of `key_set_unavailable`, with what to look at. */
+const KEY_SET_CAUSES: Readonly<Record<string, string>> = {
+  status:
+    "the authority answers with an error status; with 400 or 404 it does not know the tenant: compare AZURE_TENANT_ID and identity.tenants",
+  content: "the answer is no JSON object; a proxy or a captive portal may answer in the authority's place",
+  issuer: "the metadata names another issuer; compare AZURE_AUTHORITY_HOST with the tenant's cloud",
+  jwks_uri: "the metadata points to keys on another host, or to none",
+  no_keys: "the authority publishes no usable key for this cloud",
+  timeout: "the authority did not answer in time; look at egress, network policy and proxy",
+  too_large: "the answer is far too large to be the authority's",
+  aborted: "the gateway stopped meanwhile",
+  network:
+    "the authority cannot be connected to; err.cause names the failure (ENOTFOUND: DNS, ECONNREFUSED: address, CERT: NODE_EXTRA_CA_CERTS)",
+};
+
+const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
+
+const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
+  counted_alone: "Redis does not answer; each replica counts rate limits by itself",
+  window_forgotten: "too many callers are counted at once; the oldest counts were forgotten",
+};
+
+export function createSignals(
+  log: Logger,
+  logRequest: LogRequest,
+  audit: Audit,
+  metrics: Metrics,
+  tracing: Tracing | undefined,
+): Signals {
+  const keySetFailures = createLogThrottles();
+  const sharedLosses = createLogThrottle();
+  const limitWarnings = createLogThrottles();
+  const drops = createLogThrottle();
+  let sharedLossLogged = false;
+
+  /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
+  function sharedCacheTurned(event: SharedCacheEvent): void {
+    if (event.type === "shared_suspended" && sharedLosses.due() !== undefined) {
+      sharedLossLogged = true;
+      log.warn({ reason: event.reason }, "the shared token cache does not answer; going on without it");
+    }
+    if (event.type === "shared_resumed" && sharedLossLogged) {
+      sharedLossLogged = false;
+      log.info("the shared token cache answers again");
+    }
+  }
+
+  function roomTimes(record: RequestRecord, route: string): void {
+    const { verifyMs, exchangeMs, throttleMs, caller, tokenOrigin = "none" } = record;
+    if (verifyMs !== undefined)
+      metrics.verified(caller === undefined ? "refused" : "verified", verifyMs / 1000);
+    if (exchangeMs !== undefined) metrics.tokenAwaited(tokenOrigin, exchangeMs / 1000);
+    if (throttleMs !== undefined) metrics.throttleWaited(route, throttleMs / 1000);
+  }
+
+  return {
+    identity(event) {
+      if (event.type === "token_verified") {
+        metrics.tokenVerified(event.origin);
+        return;
+      }
+      metrics.keySetEvent(event.type);
+      if (event.type === "key_set_failed") {
+        // Warm-up asks every second; the metric counts each failure, the log need not repeat it that often.
+        const { reason = "unknown", diagnostics } = event.error;
+        if (keySetFailures.due(`${event.keySet} ${reason}`) === undefined) return;
+        const facts = { keySet: event.keySet, reason, ...diagnostics, err: event.error };
+        log.warn(facts, `signing keys could not be fetched: ${KEY_SET_CAUSES[reason] ?? reason}`);
+      }
+      if (event.type === "key_set_refreshed" && event.changed)
+        log.info({ keySet: event.keySet, keys: event.keys }, "signing keys changed");
+    },
+
+    credential({ type, source, generation, message, expiresAt }) {
+      metrics.credentialEvent(source, type);
+      const facts = { source, generation, event: type, ...(expiresAt !== undefined && { expiresAt }) };
+      log[WORTH_A_WARNING.has(type) ? "warn" : "info"](facts, message);
+      audit.credential(type, source, generation, message);
+    },
+
+    exchange(event) {
+      metrics.exchangeEvent(event.type);
+      if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
+      if (event.type === "exchanged") {
+        metrics.exchangeEnded("granted", event.durationMs / 1000);
+        audit.exchange(event.facts, event.durationMs);
+      }
+      if (event.type === "refused") {
+        const { code, reason, diagnostics, durationMs } = event;
+        metrics.exchangeEnded(code, durationMs / 1000);
+        audit.exchange(event.facts, durationMs, { code, reason, diagnostics });
+      }
+    },
+
+    downstream({ type, api }) {
+      metrics.downstreamEvent(api, type);
+      if (type === "breaker_opened") log.warn({ api }, "downstream API cannot be connected to");
+      else log.info({ api }, "downstream API can be connected to again");
+    },
+
+    rateLimit({ type }) {
+      metrics.rateLimitEvent(type);
+      if (limitWarnings.due(type) === undefined) return;
+      log.warn({ event: type }, RATE_LIMIT_WARNINGS[type]);
+    },
+
+    load(event) {
+      if (event.type === "shed") metrics.requestShed();
+      else if (event.type === "shedding_ended") log.info({ lagMs: event.lagMs }, "requests are served again");
+      else log.warn({ lagMs: event.lagMs }, "the event loop lags; new requests are turned away");
+    },
+
+    connection(event) {
+      metrics.connection(event);
+      if (event !== "dropped" || drops.due() === undefined) return;
+      log.warn("more connections than http.connections.max; new ones are closed");
+    },
+
+    requests: {
+      began(record, incoming) {
+        metrics.requestStarted();
+        record.trace = tracing?.request(incoming);
+        record.transfers = metrics.transfers;
+      },
+      ended(record, { method, status, completed }) {
+        const elapsedMs = performance.now() - record.startedAt;
+        const code = record.refusal?.code ?? (completed ? "granted" : "abandoned");
+        const route = record.route ?? "none";
+        metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
+        roomTimes(record, route);
+        if (record.tokenOrigin !== undefined) metrics.tokenObtained(record.tokenOrigin);
+        logRequest(record, { method, route, status, code, completed, elapsedMs });
+        if (record.trace === undefined) return;
+        const { route: matched, correlationId, caller, refusal } = record;
+        const { tenantId, objectId, clientId } = caller?.principal ?? NOBODY;
+        const decision = { status, code, reason: refusal?.reason, completed };
+        record.trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId });
+      },
+    },
+
+    internalError(err, record) {
+      log.error({ correlationId: record.correlationId, err }, "internal error");
+    },
+  };
+}

@@ -1,0 +1,315 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { inspect } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { loadConfig } from "../../src/config/load.ts";
+import { ConfigurationError } from "../../src/errors.ts";
+
+const TENANT = "11111111-1111-4111-8111-111111111111";
+const CLIENT = "22222222-2222-4222-8222-222222222222";
+const ENV = { AZURE_TENANT_ID: TENANT, AZURE_CLIENT_ID: CLIENT };
+
+const MINIMAL = `
+identity:
+  tenants: ["\${AZURE_TENANT_ID}"]
+  audiences: ["\${AZURE_CLIENT_ID}"]
+downstreamApis:
+  graph: { baseUrl: "https://graph.microsoft.com/v1.0", scopes: [https://graph.microsoft.com/.default] }
+routes:
+  - { path: /graph, downstreamApi: graph, allow: ["/me"] }
+`;
+
+let directory: string;
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "config-"));
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+function load(yaml: string, env: Record<string, string> = {}) {
+  const file = join(directory, "gateway.yaml");
+  writeFileSync(file, yaml);
+  return loadConfig({ ...ENV, GATEWAY_CONFIG: file, ...env });
+}
+
+function faultsOf(yaml: string, env: Record<string, string> = {}): string[] {
+  try {
+    load(yaml, env);
+  } catch (error) {
+    if (error instanceof ConfigurationError)
+      return error.faults.map(({ path, problem }) => `${path}: ${problem}`);
+    throw error;
+  }
+  return [];
+}
+
+describe("a good configuration", () => {
+  test("the shipped config/gateway.yaml needs only tenant and client id", () => {
+    const config = loadConfig(ENV);
+    expect(config.identity.tenants).toEqual([TENANT]);
+    expect(config.identity.audiences).toEqual([CLIENT, `api://${CLIENT}`]);
+    expect(config.identity.verifier).toBe("passport-azure-ad");
+    expect(config.identity.cache).toEqual({ maxEntries: 100_000, maxBytes: 96 * 2 ** 20 });
+    expect(config.listen).toEqual({ host: "127.0.0.1", port: 8080, adminPort: 8081 });
+    expect(config.application.authorityHost).toBe("https://login.microsoftonline.com/");
+    expect(config.routes.map(({ target }) => target)).toEqual([
+      { path: "/graph", methods: ["GET"], allow: ["/me", "/me/**"] },
+    ]);
+  });
+
+  test("is frozen to the bottom", () => {
+    const config = load(MINIMAL);
+    expect(Object.isFrozen(config.routes[0]?.target.allow)).toBe(true);
+    expect(() => Object.assign(config.listen, { port: 1 })).toThrow(TypeError);
+  });
+
+  test("reads references with defaults, also where a number or a boolean stands", () => {
+    const yaml = MINIMAL.replace(
+      "scopes:",
+      'timeoutMs: "${TIMEOUT:-1500}", allowPrivateNetwork: "${PRIVATE:-false}", scopes:',
+    );
+    expect(load(yaml).downstreamApis.graph).toMatchObject({ timeoutMs: 1500, allowPrivateNetwork: false });
+    expect(load(yaml, { TIMEOUT: "20", PRIVATE: "true" }).downstreamApis.graph).toMatchObject({
+      timeoutMs: 20,
+      allowPrivateNetwork: true,
+    });
+  });
+
+  test.each(["/", "/**", "/me/", "/users/*/messages/**", "/drives/a b/räum.e"])(
+    "takes the downstream path %s",
+    (path) => {
+      expect(load(MINIMAL.replace('"/me"', `"${path}"`)).routes[0]?.target.allow).toEqual([path]);
+    },
+  );
+
+  test("a value from the environment cannot add structure to the file", () => {
+    const yaml = MINIMAL.replace('["/me"]', '["${PATTERN}"]');
+    expect(load(yaml, { PATTERN: '/me", "/**' }).routes[0]?.target.allow).toEqual(['/me", "/**']);
+  });
+
+  test("an empty variable counts as unset, as manifests often leave one", () => {
+    expect(load(MINIMAL, { PORT: "", AZURE_REGIONAL_AUTHORITY_NAME: "" }).listen.port).toBe(8080);
+  });
+
+  test("ids are compared in lower case whatever their spelling here", () => {
+    const upper = CLIENT.replaceAll("2", "A");
+    expect(load(MINIMAL, { AZURE_CLIENT_ID: upper }).application.clientId).toBe(upper.toLowerCase());
+  });
+
+  test("the route with the longest path comes first, whatever the order in the file", () => {
+    const yaml = `${MINIMAL}  - { path: /graph/beta, downstreamApi: graph, allow: ["/me"] }\n`;
+    expect(load(yaml).routes.map(({ target }) => target.path)).toEqual(["/graph/beta", "/graph"]);
+  });
+
+  test("a secret prints as [redacted] wherever the configuration is printed", () => {
+    const config = load(MINIMAL, {
+      AZURE_CLIENT_SECRET: "s3cr3t-value",
+      AZURE_CLIENT_CERTIFICATE_PASSWORD: "pa55",
+    });
+    const printed = inspect(config, { depth: 9 }) + JSON.stringify(config);
+    expect(printed).toContain("[redacted]");
+    expect(printed).not.toMatch(/s3cr3t-value|pa55/);
+    expect(config.credential.clientSecret?.reveal()).toBe("s3cr3t-value");
+  });
+});
+
+describe("a bad configuration", () => {
+  test("all faults of the file and the environment are told together", () => {
+    const yaml = MINIMAL.replace("downstreamApi: graph", "downstreamApi: grpah").replace("allow:", "alow:");
+    expect(faultsOf(yaml, { PORT: "http", LOG_LEVEL: "chatty" })).toEqual([
+      "PORT: must be a port number from 0 to 65535",
+      "LOG_LEVEL: must be a pino level such as info",
+      'routes[0].alow: unknown key; did you mean "allow"?',
+      'routes[0].allow: is missing; list the downstream paths that pass, such as "/me"',
+      'routes[0].downstreamApi: no API named "grpah"; did you mean "graph"?',
+    ]);
+  });
+
+  test.each([
+    [
+      "a downstream API that does not exist, with the name that was meant",
+      MINIMAL.replace("downstreamApi: graph", "downstreamApi: grpah"),
+      'routes[0].downstreamApi: no API named "grpah"; did you mean "graph"?',
+    ],
+    [
+      "a misspelt key deep inside",
+      MINIMAL.replace("identity:", "identity:\n  verifer: jose"),
+      'identity.verifer: unknown key; did you mean "verifier"?',
+    ],
+    [
+      "a misspelt choice",
+      MINIMAL.replace("identity:", "identity:\n  verifier: josé"),
+      'identity.verifier: must be one of passport-azure-ad, jose; did you mean "jose"?',
+    ],
+    [
+      "an unset variable without a default",
+      MINIMAL.replace("[https://graph.microsoft.com/.default]", '["${GRAPH_SCOPE}"]'),
+      "downstreamApis.graph.scopes[0]: the environment variable GRAPH_SCOPE is not set; set it or write ${GRAPH_SCOPE:-default}",
+    ],
+    [
+      "a tenant that is no GUID",
+      MINIMAL.replace('"${AZURE_TENANT_ID}"', "contoso.onmicrosoft.com"),
+      "identity.tenants[0]: must be a tenant id (GUID) or *",
+    ],
+    [
+      "any tenant beside a named one",
+      MINIMAL.replace('"${AZURE_TENANT_ID}"', '"*", "${AZURE_TENANT_ID}"'),
+      'identity.tenants: "*" stands alone: it already accepts every tenant',
+    ],
+    [
+      "plain http to an API on the network",
+      MINIMAL.replace("https://graph.microsoft.com/v1.0", "http://orders.internal"),
+      "downstreamApis.graph.baseUrl: must be https; http needs allowPrivateNetwork: true on the API",
+    ],
+    [
+      "user information in a base URL",
+      MINIMAL.replace("https://graph", "https://user:pw@graph"),
+      "downstreamApis.graph.baseUrl: must not hold a query, a fragment or user information",
+    ],
+    [
+      "two routes on one path",
+      `${MINIMAL}  - { path: /graph, downstreamApi: graph, allow: ["/me"] }\n`,
+      "routes[1].path: /graph is taken by routes[0]",
+    ],
+    [
+      "a route path with a trailing slash",
+      MINIMAL.replace("path: /graph", "path: /graph/"),
+      "routes[0].path: must start with / and hold plain segments, without a trailing slash",
+    ],
+    [
+      "a method that is never forwarded",
+      MINIMAL.replace("allow:", "methods: [TRACE], allow:"),
+      "routes[0].methods[0]: must be one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    ],
+    [
+      "a scope that would end the challenge it is named in",
+      MINIMAL.replace("allow:", "requiredScopes: ['a\"b'], allow:"),
+      "routes[0].requiredScopes[0]: must be one scope: ASCII without blanks, quotes and backslashes",
+    ],
+    [
+      "two scopes written as one",
+      MINIMAL.replace("[https://graph.microsoft.com/.default]", '["User.Read Mail.Read"]'),
+      "downstreamApis.graph.scopes[0]: must be one scope: ASCII without blanks, quotes and backslashes",
+    ],
+    ...["/me*", "/users/%2a", "/a//b", "/a/../b", "me", "/me?x"].map((pattern): [string, string, string] => [
+      `a downstream path that cannot be matched: ${pattern}`,
+      MINIMAL.replace('"/me"', `"${pattern}"`),
+      "routes[0].allow[0]: must start with / and be a plain, decoded path in which * and ** stand for whole segments",
+    ]),
+    ...["*", "https://app.example/", "https://APP.example", "https://app.example:443", "app.example"].map(
+      (origin): [string, string, string] => [
+        `an origin that no browser sends: ${origin}`,
+        `${MINIMAL}http: { cors: { origins: ["${origin}"] } }`,
+        "http.cors.origins[0]: must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
+      ],
+    ),
+    [
+      "no routes",
+      MINIMAL.replace(/routes:.*/s, "routes: []"),
+      "routes: too small: expected array to have >=1 items",
+    ],
+    [
+      "less time for a whole request than for its headers",
+      `${MINIMAL}http: { connections: { requestTimeoutSeconds: 10 } }`,
+      "http.connections.requestTimeoutSeconds: must be 0, or not less than headersTimeoutSeconds",
+    ],
+    [
+      "a rate limit that lets nothing pass",
+      `${MINIMAL}limits: { perUser: { requests: 0 } }`,
+      "limits.perUser.requests: too small: expected number to be >=1",
+    ],
+    [
+      "a shared cache without a key to seal with",
+      `${MINIMAL}exchange: { cache: { redis: { url: "redis://x" } } }`,
+      "TOKEN_CACHE_KEYS: is not set, and exchange.cache.redis.url needs it; make one key with: openssl rand -base64 32",
+    ],
+    [
+      "a shared cache of another kind",
+      `${MINIMAL}exchange: { cache: { redis: { url: "" } } }`.replace('""', "memcached://x"),
+      "exchange.cache.redis.url: must be a redis:// or rediss:// URL",
+    ],
+    ["an empty file", "", "(file): invalid input: expected object, received null"],
+  ])("names %s", (_, yaml, fault) => {
+    expect(faultsOf(yaml)).toEqual([fault]);
+  });
+
+  test.each([
+    [
+      "AZURE_TENANT_ID",
+      "contoso",
+      "AZURE_TENANT_ID: must be a GUID such as 11111111-2222-3333-4444-555555555555",
+    ],
+    [
+      "AZURE_AUTHORITY_HOST",
+      "http://login.example",
+      "AZURE_AUTHORITY_HOST: must be an https URL without a path, such as https://login.microsoftonline.com/",
+    ],
+    [
+      "AZURE_AUTHORITY_HOST",
+      "https://login.example/tenant",
+      "AZURE_AUTHORITY_HOST: must be an https URL without a path, such as https://login.microsoftonline.com/",
+    ],
+    [
+      "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN",
+      "yes",
+      "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: must be true or false",
+    ],
+    [
+      "AZURE_ADDITIONALLY_ALLOWED_TENANTS",
+      "a;b",
+      "AZURE_ADDITIONALLY_ALLOWED_TENANTS: must be tenant ids (GUID) separated by ; or *",
+    ],
+    ["PORT", "65536", "PORT: must be a port number from 0 to 65535"],
+    ...[
+      "c2hvcnQ=",
+      "not base64 at all",
+      `${"A".repeat(43)}=,`,
+      Array(9)
+        .fill(`${"A".repeat(43)}=`)
+        .join(","),
+    ].map((keys) => [
+      "TOKEN_CACHE_KEYS",
+      keys,
+      "TOKEN_CACHE_KEYS: must be at most 8 keys of 32 bytes in base64, separated by commas; make one with: openssl rand -base64 32",
+    ]),
+  ])("names the variable: %s=%s", (name, value, fault) => {
+    const yaml = MINIMAL.replace("${AZURE_TENANT_ID}", TENANT);
+    expect([...new Set(faultsOf(yaml, { [name]: value }))]).toEqual([fault]);
+  });
+
+  test("neither the address of a shared cache nor its keys can be printed", () => {
+    const key = `${"B".repeat(43)}=`.replace("B=", "E=");
+    const yaml = `${MINIMAL}exchange: { cache: { redis: { url: "rediss://:access-key@cache:10000" } } }`;
+    const { exchange } = load(yaml, { TOKEN_CACHE_KEYS: `${key}, ${key}` });
+    expect(exchange.cacheKeys.map((one) => one.reveal())).toEqual([key, key]);
+    expect(exchange.cache.redis.url.reveal()).toBe("rediss://:access-key@cache:10000");
+    expect(JSON.stringify(exchange)).not.toMatch(/access-key|BBBB/);
+  });
+
+  test("a missing variable is named once, beside the places that refer to it", () => {
+    expect(faultsOf(MINIMAL, { AZURE_CLIENT_ID: "" })).toEqual([
+      "AZURE_CLIENT_ID: is not set",
+      "identity.audiences[0]: the environment variable AZURE_CLIENT_ID is not set; set it or write ${AZURE_CLIENT_ID:-default}",
+    ]);
+  });
+
+  test("an unquoted * that YAML takes for an alias is named with the mend", () => {
+    expect(faultsOf(MINIMAL.replace('["${AZURE_TENANT_ID}"]', "*any"))).toEqual([
+      expect.stringMatching(/gateway\.yaml: Unresolved alias .*any; text that begins with \* needs quotes$/),
+    ]);
+  });
+
+  test("a file that cannot be read is named with the reason", () => {
+    expect(faultsOf("", { GATEWAY_CONFIG: "/nowhere/gateway.yaml" })).toEqual([
+      "GATEWAY_CONFIG: cannot read /nowhere/gateway.yaml (ENOENT)",
+    ]);
+  });
+
+  test("broken YAML is told with line and column", () => {
+    expect(faultsOf("routes: [\n  {")[0]).toMatch(/gateway\.yaml:\d+:\d+: /);
+  });
+
+  test("a key that stands twice is a fault, not a silent choice", () => {
+    expect(faultsOf(`${MINIMAL}routes: []\n`)[0]).toMatch(/keys must be unique/i);
+  });
+});

@@ -1,0 +1,188 @@
+import { describe, expect, test } from "@jest/globals";
+import {
+  createTokenCache,
+  type EvictionCause,
+  type TokenCacheOptions,
+} from "../../../src/exchange/cache/token-cache.ts";
+import type { DownstreamToken } from "../../../src/exchange/exchange.ts";
+import { Secret } from "../../../src/foundation/secret.ts";
+import { START, startClock } from "../fake-entra.ts";
+
+const MARGIN = 1_000;
+
+const keyOf = (digest: string) => ({ group: "group", digest });
+
+function cacheWith(options: Partial<TokenCacheOptions> = {}) {
+  const clock = startClock();
+  const evicted: EvictionCause[] = [];
+  const cache = createTokenCache(
+    { maxEntries: 100, expiryMarginMs: MARGIN, ...options },
+    { now: clock.now, onEvicted: (cause) => evicted.push(cause) },
+  );
+  let order = 0;
+  const put = (
+    key: string,
+    over: { user?: string; life?: number; assertionLife?: number; length?: number } = {},
+  ) => {
+    const { user = key, life = 100_000, assertionLife = 1_000_000, length = 10 } = over;
+    const tokenExpiresAt = clock.now() + life;
+    const expiresAt = Math.min(tokenExpiresAt, clock.now() + assertionLife);
+    const token: DownstreamToken = { accessToken: new Secret("t".repeat(length)), expiresAt };
+    order += 1;
+    cache.put({ ...keyOf(key), user, token, tokenExpiresAt, order });
+    return token;
+  };
+  return {
+    ...cache,
+    get: (key: string) => cache.get(keyOf(key)),
+    delete: (key: string) => cache.delete(keyOf(key)),
+    put,
+    putEntry: cache.put,
+    clock,
+    evicted,
+  };
+}
+
+function dice(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+    return Math.floor((state / 2_147_483_648) * below);
+  };
+}
+
+describe("bounds", () => {
+  test("the number of entries never exceeds its bound, and what was put last is there", () => {
+    const cache = cacheWith({ maxEntries: 7 });
+    for (let entry = 0; entry < 100; entry += 1) {
+      const token = cache.put(`key-${entry}`);
+      expect(cache.size()).toBeLessThanOrEqual(7);
+      expect(cache.get(`key-${entry}`)?.token).toBe(token);
+    }
+    expect(cache.size()).toBe(7);
+  });
+
+  test("the estimated bytes never exceed their bound", () => {
+    const cache = cacheWith({ maxBytes: 20_000 });
+    for (let entry = 0; entry < 100; entry += 1) {
+      cache.put(`key-${entry}`, { length: 1_000 + entry * 10 });
+      expect(cache.bytes()).toBeLessThanOrEqual(20_000);
+    }
+    expect(cache.size()).toBeGreaterThan(5);
+  });
+
+  test("a token larger than the whole cache is not kept and displaces nothing", () => {
+    const cache = cacheWith({ maxBytes: 5_000 });
+    cache.put("small");
+    cache.put("large", { length: 6_000 });
+    expect([cache.get("large"), cache.size()]).toEqual([undefined, 1]);
+  });
+
+  test("a cache of one entry holds the latest", () => {
+    const cache = cacheWith({ maxEntries: 1 });
+    for (const key of ["a", "b", "c"]) {
+      cache.put(key);
+      cache.get(key);
+    }
+    expect([cache.get("a"), cache.get("b"), cache.size()]).toEqual([undefined, undefined, 1]);
+    expect(cache.get("c")).toBeDefined();
+  });
+});
+
+describe("eviction", () => {
+  test("spares what is in use", () => {
+    const cache = cacheWith({ maxEntries: 10 });
+    cache.put("favourite");
+    for (let entry = 0; entry < 200; entry += 1) {
+      expect(cache.get("favourite")).toBeDefined();
+      cache.put(`passing-${entry}`);
+    }
+  });
+
+  test("examines a bounded number of entries even when all are in use", () => {
+    const cache = cacheWith({ maxEntries: 1_000 });
+    for (let entry = 0; entry < 1_000; entry += 1) cache.put(`key-${entry}`);
+    for (let entry = 0; entry < 1_000; entry += 1) cache.get(`key-${entry}`);
+    cache.put("one more");
+    // The hand spared sixteen and took the next, rather than walking all round to the first again.
+    const survivors = Array.from({ length: 20 }, (_, entry) => cache.get(`key-${entry}`) !== undefined);
+    expect(survivors.indexOf(false)).toBe(16);
+  });
+
+  test("takes expired entries out as new ones come, without anybody asking for them", () => {
+    const cache = cacheWith();
+    for (let entry = 0; entry < 50; entry += 1) cache.put(`old-${entry}`, { life: 5_000 });
+    cache.clock.advance(5_000);
+    for (let entry = 0; entry < 50; entry += 1) cache.put(`new-${entry}`);
+    expect(cache.size()).toBe(50);
+    expect(cache.evicted).toEqual(Array(50).fill("expired"));
+  });
+
+  test("tells why", () => {
+    const cache = cacheWith({ maxEntries: 1 });
+    cache.put("a", { life: 5_000 });
+    cache.put("b", { life: 5_000 });
+    cache.clock.advance(5_000);
+    cache.get("b");
+    expect(cache.evicted).toEqual(["full", "expired"]);
+  });
+});
+
+describe("lifetime", () => {
+  test("an entry outlives neither its token nor its assertion, whatever their lives", () => {
+    const random = dice(7);
+    for (let trial = 0; trial < 500; trial += 1) {
+      const cache = cacheWith();
+      const life = random(20_000);
+      const assertionLife = random(20_000);
+      cache.put("key", { life, assertionLife });
+      const at = random(21_000);
+      cache.clock.advance(at);
+      expect([life, assertionLife, at, cache.get("key") !== undefined]).toEqual([
+        life,
+        assertionLife,
+        at,
+        at < life - MARGIN && at < assertionLife,
+      ]);
+    }
+  });
+
+  test("an older answer does not overwrite a newer one, though it comes later", () => {
+    const cache = cacheWith();
+    const expiresAt = START + 50_000;
+    const token = (name: string): DownstreamToken => ({ accessToken: new Secret(name), expiresAt });
+    const newer = token("newer");
+    cache.putEntry({ ...keyOf("key"), user: "ann", token: newer, tokenExpiresAt: expiresAt, order: 2 });
+    cache.putEntry({
+      ...keyOf("key"),
+      user: "ann",
+      token: token("older"),
+      tokenExpiresAt: expiresAt,
+      order: 1,
+    });
+    expect(cache.get("key")?.token).toBe(newer);
+  });
+});
+
+test("after any sequence of operations the books are right", () => {
+  const random = dice(99);
+  const cache = cacheWith({ maxEntries: 30, maxBytes: 40_000 });
+  const users = ["ann", "bob", "cat"];
+  for (let step = 0; step < 5_000; step += 1) {
+    const key = `key-${random(60)}`;
+    const user = users[random(3)] ?? "";
+    const action = random(10);
+    if (action < 5) cache.put(`${key}-${user}`, { user, life: random(10_000), length: random(3_000) });
+    else if (action < 8) cache.get(`${key}-${user}`);
+    else if (action === 8) cache.delete(`${key}-${user}`);
+    else if (random(20) === 0) {
+      cache.purgeUser(user);
+      for (let other = 0; other < 60; other += 1) expect(cache.get(`key-${other}-${user}`)).toBeUndefined();
+    }
+    cache.clock.advance(random(50));
+    expect(cache.size()).toBeLessThanOrEqual(30);
+    expect(cache.bytes()).toBeLessThanOrEqual(40_000);
+  }
+  expect(users.reduce((sum, user) => sum + cache.purgeUser(user), 0)).toBeGreaterThan(0);
+  expect([cache.size(), cache.bytes(), cache.users()]).toEqual([0, 0, 0]);
+});
