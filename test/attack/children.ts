@@ -34,6 +34,8 @@ export function startHelper(file: string, args: readonly string[], isAttacker = 
     cwd: ROOT,
     execArgv: ["--import", "tsx"],
     stdio: ["ignore", "ignore", "inherit", "ipc"],
+    // JSON has no word for a figure that could not be measured.
+    serialization: "advanced",
   });
   endWithUs(child);
   if (isAttacker && child.pid !== undefined) setPriority(child.pid, ATTACKER_PRIORITY);
