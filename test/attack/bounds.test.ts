@@ -20,6 +20,7 @@ const borne: Measurement = {
   during: { requests: 1_000, served: 1_000, p99: 119, longest: 200 },
   peakMiB: 511,
   livez: { longest: 20, missed: 0 },
+  waitedShare: 0.01,
   died: undefined,
   shutdown: { ms: 7_500, limitMs: 28_000, ended: "exit code 0" },
   outcomes: {},

@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { setPriority } from "node:os";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { residentMemory } from "../bench/processor.ts";
+import { processorUse, residentMemory } from "../bench/processor.ts";
 import { endWithUs } from "../bench/server-process.ts";
 import type { Shutdown } from "./bounds.ts";
 
@@ -85,6 +85,8 @@ export interface AttackedGateway {
   forgetPeak(): void;
   /** Largest resident memory, MiB; to the last moment where the process has died. */
   peakMiB(): number;
+  /** Time in which its main thread could have run, but other processes had its core, ms so far. */
+  waitedMs(): number;
   /** How it ended, if it did. */
   died(): string | undefined;
   /** Last lines of its standard error. */
@@ -140,6 +142,7 @@ export async function startAttackedGateway(env: Readonly<Record<string, string>>
       sample();
       return peak;
     },
+    waitedMs: () => processorUse(pid)?.waited ?? Number.NaN,
     died: () => ended,
     lastWords: () => words.join("\n"),
     async terminate(limitMs) {

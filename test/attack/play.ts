@@ -96,18 +96,22 @@ async function measure(
   const before = await user.during(() => sleep(times.calm));
   gateway.forgetPeak();
   const liveness = probeLiveness(adminPort);
+  const attackedAt = performance.now();
+  const waitedBefore = gateway.waitedMs();
   attacker.tell({ port, adminPort, ms });
   let found: Found | undefined;
   const during = await user.during(async () => {
     found = await withLimit(attacker.heard<Found>("found"), ms + REPORT_LIMIT_MS);
   });
+  const waitedShare = (gateway.waitedMs() - waitedBefore) / (performance.now() - attackedAt);
   const livez = liveness.stop();
   await user.stop();
   const died = gateway.died();
   const shutdown = died === undefined ? await gateway.terminate(times.shutdown) : undefined;
   const peakMiB = gateway.peakMiB();
   if (found === undefined) throw new Error("the attacker reported nothing");
-  return { before, during, livez, died, shutdown, peakMiB, ...found, lastWords: gateway.lastWords() };
+  const lastWords = gateway.lastWords();
+  return { before, during, livez, waitedShare, died, shutdown, peakMiB, ...found, lastWords };
 }
 
 /** JSON is YAML. Whatever is silent here is at its default, as it would be in production. */

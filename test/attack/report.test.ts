@@ -9,6 +9,7 @@ const measured: Measurement = {
   during: { requests: 1_000, served: 999, p99: 25, longest: 30 },
   peakMiB: 123.4,
   livez: { longest: 3.21, missed: 0 },
+  waitedShare: 0.01,
   died: undefined,
   shutdown: { ms: 3_100, limitMs: 28_000, ended: "exit code 0" },
   outcomes: { "200": 1, "503": 700, closed: 20, "429": 40, "400": 2 },
@@ -59,4 +60,12 @@ test("a broken bound is named with its figure, a kept one is not", () => {
 test("a shutdown that had to be cut is shown as at least so long", () => {
   const shutdown = { ms: undefined, limitMs: 28_000, ended: "killed" };
   expect(markdownOf([row({ shutdown })], 2_500)).toContain("| > 25.5 s |");
+});
+
+test("a machine that kept the gateway from its core is named beside the figures", () => {
+  expect(textOf(row({ waitedShare: 0.4 }), 2_500)).toContain(
+    "the gateway waited 40 % of the time for a core",
+  );
+  expect(textOf(row(), 2_500)).not.toContain("for a core");
+  expect(textOf(row({ waitedShare: Number.NaN }), 2_500)).not.toContain("for a core");
 });
