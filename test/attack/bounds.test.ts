@@ -63,7 +63,7 @@ describe("verdicts", () => {
       ["p99 of the second user"],
     ],
     [
-      "a p99 of nobody breaks its bound",
+      "a p99 of no served request breaks its bound",
       { during: { ...borne.during, p99: Number.NaN } },
       ["p99 of the second user"],
     ],

@@ -15,13 +15,13 @@ const START_LIMIT_MS = 30_000;
 /** Three quarters of the container's 512 MiB, as the image asks for by a percentage: here nothing limits the process. */
 export const HEAP_MIB = 384;
 const SAMPLE_MS = 50;
-/** The attacker gets what the gateway and its second user leave of the machine: real attackers bring their own. */
+/** The attacker gets what the gateway and its second user leave of the machine: real attackers bring other machines. */
 const ATTACKER_PRIORITY = 5;
 /** Lines of the standard error that are kept for the report. */
 const LAST_WORDS = 40;
 
 /** A TypeScript file as a process that answers messages. */
-export interface Helper {
+export interface Participant {
   /** The next message of this kind. Rejects when the process ends first. */
   heard<T>(kind: string): Promise<T>;
   tell(message: object): void;
@@ -29,7 +29,7 @@ export interface Helper {
   end(): Promise<void>;
 }
 
-export function startHelper(file: string, args: readonly string[], isAttacker = false): Helper {
+export function startParticipant(file: string, args: readonly string[], isAttacker = false): Participant {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
     cwd: ROOT,
     execArgv: ["--import", "tsx"],

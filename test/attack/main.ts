@@ -6,7 +6,7 @@ import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { BOUNDS, QUICK_BOUNDS, verdictsOf } from "./bounds.ts";
-import { HEAP_MIB, startHelper } from "./children.ts";
+import { HEAP_MIB, startParticipant } from "./children.ts";
 import { play, type Times } from "./play.ts";
 import { boundsText, markdownOf, type Row, textOf } from "./report.ts";
 import type { Scenario } from "./scenario.ts";
@@ -51,7 +51,7 @@ const began = performance.now();
 const machine = `${cpus().length} × ${cpus()[0]?.model.trim()}, Node ${process.version}, ${process.platform}`;
 note(`${machine}; heap of the gateway ${HEAP_MIB} MiB\n${boundsText(bounds)}\n`);
 
-const api = startHelper("./api-main.ts", []);
+const api = startParticipant("./api-main.ts", []);
 const apiUrl = `http://127.0.0.1:${await api.heard<number>("port")}`;
 const options = {
   quick,

@@ -6,7 +6,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Target } from "../bench/result.ts";
 import type { Measurement } from "./bounds.ts";
-import { type AttackedGateway, type Helper, startAttackedGateway, startHelper } from "./children.ts";
+import {
+  type AttackedGateway,
+  type Participant,
+  startAttackedGateway,
+  startParticipant,
+} from "./children.ts";
 import { probeLiveness } from "./liveness.ts";
 import type { Scenario, Settings } from "./scenario.ts";
 import { startSecondUser } from "./second-user.ts";
@@ -50,7 +55,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
   const { newcomersPerSecond = 0 } = scenario;
   // Twice as many as the time needs: phases end late on a busy machine.
   const newcomers = Math.ceil(((newcomersPerSecond * (times.warmUp + times.calm + ms)) / 1000) * 2) + 20;
-  const attacker = startHelper(
+  const attacker = startParticipant(
     "./attacker-main.ts",
     [scenario.name, newcomersPerSecond === 0 ? "0" : String(newcomers), ...(quick ? ["quick"] : [])],
     true,
@@ -79,7 +84,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
 async function measure(
   scenario: Scenario,
   gateway: AttackedGateway,
-  attacker: Helper,
+  attacker: Participant,
   { token, newcomers }: Facts,
   { times }: PlayOptions,
 ): Promise<Played> {

@@ -1,4 +1,4 @@
-/** `$batch`: bodies that are small as bytes and large as trees, bodies that never end, answers that nobody reads. */
+/** `$batch`: bodies that are small as bytes and large as trees, bodies that never end, answers that stay unread. */
 
 import type { Attack, Scenario } from "../scenario.ts";
 import { bearer, requestOf } from "../wire.ts";
