@@ -167,10 +167,16 @@ const downstreamApi = z.strictObject({
       "Follows redirects of GET and HEAD: below baseUrl by the route's rules, to other origins by https without the token.",
     ),
   kind: z
-    .enum(["graph", "plain"])
+    .enum(["graph", "odata", "plain"])
     .optional()
     .describe(
-      "graph opens $batch and points paging links at the gateway. Left out: graph for Microsoft Graph's own hosts.",
+      "odata reads keys in parentheses and points links at the gateway; graph opens $batch besides. Left out: graph for Microsoft Graph's own hosts.",
+    ),
+  encodedSlashes: z
+    .enum(["refuse", "pass"])
+    .default("refuse")
+    .describe(
+      "pass lets segments with %2F, %5C or a double encoding through, where the pattern says ** for them.",
     ),
   allowPrivateNetwork: z
     .boolean()
@@ -219,7 +225,7 @@ const route = z.strictObject({
       z
         .string()
         .regex(
-          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+))*\/?$/,
+          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+(?:\([^/%?#\\]*\))?))*\/?$/,
           "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
         ),
     )
@@ -245,6 +251,10 @@ const fairness = z
       .describe(
         "The same for one client with all its users; below 1 where several clients share the gateway.",
       ),
+    batches: wholeNumber(1, 1_000_000).default(256).describe("Batches ($batch) under way at once."),
+    batchBytes: wholeNumber(1_048_576, 64 * 2 ** 30)
+      .default(64 * 2 ** 20)
+      .describe("Memory for the bodies and answers of batches, bytes."),
   })
   .describe("How much of the gateway one caller may hold, so that the others are served.");
 
