@@ -5,6 +5,8 @@ import type { Attack, Scenario } from "../scenario.ts";
 import { bearer, requestOf } from "../wire.ts";
 
 const PER_SECOND = 20;
+/** One learns of the refusal, and one more may be under way by then. */
+const MOST_EXCHANGES = 2;
 
 /** `isNew`: each call is challenged for another time, as by an API that asks for tokens of this very moment. */
 function callingOn(capabilities: readonly string[], isNew = false): Attack {
@@ -28,10 +30,10 @@ function callingOn(capabilities: readonly string[], isNew = false): Attack {
     await over;
     return [
       {
-        what: "requests to Entra for a call",
-        value: (asked() - before) / calls,
-        digits: 2,
-        limit: { atMost: 0.2 },
+        what: `requests to Entra for ${calls} calls`,
+        value: asked() - before,
+        digits: 0,
+        limit: { atMost: MOST_EXCHANGES },
       },
     ];
   };
