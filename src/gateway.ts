@@ -2,20 +2,13 @@
 
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
-import { type ClientAssertionCallback, openCredential } from "./credential/credential.ts";
-import {
-  batchLimits,
-  callableApis,
-  checkUses,
-  consentOptions,
-  exchangeableTenants,
-  readiness,
-  resourceFacts,
-  routesFor,
-} from "./deductions.ts";
+import type { ClientAssertionCallback, CredentialRing } from "./credential/contract.ts";
+import { openCredential } from "./credential/credential.ts";
+import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
+import { ConfigurationError, GatewayError } from "./errors.ts";
 import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
 import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
 import { loadMsal } from "./exchange/entra/msal.ts";
@@ -23,34 +16,40 @@ import { createTokenExchange } from "./exchange/exchange.ts";
 import { openSharedTier } from "./exchange/shared-tier.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
+import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
 import { createAdminApp } from "./http/admin.ts";
 import { createPublicApp } from "./http/app.ts";
-import type { CodeRoute } from "./http/code-route.ts";
+import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createLoadShedding } from "./http/load-shedding.ts";
 import { securityFields } from "./http/own-fields.ts";
 import { createRateLimits } from "./http/rate-limits.ts";
+import { readinessChecks } from "./http/readiness.ts";
 import { createRefusal } from "./http/refusal.ts";
-import { metadataUrl } from "./http/resource-metadata.ts";
+import { metadataUrl, resourceFacts } from "./http/resource-metadata.ts";
+import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
+import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
-import { createAudit, openAuditFile } from "./telemetry/audit.ts";
-import { createLogger, type Logger, type LogSink } from "./telemetry/log.ts";
-import { createMetrics } from "./telemetry/metrics.ts";
+import { createAudit } from "./telemetry/audit.ts";
+import type { Logger, LogSink } from "./telemetry/log.ts";
+import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
+import { type Outputs, openOutputs } from "./telemetry/outputs.ts";
 import { createRequestLog } from "./telemetry/request-line.ts";
-import { createSignals } from "./telemetry/signals.ts";
-import { standardOutput } from "./telemetry/standard-output.ts";
+import { createSignals, type Signals } from "./telemetry/signals.ts";
 import { openTracing } from "./telemetry/tracing.ts";
 
 /** What a program that embeds the gateway may bring; everything has a default. */
 export interface GatewayParts {
-  /** Routes written in code. Default: `GET /api/profile`, `/api/inbox` and `/api/files/:id`, where an API named `graph` is configured. */
+  /** Routes written in code, with paths and policies of their own. Default: none. */
   readonly routes?: readonly CodeRoute[];
+  /** Handlers that gateway.yaml may mount by these names, besides those that ship; the same name replaces one. */
+  readonly handlers?: Readonly<Record<string, RouteHandler>>;
   /** Where log lines go. Default: standard output. */
   readonly logSink?: LogSink;
   /** Makes client assertions for the source `client-assertion`, asked for each proof of the gateway. */
   readonly clientAssertion?: ClientAssertionCallback;
-  /** How the authority, and whoever else issues tokens for the gateway, is reached. Default: the global `fetch`. */
+  /** How the authority and other issuers of the gateway's tokens are reached. Default: the global `fetch`. */
   readonly fetch?: Fetch;
   /** Certificate authorities in PEM for downstream APIs, for tests; production sets NODE_EXTRA_CA_CERTS. */
   readonly downstreamCa?: string;
@@ -70,19 +69,27 @@ export interface Gateway {
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
   readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "own">;
+  /** Every route that is served, by path. */
+  readonly routes: readonly ServedRoute[];
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` says no and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
+  /**
+   * Opens the file of the audit stream again, and looks at the files of the credential.
+   *
+   * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
+   */
+  reload(): Promise<void>;
   /** From now on `/readyz` says no, so that balancers turn away; requests are still served. */
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
   close(): Promise<void>;
 }
 
-/** How often the credential's files are looked at while nobody uses them, so that readiness tells the truth. */
+/** How often the credential's files are looked at between requests, ms, so that readiness tells the truth. */
 const CREDENTIAL_WATCH_MS = 60_000;
 
-/** @throws {ConfigurationError} when a credential cannot be opened, or a route uses an API that is not configured. */
+/** @throws {ConfigurationError} when a credential cannot be opened, or routes and APIs do not go together. */
 export async function createGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<Gateway> {
   const { keep, close } = createClosing();
   try {
@@ -94,25 +101,76 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
 }
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
-  const { fetch = globalThis.fetch, now = Date.now } = parts;
-  const { application, exchange: exchangeOptions } = config;
-  const authority = resolveAuthority(application.authorityHost);
-  const { routes: codeRoutes = routesFor(config) } = parts;
-  checkUses(codeRoutes, config);
+  const authority = resolveAuthority(config.application.authorityHost);
+  const routes = codeRoutesOf(config, parts);
 
-  const { logSink = standardOutput() } = parts;
-  const log = createLogger(config.log.level, logSink);
+  const observability = await openObservability(config, parts, keep);
+  const building: Building = {
+    config,
+    parts,
+    keep,
+    authority,
+    fetch: parts.fetch ?? globalThis.fetch,
+    now: parts.now ?? Date.now,
+    ...observability,
+  };
+  const verifier = await openIdentity(building);
+  const { credential, exchange, counters } = await openExchange(building);
+  const downstream = openDownstream(building);
+  const app = assembleApp(building, { verifier, exchange, counters, routes, ...downstream });
+  return {
+    ...assembleSides(building, { verifier, credential, app }),
+    routes: servedRoutes(config.routes, routes),
+  };
+}
+
+/** What each step of the assembly takes from those before it. */
+interface Building {
+  readonly config: GatewayConfig;
+  readonly parts: GatewayParts;
+  readonly keep: Keep;
+  readonly authority: Authority;
+  readonly fetch: Fetch;
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly outputs: Outputs;
+  readonly metrics: Metrics;
+  readonly signals: Signals;
+}
+
+/** Routes in code: those that the program brings, and handlers that the file mounts. */
+function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly CodeRoute[] {
+  const mounted = mountHandlers(config.handlerRoutes, { ...shippedHandlers, ...parts.handlers });
+  const routes = [...(parts.routes ?? []), ...mounted];
+  const faults = codeRouteFaults(routes, config.routes, config.downstreamApis);
+  if (faults.length > 0) throw new ConfigurationError(faults);
+  return routes;
+}
+
+/** Log, audit, metrics and traces. Rooms call back with events; `signals` puts them into words and numbers. */
+async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const metrics = createMetrics();
-  const { auditFile: auditPath } = config.log;
-  const auditFile = auditPath === undefined ? undefined : keep(openAuditFile(auditPath, log));
-  const audit = createAudit(auditFile?.log ?? log);
+  const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
+  const { log } = outputs;
+  const audit = createAudit(outputs.auditLog);
   const tracing = config.tracing && keep(await openTracing(config.tracing, log));
-  const signals = createSignals(log, createRequestLog(log, logSink), audit, metrics, tracing);
+  const logRequest = createRequestLog(log, outputs.logSink, config.log);
+  const signals = createSignals(log, logRequest, audit, metrics, tracing);
+  return { log, outputs, metrics, signals };
+}
 
-  const verifier = keep(
+/** Verifies the callers' tokens. */
+async function openIdentity({ config, keep, authority, fetch, now, signals }: Building) {
+  return keep(
     await createTokenVerifier({ ...config.identity, authority, fetch, now, onEvent: signals.identity }),
   );
+}
 
+/** Exchanges a caller's token for a delegated one: credential, shared tier, exchange. */
+async function openExchange(building: Building) {
+  const { config, keep, fetch, now, authority, metrics, signals } = building;
+  const { application, exchange: options } = config;
+  const expiryMarginMs = options.cache.expiryMarginSeconds * 1000;
   const wire = {
     clientId: application.clientId,
     authorityHost: `${authority.origin}/`,
@@ -120,128 +178,189 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     authorizeEndpoint: authority.authorizeEndpoint,
     homeTenantId: application.tenantId,
     fetch,
-    timeoutMs: exchangeOptions.timeoutMs,
+    timeoutMs: options.timeoutMs,
     ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
     now,
   };
+  const credential = await openGatewayCredential(building, createCredentialCheck(wire));
+
+  // After the credential, which may be refused: the shared tier connects at once, and again for ever.
+  const shared = keep(
+    await openSharedTier({
+      ...options.cache.redis,
+      keys: options.cacheKeys,
+      expiryMarginMs,
+      exchangeTimeoutMs: options.timeoutMs,
+      now,
+      onEvent: signals.exchange,
+    }),
+  );
+  const { maxEntries, maxBytes } = options.cache;
+  const exchange = createTokenExchange({
+    ...wire,
+    allowedTenants: application.exchangeTenants,
+    credential,
+    cache: { maxEntries, maxBytes, expiryMarginMs },
+    ...(shared && { shared }),
+    consent: options.consent,
+    onEvent: signals.exchange,
+  });
+  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
+  return { credential, exchange, counters: shared?.counters };
+}
+
+/** How the gateway proves itself to Entra: certificate, workload identity, or another configured source. */
+async function openGatewayCredential(
+  { config, parts, fetch, now, authority, metrics, signals }: Building,
+  proveWith: ReturnType<typeof createCredentialCheck>,
+): Promise<CredentialRing> {
+  const { clientId, tenantId } = config.application;
+  const { managedIdentityClientId } = config.credential;
   const credential = await openCredential({
     ...config.credential,
     clientAssertion: parts.clientAssertion,
-    ...(config.credential.managedIdentityClientId !== undefined && {
+    ...(managedIdentityClientId !== undefined && {
       managedIdentityToken: createManagedIdentityToken({
-        clientId: config.credential.managedIdentityClientId,
+        clientId: managedIdentityClientId,
         fetch,
-        timeoutMs: exchangeOptions.timeoutMs,
+        timeoutMs: config.exchange.timeoutMs,
       }),
     }),
     federationAudience: authority.federatedCredentialAudience,
-    canary: {
-      request: {
-        clientId: application.clientId,
-        tokenEndpoint: authority.tokenEndpoint(application.tenantId),
-      },
-      proveWith: createCredentialCheck(wire),
-    },
+    canary: { request: { clientId, tokenEndpoint: authority.tokenEndpoint(tenantId) }, proveWith },
     fetch,
     production: config.production,
     now,
     onEvent: signals.credential,
   });
   metrics.watchCredential(credential.status);
+  return credential;
+}
 
-  const expiryMarginMs = exchangeOptions.cache.expiryMarginSeconds * 1000;
-  // Behind the credential, which may be refused: this connects at once, and again for ever.
-  const shared = keep(
-    await openSharedTier({
-      ...exchangeOptions.cache.redis,
-      keys: exchangeOptions.cacheKeys,
-      expiryMarginMs,
-      exchangeTimeoutMs: exchangeOptions.timeoutMs,
-      now,
-      onEvent: signals.exchange,
-    }),
-  );
-
-  const exchange = createTokenExchange({
-    ...wire,
-    allowedTenants: exchangeableTenants(application),
-    credential,
-    cache: {
-      maxEntries: exchangeOptions.cache.maxEntries,
-      maxBytes: exchangeOptions.cache.maxBytes,
-      expiryMarginMs,
-    },
-    ...(shared && { shared }),
-    consent: consentOptions(exchangeOptions.consent),
-    onEvent: signals.exchange,
-  });
-  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
-
+/** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
+function openDownstream({ config, parts, keep, now, signals }: Building) {
+  const apis = Object.values(config.downstreamApis);
+  const { batches: places, batchBytes: bytes, userShare, clientShare } = config.fairness;
   const transport = keep(
     createTransport({
-      apis: Object.values(config.downstreamApis),
+      apis,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
     }),
   );
+  const own = securityFields();
+  const callable = apis.map((api): [string, CallableApi] => [
+    api.name,
+    {
+      scopes: api.scopes,
+      client: (bound) => createDownstreamClient({ api, transport, ...bound }),
+      callRules: (allow) => compileCallRules(api, allow),
+    },
+  ]);
+  return {
+    own,
+    forward: createForward({ transport, now, own }),
+    forwardBatch: createForwardBatch({ transport, now, limits: { places, bytes, userShare, clientShare } }),
+    apis: Object.fromEntries(callable),
+  };
+}
 
+type AppPorts = Pick<
+  Parameters<typeof createPublicApp>[0],
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own"
+> & {
+  readonly counters: Parameters<typeof createRateLimits>[0]["counters"];
+  readonly routes: readonly CodeRoute[];
+};
+
+/** The public Express app: every route with its policy, limits and answers. */
+function assembleApp(building: Building, { routes, counters, ...ports }: AppPorts) {
+  const { config, authority, outputs, signals } = building;
+  const { clientId } = config.application;
   const { publicUrl } = config.http;
-  const challenge = {
-    clientId: application.clientId,
+  const { appIdUri = `api://${clientId}` } = config.exchange.consent;
+  return createPublicApp({
+    ...ports,
+    ...config.http,
+    proxyRoutes: config.routes,
+    codeRoutes: routes,
+    limit: createRateLimits({ clientId, rules: config.limits, counters, onEvent: signals.rateLimit }),
+    challenge: challengeOf(building),
+    resource:
+      publicUrl === undefined
+        ? undefined
+        : resourceFacts({
+            publicUrl,
+            tenants: config.identity.tenants,
+            issuer: (tenant) => authority.issuer(tenant, "2.0"),
+            appIdUri,
+            policies: [...config.routes, ...routes].map(({ policy }) => policy),
+          }),
+    observer: signals.requests,
+    refuseAll: () => (outputs.auditIsAtRisk() ? auditAtRisk() : undefined),
+    onInternalError: signals.internalError,
+  });
+}
+
+/** What challenges in `WWW-Authenticate` point at. */
+function challengeOf({ config, authority }: Building) {
+  const { publicUrl } = config.http;
+  return {
+    clientId: config.application.clientId,
     authorizeEndpoint: authority.authorizeEndpoint,
     resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
   };
-  const own = securityFields();
-  const app = createPublicApp({
-    verifier,
-    exchange,
-    forward: createForward({ transport, now, own }),
-    forwardBatch: createForwardBatch({ transport, now, limits: batchLimits(config) }),
-    ...config.http,
-    apis: callableApis(config, transport),
-    proxyRoutes: config.routes,
-    codeRoutes,
-    limit: createRateLimits({
-      clientId: application.clientId,
-      rules: config.limits,
-      counters: shared?.counters,
-      onEvent: signals.rateLimit,
-    }),
-    challenge,
-    resource: publicUrl === undefined ? undefined : resourceFacts(publicUrl, config, codeRoutes, authority),
-    own,
-    observer: signals.requests,
-    onInternalError: signals.internalError,
-  });
+}
 
+type SidePorts = Pick<Parameters<typeof readinessChecks>[0], "verifier"> & {
+  readonly verifier: { warmUp(): Promise<void> };
+  readonly credential: CredentialRing;
+  readonly app: RequestListener;
+};
+
+/** The two sides that listeners are put in front of, and what protects and ends them. */
+function assembleSides(building: Building, { verifier, credential, app }: SidePorts) {
+  const { config, parts, keep, log, outputs, metrics, signals } = building;
+  const own = securityFields();
+  const refuseWith = (refusal?: Parameters<typeof createRefusal>[1]) =>
+    createRefusal({ challenge: challengeOf(building), own, ...config.http }, refusal);
   const overload = keep(
-    createLoadShedding({
-      ...config.http,
-      refuseWith: (refusal) => createRefusal({ challenge, own, ...config.http }, refusal),
-      sampleLag: parts.sampleLag,
-      onEvent: signals.load,
-    }),
+    createLoadShedding({ ...config.http, refuseWith, sampleLag: parts.sampleLag, onEvent: signals.load }),
   );
   if (overload !== undefined) metrics.watchLoad(overload);
+
   let inRotation = true;
-  const admin = createAdminApp({ checks: () => readiness(inRotation, verifier, credential), metrics });
+  const readiness = { inRotation: () => inRotation, verifier, credential, outputs };
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
   keep({ close: () => clearInterval(watch) });
-
   return {
     app,
-    admin,
-    refuse: createRefusal({ challenge, own, ...config.http }),
+    admin: createAdminApp({ checks: () => readinessChecks(readiness), metrics }),
+    refuse: refuseWith(),
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
       await Promise.all([verifier.warmUp(), loadMsal()]);
     },
+    async reload() {
+      outputs.reopen();
+      await credential.refresh();
+    },
     leaveRotation() {
       inRotation = false;
     },
   };
+}
+
+/** `audit.onLoss: refuse` puts a whole audit stream before answers. */
+function auditAtRisk(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail:
+      "The gateway cannot record requests at the moment, and is configured to serve none that it cannot record.",
+    reason: "audit_unwritable",
+    retryAfterSeconds: 5,
+  });
 }

@@ -1,7 +1,7 @@
 /** What a program that embeds the gateway may import. */
 
 export { type GatewayConfig, loadConfig } from "./config/load.ts";
-export type { ClientAssertionCallback } from "./credential/credential.ts";
+export type { ClientAssertionCallback } from "./credential/contract.ts";
 export type {
   BatchHandle,
   BatchPartResponse,
@@ -15,9 +15,15 @@ export type {
 export { type Actor, ConfigurationError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 export { Secret } from "./foundation/secret.ts";
 export { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
-export { type CodeRoute, codeRoute, type GatewayRequest, type OnBehalfOf } from "./http/code-route.ts";
+export {
+  type CodeRoute,
+  codeRoute,
+  type GatewayRequest,
+  type OnBehalfOf,
+  type RouteHandler,
+  routeHandler,
+} from "./http/code-route.ts";
 export type { RateLimitRules } from "./http/rate-limits.ts";
 export { TokenCredentialError, type UserTokenCredential } from "./http/token-credential.ts";
-export type { RoutePolicy } from "./identity/claims-policy.ts";
-export type { Groups, Principal } from "./identity/principal.ts";
+export type { Groups, Principal, RoutePolicy } from "./identity/contract.ts";
 export { type RunningGateway, startGateway } from "./start.ts";

@@ -8,14 +8,18 @@ import { releaseMemory } from "./foundation/release-memory.ts";
 import { type RunningGateway, startGateway } from "./start.ts";
 
 /** How long the last log lines may take, ms, before the process ends without them. */
-const FLUSH_LIMIT_MS = 2_000;
+const FLUSH_LIMIT_MS = 1_000;
 
 let gateway: RunningGateway | undefined;
 let stopping = false;
 
-// Before anything else: as first process of a container, a signal without a handler would be ignored.
-process.on("SIGTERM", stopOnSignal);
-process.on("SIGINT", stopOnSignal);
+// Before anything else: as first process of a container, a signal without a handler would be ignored; anywhere else
+// SIGHUP and SIGQUIT would end the process and cut what is in flight.
+for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"] as const) process.on(signal, stopOnSignal);
+process.on("SIGHUP", reloadOnSignal);
+
+// Standard error that fails is no reason to end; the error itself could only be reported there.
+process.stderr.on("error", () => {});
 
 // State after an unknown error is unknown: finish what is in flight, then let the platform start afresh.
 process.on("uncaughtException", (err) => {
@@ -36,15 +40,25 @@ try {
   process.exit(2);
 }
 
-// The signing keys are under way meanwhile, so nobody waits for it.
+// The signing keys are under way meanwhile, so that nothing waits for it.
 await releaseMemory();
 
 function stopOnSignal(signal: NodeJS.Signals): void {
-  // Nothing is served yet; or somebody sends a second signal and means it.
+  // Nothing is served yet; or a second signal asks for an end at once.
   if (gateway === undefined) process.exit(0);
   if (stopping) process.exit(1);
   gateway.log.info({ signal }, "stopping");
   void stop(0);
+}
+
+/** Reads anew what may have changed outside; the gateway serves on, whatever comes of it. */
+function reloadOnSignal(signal: NodeJS.Signals): void {
+  if (gateway === undefined || stopping) return;
+  const { log } = gateway;
+  gateway.reload().then(
+    () => log.info({ signal }, "reloaded"),
+    (err) => log.error({ signal, err }, "could not reload; what was there before serves on"),
+  );
 }
 
 async function stop(exitCode: number): Promise<void> {
@@ -55,8 +69,8 @@ async function stop(exitCode: number): Promise<void> {
     gateway?.log.error({ err }, "could not stop in order");
     exitCode = 1;
   }
-  const flushed = new Promise<boolean>((resolve) => gateway?.log.flush(() => resolve(true)));
-  if (await Promise.race([flushed, delay(FLUSH_LIMIT_MS, false)])) process.exit(exitCode);
-  // Nobody takes the log. An ordinary exit would try once more, and wait for ever.
-  process.kill(process.pid, "SIGKILL");
+  // An output that is blocked does not take the last lines; the process ends without them.
+  const flushed = new Promise<void>((resolve) => gateway?.log.flush(() => resolve()));
+  await Promise.race([flushed, delay(FLUSH_LIMIT_MS)]);
+  process.exit(exitCode);
 }

@@ -1,8 +1,8 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import { unlinkedRoutes } from "./deductions.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
+import { unlinkedRoutes } from "./http/public-address.ts";
 import { listen } from "./http/server.ts";
 import type { Logger } from "./telemetry/log.ts";
 
@@ -11,6 +11,8 @@ export interface RunningGateway {
   readonly port: number;
   readonly adminPort: number;
   readonly log: Logger;
+  /** Takes up what has changed outside: a rotated audit file, files of the credential. Requests go on meanwhile. */
+  reload(): Promise<void>;
   /**
    * Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. Whoever
    * asks again waits for the same end.
@@ -24,7 +26,8 @@ export interface RunningGateway {
  * @throws {ConfigurationError} when something configured cannot be had, a port included. Nothing is left half-started.
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
-  const { app, admin, refuse, guard, log, warmUp, leaveRotation, close } = await createGateway(config, parts);
+  const { app, admin, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
+    await createGateway(config, parts);
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
@@ -49,13 +52,21 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       { node: process.version },
       "the HTTP parser of this Node lets some ambiguous messages pass; run Node 20.20, 22, 24 or later in production",
     );
-  const unlinked = unlinkedRoutes(config);
+  const unlinked = unlinkedRoutes(config.http.publicUrl, host, config.routes);
   if (unlinked.length > 0)
     log.warn(
       { routes: unlinked },
       "http.publicUrl is not set: Graph's paging links will lead callers to Graph, which does not take their token",
     );
-  log.info({ host, port: publicSide.port, adminPort: adminSide.port }, "listening");
+  log.info(
+    {
+      host,
+      port: publicSide.port,
+      adminPort: adminSide.port,
+      routes: routes.map(({ path, methods, answeredBy }) => `${methods.join(",")} ${path}: ${answeredBy}`),
+    },
+    "listening",
+  );
   let stopping = false;
   warmUp().then(
     () => log.info("ready"),
@@ -78,6 +89,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     port: publicSide.port,
     adminPort: adminSide.port,
     log,
+    reload,
     stop() {
       ended ??= end();
       return ended;

@@ -12,7 +12,7 @@ docker/setup/azure.sh [options]
   --name NAME             display name of the app registration      (default obo-gateway)
   --scope NAME            scope that callers ask for                (default access_as_user)
   --client ID             front end that may call without a consent prompt of its own; may be repeated
-  --permission NAME       delegated Microsoft Graph permission; may be repeated   (default User.Read)
+  --permission NAME       delegated Microsoft Graph permission; may be repeated   (default: what the shipped handlers need)
   --no-consent            leave consent to an administrator, or to each user
   --cluster NAME          AKS cluster to federate with; without it that part is left out
   --resource-group NAME   where the cluster is
@@ -70,7 +70,7 @@ while (($# > 0)); do
   esac
   shift
 done
-((${#permissions[@]} > 0)) || permissions=(User.Read)
+((${#permissions[@]} > 0)) || permissions=(User.Read User.Read.All Mail.ReadBasic Files.Read)
 [[ -z $cluster || -n $resource_group ]] || fail "--cluster needs --resource-group" 2
 # It stands inside a query; Entra allows more, a gateway does not need it.
 [[ $name =~ ^[A-Za-z0-9._\ -]+$ ]] || fail "--name: letters, digits, blank, dot, dash and underscore only" 2

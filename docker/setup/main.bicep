@@ -21,8 +21,8 @@ param scope string = 'access_as_user'
 @description('Client ids of front ends that may call without a consent prompt of their own.')
 param clients string[] = []
 
-@description('Delegated Microsoft Graph permissions.')
-param permissions string[] = ['User.Read']
+@description('Delegated Microsoft Graph permissions: by default what /me and the shipped handlers need.')
+param permissions string[] = ['User.Read', 'User.Read.All', 'Mail.ReadBasic', 'Files.Read']
 
 @description('Consent for the whole tenant; without it an administrator, or each user, consents later.')
 param consent bool = true

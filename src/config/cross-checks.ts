@@ -1,7 +1,7 @@
 /** What no single key can say: references between parts of the file, and settings that only make sense together. */
 
 import type { ConfigurationFault } from "../errors.ts";
-import { didYouMean } from "./faults.ts";
+import { didYouMean } from "../foundation/did-you-mean.ts";
 
 /**
  * Looks at the file as written, references filled in, whether or not its shape is right: a misspelt key in one
@@ -25,19 +25,45 @@ function routeFaults(
   apis: readonly string[],
 ): ConfigurationFault[] {
   const mounted = new Map<unknown, number>();
-  return routes.flatMap(({ downstreamApi, path }, index) => {
-    const faults: ConfigurationFault[] = [];
+  return routes.flatMap((route, index) => {
+    const { downstreamApi, path, handler } = route;
+    const faults = kindFaults(route, `routes[${index}]`);
     if (typeof downstreamApi === "string" && downstreamApi !== "" && !apis.includes(downstreamApi))
       faults.push({
         path: `routes[${index}].downstreamApi`,
         problem: `no API named "${downstreamApi}"${didYouMean(downstreamApi, apis)}`,
       });
+    // Handlers of different methods may share a path; where their methods meet is known only when they are mounted.
+    if (handler !== undefined && mounted.has(`handler ${path}`)) return faults;
     const earlier = mounted.get(path);
     if (typeof path === "string" && earlier !== undefined)
       faults.push({ path: `routes[${index}].path`, problem: `${path} is taken by routes[${earlier}]` });
     else mounted.set(path, index);
+    if (handler !== undefined) mounted.set(`handler ${path}`, index);
     return faults;
   });
+}
+
+/** A route forwards to an API, or a handler answers it. */
+function kindFaults(route: Record<string, unknown>, path: string): ConfigurationFault[] {
+  if (route.handler !== undefined) {
+    if (route.methods === undefined) return [];
+    return [
+      { path: `${path}.methods`, problem: "goes only with forwarding; a handler takes its own method" },
+    ];
+  }
+  const faults: ConfigurationFault[] = [];
+  if (route.downstreamApi === undefined)
+    faults.push({
+      path: `${path}.downstreamApi`,
+      problem: "is missing; name the API to forward to, or a handler that answers",
+    });
+  if (route.allow === undefined)
+    faults.push({
+      path: `${path}.allow`,
+      problem: 'is missing; list the downstream paths that pass, such as "/me"',
+    });
+  return faults;
 }
 
 /** A route that acts with the gateway's own permissions lends them to its callers, so it has to say to whom. */
@@ -73,6 +99,8 @@ function applicationRouteFaults(
       path: `${path}.requireUser`,
       problem: "false admits applications, which hold no scopes; name requiredRoles or allowedClients",
     });
+  // Which API a handler calls is known where it is mounted, and checked there.
+  if (route.downstreamApi === undefined) return faults;
   const scopes = list(members(apis[String(route.downstreamApi)]).scopes);
   if (scopes.length > 1 || scopes.some((scope) => !String(scope).endsWith("/.default")))
     faults.push({

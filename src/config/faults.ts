@@ -1,8 +1,8 @@
 /** Configuration faults in words: a path an editor can find, what is wrong, and the nearest right name. */
 
-import { closest, distance } from "fastest-levenshtein";
 import type { z } from "zod";
 import type { ConfigurationFault } from "../errors.ts";
+import { didYouMean } from "../foundation/did-you-mean.ts";
 
 type Path = readonly PropertyKey[];
 
@@ -13,15 +13,6 @@ export function pathOf(path: Path): string {
       typeof key === "number" ? `${text}[${key}]` : text === "" ? String(key) : `${text}.${String(key)}`,
     "",
   );
-}
-
-/** `; did you mean "graph"?` when one of the candidates is near enough to be what was meant, else nothing. */
-export function didYouMean(word: string, candidates: readonly string[]): string {
-  if (candidates.length === 0) return "";
-  const nearest = closest(word, [...candidates]);
-  return distance(word, nearest) <= Math.max(2, Math.floor(word.length / 3))
-    ? `; did you mean "${nearest}"?`
-    : "";
 }
 
 /** Names of the variables and keys around an unknown key come from the JSON Schema, so there is no second list. */

@@ -2,11 +2,13 @@
 
 import { readFileSync } from "node:fs";
 import { LineCounter, parseDocument } from "yaml";
-import type { CredentialOptions } from "../credential/credential.ts";
+
+import type { CredentialOptions } from "../credential/contract.ts";
 import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
+
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
-import type { RoutePolicy } from "../identity/claims-policy.ts";
+import type { RoutePolicy } from "../identity/contract.ts";
 import type { TracingOptions } from "../telemetry/tracing.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
 import { type GatewayEnvironment, readEnvironment } from "./environment.ts";
@@ -26,6 +28,22 @@ export interface ProxyRouteConfig {
   readonly limits: GatewayYaml["limits"];
 }
 
+/** A route of the YAML file that a handler answers. */
+export interface HandlerRouteConfig {
+  /** Where the route stands in the file, for faults: `routes[2]`. */
+  readonly position: string;
+  readonly path: string;
+  /** Name of the handler. Which names there are is known where handlers are registered. */
+  readonly handler: string;
+  /** The API that the handler calls, where its name is not the one that the handler expects. */
+  readonly downstreamApi: string | undefined;
+  readonly as: "user" | "app";
+  /** Downstream paths that the handler may call. `undefined`: any. */
+  readonly allow: readonly string[] | undefined;
+  readonly policy: RoutePolicy;
+  readonly limits: GatewayYaml["limits"];
+}
+
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
   /** The gateway's own app registration and where it lives. */
@@ -34,8 +52,8 @@ export interface GatewayConfig {
     readonly clientId: string;
     /** Absolute https URL with a trailing slash. */
     readonly authorityHost: string;
-    /** Tenants besides the home tenant for which exchanges are made; `*` is any. */
-    readonly additionallyAllowedTenants: readonly string[];
+    /** Tenants for whose users exchanges are made, the home tenant included; `*` is any. */
+    readonly exchangeTenants: readonly string[] | "*";
     readonly regionalAuthority: string | undefined;
   };
   readonly identity: GatewayYaml["identity"];
@@ -45,12 +63,19 @@ export interface GatewayConfig {
     readonly cacheKeys: readonly Secret[];
   };
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
+  /** Routes that forward, the longest path first. */
   readonly routes: readonly ProxyRouteConfig[];
+  /** Routes that a handler answers. */
+  readonly handlerRoutes: readonly HandlerRouteConfig[];
   readonly http: GatewayYaml["http"];
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
-  readonly log: { readonly level: string; readonly auditFile: string | undefined };
+  readonly log: GatewayYaml["log"] & {
+    readonly level: string;
+    readonly auditFile: string | undefined;
+    readonly onAuditLoss: GatewayYaml["audit"]["onLoss"];
+  };
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
   readonly production: boolean;
@@ -125,7 +150,9 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfi
       tenantId: env.AZURE_TENANT_ID,
       clientId: env.AZURE_CLIENT_ID,
       authorityHost: env.AZURE_AUTHORITY_HOST,
-      additionallyAllowedTenants: env.AZURE_ADDITIONALLY_ALLOWED_TENANTS,
+      exchangeTenants: env.AZURE_ADDITIONALLY_ALLOWED_TENANTS.includes("*")
+        ? "*"
+        : [env.AZURE_TENANT_ID, ...env.AZURE_ADDITIONALLY_ALLOWED_TENANTS],
       regionalAuthority: env.AZURE_REGIONAL_AUTHORITY_NAME,
     },
     identity: yaml.identity,
@@ -159,25 +186,63 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfi
     downstreamApis,
     // Longest path first, so that the route nearest to the target wins whatever the order in the file.
     routes: yaml.routes
+      .filter(({ handler }) => handler === undefined)
       .toSorted((one, other) => other.path.length - one.path.length)
       .map((route) => ({
         as: route.as,
-        target: { path: route.path, methods: route.methods, allow: route.allow },
-        api: downstreamApis[route.downstreamApi] as DownstreamApiOptions,
-        policy: {
-          callers: route.requireUser ? "user" : "any",
-          requiredScopes: route.requiredScopes,
-          requiredRoles: route.requiredRoles,
-          allowedClients: route.allowedClients,
-          ...(route.authContext && { authContext: route.authContext }),
-        },
+        target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
+        api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
+        policy: policyOf(route),
         limits: route.limits,
       })),
+    handlerRoutes: yaml.routes.flatMap(
+      ({ handler, path, downstreamApi, as, allow, limits, ...policy }, index) =>
+        handler === undefined
+          ? []
+          : [
+              {
+                position: `routes[${index}]`,
+                path,
+                handler,
+                downstreamApi,
+                as,
+                allow,
+                policy: policyOf(policy),
+                limits,
+              },
+            ],
+    ),
     http: yaml.http,
     limits: yaml.limits,
     fairness: yaml.fairness,
-    log: { level: env.LOG_LEVEL, auditFile: env.AUDIT_LOG_FILE },
+    log: {
+      ...yaml.log,
+      level: env.LOG_LEVEL,
+      auditFile: env.AUDIT_LOG_FILE,
+      onAuditLoss: yaml.audit.onLoss,
+    },
     production: env.NODE_ENV === "production",
+  };
+}
+
+type RouteYaml = GatewayYaml["routes"][number];
+
+function policyOf({
+  requireUser,
+  requiredScopes,
+  requiredRoles,
+  allowedClients,
+  authContext,
+}: Pick<
+  RouteYaml,
+  "requireUser" | "requiredScopes" | "requiredRoles" | "allowedClients" | "authContext"
+>): RoutePolicy {
+  return {
+    callers: requireUser ? "user" : "any",
+    requiredScopes,
+    requiredRoles,
+    allowedClients,
+    ...(authContext && { authContext }),
   };
 }
 

@@ -191,8 +191,17 @@ const route = z.strictObject({
     .string()
     .regex(/^(?:\/[A-Za-z0-9._~-]+)+$/, "must start with / and hold plain segments, without a trailing slash")
     .describe("Mount point; everything below it belongs to the route."),
-  downstreamApi: nonEmpty.describe("Name of an entry under downstreamApis."),
-  methods: z.array(z.enum(METHODS)).min(1).default(["GET"]),
+  downstreamApi: nonEmpty
+    .optional()
+    .describe(
+      "Name of an entry under downstreamApis: where requests are forwarded, or which API the handler calls.",
+    ),
+  handler: nonEmpty
+    .optional()
+    .describe(
+      "Answers in code instead of forwarding: profile, inbox, files, or a name that the embedding program registered.",
+    ),
+  methods: z.array(z.enum(METHODS)).min(1).default(["GET"]).describe("Methods that are forwarded."),
   requiredScopes: z.array(scope).default([]).describe("Any one of them must be in scp."),
   requiredRoles: z.array(nonEmpty).default([]).describe("Any one of them must be in roles."),
   allowedClients: z.array(guid).default([]).describe("Narrows identity.allowedClients for this route."),
@@ -221,7 +230,10 @@ const route = z.strictObject({
         ),
     )
     .min(1)
-    .describe("Downstream paths that pass: * is one segment, ** any number. Nothing else passes."),
+    .optional()
+    .describe(
+      "Downstream paths that pass: * is one segment, ** any number. Nothing else passes. With handler: the paths that it may call; left out, any.",
+    ),
   limits: rateLimits.prefault({}).describe("Limits of this route alone, in place of those for all routes."),
 });
 
@@ -246,6 +258,29 @@ const fairness = z
   })
   .describe("How much of the gateway one caller may hold, so that the others are served.");
 
+const log = z
+  .strictObject({
+    granted: z
+      .enum(["all", "sampled", "none"])
+      .default("all")
+      .describe("Which granted requests get a line: all, one in sampleOneIn, or none. Refusals always do."),
+    sampleOneIn: wholeNumber(1, 1_000_000)
+      .default(100)
+      .describe("With granted: sampled, one in so many granted requests gets a line."),
+  })
+  .describe("Lines of requests; their level is LOG_LEVEL's matter.");
+
+const audit = z
+  .strictObject({
+    onLoss: z
+      .enum(["drop", "refuse"])
+      .default("drop")
+      .describe(
+        "While the audit stream cannot be written: drop its lines and count them, or keep them and refuse requests with 503 overloaded.",
+      ),
+  })
+  .describe("The stream of exchanges and credentials, in the log or in AUDIT_LOG_FILE.");
+
 export const gatewayYaml = z
   .strictObject({
     identity,
@@ -258,6 +293,8 @@ export const gatewayYaml = z
     http: http.prefault({}),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
+    log: log.prefault({}),
+    audit: audit.prefault({}),
   })
   .meta({ title: "obo-gateway configuration" });
 

@@ -1,8 +1,7 @@
 /** Values that stand in more than one setting, or need more than one rule. */
 
 import { z } from "zod";
-
-const GUID = /^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$/;
+import { GUID } from "../foundation/patterns.ts";
 
 /** A GUID as Entra writes tenant and client ids; kept in lower case, since `tid` and `azp` are compared exactly. */
 export const guid = z

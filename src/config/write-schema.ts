@@ -1,14 +1,26 @@
-/** Writes config/gateway.schema.json from the code's own schema, or with --check fails when the file has drifted. */
+/** Writes what is generated from the configuration's code, or with --check fails when a file has drifted from it. */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { gatewayJsonSchema } from "./json-schema.ts";
+import { configurationReference } from "./reference.ts";
 
-const file = new URL("../../config/gateway.schema.json", import.meta.url);
-const wanted = `${JSON.stringify(gatewayJsonSchema(), null, 2)}\n`;
+const root = new URL("../../", import.meta.url);
+const schema = gatewayJsonSchema();
+const generated: Readonly<Record<string, string>> = {
+  "config/gateway.schema.json": `${JSON.stringify(schema, null, 2)}\n`,
+  "docs/configuration.md": configurationReference({
+    schema,
+    envExample: readFileSync(new URL(".env.example", root), "utf8"),
+  }),
+};
 
-if (!process.argv.includes("--check")) {
-  writeFileSync(file, wanted);
-} else if (readFileSync(file, "utf8") !== wanted) {
-  console.error("config/gateway.schema.json differs from src/config/schema.ts; run: npm run schema");
-  process.exitCode = 1;
+mkdirSync(new URL("docs", root), { recursive: true });
+for (const [name, wanted] of Object.entries(generated)) {
+  const file = new URL(name, root);
+  if (!process.argv.includes("--check")) {
+    writeFileSync(file, wanted);
+  } else if (readFileSync(file, "utf8") !== wanted) {
+    console.error(`${name} differs from src/config/; run: npm run schema`);
+    process.exitCode = 1;
+  }
 }

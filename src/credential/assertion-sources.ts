@@ -3,8 +3,9 @@
 import { ConfigurationError } from "../errors.ts";
 import { type BoundedRequest, boundedFetch, type Fetch, FetchFailure } from "../foundation/bounded-fetch.ts";
 import type { Secret } from "../foundation/secret.ts";
-import type { CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
+import type { CredentialSource } from "./contract.ts";
 import { openIssuedToken } from "./issued-token.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 /** A token with less than this left is renewed before it is used. */
 const RENEW_MS = 60_000;

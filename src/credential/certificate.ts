@@ -5,15 +5,10 @@ import { realpath } from "node:fs/promises";
 import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { createAssertionSigner } from "./client-assertion.ts";
-import type {
-  AuthenticationRequest,
-  Canary,
-  SourceCredential,
-  SourcePorts,
-  TrialVerdict,
-} from "./credential.ts";
+import type { AuthenticationRequest, Canary, TrialVerdict } from "./contract.ts";
 import { isBinary, type KeyAndChain, PemFault, readPem } from "./pem.ts";
 import { openReloadingFile } from "./reloading-file.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 const SETTING = "AZURE_CLIENT_CERTIFICATE_PATH";
 const PASSWORD_SETTING = "AZURE_CLIENT_CERTIFICATE_PASSWORD";

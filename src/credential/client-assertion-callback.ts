@@ -1,15 +1,9 @@
 /** Client assertions from the program that embeds the gateway: its callback is asked for each proof. */
 
 import { GatewayError } from "../errors.ts";
-import type {
-  AuthenticationRequest,
-  ClientAssertionCallback,
-  Proof,
-  SourceCredential,
-  SourcePorts,
-  SourceStatus,
-} from "./credential.ts";
+import type { AuthenticationRequest, ClientAssertionCallback, SourceStatus } from "./contract.ts";
 import { readFederatedToken } from "./federated-token.ts";
+import type { Proof, SourceCredential, SourcePorts } from "./source.ts";
 
 const TIMEOUT_MS = 10_000;
 

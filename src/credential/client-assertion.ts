@@ -3,7 +3,7 @@
 import { constants, createHash, type KeyObject, randomUUID, sign, type X509Certificate } from "node:crypto";
 import { promisify } from "node:util";
 import { Secret } from "../foundation/secret.ts";
-import type { AuthenticationRequest } from "./credential.ts";
+import type { AuthenticationRequest } from "./contract.ts";
 
 /** Entra asks for five to ten minutes. */
 const LIFETIME_SECONDS = 600;

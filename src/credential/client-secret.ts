@@ -1,7 +1,7 @@
 /** Client secret: for local development, where neither a certificate nor a federated token is at hand. */
 
 import type { Secret } from "../foundation/secret.ts";
-import type { SourceCredential, SourcePorts } from "./credential.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 /** The secret as it was configured; nothing of it can be checked before Entra has seen it. */
 export async function openClientSecret(

@@ -1,9 +1,10 @@
 /** AKS identity binding: the pod's token buys the token of a user-assigned identity, which proves the gateway. */
 
 import { ConfigurationError } from "../errors.ts";
-import type { SourceCredential, SourcePorts } from "./credential.ts";
+import type { TokenProxyOptions } from "./contract.ts";
 import { openIssuedToken } from "./issued-token.ts";
-import { createTokenProxy, type TokenProxyOptions } from "./token-proxy.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
+import { createTokenProxy } from "./token-proxy.ts";
 import { openWorkloadIdentity } from "./workload-identity.ts";
 
 const SETTING = "AZURE_KUBERNETES_TOKEN_PROXY";

@@ -1,9 +1,10 @@
 /** A federated token that an issuer gives on request: kept while it is good, renewed before it ends. */
 
 import { ConfigurationError } from "../errors.ts";
-import type { CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
+import type { CredentialSource } from "./contract.ts";
 import { type FederatedToken, readFederatedToken } from "./federated-token.ts";
 import { openReloadingValue } from "./reloading-value.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 /** A token request that is under way has to arrive before the token ends. */
 const MARGIN_MS = 10_000;

@@ -1,21 +1,14 @@
 /** Managed identity: the platform's token for a user-assigned identity is the client assertion. */
 
 import { ConfigurationError } from "../errors.ts";
-import type { SourceCredential, SourcePorts } from "./credential.ts";
+import type { ManagedIdentityToken } from "./contract.ts";
 import { openIssuedToken } from "./issued-token.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 const SETTING = "credential.managedIdentityClientId";
 
 /** These tokens live for a day; the platform's own cache gives a newer one only near the end. */
 const RENEW_MS = 10 * 60_000;
-
-/**
- * Asks the platform (App Service, Container Apps, a virtual machine) for the identity's token. Never rejects; the
- * problem is the end of a sentence and quotes nothing of the answer.
- */
-export type ManagedIdentityToken = (
-  audience: string,
-) => Promise<{ readonly token: string } | { readonly problem: string }>;
 
 export interface ManagedIdentityOptions {
   readonly obtainToken: ManagedIdentityToken;

@@ -4,8 +4,9 @@ import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { ConfigurationError } from "../errors.ts";
-import type { CredentialSource, SourcePorts } from "./credential.ts";
+import type { CredentialSource } from "./contract.ts";
 import { openReloadingValue, type ReloadingValue, type ReloadingValueOptions } from "./reloading-value.ts";
+import type { SourcePorts } from "./source.ts";
 
 export interface ReloadingFileOptions<Value> {
   readonly source: CredentialSource;

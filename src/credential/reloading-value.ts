@@ -2,7 +2,8 @@
 
 import { ConfigurationError, GatewayError } from "../errors.ts";
 import { coalesce } from "./coalesce.ts";
-import type { CredentialSource, SourcePorts, SourceStatus, TrialVerdict } from "./credential.ts";
+import type { CredentialSource, SourceStatus, TrialVerdict } from "./contract.ts";
+import type { SourcePorts } from "./source.ts";
 import { createTrials } from "./trials.ts";
 
 export interface Loaded<Value> {

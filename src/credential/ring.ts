@@ -6,18 +6,10 @@ import type {
   ClientAuthentication,
   CredentialEventType,
   CredentialRing,
-  CredentialSource,
-  SourceCredential,
-  SourcePorts,
   SourceStatus,
-} from "./credential.ts";
-
-/** What a proof was made from. */
-export interface ProofOrigin {
-  readonly source: CredentialSource;
-  /** Counts the different contents of the source since the start, from 1. */
-  readonly generation: number;
-}
+} from "./contract.ts";
+import { createFirstTrial } from "./first-trial.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 /** How long a source that Entra refused is left alone, unless it changes first. */
 const REST_MS = 5 * 60_000;
@@ -39,7 +31,7 @@ interface Member {
  */
 export function createCredentialRing(
   credentials: readonly [SourceCredential, ...SourceCredential[]],
-  { now, emit }: SourcePorts,
+  { now, emit, canary }: SourcePorts,
 ): CredentialRing {
   const members = credentials.map((credential): Member => ({ credential, rest: undefined, unusable: false }));
   let serving = credentials[0];
@@ -83,12 +75,12 @@ export function createCredentialRing(
     return isResting(member) && status.state === "usable" ? { ...status, state: "refused" } : status;
   }
 
-  return {
+  const ring = {
     get source() {
       return serving.source;
     },
 
-    async authenticate(request) {
+    async authenticate(request: AuthenticationRequest): Promise<ClientAuthentication> {
       const failures: GatewayError[] = [];
       const resting = members.filter(isResting);
       for (const member of [...members.filter((one) => !resting.includes(one)), ...resting]) {
@@ -104,7 +96,7 @@ export function createCredentialRing(
       throw unavailable(failures);
     },
 
-    async refused(authentication) {
+    async refused(authentication: ClientAuthentication): Promise<boolean> {
       const proof = issued.get(authentication);
       if (proof === undefined) return false;
       const { member, generation } = proof;
@@ -119,20 +111,29 @@ export function createCredentialRing(
       return members.some((one) => !isResting(one) && one.credential.status().state === "usable");
     },
 
-    originOf(authentication) {
+    originOf(authentication: ClientAuthentication) {
       const proof = issued.get(authentication);
       return proof && { source: proof.member.credential.source, generation: proof.generation };
     },
 
     status() {
       const sources = members.map(statusOf);
-      return { serving: serving.source, usable: sources.some(({ state }) => state !== "unusable"), sources };
+      const usable = sources.some(({ state }) => state !== "unusable");
+      return { serving: serving.source, usable, ...firstTrial.status(), sources };
     },
 
     async refresh() {
       await Promise.all(members.map(({ credential }) => credential.look(false)));
     },
+
+    warmUp: (signal?: AbortSignal) => firstTrial.run(signal),
   };
+  const firstTrial = createFirstTrial({
+    canary,
+    credential: ring,
+    emit: (type, message) => tell(type, serving, message),
+  });
+  return ring;
 }
 
 function problemOf({ diagnostics, message }: GatewayError): string {

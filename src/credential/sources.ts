@@ -5,9 +5,10 @@ import { openAzurePipelines, openGitHubActions } from "./assertion-sources.ts";
 import { openCertificate } from "./certificate.ts";
 import { openClientAssertionCallback } from "./client-assertion-callback.ts";
 import { openClientSecret } from "./client-secret.ts";
-import type { CredentialOptions, CredentialSource, SourceCredential, SourcePorts } from "./credential.ts";
+import type { CredentialOptions, CredentialSource } from "./contract.ts";
 import { openIdentityBinding } from "./identity-binding.ts";
 import { openManagedIdentity } from "./managed-identity.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 import { openWorkloadIdentity } from "./workload-identity.ts";
 
 /** Entra, "Workload identity federation": audience of federated tokens in the public cloud. */

@@ -3,20 +3,10 @@
 import { readFile } from "node:fs/promises";
 import { request } from "node:https";
 import { ConfigurationError } from "../errors.ts";
+import type { TokenProxyOptions } from "./contract.ts";
 
 const TIMEOUT_MS = 10_000;
 const MAX_BYTES = 64 * 1024;
-
-export interface TokenProxyOptions {
-  /** AZURE_KUBERNETES_TOKEN_PROXY: https, without query, fragment and user information. */
-  readonly url: string;
-  /** AZURE_KUBERNETES_SNI_NAME: name that the proxy's certificate is for. */
-  readonly sniName?: string | undefined;
-  /** AZURE_KUBERNETES_CA_FILE: PEM, read for each request since it may be renewed. */
-  readonly caFile?: string | undefined;
-  /** AZURE_KUBERNETES_CA_DATA: the same as text. Neither of the two: the system's roots. */
-  readonly caData?: string | undefined;
-}
 
 export interface ProxyAnswer {
   readonly status: number;

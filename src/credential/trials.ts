@@ -1,6 +1,6 @@
 /** The trial of a value that is to replace another one: repeated until it is accepted or something newer comes. */
 
-import type { SourceStatus, TrialVerdict } from "./credential.ts";
+import type { SourceStatus, TrialVerdict } from "./contract.ts";
 
 /** Pause after a refusal. A new certificate is often in the file before it is registered. */
 const REFUSED_PAUSE_MS = 60_000;

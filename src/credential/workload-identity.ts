@@ -1,9 +1,10 @@
 /** Workload identity: the service-account token that the kubelet keeps fresh in a file is the client assertion. */
 
 import { ConfigurationError } from "../errors.ts";
-import type { CredentialEvent, SourceCredential, SourcePorts } from "./credential.ts";
+import type { CredentialEvent } from "./contract.ts";
 import { type FederatedToken, readFederatedToken } from "./federated-token.ts";
 import { openReloadingFile } from "./reloading-file.ts";
+import type { SourceCredential, SourcePorts } from "./source.ts";
 
 const SETTING = "AZURE_FEDERATED_TOKEN_FILE";
 

@@ -2,8 +2,8 @@
 
 import { GatewayError } from "../errors.ts";
 import { numbersOf } from "../exchange/entra/answers.ts";
-import { parseJsonObject } from "../exchange/entra/json.ts";
 import { type BoundedResponse, boundedFetch } from "../foundation/bounded-fetch.ts";
+import { parseJsonObject } from "../foundation/json.ts";
 import { fetchSigningKeys } from "../identity/signing-keys.ts";
 import { explain } from "./aadsts.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";

@@ -1,6 +1,6 @@
 /** The Azure CLI and Graph commands that mend a registration, ready to be pasted into a shell. */
 
-import type { Cloud } from "../identity/authority.ts";
+import type { Cloud } from "../identity/contract.ts";
 
 /** The gateway's own app registration. */
 export interface Registration {

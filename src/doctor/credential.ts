@@ -1,6 +1,6 @@
 /** The gateway's own proof, source by source: can it be opened, for how long is it good, what should Entra know of it? */
 
-import type { CredentialSource } from "../credential/credential.ts";
+import type { CredentialSource } from "../credential/contract.ts";
 import { judgeCertificate } from "./certificate.ts";
 import type { Examination } from "./examination.ts";
 import { judgeFederatedToken } from "./federated-token.ts";

@@ -3,7 +3,7 @@
 import type { GatewayConfig } from "../config/load.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { Secret } from "../foundation/secret.ts";
-import type { Authority } from "../identity/authority.ts";
+import type { Authority } from "../identity/contract.ts";
 import type { FederatedIdentity, Registration } from "./commands.ts";
 
 export interface Examination {

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import type { DownstreamApiOptions } from "../downstream/contract.ts";
 import { ACTOR_OF, GatewayError } from "../errors.ts";
 import { createTokenExchange } from "../exchange/exchange.ts";
-import type { Verification } from "../identity/token-verifier.ts";
+import type { Verification } from "../identity/contract.ts";
 import { explain } from "./aadsts.ts";
 import type { Examination } from "./examination.ts";
 import { identityIn } from "./federated-token.ts";

@@ -1,12 +1,8 @@
 /** Credential sources, opened as the gateway opens them. */
 
 import { readFile } from "node:fs/promises";
-import {
-  type CredentialEvent,
-  type CredentialRing,
-  type CredentialSource,
-  openCredential,
-} from "../credential/credential.ts";
+import type { CredentialEvent, CredentialRing, CredentialSource } from "../credential/contract.ts";
+import { openCredential } from "../credential/credential.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Examination } from "./examination.ts";
 

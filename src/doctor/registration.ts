@@ -1,8 +1,8 @@
 /** Settings that load, and yet contradict each other or the way Entra works. */
 
-import { unlinkedRoutes } from "../deductions.ts";
 import { ConfigurationError } from "../errors.ts";
 import { createGateway } from "../gateway.ts";
+import { unlinkedRoutes } from "../http/public-address.ts";
 import { showApplication } from "./commands.ts";
 import type { Examination } from "./examination.ts";
 import { open } from "./opened.ts";
@@ -20,7 +20,7 @@ export function registrationChecks(examination: Examination): Check[] {
 /** The composition root itself, so that nothing it would refuse can be overlooked here. */
 async function judgeAssembly(examination: Examination): Promise<Verdict> {
   const { config, fetch, now, downstreamCa } = examination;
-  const { routes, downstreamApis } = config;
+  const { downstreamApis } = config;
   // Told once, by the checks of the sources.
   if ("error" in (await open(examination))) return skipped("needs a usable credential");
   try {
@@ -31,12 +31,17 @@ async function judgeAssembly(examination: Examination): Promise<Verdict> {
       ...(downstreamCa !== undefined && { downstreamCa }),
     });
     await gateway.close();
+    const served = gateway.routes.map(
+      ({ path, methods, answeredBy }) => `${methods.join(",")} ${path} (${answeredBy})`,
+    );
+    return ok(
+      `${served.length} routes, ${Object.keys(downstreamApis).length} downstream APIs: ${served.join("; ")}`,
+    );
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) => `${path}: ${problem}`);
     return fault(`the gateway would not start: ${faults.join("; ")}`, "correct what is named");
   }
-  return ok(`${routes.length} routes, ${Object.keys(downstreamApis).length} downstream APIs`);
 }
 
 /** Entra refuses a user assertion whose `aud` is not this application (AADSTS500131). */
@@ -66,14 +71,15 @@ function judgeAudiences({ config, registration }: Examination): Verdict {
 }
 
 function judgeTenants({ config }: Examination): Verdict {
-  const { tenantId, additionallyAllowedTenants } = config.application;
+  const { tenantId, exchangeTenants: exchanged } = config.application;
   const { tenants } = config.identity;
-  if (additionallyAllowedTenants.includes("*")) return ok("users of every accepted tenant are exchanged for");
-  const exchanged = [tenantId, ...additionallyAllowedTenants];
+  if (exchanged === "*") return ok("users of every accepted tenant are exchanged for");
   const missing = tenants.filter((tenant) => !exchanged.includes(tenant));
   if (missing.length === 0) return ok(tenants.join(", "));
   const which = missing.includes("*") ? "every tenant" : missing.join(", ");
-  const value = missing.includes("*") ? "*" : [...additionallyAllowedTenants, ...missing].join(";");
+  const value = missing.includes("*")
+    ? "*"
+    : [...exchanged.filter((tenant) => tenant !== tenantId), ...missing].join(";");
   return fault(
     `users of ${which} may call (identity.tenants), but exchanges are made for ${exchanged.join(", ")} alone`,
     `set AZURE_ADDITIONALLY_ALLOWED_TENANTS=${value}, or take them out of identity.tenants`,
@@ -81,7 +87,7 @@ function judgeTenants({ config }: Examination): Verdict {
 }
 
 function judgePagingLinks({ config }: Examination): Verdict {
-  const unlinked = unlinkedRoutes(config);
+  const unlinked = unlinkedRoutes(config.http.publicUrl, config.listen.host, config.routes);
   if (unlinked.length === 0) return ok("lead back to the gateway, or no route leads to Graph");
   return warning(
     `the paging links (@odata.nextLink) of ${unlinked.join(", ")} will lead callers past the gateway to Graph, which does not take their token`,

@@ -1,11 +1,11 @@
 /** A real token request with the gateway's own proof, for each resource: what Entra answers, and what that means. */
 
-import type { ClientAuthentication, CredentialRing } from "../credential/credential.ts";
+import type { ClientAuthentication, CredentialRing } from "../credential/contract.ts";
 import { ACTOR_OF } from "../errors.ts";
 import { diagnosticsOf, numbersOf } from "../exchange/entra/answers.ts";
 import { hintFor } from "../exchange/entra/codes.ts";
-import { parseJsonObject } from "../exchange/entra/json.ts";
 import { type BoundedResponse, boundedFetch } from "../foundation/bounded-fetch.ts";
+import { parseJsonObject } from "../foundation/json.ts";
 import { explain, type Situation } from "./aadsts.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { identityIn } from "./federated-token.ts";

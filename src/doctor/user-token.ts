@@ -3,9 +3,9 @@
 import type { GatewayConfig } from "../config/load.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import { readCompactJwt, type TokenClaims } from "../identity/compact-jwt.ts";
-import type { VerifiedCaller } from "../identity/principal.ts";
+import type { Verification, VerifiedCaller } from "../identity/contract.ts";
 import type { RejectionReason } from "../identity/rejection.ts";
-import { createTokenVerifier, type Verification } from "../identity/token-verifier.ts";
+import { createTokenVerifier } from "../identity/token-verifier.ts";
 import { patchApplication, type Registration, showApplication } from "./commands.ts";
 import type { Examination } from "./examination.ts";
 import { fault, ok, skipped, type Verdict, warning } from "./verdict.ts";

@@ -10,6 +10,7 @@ import { readPages } from "./client/pages.ts";
 import { readClientPath } from "./client/path.ts";
 import { createResponse } from "./client/response.ts";
 import type {
+  AssertAllowed,
   DownstreamApiOptions,
   DownstreamClient,
   DownstreamPath,
@@ -24,7 +25,7 @@ import { sendBatch } from "./graph/batch-rounds.ts";
 import { headerRulesOf } from "./headers/api-header-rules.ts";
 import { challengeOf } from "./headers/claims-challenge.ts";
 import { downstreamRequestHeaders } from "./headers/headers.ts";
-import { belowBase, joinBase, readBaseUrl } from "./target/downstream-api.ts";
+import { belowBase, compileTarget, joinBase, readBaseUrl } from "./target/downstream-api.ts";
 import { throttlePauseMs } from "./transport/retry-after.ts";
 import { throttleWaited } from "./transport/transfer-watch.ts";
 
@@ -42,8 +43,18 @@ export interface DownstreamClientOptions {
   readonly record?: TransferRecord | undefined;
   /** Ends all calls, for example when the caller has gone. */
   readonly signal?: AbortSignal;
+  /** Throws for a call that the route does not allow; see `compileCallRules`. Default: none throws. */
+  readonly assertAllowed?: AssertAllowed | undefined;
   /** Largest answer that `json`, `text` and `bytes` take into memory, bytes. Default 4 MiB. */
   readonly maxBytes?: number;
+}
+
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/** The paths that a handler may call, compiled once for all requests of its route. */
+export function compileCallRules(api: DownstreamApiOptions, allow: readonly string[]): AssertAllowed {
+  const targetOf = compileTarget(api, { path: "/", methods: METHODS, allow });
+  return (method, path) => void targetOf(method, path);
 }
 
 /** How often a throttled request is sent at most. */
@@ -52,21 +63,25 @@ const MAX_ATTEMPTS = 3;
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
   const { api, obtainToken, record } = options;
+  const { assertAllowed = () => {} } = options;
   const base = readBaseUrl(api);
 
-  const targetOf = (path: string, query: string): Target => ({
-    api,
-    origin: base.origin,
-    path: joinBase(base, path) + query,
-    judge(redirected) {
-      const below = readClientPath(belowBase(base, redirected));
-      return targetOf(below.path, below.query);
-    },
-  });
+  const targetOf = (method: string, path: string, query: string): Target => {
+    assertAllowed(method, path);
+    return {
+      api,
+      origin: base.origin,
+      path: joinBase(base, path) + query,
+      judge(redirected) {
+        const below = readClientPath(belowBase(base, redirected));
+        return targetOf(method, below.path, below.query);
+      },
+    };
+  };
 
   async function call(method: string, path: DownstreamPath, request: DownstreamRequestOptions = {}) {
     const below = readClientPath(path, request.query);
-    const target = targetOf(below.path, below.query);
+    const target = targetOf(method, below.path, below.query);
     const body = bodyOf(request);
 
     let refused: Secret | undefined;
@@ -118,6 +133,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
   }
 
   async function sendParts(parts: readonly BatchPart[]) {
+    for (const { method, url } of parts) assertAllowed(method, url);
     const until = Date.now() + api.timeoutMs;
     const msLeft = () => Math.max(1, until - Date.now());
     const signal = options.signal;
@@ -138,7 +154,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
         const { accessToken } = token;
         const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
         const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), ours);
-        const target = targetOf("/$batch", "");
+        const target: Target = { api, origin: base.origin, path: joinBase(base, "/$batch") };
         return openAnswer(
           options.transport,
           { target, method: "POST", headers, body, record },

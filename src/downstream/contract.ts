@@ -411,3 +411,6 @@ export interface DownstreamClient {
   /** An empty `$batch`, for an API that knows it. */
   batch(): DownstreamBatch;
 }
+
+/** Throws `target_forbidden` for a path below the API's base URL, query included, that the rules leave out. */
+export type AssertAllowed = (method: string, path: string) => void;

@@ -1,6 +1,6 @@
 /** What a token request leaves behind for whoever has to find it again in Entra's logs. */
 
-import type { CredentialSource } from "../credential/credential.ts";
+import type { CredentialSource } from "../credential/contract.ts";
 
 /** Of the request that Entra answered last in an exchange. Nothing secret. */
 export interface ExchangeEvidence {

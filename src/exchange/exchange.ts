@@ -1,6 +1,6 @@
 /** The port of this room: a user assertion and scopes go in, a delegated token for a downstream API comes out. */
 
-import type { ClientCredential } from "../credential/credential.ts";
+import type { ClientCredential } from "../credential/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { Secret } from "../foundation/secret.ts";

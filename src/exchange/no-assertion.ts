@@ -1,6 +1,6 @@
 /** What stands where a user assertion would when the gateway asks for itself: the client-credentials grant. */
 
-import type { UserAssertion } from "../identity/principal.ts";
+import type { UserAssertion } from "../identity/contract.ts";
 
 /** No user: the grant is RFC 6749 §4.4, and the token holds the gateway's own permissions in the tenant. */
 export interface NoAssertion extends Omit<UserAssertion, "token"> {

@@ -1,7 +1,7 @@
 /** What is refused before anybody is asked. */
 
 import { GatewayError } from "../errors.ts";
-import { isObject, parseJsonObject } from "./entra/json.ts";
+import { isJsonObject, parseJsonObject } from "../foundation/json.ts";
 import type { ExchangeRequest } from "./exchange.ts";
 
 export interface ExchangePolicy {
@@ -47,5 +47,5 @@ function isAllowed(tenantId: string, allowed: readonly string[] | "*"): boolean 
 function isClaimsRequest(claims: string): boolean {
   if (claims.length > MAX_CLAIMS_LENGTH) return false;
   const members = parseJsonObject(claims);
-  return members !== undefined && Object.values(members).every(isObject);
+  return members !== undefined && Object.values(members).every(isJsonObject);
 }

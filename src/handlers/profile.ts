@@ -1,6 +1,6 @@
-/** `GET /api/profile`: the user and their manager from Graph, asked for in parallel. Shipped as a pattern to copy. */
+/** `handler: profile`: the user and their manager from Graph, asked for in parallel. A pattern to copy. */
 
-import { codeRoute } from "../http/code-route.ts";
+import { routeHandler } from "../http/code-route.ts";
 
 interface GraphUser {
   readonly id: string;
@@ -9,10 +9,8 @@ interface GraphUser {
   readonly mail: string | null;
 }
 
-export const profileRoute = codeRoute({
+export const profile = routeHandler({
   method: "get",
-  path: "/api/profile",
-  policy: { callers: "user", requiredScopes: ["access_as_user"], requiredRoles: [], allowedClients: [] },
   uses: ["graph"],
   async handler(_request, response, { downstream: { graph } }) {
     const query = { $select: "id,displayName,jobTitle,mail" };
@@ -20,9 +18,9 @@ export const profileRoute = codeRoute({
       graph.get("/me", { query }),
       graph.get("/me/manager", { query }),
     ]);
-    // Graph's own refusal says most: its status, its Retry-After, its body.
+    // Graph's refusal passes as it is: its status, its Retry-After and its body tell the caller most.
     if (me.status !== 200) return me.stream(response);
-    // Nobody above the top of an organisation: Graph says 404, which is an answer and not a failure.
+    // The head of an organisation has no manager: Graph's 404 is an answer and not a failure.
     if (manager.status !== 200 && manager.status !== 404) return manager.stream(response);
     response.json({
       me: pick(await me.json<GraphUser>()),

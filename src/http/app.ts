@@ -6,8 +6,7 @@ import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
-import type { RoutePolicy } from "../identity/claims-policy.ts";
-import type { TokenVerifier } from "../identity/token-verifier.ts";
+import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { sayOwnFields } from "./own-fields.ts";
@@ -17,6 +16,7 @@ import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
 import { answerErrors } from "./refusal.ts";
 import { openRecord, type RequestObserver, type RequestRecord, recordOf } from "./request-record.ts";
 import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
+import { methodsOf, staticPart } from "./route-table.ts";
 
 export interface PublicAppOptions {
   readonly verifier: TokenVerifier;
@@ -42,6 +42,8 @@ export interface PublicAppOptions {
   /** Said in every answer. */
   readonly own: OwnFields;
   readonly observer: RequestObserver;
+  /** Asked for each request, before anything of it is looked at: a refusal of every request, while there is a reason. */
+  readonly refuseAll?: () => GatewayError | undefined;
   /** An error that is nobody's refusal: a defect of ours. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
@@ -75,7 +77,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
   ];
   const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
 
-  app.use(receive(options.observer));
+  app.use(receive(options.observer, options.refuseAll));
   // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
   const say = saying(options.own);
   // Limits are counted for whoever is known, and before it is judged what that caller may do.
@@ -127,7 +129,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
 }
 
 /** The first to see a request: opens its record, and ends its connection where two servers could read it differently. */
-function receive(observer: RequestObserver): RequestHandler {
+function receive(observer: RequestObserver, refuseAll: PublicAppOptions["refuseAll"]): RequestHandler {
   return (request, response, next) => {
     const record = openRecord(request);
     observer.began(record, request);
@@ -140,6 +142,8 @@ function receive(observer: RequestObserver): RequestHandler {
       }),
     );
     checkMessage(request, response);
+    const refusal = refuseAll?.();
+    if (refusal !== undefined) throw refusal;
     next();
   };
 }
@@ -176,20 +180,13 @@ function hostsOf({ rawHeaders }: Request): number {
   return hosts;
 }
 
-/** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
 function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
-  const methods = routes
-    .filter((route) => route.path === path)
-    .flatMap(({ method }) => (method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()]));
+  const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
   return (_request, response) => {
     response.setHeader("allow", methods.join(", "));
     throw new GatewayError("method_not_allowed", {
       detail: "This route does not take the method of the request.",
     });
   };
-}
-
-/** What stands in a code route's path before its first parameter, without trailing slash. */
-function staticPart({ path }: CodeRoute): string {
-  return path.replace(/\/[^/]*[:*{].*$/s, "");
 }

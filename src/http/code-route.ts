@@ -1,10 +1,9 @@
 /** Routes written in code: a handler gets the principal and clients of downstream APIs bound to the user. */
 
 import type { Request, RequestHandler, Response } from "express";
-import type { DownstreamClient } from "../downstream/contract.ts";
+import type { AssertAllowed, DownstreamClient } from "../downstream/contract.ts";
 import type { TokenExchange } from "../exchange/exchange.ts";
-import type { RoutePolicy } from "../identity/claims-policy.ts";
-import type { Principal } from "../identity/principal.ts";
+import type { Principal, RoutePolicy } from "../identity/contract.ts";
 import { type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
 import type { RateLimitRules } from "./rate-limits.ts";
 import { type RequestRecord, recordOf } from "./request-record.ts";
@@ -31,15 +30,11 @@ export interface OnBehalfOf<Api extends string = string> {
   readonly signal: AbortSignal;
 }
 
-export interface CodeRoute<Api extends string = string> {
+/** Answers requests in code, wherever a route mounts it. */
+export interface RouteHandler<Api extends string = string> {
   readonly method: "get" | "post" | "put" | "patch" | "delete";
-  /** Exact path, in Express' syntax. */
-  readonly path: string;
-  readonly policy: RoutePolicy;
-  /** Rate limits of this route alone, in place of the configured ones. */
-  readonly limits?: RateLimitRules;
-  /** Whose permissions `downstream` and `credential` use. Default `user`. */
-  readonly as?: ActsAs;
+  /** What follows the path of the route that mounts the handler, in Express' syntax: `/:id`. Default: nothing. */
+  readonly below?: string;
   /** Names of the downstream APIs that the handler calls. */
   readonly uses: readonly Api[];
   /** Until the answer must have begun, ms. Default 60000. What takes longer is aborted and answered with `internal`. */
@@ -52,7 +47,30 @@ export interface CodeRoute<Api extends string = string> {
   ) => void | Promise<void>;
 }
 
+/** A handler with its place and its policy. */
+export interface CodeRoute<Api extends string = string> extends Omit<RouteHandler<Api>, "below"> {
+  /** Exact path, in Express' syntax. */
+  readonly path: string;
+  /** The handler's name in gateway.yaml, for lists of routes. */
+  readonly name?: string;
+  readonly policy: RoutePolicy;
+  /** Rate limits of this route alone, in place of the configured ones. */
+  readonly limits?: RateLimitRules;
+  /** Whose permissions `downstream` and `credential` use. Default `user`. */
+  readonly as?: ActsAs;
+  /** Configured APIs that stand for names in `uses`. Default: the API of the same name. */
+  readonly apis?: Readonly<Record<string, string>>;
+  /** Patterns of downstream paths that the handler may call; any other is `target_forbidden`. Default: any. */
+  readonly allow?: readonly string[];
+}
+
 const DEFAULT_TIMEOUT_MS = 60_000;
+
+/** Ties the names in `uses` to the type of `downstream`, so that a misspelt API does not compile. */
+export function routeHandler<const Api extends string>(handler: RouteHandler<Api>): RouteHandler {
+  // A handler that asks for fewer APIs than "any name" is given exactly those; `handle` adds no others.
+  return handler as unknown as RouteHandler;
+}
 
 /** Ties the names in `uses` to the type of `downstream`, so that a misspelt API does not compile. */
 export function codeRoute<const Api extends string>(route: CodeRoute<Api>): CodeRoute {
@@ -68,7 +86,15 @@ export interface CallableApi {
     readonly correlationId: string;
     readonly signal: AbortSignal;
     readonly record: RequestRecord;
+    readonly assertAllowed: AssertAllowed | undefined;
   }): DownstreamClient;
+  /** For a route that allows its handler these paths only. */
+  callRules(allow: readonly string[]): AssertAllowed;
+}
+
+/** Name in the configuration of an API that the route's handler calls. */
+export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
+  return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
 }
 
 /** Calls the route's handler with clients that act for the caller of this one request and nobody else. */
@@ -80,9 +106,9 @@ export function handle(
 ): RequestHandler {
   const actor = actorOf(route.as, clientId);
   const used = route.uses.map((name) => {
-    const api = apis[name];
+    const api = apis[configuredApi(route, name)];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
-    return [name, api] as const;
+    return [name, api, route.allow && api.callRules(route.allow)] as const;
   });
 
   const { timeoutMs = DEFAULT_TIMEOUT_MS } = route;
@@ -102,9 +128,9 @@ export function handle(
     const { correlationId } = record;
     const { signal } = left;
     const downstream = Object.fromEntries(
-      used.map(([name, api]) => {
+      used.map(([name, api, assertAllowed]) => {
         const obtainToken = obtainWith(record, { actor, scopes: api.scopes, exchange });
-        return [name, api.client({ obtainToken, correlationId, signal, record })];
+        return [name, api.client({ obtainToken, correlationId, signal, record, assertAllowed })];
       }),
     );
     response.setHeader("cache-control", "no-store");

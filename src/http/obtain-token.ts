@@ -4,7 +4,7 @@ import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import { type AnyAssertion, noAssertion } from "../exchange/no-assertion.ts";
 import type { Secret } from "../foundation/secret.ts";
-import type { VerifiedCaller } from "../identity/principal.ts";
+import type { VerifiedCaller } from "../identity/contract.ts";
 import type { RequestRecord } from "./request-record.ts";
 import { inTermsOf, notTheUsers } from "./user-challenge.ts";
 

@@ -16,9 +16,8 @@ import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
 import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import type { Owner } from "../foundation/budget.ts";
-import { authorize, type RoutePolicy } from "../identity/claims-policy.ts";
-import type { Principal } from "../identity/principal.ts";
-import type { TokenVerifier, Verification } from "../identity/token-verifier.ts";
+import { authorize } from "../identity/claims-policy.ts";
+import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";
@@ -189,7 +188,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   }
 }
 
-/** On whose account a batch is held. */
+/** The account on which a batch is held. */
 function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
   return { user: `${tenantId}/${objectId}`, client: `${tenantId}/${clientId}` };
 }

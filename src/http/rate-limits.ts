@@ -2,7 +2,7 @@
 
 import type { RequestHandler } from "express";
 import { GatewayError } from "../errors.ts";
-import type { Principal } from "../identity/principal.ts";
+import type { Principal } from "../identity/contract.ts";
 import type { SharedCounters } from "../redis/counters.ts";
 import { callerOf } from "./obtain-token.ts";
 import {

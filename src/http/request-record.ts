@@ -6,7 +6,7 @@ import type { Request } from "express";
 import type { ForwardRecord, TransferObserver } from "../downstream/contract.ts";
 import type { ExchangeEvidence } from "../exchange/evidence.ts";
 import type { TokenOrigin } from "../exchange/exchange.ts";
-import type { VerifiedCaller } from "../identity/principal.ts";
+import type { VerifiedCaller } from "../identity/contract.ts";
 import type { RequestTrace } from "./request-trace.ts";
 
 export interface RequestRecord extends ForwardRecord {

@@ -1,6 +1,7 @@
 /** RFC 9728 protected-resource metadata: tells a client that discovers the gateway where to get a token for it. */
 
 import type { RequestHandler } from "express";
+import type { RoutePolicy } from "../identity/contract.ts";
 
 export interface ResourceFacts {
   /** The gateway as callers reach it, the RFC's `resource` identifier. */
@@ -9,6 +10,33 @@ export interface ResourceFacts {
   readonly authorizationServers: readonly string[];
   /** Scopes that some route asks for, as clients request them. */
   readonly scopes: readonly string[];
+}
+
+/** From what the document follows. */
+export interface ResourceOptions {
+  readonly publicUrl: string;
+  /** Tenants whose users may call; `*` is any. */
+  readonly tenants: readonly string[];
+  /** Issuer of a tenant's tokens. */
+  readonly issuer: (tenant: string) => string;
+  /** App ID URI, before which a route's scope is qualified. */
+  readonly appIdUri: string;
+  readonly policies: readonly Pick<RoutePolicy, "requiredScopes">[];
+}
+
+export function resourceFacts({
+  publicUrl,
+  tenants,
+  issuer,
+  appIdUri,
+  policies,
+}: ResourceOptions): ResourceFacts {
+  const scopes = new Set(policies.flatMap(({ requiredScopes }) => requiredScopes));
+  return {
+    publicUrl,
+    authorizationServers: (tenants.includes("*") ? ["organizations"] : tenants).map(issuer),
+    scopes: [...scopes].map((scope) => `${appIdUri}/${scope}`),
+  };
 }
 
 const WELL_KNOWN = "/.well-known/oauth-protected-resource";

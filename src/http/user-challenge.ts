@@ -1,7 +1,7 @@
 /** Puts a demand on the user into the form that this caller can take: claims challenge or plain problem. */
 
 import { GatewayError } from "../errors.ts";
-import type { Principal } from "../identity/principal.ts";
+import type { Principal } from "../identity/contract.ts";
 
 /**
  * Rephrases what Entra or a downstream API wants of the user; returns every other error as it is.

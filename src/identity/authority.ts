@@ -1,39 +1,7 @@
 /** Authority: what is known of each Microsoft cloud, and the addresses and issuers that follow from its host. */
 
 import { ConfigurationError } from "../errors.ts";
-import type { Principal } from "./principal.ts";
-
-export type Cloud =
-  | "public"
-  | "us-government"
-  | "china"
-  | "france"
-  | "germany"
-  | "singapore"
-  /** A host that is in no list of ours: an emulator, a proxy, a cloud younger than this file. Trusted as configured. */
-  | "private";
-
-type TokenVersion = Principal["tokenVersion"];
-
-export interface Authority {
-  readonly cloud: Cloud;
-  /** Scheme, host and, where it is not 443, port; without trailing slash. Aliases are resolved to the preferred host. */
-  readonly origin: string;
-  /** `host[:port]`, the spelling in which MSAL wants a known authority. */
-  readonly host: string;
-  /** `cloud_instance_name` of this cloud's keys, where it is known: for metadata that does not state its own. */
-  readonly cloudInstanceName: string | undefined;
-  /** `aud` that a federated credential's assertion carries by default in this cloud. */
-  readonly federatedCredentialAudience: string;
-  /** OpenID Connect discovery document of a tenant (or `common`); each token version has its own. */
-  metadataUrl(tenant: string, version: TokenVersion): string;
-  /** `iss` of that tenant's tokens. `{tenantid}` as tenant gives the template that multi-tenant documents state. */
-  issuer(tenantId: string, version: TokenVersion): string;
-  /** v2 token endpoint of a tenant. */
-  tokenEndpoint(tenant: string): string;
-  /** v2 authorization endpoint of a tenant. */
-  authorizeEndpoint(tenant: string): string;
-}
+import type { Authority, Cloud, TokenVersion } from "./contract.ts";
 
 interface CloudFacts {
   readonly cloud: Cloud;

@@ -1,7 +1,7 @@
 /** Claims policy: which validated claims make a principal, and which principal may use a route. */
 
 import { GatewayError } from "../errors.ts";
-import type { Authority } from "./authority.ts";
+import { GUID } from "../foundation/patterns.ts";
 import {
   authContextsOf,
   clientOf,
@@ -13,13 +13,11 @@ import {
   understandsClaimsChallenge,
 } from "./claims.ts";
 import type { TokenClaims } from "./compact-jwt.ts";
-import type { Principal } from "./principal.ts";
+import type { Authority, Principal, RoutePolicy } from "./contract.ts";
 import { tokenRejected } from "./rejection.ts";
 
 /** Longest life that Entra gives: 28 hours, for clients that evaluate access continuously; and an hour for doubt. */
 const MAX_LIFETIME_SECONDS = 29 * 3600;
-
-const GUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 export interface ClaimsPolicyOptions {
   readonly authority: Authority;
@@ -52,7 +50,7 @@ export function createClaimsPolicy(options: ClaimsPolicyOptions): PrincipalOf {
   return (claims) => {
     const { ver, tid, iss, aud, oid, sub } = claims;
     if (ver !== "1.0" && ver !== "2.0") throw tokenRejected("version");
-    if (typeof tid !== "string" || !GUID.test(tid.toLowerCase())) throw tokenRejected("tenant");
+    if (typeof tid !== "string" || !GUID.test(tid)) throw tokenRejected("tenant");
     const tenantId = tid.toLowerCase();
     if (!anyTenant && !tenants.has(tenantId)) throw tokenRejected("tenant");
     if (iss !== authority.issuer(tenantId, ver)) throw tokenRejected("issuer");
@@ -94,19 +92,6 @@ function judgeTimes(claims: TokenClaims, now: number, tolerance: number): number
   if (exp <= nbf || exp <= iat || exp - Math.min(iat, nbf) > MAX_LIFETIME_SECONDS)
     throw tokenRejected("lifetime");
   return exp;
-}
-
-/** What a route asks of a principal. All parts must be met; an empty list asks nothing. */
-export interface RoutePolicy {
-  /** Any one of them in `scp`. Asked of users only: an application has no scopes. */
-  readonly requiredScopes: readonly string[];
-  /** Any one of them in `roles`. */
-  readonly requiredRoles: readonly string[];
-  /** Client ids. Narrows the gateway's own list. */
-  readonly allowedClients: readonly string[];
-  readonly callers: "user" | "app" | "any";
-  /** Authentication context (`c1`) that the sign-in must have satisfied. */
-  readonly authContext?: string;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Claims: how single claims of Entra's access tokens are read. A claim of another type than documented is refused. */
 
 import type { TokenClaims } from "./compact-jwt.ts";
-import type { Groups, Principal } from "./principal.ts";
+import type { Groups, Principal } from "./contract.ts";
 import { tokenRejected } from "./rejection.ts";
 
 /** NumericDate (RFC 7519 §2), as Entra writes it: whole seconds. Excludes `1e999` and other ways to say "for ever". */

@@ -2,6 +2,7 @@
 
 import { GatewayError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
+import type { KeySetEvent } from "./contract.ts";
 import {
   fetchSigningKeys,
   type SigningKey,
@@ -34,22 +35,6 @@ export const DEFAULT_KEY_SET_TIMINGS: KeySetTimings = {
   lastKnownGoodMs: 24 * 3_600_000,
   failureBackoffMs: 500,
 };
-
-export type KeySetEvent =
-  /** `changed` is false when the authority published the same keys as before. */
-  | {
-      readonly type: "key_set_refreshed";
-      readonly keySet: string;
-      readonly keys: number;
-      readonly changed: boolean;
-    }
-  | {
-      readonly type: "key_set_failed";
-      readonly keySet: string;
-      readonly error: GatewayError<"key_set_unavailable">;
-    }
-  /** A token named a key that is not in the set. `refetched` tells whether the set was read again for it. */
-  | { readonly type: "key_unknown"; readonly keySet: string; readonly refetched: boolean };
 
 /** Calls back once, `delayMs` from now, without keeping the process alive for it. Returns the cancellation. */
 export type Schedule = (callback: () => void, delayMs: number) => () => void;

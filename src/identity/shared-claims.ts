@@ -1,6 +1,6 @@
 /** Shared claims: what many principals have in common is held once, and it is told what each takes of its own. */
 
-import type { Groups, Principal } from "./principal.ts";
+import type { Groups, Principal } from "./contract.ts";
 
 export interface SharedClaims {
   /** An equal principal that shares with those before it, and what it adds to what they hold, bytes, by estimate. */

@@ -4,7 +4,7 @@ import type { KeyObject } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import type { ClaimsPolicyOptions, PrincipalOf } from "./claims-policy.ts";
 import { readCompactJwt } from "./compact-jwt.ts";
-import type { Principal } from "./principal.ts";
+import type { Principal } from "./contract.ts";
 import { tokenRejected } from "./rejection.ts";
 import type { TenantKeys } from "./tenant-keys.ts";
 

@@ -2,9 +2,8 @@
 
 import type { KeyObject } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Authority } from "./authority.ts";
+import type { Authority, Principal } from "./contract.ts";
 import { createKeySet, type KeySet, type KeySetOptions } from "./key-set.ts";
-import type { Principal } from "./principal.ts";
 import { tokenRejected } from "./rejection.ts";
 
 /** Pause between two rounds of warm-up, ms. */

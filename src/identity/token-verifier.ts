@@ -1,18 +1,18 @@
-/** The port of this room: an Authorization header goes in, a verified caller or the reason why not comes out. */
+/** Token verifier: an Authorization header goes in, a verified caller or the reason why not comes out. */
 
 import passport from "passport";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import { readBearerToken } from "./bearer-token.ts";
 import { type ClaimsPolicyOptions, createClaimsPolicy } from "./claims-policy.ts";
-import {
-  DEFAULT_KEY_SET_TIMINGS,
-  type KeySetEvent,
-  type KeySetTimings,
-  type Schedule,
-  scheduleTimeout,
-} from "./key-set.ts";
-import type { Principal, VerifiedCaller } from "./principal.ts";
+import type {
+  Principal,
+  TokenVerifier,
+  TokenVerifierEvent,
+  Verification,
+  VerifiedCaller,
+} from "./contract.ts";
+import { DEFAULT_KEY_SET_TIMINGS, type KeySetTimings, type Schedule, scheduleTimeout } from "./key-set.ts";
 import { tokenRejected } from "./rejection.ts";
 import { type BearerRequest, createAdmission, type StrategyOptions, standInRequest } from "./strategy.ts";
 import { createTenantKeys } from "./tenant-keys.ts";
@@ -21,33 +21,6 @@ import {
   DEFAULT_VERIFIED_TOKENS,
   type VerifiedTokensOptions,
 } from "./verified-tokens.ts";
-
-/** Three outcomes that must never be confused: theirs to mend, ours to retry, granted. */
-export type Verification =
-  | { readonly outcome: "verified"; readonly caller: VerifiedCaller }
-  | { readonly outcome: "rejected"; readonly error: GatewayError<"token_missing" | "token_rejected"> }
-  | { readonly outcome: "unavailable"; readonly error: GatewayError<"key_set_unavailable"> };
-
-export interface TokenVerifier {
-  /**
-   * Judges the values of a request's `Authorization` header fields (RFC 6750 §2.1: none is `token_missing`, more
-   * than one is `token_rejected`). Sees nothing else of the request, so a token in a body or query is invisible.
-   * Never throws or rejects: whatever the token or the authority does ends in one of the three outcomes. The answer
-   * for a token that was verified a moment ago is there at once, since most requests bring one.
-   */
-  verify(authorization: readonly string[]): Verification | Promise<Verification>;
-  /** Whether signing keys are at hand, so that a genuine token would be verified right now. */
-  ready(): boolean;
-  /** Fetches keys until there are some; resolves when `ready()` would be true. */
-  warmUp(signal?: AbortSignal): Promise<void>;
-  /** Stops background refresh. */
-  close(): void;
-}
-
-/** What happened inside, for metrics and logs. Holds nothing of a token. */
-export type TokenVerifierEvent =
-  | KeySetEvent
-  | { readonly type: "token_verified"; readonly origin: "cache" | "signature" };
 
 export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
   readonly verifier: "passport-azure-ad" | "jose";

@@ -4,7 +4,7 @@ import { hash } from "node:crypto";
 import { Secret } from "../foundation/secret.ts";
 import { type Aged, createAgingMap } from "./aging-map.ts";
 import { MAX_TOKEN_BYTES } from "./bearer-token.ts";
-import type { Principal, VerifiedCaller } from "./principal.ts";
+import type { Principal, VerifiedCaller } from "./contract.ts";
 import { createSharedClaims } from "./shared-claims.ts";
 
 export interface VerifiedTokensOptions {

@@ -1,8 +1,6 @@
 /** The audit stream: which tokens Entra gave or refused, for whom and on whose proof. Nothing in it opens anything. */
 
-import { openSync } from "node:fs";
-import { ConfigurationError } from "../errors.ts";
-import { createLogger, type Logger, type LogSink, toDescriptor } from "./log.ts";
+import type { Logger } from "./log.ts";
 
 /** One exchange with Entra. */
 export interface AuditedExchange {
@@ -38,8 +36,6 @@ export interface Audit {
   credential(type: string, source: string, generation: number, message: string): void;
 }
 
-const LOSS_LOG_INTERVAL_MS = 30_000;
-
 /** Lines are the log's own with `"stream":"audit"`. They do not depend on its level, unless that is `silent`. */
 export function createAudit(log: Logger): Audit {
   const level = log.level === "silent" ? "silent" : "info";
@@ -67,28 +63,4 @@ export function createAudit(log: Logger): Audit {
       );
     },
   };
-}
-
-/**
- * A log of its own for the audit stream. What cannot be written while it runs, a full disk for one, is told in the
- * gateway's log; requests go on.
- *
- * @throws {ConfigurationError} when the file cannot be written.
- */
-export function openAuditFile(file: string, log: Logger): { readonly log: Logger; close(): Promise<void> } {
-  let quietUntil = 0;
-  const onLoss = (err?: Error) => {
-    if (performance.now() < quietUntil) return;
-    quietUntil = performance.now() + LOSS_LOG_INTERVAL_MS;
-    log.error({ err, file }, "the audit stream cannot be written");
-  };
-  let sink: LogSink & { end(done: () => void): void };
-  try {
-    sink = toDescriptor(openSync(file, "a", 0o600), onLoss);
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const problem = `cannot write ${file} (${code})`;
-    throw new ConfigurationError([{ path: "AUDIT_LOG_FILE", problem }], { cause });
-  }
-  return { log: createLogger("info", sink), close: () => new Promise((resolve) => sink.end(resolve)) };
 }

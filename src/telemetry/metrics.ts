@@ -45,6 +45,8 @@ export interface Metrics extends RoomMetrics {
   rateLimitEvent(event: string): void;
   /** Turned away before anything of it was looked at, because the event loop lags. */
   requestShed(): void;
+  /** Lines of a stream that will never be written. */
+  linesLost(stream: "log" | "audit", lines: number): void;
   /** From now on each exposition tells how the event loop keeps up, as load shedding sees it. */
   watchLoad(load: { isOverloaded(): boolean; lagMs(): number }): void;
   connection(event: "opened" | "closed" | "dropped"): void;
@@ -127,6 +129,13 @@ export function createMetrics(): Metrics {
     "Requests turned away because the event loop lagged; they are in no other metric, and not in the log",
     [],
   );
+  const linesLost = counter(
+    "obo_gateway_log_lines_lost_total",
+    "Lines of the log and of the audit stream that were lost, because the output was blocked or failed",
+    ["stream"],
+  );
+  // They are there from the start, so that an alert can tell 0 from nothing.
+  for (const stream of ["log", "audit"]) linesLost.add(0, stream);
   const dropped = counter(
     "obo_gateway_connections_dropped_total",
     "Connections closed at once, because http.connections.max were open",
@@ -176,6 +185,7 @@ export function createMetrics(): Metrics {
     credentialEvent: credential.inc,
     rateLimitEvent: rateLimits.inc,
     requestShed: () => shed.inc(),
+    linesLost: (stream, lines) => linesLost.add(lines, stream),
     watchLoad({ isOverloaded, lagMs }) {
       const lag = "Worst lag of the event loop in the last half second";
       watch("obo_gateway_event_loop_lag_seconds", lag, () => lagMs() / 1000);

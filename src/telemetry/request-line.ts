@@ -1,5 +1,7 @@
 /** The log line of a request, spelt by hand: there is one for each, and a general serialiser costs several times as much. */
 
+import { ACTOR_OF, type GatewayErrorCode } from "../errors.ts";
+import { createLogThrottles } from "../foundation/throttled-log.ts";
 import { isoTime } from "./clock-text.ts";
 import type { Logger, LogSink } from "./log.ts";
 
@@ -49,20 +51,56 @@ export interface RequestEnd {
 
 export type LogRequest = (facts: RequestFacts, end: RequestEnd) => void;
 
+export interface RequestLogOptions {
+  /** Which granted requests get a line. */
+  readonly granted: "all" | "sampled" | "none";
+  /** With `sampled`, one in so many. */
+  readonly sampleOneIn: number;
+}
+
+type Level = "info" | "warn" | "error";
+
 /**
  * Writes what `log.info(…, "request")` would, and where it would. The path is left out on purpose: it may hold a
  * user's name or address.
+ *
+ * The level says who must act: `error` for a defect, `warn` where the operator must act or the authority fails. Of such
+ * refusals one of each code in half a minute is a warning, and the rest are information: an outage must not bury
+ * everything else that has the level.
  */
-export function createRequestLog(log: Logger, sink: LogSink): LogRequest {
+export function createRequestLog(
+  log: Logger,
+  sink: LogSink,
+  { granted, sampleOneIn }: RequestLogOptions,
+  warnings = createLogThrottles(),
+): LogRequest {
+  let passedOver = sampleOneIn - 1;
+
+  function isLeftOut(): boolean {
+    if (granted === "all") return false;
+    if (granted === "none") return true;
+    passedOver = (passedOver + 1) % sampleOneIn;
+    return passedOver !== 0;
+  }
+
   return (facts, end) => {
-    if (log.isLevelEnabled("info")) sink.write(requestLine(facts, end));
+    if (end.code === "granted" && isLeftOut()) return;
+    const level = levelOf(end.code, warnings);
+    if (log.isLevelEnabled(level)) sink.write(requestLine(level, facts, end));
   };
 }
 
-function requestLine(facts: RequestFacts, end: RequestEnd): string {
+function levelOf(code: string, warnings: ReturnType<typeof createLogThrottles>): Level {
+  if (code === "internal") return "error";
+  const actor = code in ACTOR_OF ? ACTOR_OF[code as GatewayErrorCode] : undefined;
+  if (actor !== "operator" && actor !== "authority") return "info";
+  return warnings.due(code) === undefined ? "info" : "warn";
+}
+
+function requestLine(level: Level, facts: RequestFacts, end: RequestEnd): string {
   const { refusal } = facts;
   const principal = facts.caller?.principal;
-  let line = `{"level":"info","time":"${isoTime()}","correlationId":${quoted(facts.correlationId)}`;
+  let line = `{"level":"${level}","time":"${isoTime()}","correlationId":${quoted(facts.correlationId)}`;
   if (facts.trace !== undefined) line += `,"traceId":"${facts.trace.traceId}"`;
   line += refusal === undefined ? ',"granted":true' : ',"granted":false';
   line += `,"code":${quoted(end.code)}`;

@@ -1,13 +1,14 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
-import type { CredentialEvent } from "../credential/credential.ts";
+import type { CredentialEvent } from "../credential/contract.ts";
 import type { TransportEvent } from "../downstream/contract.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
+import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
 import type { LoadEvent } from "../http/load-shedding.ts";
 import type { RateLimitEvent } from "../http/request-counter.ts";
 import type { RequestObserver, RequestRecord } from "../http/request-record.ts";
 import type { ConnectionEvent } from "../http/server.ts";
-import type { TokenVerifierEvent } from "../identity/token-verifier.ts";
+import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
@@ -40,14 +41,27 @@ const WORTH_A_WARNING: ReadonlySet<CredentialEvent["type"]> = new Set([
   "secret_in_production",
 ]);
 
+/** Why keys cannot be had, by the reason of `key_set_unavailable`, with what to look at. */
+const KEY_SET_CAUSES: Readonly<Record<string, string>> = {
+  status:
+    "the authority answers with an error status; with 400 or 404 it does not know the tenant: compare AZURE_TENANT_ID and identity.tenants",
+  content: "the answer is no JSON object; a proxy or a captive portal may answer in the authority's place",
+  issuer: "the metadata names another issuer; compare AZURE_AUTHORITY_HOST with the tenant's cloud",
+  jwks_uri: "the metadata points to keys on another host, or to none",
+  no_keys: "the authority publishes no usable key for this cloud",
+  timeout: "the authority did not answer in time; look at egress, network policy and proxy",
+  too_large: "the answer is far too large to be the authority's",
+  aborted: "the gateway stopped meanwhile",
+  network:
+    "the authority cannot be connected to; err.cause names the failure (ENOTFOUND: DNS, ECONNREFUSED: address, CERT: NODE_EXTRA_CA_CERTS)",
+};
+
 const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
 
 const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
   counted_alone: "Redis does not answer; each replica counts rate limits by itself",
   window_forgotten: "too many callers are counted at once; the oldest counts were forgotten",
 };
-
-const FAILURE_LOG_INTERVAL_MS = 30_000;
 
 export function createSignals(
   log: Logger,
@@ -56,16 +70,15 @@ export function createSignals(
   metrics: Metrics,
   tracing: Tracing | undefined,
 ): Signals {
-  let quietUntil = 0;
-  let sharedQuietUntil = 0;
-  let limitsQuietUntil = 0;
-  let dropsQuietUntil = 0;
+  const keySetFailures = createLogThrottles();
+  const sharedLosses = createLogThrottle();
+  const limitWarnings = createLogThrottles();
+  const drops = createLogThrottle();
   let sharedLossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
   function sharedCacheTurned(event: SharedCacheEvent): void {
-    if (event.type === "shared_suspended" && performance.now() >= sharedQuietUntil) {
-      sharedQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+    if (event.type === "shared_suspended" && sharedLosses.due() !== undefined) {
       sharedLossLogged = true;
       log.warn({ reason: event.reason }, "the shared token cache does not answer; going on without it");
     }
@@ -92,9 +105,10 @@ export function createSignals(
       metrics.keySetEvent(event.type);
       if (event.type === "key_set_failed") {
         // Warm-up asks every second; the metric counts each failure, the log need not repeat it that often.
-        if (performance.now() < quietUntil) return;
-        quietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
-        log.warn({ keySet: event.keySet, err: event.error }, "signing keys could not be fetched");
+        const { reason = "unknown", diagnostics } = event.error;
+        if (keySetFailures.due(`${event.keySet} ${reason}`) === undefined) return;
+        const facts = { keySet: event.keySet, reason, ...diagnostics, err: event.error };
+        log.warn(facts, `signing keys could not be fetched: ${KEY_SET_CAUSES[reason] ?? reason}`);
       }
       if (event.type === "key_set_refreshed" && event.changed)
         log.info({ keySet: event.keySet, keys: event.keys }, "signing keys changed");
@@ -129,8 +143,7 @@ export function createSignals(
 
     rateLimit({ type }) {
       metrics.rateLimitEvent(type);
-      if (performance.now() < limitsQuietUntil) return;
-      limitsQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+      if (limitWarnings.due(type) === undefined) return;
       log.warn({ event: type }, RATE_LIMIT_WARNINGS[type]);
     },
 
@@ -142,8 +155,7 @@ export function createSignals(
 
     connection(event) {
       metrics.connection(event);
-      if (event !== "dropped" || performance.now() < dropsQuietUntil) return;
-      dropsQuietUntil = performance.now() + FAILURE_LOG_INTERVAL_MS;
+      if (event !== "dropped" || drops.due() === undefined) return;
       log.warn("more connections than http.connections.max; new ones are closed");
     },
 

@@ -2,7 +2,6 @@
 
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { profileRoute } from "../../src/handlers/profile.ts";
 import { codeRoute } from "../../src/http/code-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
@@ -108,7 +107,7 @@ describe("a call through the gateway", () => {
     },
   });
   beforeAll(async () => {
-    gateway = await startTestGateway({ emulator, routes: [profileRoute, echo] });
+    gateway = await startTestGateway({ emulator, routes: [echo] });
   });
   afterAll(() => gateway.stop());
 
@@ -214,16 +213,16 @@ describe("a call through the gateway", () => {
     await gateway.get("/api/profile", token).expect(200);
   });
 
-  test("a route in code is found at its own spelling only, and a proxy around it cannot be reached at another", async () => {
+  test("a handler is found at the spelling of its route only, and a route around it cannot be reached at another", async () => {
     const around = await startTestGateway({
       emulator,
-      routes: [profileRoute],
       yaml: `
 identity: { tenants: ["\${AZURE_TENANT_ID}"], audiences: ["\${AZURE_CLIENT_ID}"] }
 downstreamApis:
   graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], allowPrivateNetwork: true }
 routes:
   - { path: /api, downstreamApi: graph, allow: ["/**"] }
+  - { path: /api/profile, handler: profile }
 `,
     });
     const token = emulator.mintUserToken({ user: "ada" });
@@ -299,6 +298,7 @@ downstreamApis:
   graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], allowPrivateNetwork: true }
 routes:
   - { path: /graph, downstreamApi: graph, requiredScopes: [graph.read], allow: ["/me"] }
+  - { path: /api/profile, handler: profile, requiredScopes: [access_as_user] }
 exchange: { consent: { appIdUri: "https://contoso.example/gateway" } }
 http:
   publicUrl: https://api.contoso.example/v1

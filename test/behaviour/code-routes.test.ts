@@ -1,12 +1,12 @@
-/** Routes written in code: those that are shipped as patterns, and one of one's own as README shows it. */
+/** Handlers that gateway.yaml mounts by name, and routes that an embedding program writes in code. */
 
 import { once } from "node:events";
 import http from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { codeRoute } from "../../src/index.ts";
+import { codeRoute, routeHandler } from "../../src/index.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
-import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { startTestGateway, TEST_YAML, type TestGateway } from "../support/gateway.ts";
 
 let emulator: Emulator;
 beforeAll(async () => {
@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => emulator.close());
 
-describe("the shipped routes", () => {
+describe("the shipped handlers", () => {
   let gateway: TestGateway;
   let ada: string;
   beforeAll(async () => {
@@ -77,6 +77,90 @@ describe("the shipped routes", () => {
     expect(answer.headers.location).toMatch(/\/download\//);
     await gateway.get("/api/files/..%2f..%2fmessages", ada).redirects(0).expect(400);
     expect(emulator.requests.graph.at(-1)?.path).toBe("/v1.0/me/drive/items/abc/content");
+  });
+});
+
+describe("a handler mounted by gateway.yaml", () => {
+  const mounted = (route: string) =>
+    TEST_YAML.replace("routes:\n", `routes:\n  - { path: /mine, ${route} }\n`);
+
+  test("of the embedding program answers under the policy of its route", async () => {
+    const handlers = {
+      whoami: routeHandler({
+        method: "get",
+        uses: [],
+        handler: ({ principal }, response) => void response.json({ oid: principal.objectId }),
+      }),
+    };
+    const yaml = mounted("handler: whoami, requiredScopes: [access_as_user]");
+    const gateway = await startTestGateway({ emulator, handlers, yaml });
+    try {
+      const { ada } = emulator.users;
+      const { body } = await gateway.get("/mine", emulator.mintUserToken({ user: ada })).expect(200);
+      expect(body).toEqual({ oid: ada.objectId });
+      const unscoped = emulator.mintUserToken({ user: ada, scopes: ["other"] });
+      expect((await gateway.get("/mine", unscoped).expect(403)).body.code).toBe("scope_insufficient");
+    } finally {
+      await gateway.stop();
+    }
+  });
+
+  test("calls no other path than its route allows, and answers to the limits of its route", async () => {
+    const yaml = mounted('handler: profile, allow: ["/me"], limits: { perUser: { requests: 2 } }');
+    const gateway = await startTestGateway({ emulator, yaml });
+    try {
+      const token = emulator.mintUserToken({ user: emulator.addUser() });
+      emulator.requests.clear();
+      expect((await gateway.get("/mine", token).expect(403)).body.code).toBe("target_forbidden");
+      expect(emulator.requests.graph.map(({ path }) => path)).not.toContainEqual(
+        expect.stringContaining("/manager"),
+      );
+      await gateway.get("/mine", token).expect(403);
+      expect((await gateway.get("/mine", token).expect(429)).body.code).toBe("rate_limited");
+    } finally {
+      await gateway.stop();
+    }
+  });
+
+  test("is absent where the file does not name it, and a name that no handler has ends the start", async () => {
+    const bare = TEST_YAML.replace(/^ {2}- \{ path: \/api.*\n/gm, "");
+    const gateway = await startTestGateway({ emulator, yaml: bare });
+    try {
+      const token = emulator.mintUserToken({ user: "ada" });
+      for (const path of ["/api/profile", "/api/inbox", "/api/files/1"])
+        expect((await gateway.get(path, token).expect(404)).body.code).toBe("route_unknown");
+    } finally {
+      await gateway.stop();
+    }
+    await expect(startTestGateway({ emulator, yaml: mounted("handler: profle") })).rejects.toMatchObject({
+      faults: [{ path: "routes[0].handler", problem: 'no handler named "profle"; did you mean "profile"?' }],
+    });
+  });
+
+  test("stands in the start's log line beside every other route that is served", async () => {
+    const gateway = await startTestGateway({ emulator });
+    await gateway.stop();
+    const line = gateway.logs.find(({ msg }) => msg === "listening");
+    expect(line?.routes).toEqual(
+      expect.arrayContaining([
+        "GET,HEAD,POST,PUT /graph/**: API graph",
+        "GET,HEAD /api/files/:id: handler files",
+        "GET,HEAD /api/profile: handler profile",
+      ]),
+    );
+  });
+});
+
+test("a route in code that lies inside a route of gateway.yaml ends the start", async () => {
+  const inside = codeRoute({
+    method: "get",
+    path: "/graph/mine",
+    policy: { callers: "user", requiredScopes: [], requiredRoles: [], allowedClients: [] },
+    uses: [],
+    handler() {},
+  });
+  await expect(startTestGateway({ emulator, routes: [inside] })).rejects.toMatchObject({
+    faults: [{ path: "route GET /graph/mine", problem: expect.stringContaining("meets the route /graph ") }],
   });
 });
 

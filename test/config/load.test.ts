@@ -119,8 +119,8 @@ describe("a bad configuration", () => {
     expect(faultsOf(yaml, { PORT: "http", LOG_LEVEL: "chatty" })).toEqual([
       "PORT: must be a port number from 0 to 65535",
       "LOG_LEVEL: must be a pino level such as info",
-      "routes[0].allow: is missing; expected array",
       'routes[0].alow: unknown key; did you mean "allow"?',
+      'routes[0].allow: is missing; list the downstream paths that pass, such as "/me"',
       'routes[0].downstreamApi: no API named "grpah"; did you mean "graph"?',
     ]);
   });

@@ -2,12 +2,8 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import {
-  type CredentialEvent,
-  type CredentialOptions,
-  type CredentialRing,
-  openCredential,
-} from "../../src/credential/credential.ts";
+import type { CredentialEvent, CredentialOptions, CredentialRing } from "../../src/credential/contract.ts";
+import { openCredential } from "../../src/credential/credential.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import { openClientAssertionCallback } from "../../src/credential/client-assertion-callback.ts";
-import { type ClientAssertionCallback, openCredential } from "../../src/credential/credential.ts";
+import type { ClientAssertionCallback } from "../../src/credential/contract.ts";
+import { openCredential } from "../../src/credential/credential.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";
 

@@ -2,12 +2,8 @@ import { createPublicKey } from "node:crypto";
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { jwtVerify } from "jose";
-import {
-  type CredentialEvent,
-  type CredentialOptions,
-  type CredentialSource,
-  openCredential,
-} from "../../src/credential/credential.ts";
+import type { CredentialEvent, CredentialOptions, CredentialSource } from "../../src/credential/contract.ts";
+import { openCredential } from "../../src/credential/credential.ts";
 import { ConfigurationError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory, type Directory } from "./files.ts";

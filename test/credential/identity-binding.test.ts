@@ -2,11 +2,8 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:https";
 import type { TLSSocket } from "node:tls";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import {
-  type CredentialEvent,
-  type CredentialOptions,
-  openCredential,
-} from "../../src/credential/credential.ts";
+import type { CredentialEvent, CredentialOptions } from "../../src/credential/contract.ts";
+import { openCredential } from "../../src/credential/credential.ts";
 import { createCertificateAuthority } from "../emulator/certificate-authority.ts";
 import { createDirectory, type Directory } from "./files.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";

@@ -4,9 +4,9 @@ import type {
   CredentialEvent,
   CredentialRing,
   CredentialSource,
-  SourceCredential,
-} from "../../src/credential/credential.ts";
+} from "../../src/credential/contract.ts";
 import { createCredentialRing } from "../../src/credential/ring.ts";
+import type { SourceCredential } from "../../src/credential/source.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 

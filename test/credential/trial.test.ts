@@ -1,13 +1,13 @@
 import { createPublicKey } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { jwtVerify, SignJWT } from "jose";
-import {
-  type ClientAuthentication,
-  type CredentialEvent,
-  type CredentialOptions,
-  openCredential,
-  type TrialVerdict,
-} from "../../src/credential/credential.ts";
+import type {
+  ClientAuthentication,
+  CredentialEvent,
+  CredentialOptions,
+  TrialVerdict,
+} from "../../src/credential/contract.ts";
+import { openCredential } from "../../src/credential/credential.ts";
 import { createDirectory, type Directory } from "./files.ts";
 import { DAY_MS, generateRsa, keyAndCertificate, NOON, serviceAccountToken } from "./keys.ts";
 

@@ -1,7 +1,8 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { CredentialEvent, SourceCredential } from "../../src/credential/credential.ts";
+import type { CredentialEvent } from "../../src/credential/contract.ts";
+import type { SourceCredential } from "../../src/credential/source.ts";
 import { openWorkloadIdentity } from "../../src/credential/workload-identity.ts";
 import { createDirectory, createProjectedVolume, type Directory } from "./files.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";

@@ -42,7 +42,10 @@ const TENANT = {
   principals: [] as string[],
   graphPermissions: {
     "User.Read": "e1fe6dd8-ba31-4d61-89e7-88639da4683d",
+    "User.Read.All": "a154be20-db9c-4678-8ab7-66f6cc099a59",
     "Mail.Read": "570282fd-fa5c-430d-a7fd-fc8dc98a9dca",
+    "Mail.ReadBasic": "a4b8392a-d8d1-4954-a029-8e668a39a170",
+    "Files.Read": "10465720-29dd-4523-a11a-6a75c743c9d9",
   },
   grants: [] as string[],
   mayConsent: true,
@@ -117,7 +120,14 @@ describe("an empty tenant", () => {
       identifierUris: [`api://${appId}`],
       optionalClaims: { accessToken: [{ name: "xms_cc" }] },
       requiredResourceAccess: [
-        { resourceAccess: [{ id: TENANT.graphPermissions["User.Read"], type: "Scope" }] },
+        {
+          resourceAccess: (["User.Read", "User.Read.All", "Mail.ReadBasic", "Files.Read"] as const).map(
+            (name) => ({
+              id: TENANT.graphPermissions[name],
+              type: "Scope",
+            }),
+          ),
+        },
       ],
       federated: [
         {

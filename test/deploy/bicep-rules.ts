@@ -29,8 +29,8 @@ export function bicepFaults({ script, registration, main, exposed }: SetupTexts)
     same(`the default of ${bicep}`, parameter(bicep), variable(bash));
   same(
     "the default permission",
-    first(main, /^param permissions string\[\] = \['(.*)'\]$/m),
-    first(script, /permissions=\(([\w.]+)\)$/m),
+    first(main, /^param permissions string\[\] = \[(.*)\]$/m)?.replaceAll(/[',]/g, ""),
+    first(script, /permissions=\(([\w. ]+)\)$/m),
   );
   same(
     "the federated subject",

@@ -256,7 +256,12 @@ describe("what the Bicep files and the script do not have in common is named", (
       "namespace string = 'gateway'",
     ],
     ["the default of scope is call instead of access_as_user", MAIN, "'access_as_user'", "'call'"],
-    ["the default permission is Mail.Read instead of User.Read", MAIN, "'User.Read'", "'Mail.Read'"],
+    [
+      "the default permission is User.Read Mail.Read instead of User.Read User.Read.All Mail.ReadBasic Files.Read",
+      MAIN,
+      /'User\.Read', .*'Files\.Read'/,
+      "'User.Read', 'Mail.Read'",
+    ],
     [
       "the federated subject is system:serviceaccount:$service_account:$namespace instead of system:serviceaccount:$namespace:$service_account",
       MAIN,

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { ClientAuthentication, ClientCredential } from "../../src/credential/credential.ts";
+import type { ClientAuthentication, ClientCredential } from "../../src/credential/contract.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import {

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { ClientCredential } from "../../src/credential/credential.ts";
+import type { ClientCredential } from "../../src/credential/contract.ts";
 import { GatewayError } from "../../src/errors.ts";
 import type { ExchangeEvent } from "../../src/exchange/events.ts";
 import {
@@ -14,7 +14,7 @@ import {
 } from "../../src/exchange/exchange.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../src/foundation/secret.ts";
-import type { UserAssertion } from "../../src/identity/principal.ts";
+import type { UserAssertion } from "../../src/identity/contract.ts";
 
 export const HOME = "11111111-1111-4111-8111-111111111111";
 export const FOREIGN = "22222222-2222-4222-8222-222222222222";

@@ -5,8 +5,7 @@ import type { Request, Response } from "express";
 import { createPublicApp, type PublicAppOptions } from "../../src/http/app.ts";
 import { createRateLimits, type RateLimitRules } from "../../src/http/rate-limits.ts";
 import { openRecord, recordOf } from "../../src/http/request-record.ts";
-import type { RoutePolicy } from "../../src/identity/claims-policy.ts";
-import type { VerifiedCaller } from "../../src/identity/principal.ts";
+import type { RoutePolicy, VerifiedCaller } from "../../src/identity/contract.ts";
 import type { SharedCounters } from "../../src/redis/counters.ts";
 
 const LIMIT = { requests: 5, perSeconds: 60 };

@@ -2,11 +2,8 @@ import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import BearerStrategy, { type LoadMetadata } from "passport-azure-ad/lib/bearerstrategy.js";
 import { resolveAuthority } from "../../src/identity/authority.ts";
-import {
-  createTokenVerifier,
-  type TokenVerifier,
-  type Verification,
-} from "../../src/identity/token-verifier.ts";
+import type { TokenVerifier, Verification } from "../../src/identity/contract.ts";
+import { createTokenVerifier } from "../../src/identity/token-verifier.ts";
 import { ATTACK_KEY, ATTACKS, PUBLISHED } from "./attacks.ts";
 import { captureOutput } from "./captured-output.ts";
 import { API, type FakeAuthority, sign, startFakeAuthority, TENANT, USER } from "./fake-authority.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "@jest/globals";
 import { GatewayError } from "../../src/errors.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
-import { authorize, createClaimsPolicy, type RoutePolicy } from "../../src/identity/claims-policy.ts";
-import type { Principal } from "../../src/identity/principal.ts";
+import { authorize, createClaimsPolicy } from "../../src/identity/claims-policy.ts";
+import type { Principal, RoutePolicy } from "../../src/identity/contract.ts";
 import {
   API,
   CLIENT,

@@ -1,7 +1,8 @@
 import { afterAll, describe, expect, test } from "@jest/globals";
 import { resolveAuthority } from "../../src/identity/authority.ts";
+import type { TokenVerifierEvent } from "../../src/identity/contract.ts";
 import type { Schedule } from "../../src/identity/key-set.ts";
-import { createTokenVerifier, type TokenVerifierEvent } from "../../src/identity/token-verifier.ts";
+import { createTokenVerifier } from "../../src/identity/token-verifier.ts";
 import {
   API,
   bearer,

@@ -2,11 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import { Agent, buildConnector, fetch as undiciFetch } from "undici";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
-import {
-  createTokenVerifier,
-  type TokenVerifier,
-  type TokenVerifierOptions,
-} from "../../src/identity/token-verifier.ts";
+import type { TokenVerifier } from "../../src/identity/contract.ts";
+import { createTokenVerifier, type TokenVerifierOptions } from "../../src/identity/token-verifier.ts";
 import { type Emulator, startEmulator } from "../emulator/emulator.ts";
 import type { MintOptions } from "../emulator/handle.ts";
 import { bearer } from "./fake-authority.ts";

@@ -1,13 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
+import type { TokenVerifier, TokenVerifierEvent } from "../../src/identity/contract.ts";
 import type { Schedule } from "../../src/identity/key-set.ts";
-import {
-  createTokenVerifier,
-  type TokenVerifier,
-  type TokenVerifierEvent,
-  type TokenVerifierOptions,
-} from "../../src/identity/token-verifier.ts";
+import { createTokenVerifier, type TokenVerifierOptions } from "../../src/identity/token-verifier.ts";
 import {
   API,
   bearer,

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "@jest/globals";
-import type { Groups, Principal } from "../../src/identity/principal.ts";
+import type { Groups, Principal } from "../../src/identity/contract.ts";
 import { createVerifiedTokens, type VerifiedTokens } from "../../src/identity/verified-tokens.ts";
 import { CLIENT, encode, generateKey, sign, TENANT, userClaims } from "./fake-authority.ts";
 

@@ -24,6 +24,7 @@ export interface TestGatewayOptions {
   /** Added to the environment, or overriding it. */
   readonly env?: Readonly<Record<string, string>>;
   readonly routes?: readonly CodeRoute[];
+  readonly handlers?: GatewayParts["handlers"];
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   /** Worst lag of the event loop since the last call, ms. Default 0: a busy test machine is no overload. */
@@ -92,6 +93,9 @@ routes:
   - path: /nobody-listens
     downstreamApi: nobody-listens
     allow: ["/me"]
+  - { path: /api/profile, handler: profile, requiredScopes: [access_as_user] }
+  - { path: /api/inbox, handler: inbox, requiredScopes: [access_as_user] }
+  - { path: /api/files, handler: files, requiredScopes: [access_as_user] }
 http:
   shutdownGraceSeconds: 2
 `;
@@ -136,6 +140,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       ...(options.clientAssertion !== undefined && { clientAssertion: options.clientAssertion }),
       downstreamCa: emulator.caCertificate,
       ...(options.routes !== undefined && { routes: options.routes }),
+      ...(options.handlers !== undefined && { handlers: options.handlers }),
       ...(options.now !== undefined && { now: options.now }),
       sampleLag: options.sampleLag ?? (() => 0),
       logSink: {

@@ -6,12 +6,12 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parse } from "yaml";
-import type { CredentialEventType } from "../../src/credential/credential.ts";
+import type { CredentialEventType } from "../../src/credential/contract.ts";
 import { ACTOR_OF } from "../../src/errors.ts";
 import type { ExchangeEvent } from "../../src/exchange/events.ts";
 import type { TokenOrigin } from "../../src/exchange/exchange.ts";
 import type { RateLimitEvent } from "../../src/http/request-counter.ts";
-import type { KeySetEvent } from "../../src/identity/key-set.ts";
+import type { KeySetEvent } from "../../src/identity/contract.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 
 interface Rule {

@@ -1,8 +1,14 @@
 /** The request's log line, spelt by hand, is what the logger itself would have written. */
 
 import { describe, expect, jest, test } from "@jest/globals";
+import { ACTOR_OF, type Actor } from "../../src/errors.ts";
 import { createLogger } from "../../src/telemetry/log.ts";
-import { createRequestLog, type RequestEnd, type RequestFacts } from "../../src/telemetry/request-line.ts";
+import {
+  createRequestLog,
+  type RequestEnd,
+  type RequestFacts,
+  type RequestLogOptions,
+} from "../../src/telemetry/request-line.ts";
 
 const END: RequestEnd = {
   method: "GET",
@@ -12,6 +18,7 @@ const END: RequestEnd = {
   completed: true,
   elapsedMs: 4.125,
 };
+const ALL = { granted: "all", sampleOneIn: 1 } as const;
 const NOTHING: RequestFacts = {
   correlationId: "7a1e",
   caller: undefined,
@@ -31,7 +38,7 @@ const NOTHING: RequestFacts = {
 function written(level: string, facts: RequestFacts, end: RequestEnd): string[] {
   const lines: string[] = [];
   const sink = { write: (line: string) => void lines.push(line) };
-  createRequestLog(createLogger(level, sink), sink)(facts, end);
+  createRequestLog(createLogger(level, sink), sink, ALL)(facts, end);
   return lines;
 }
 
@@ -132,5 +139,85 @@ describe("the request's log line", () => {
 
   test("is silent where the level leaves information out", () => {
     expect(written("warn", NOTHING, END)).toEqual([]);
+  });
+});
+
+describe("the level of a request's line says who must act", () => {
+  const levelsOf = (codes: readonly string[]) => {
+    const levels: unknown[] = [];
+    const sink = { write: (line: string) => void levels.push(JSON.parse(line).level) };
+    const logRequest = createRequestLog(createLogger("info", sink), sink, ALL);
+    for (const code of codes) logRequest({ ...NOTHING }, { ...END, code });
+    return levels;
+  };
+  const EXPECTED: Readonly<Record<Actor, string>> = {
+    caller: "info",
+    user: "info",
+    downstream: "info",
+    nobody: "info",
+    operator: "warn",
+    authority: "warn",
+  };
+
+  test.each(Object.entries(ACTOR_OF))("%s, for the %s", (code, actor) => {
+    expect(levelsOf([code])).toEqual([code === "internal" ? "error" : EXPECTED[actor]]);
+  });
+
+  test.each(["granted", "abandoned"])("%s is information", (code) => {
+    expect(levelsOf([code])).toEqual(["info"]);
+  });
+
+  test("of one code a warning stands for half a minute; every request keeps its line, and another code is not hidden", () => {
+    jest.useFakeTimers();
+    try {
+      expect(
+        levelsOf(["client_rejected", "client_rejected", "authority_timeout", "client_rejected"]),
+      ).toEqual(["warn", "info", "warn", "info"]);
+      const levels: string[] = [];
+      const sink = { write: (line: string) => void levels.push(JSON.parse(line).level) };
+      const logRequest = createRequestLog(createLogger("info", sink), sink, ALL);
+      for (const afterMs of [0, 29_999, 1, 1]) {
+        jest.advanceTimersByTime(afterMs);
+        logRequest(NOTHING, { ...END, code: "client_rejected" });
+      }
+      expect(levels).toEqual(["warn", "info", "warn", "info"]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  test("a defect is an error each time", () => {
+    expect(levelsOf(["internal", "internal"])).toEqual(["error", "error"]);
+  });
+
+  test("a warning is written where the log's level leaves information out", () => {
+    const codeOf = (line: string) => JSON.parse(line).code;
+    const refused = { ...END, code: "client_rejected" };
+    expect(written("warn", NOTHING, refused).map(codeOf)).toEqual(["client_rejected"]);
+    expect(written("error", NOTHING, refused)).toEqual([]);
+    expect(written("error", NOTHING, { ...END, code: "internal" }).map(codeOf)).toEqual(["internal"]);
+  });
+});
+
+describe("lines of granted requests", () => {
+  function codesOf(options: RequestLogOptions, codes: readonly string[]): string[] {
+    const seen: string[] = [];
+    const sink = { write: (line: string) => void seen.push(JSON.parse(line).code) };
+    const logRequest = createRequestLog(createLogger("info", sink), sink, options);
+    for (const code of codes) logRequest(NOTHING, { ...END, code });
+    return seen;
+  }
+  const MANY = Array.from({ length: 7 }, () => "granted");
+
+  test("are all written, one in so many, or none", () => {
+    expect(codesOf({ granted: "all", sampleOneIn: 3 }, MANY)).toHaveLength(7);
+    expect(codesOf({ granted: "sampled", sampleOneIn: 3 }, MANY)).toHaveLength(3);
+    expect(codesOf({ granted: "none", sampleOneIn: 3 }, MANY)).toHaveLength(0);
+  });
+
+  test.each(["sampled", "none"] as const)("never take the line of a refusal along (%s)", (granted) => {
+    const refusals = ["token_missing", "abandoned", "internal"];
+    const seen = codesOf({ granted, sampleOneIn: 1_000 }, [...MANY, ...refusals]);
+    expect(seen.slice(-3)).toEqual(refusals);
   });
 });

@@ -2,11 +2,11 @@
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseJsonObject } from "../../foundation/json.ts";
 import { Secret } from "../../foundation/secret.ts";
 import type { SharedCache } from "../../redis/connection.ts";
 import { MOST_SEALED_BYTES, type SealedPlace, type Sealing } from "../../redis/sealing.ts";
 import type { AcquiredToken } from "../entra/acquire.ts";
-import { parseJsonObject } from "../entra/json.ts";
 import type { SharedCacheEvent } from "../events.ts";
 
 export interface SharedTokensOptions {

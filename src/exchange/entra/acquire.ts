@@ -1,7 +1,7 @@
 /** One exchange with Entra: its proof, its attempts and its deadline. */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClientAuthentication, ClientCredential } from "../../credential/credential.ts";
+import type { ClientAuthentication, ClientCredential } from "../../credential/contract.ts";
 import { GatewayError } from "../../errors.ts";
 import type { Secret } from "../../foundation/secret.ts";
 import type { ExchangeEvent } from "../events.ts";

@@ -1,7 +1,7 @@
 /** Reads an answer of the token endpoint, believing none of its members before their shape is proven. */
 
 import type { GatewayErrorDetails } from "../../errors.ts";
-import { parseJsonObject } from "./json.ts";
+import { parseJsonObject } from "../../foundation/json.ts";
 
 /** Members of an error body that mean something here (Entra, v2-oauth2-on-behalf-of-flow). */
 export interface EntraErrorBody {

@@ -1,7 +1,7 @@
 /** What a client assertion says of itself, for the operator who has to register exactly that. */
 
-import type { ClientAuthentication } from "../../credential/credential.ts";
-import { parseJsonObject } from "./json.ts";
+import type { ClientAuthentication } from "../../credential/contract.ts";
+import { parseJsonObject } from "../../foundation/json.ts";
 
 /** Printable ASCII of a length that a log can bear. */
 const CLAIM = /^[\x20-\x7E]{1,256}$/;

@@ -6,11 +6,11 @@ export interface ConsentOptions {
    * `knownClientApplications`: then one prompt covers both (Entra, v2-oauth2-on-behalf-of-flow). Without it the
    * user consents to the gateway itself.
    */
-  readonly frontEndClientId?: string;
+  readonly frontEndClientId?: string | undefined;
   /** App ID URI of the gateway; default `api://<client id>`. */
-  readonly appIdUri?: string;
+  readonly appIdUri?: string | undefined;
   /** Registered redirect URI of the application that is consented to; without it Entra takes the one registered. */
-  readonly redirectUri?: string;
+  readonly redirectUri?: string | undefined;
 }
 
 export interface ConsentFacts {

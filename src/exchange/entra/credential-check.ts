@@ -1,7 +1,8 @@
 /** Whether Entra accepts a proof of the gateway, asked with a token request whose answer nobody uses. */
 
 import { randomUUID } from "node:crypto";
-import type { ClientAuthentication, TrialVerdict } from "../../credential/credential.ts";
+import type { ClientAuthentication, TrialVerdict } from "../../credential/contract.ts";
+import type { GatewayError } from "../../errors.ts";
 import { noAssertion } from "../no-assertion.ts";
 import { createConsentUris } from "./consent.ts";
 import { createJudge } from "./judge.ts";
@@ -44,7 +45,8 @@ export function createCredentialCheck(
       const numbers = error.diagnostics?.error_codes;
       const told = Array.isArray(numbers) ? ` (AADSTS${numbers.join(", ")})` : "";
       return {
-        verdict: domain === "credential" ? "refused" : "undecided",
+        // A client or tenant that Entra does not know is as definite as a proof that it does not accept.
+        verdict: domain === "credential" || isDefinite(error) ? "refused" : "undecided",
         problem: `${error.code}: ${error.reason}${told}`,
       };
     } catch {
@@ -52,4 +54,9 @@ export function createCredentialCheck(
       return { verdict: "undecided", problem: "the token request could not be formed" };
     }
   };
+}
+
+/** Error codes of Entra that are not known, and that name no number, may mean anything. */
+function isDefinite({ code, reason }: GatewayError): boolean {
+  return code === "client_rejected" && reason !== "unrecognised" && reason !== "invalid_request";
 }

@@ -1,8 +1,8 @@
 /** Judges a token endpoint's answer: a usable token, or a refusal with its reason. */
 
 import { type BoundedResponse, FetchFailure } from "../../foundation/bounded-fetch.ts";
+import { parseJsonObject } from "../../foundation/json.ts";
 import { Secret } from "../../foundation/secret.ts";
-import { parseJsonObject } from "./json.ts";
 import { createRefusals, type Refusal, type RefusalOptions, type RefusedExchange } from "./refusals.ts";
 
 export type Judgement =

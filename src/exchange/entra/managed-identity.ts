@@ -2,7 +2,7 @@
 
 import type { INetworkModule, ManagedIdentityApplication, NetworkResponse } from "@azure/msal-node";
 import { boundedFetch, type Fetch, FetchFailure } from "../../foundation/bounded-fetch.ts";
-import { parseJsonObject } from "./json.ts";
+import { parseJsonObject } from "../../foundation/json.ts";
 import { loadMsal } from "./msal.ts";
 
 export interface ManagedIdentityTokenOptions {

@@ -2,7 +2,7 @@
 
 import { createRequire } from "node:module";
 import type { INetworkModule } from "@azure/msal-node";
-import type { ClientAuthentication } from "../../credential/credential.ts";
+import type { ClientAuthentication } from "../../credential/contract.ts";
 import { GatewayError } from "../../errors.ts";
 import { type BoundedResponse, boundedFetch, type Fetch } from "../../foundation/bounded-fetch.ts";
 import type { AnyAssertion } from "../no-assertion.ts";

@@ -1,13 +1,13 @@
 /** Entra's refusal of a token request, or its silence, becomes the error that names who must act. */
 
-import type { ClientAuthentication } from "../../credential/credential.ts";
+import type { ClientAuthentication } from "../../credential/contract.ts";
 import { ACTOR_OF, type Actor, GatewayError, type GatewayErrorDetails } from "../../errors.ts";
 import type { FetchFailure } from "../../foundation/bounded-fetch.ts";
+import { parseRetryAfter } from "../../foundation/retry-after.ts";
 import type { AnyAssertion } from "../no-assertion.ts";
 import { claimsOf, diagnosticsOf, type EntraAnswer, labelOf, numbersOf } from "./answers.ts";
 import { describeClientAssertion } from "./client-assertion.ts";
 import { type Hint, hintFor, type RefusalCode } from "./codes.ts";
-import { parseRetryAfter } from "./retry-after.ts";
 
 /** Whose later requests a refusal speaks for; `nobody` when the next one may well succeed. */
 export type FailureDomain =
@@ -71,6 +71,8 @@ const CLIENT_ERRORS = ["unauthorized_client", "unsupported_grant_type", "invalid
 /** Seconds to stay away after a throttling answer that names no time; the longer one is for a detected loop. */
 const DEFAULT_THROTTLE_SECONDS = 5;
 const DEFAULT_LOOP_SECONDS = 60;
+/** Longest wait believed: a slip of the authority must not shut a user out for a day. */
+const LONGEST_WAIT_SECONDS = 3600;
 
 /** Judges by status, `Retry-After`, `error`, `suberror` and `claims`; numbers only refine, texts never steer. */
 export function createRefusals(options: RefusalOptions) {
@@ -81,8 +83,8 @@ export function createRefusals(options: RefusalOptions) {
     const { tenantId } = exchange.assertion;
     const atHome = tenantId.toLowerCase() === homeTenantId;
     const code = verdict.code === "tenant_not_onboarded" && atHome ? "client_rejected" : verdict.code;
-    const told = parseRetryAfter(answer.headers.get("retry-after"), now());
-    const retryAfterSeconds = waitOf(code, verdict, told);
+    const requested = requestedWait(answer, now());
+    const retryAfterSeconds = waitOf(code, verdict, requested);
     const proof = verdict.concerns === "credential" ? describeClientAssertion(exchange.authentication) : {};
     const details: GatewayErrorDetails = {
       detail: DETAIL[code],
@@ -168,9 +170,15 @@ function consentVerdict(hint: Hint | undefined): Verdict {
   return { code: "consent_required", reason: "consent_missing" };
 }
 
-function waitOf(code: RefusalCode, verdict: Verdict, told: number | undefined): number | undefined {
+/** Seconds that the answer asks to stay away, at least 1, and at most what is believed. */
+function requestedWait({ headers }: EntraAnswer, now: number): number | undefined {
+  const ms = parseRetryAfter(headers.get("retry-after"), now);
+  return ms === undefined ? undefined : Math.min(Math.max(1, Math.ceil(ms / 1000)), LONGEST_WAIT_SECONDS);
+}
+
+function waitOf(code: RefusalCode, verdict: Verdict, requested: number | undefined): number | undefined {
   if (ACTOR_OF[code] !== "authority") return undefined;
-  if (told !== undefined || code !== "authority_throttled") return told;
+  if (requested !== undefined || code !== "authority_throttled") return requested;
   return verdict.concerns === "scopes" ? DEFAULT_LOOP_SECONDS : DEFAULT_THROTTLE_SECONDS;
 }
 

@@ -2,7 +2,8 @@
 
 import { createHash, verify as verifySignature } from "node:crypto";
 import { resolveAuthority } from "../../../src/identity/authority.ts";
-import { createTokenVerifier, type TokenVerifier } from "../../../src/identity/token-verifier.ts";
+import type { TokenVerifier } from "../../../src/identity/contract.ts";
+import { createTokenVerifier } from "../../../src/identity/token-verifier.ts";
 import {
   API,
   bearer,

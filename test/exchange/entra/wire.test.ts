@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { ClientCredential } from "../../../src/credential/credential.ts";
+import type { ClientCredential } from "../../../src/credential/contract.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import {
   assertionOf,

@@ -1,11 +1,10 @@
-/** `GET /api/files/:id`: the bytes of a file in the user's drive, at the caller's pace. A pattern to copy. */
+/** `handler: files`: the bytes of a file in the user's drive, at the caller's pace. A pattern to copy. */
 
-import { codeRoute } from "../http/code-route.ts";
+import { routeHandler } from "../http/code-route.ts";
 
-export const fileRoute = codeRoute({
+export const files = routeHandler({
   method: "get",
-  path: "/api/files/:id",
-  policy: { callers: "user", requiredScopes: ["access_as_user"], requiredRoles: [], allowedClients: [] },
+  below: "/:id",
   uses: ["graph"],
   async handler({ params, headers }, response, { downstream: { graph } }) {
     const { range } = headers;

@@ -1,0 +1,12 @@
+/** Points a misspelt name at the nearest right one. */
+
+import { closest, distance } from "fastest-levenshtein";
+
+/** `; did you mean "graph"?` when a candidate is near enough to be what was meant, else nothing. */
+export function didYouMean(word: string, candidates: readonly string[]): string {
+  if (candidates.length === 0) return "";
+  const nearest = closest(word, [...candidates]);
+  return distance(word, nearest) <= Math.max(2, Math.floor(word.length / 3))
+    ? `; did you mean "${nearest}"?`
+    : "";
+}

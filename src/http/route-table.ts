@@ -1,0 +1,139 @@
+/** The routes that a gateway serves, as a list for operators, and the faults of routes that meet. */
+
+import type { ConfigurationFault } from "../errors.ts";
+import { type CodeRoute, configuredApi } from "./code-route.ts";
+
+/** A route as the log and the doctor list it. */
+export interface ServedRoute {
+  /** With `/**` where everything below belongs to the route. */
+  readonly path: string;
+  readonly methods: readonly string[];
+  /** `API graph`, `handler profile` or `code`. */
+  readonly answeredBy: string;
+}
+
+/** A route that forwards, as far as the list goes. */
+export interface ForwardingRoute {
+  readonly target: { readonly path: string; readonly methods: readonly string[] };
+  readonly api: { readonly name: string };
+}
+
+/** Express answers HEAD wherever it answers GET. */
+export function methodsOf({ method }: CodeRoute): readonly string[] {
+  return method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()];
+}
+
+export function servedRoutes(
+  forwarding: readonly ForwardingRoute[],
+  coded: readonly CodeRoute[],
+): readonly ServedRoute[] {
+  return [
+    ...forwarding.map(({ target, api }) => ({
+      path: `${target.path}/**`,
+      methods: target.methods,
+      answeredBy: `API ${api.name}`,
+    })),
+    ...coded.map((route) => ({
+      path: route.path,
+      methods: methodsOf(route),
+      answeredBy: route.name === undefined ? "code" : `handler ${route.name}`,
+    })),
+  ].toSorted((one, other) => (one.path < other.path ? -1 : one.path > other.path ? 1 : 0));
+}
+
+/** What stands in a code route's path before its first parameter, without trailing slash. */
+export function staticPart({ path }: Pick<CodeRoute, "path">): string {
+  return path.replace(/\/[^/]*[:*{].*$/s, "");
+}
+
+/** Faults of routes in code: what they use, whom they admit, and where they meet others. */
+export function codeRouteFaults(
+  coded: readonly CodeRoute[],
+  forwarding: readonly ForwardingRoute[],
+  apis: Readonly<Record<string, { readonly scopes: readonly string[] }>>,
+): readonly ConfigurationFault[] {
+  return coded.flatMap((route, index) => [
+    ...useFaults(route, apis),
+    ...policyFaults(route),
+    ...meetingFaults(route, coded.slice(0, index), forwarding),
+  ]);
+}
+
+function useFaults(
+  route: CodeRoute,
+  apis: Readonly<Record<string, { readonly scopes: readonly string[] }>>,
+): readonly ConfigurationFault[] {
+  return route.uses.flatMap((use) => {
+    const name = configuredApi(route, use);
+    const api = Object.hasOwn(apis, name) ? apis[name] : undefined;
+    if (api === undefined)
+      return [{ path: `downstreamApis.${name}`, problem: `is missing; the route ${title(route)} uses it` }];
+    const [scope = "", ...more] = api.scopes;
+    if (route.as !== "app" || (more.length === 0 && scope.endsWith("/.default"))) return [];
+    const problem = `needs one scope that ends in /.default; the route ${title(route)} calls it as the application`;
+    return [{ path: `downstreamApis.${name}.scopes`, problem }];
+  });
+}
+
+/** A route that acts with the gateway's own permissions lends them to its callers, so it has to name them. */
+function policyFaults(route: CodeRoute): readonly ConfigurationFault[] {
+  const { requiredScopes, requiredRoles, allowedClients, callers } = route.policy;
+  const path = `route ${title(route)}`;
+  if (route.as !== "app")
+    return callers === "user"
+      ? []
+      : [
+          {
+            path,
+            problem: "admits applications, whose tokens cannot be exchanged; say as: app or callers: user",
+          },
+        ];
+  if (requiredScopes.length + requiredRoles.length + allowedClients.length === 0)
+    return [
+      {
+        path,
+        problem:
+          "lends the gateway's own permissions to every caller; name requiredScopes, requiredRoles or allowedClients",
+      },
+    ];
+  if (callers === "any" && requiredRoles.length + allowedClients.length === 0)
+    return [
+      { path, problem: "admits applications, which hold no scopes; name requiredRoles or allowedClients" },
+    ];
+  return [];
+}
+
+/**
+ * Two routes in code meet where path and method are the same. A route in code meets one that forwards where it lies
+ * inside the other, or where its parameter could stand for the other's path: Express lets code win, without the
+ * forwarding route's rules. A handler that the file mounts may lie inside a forwarding route, since the file shows both
+ * and the longer path wins.
+ */
+function meetingFaults(
+  route: CodeRoute,
+  earlier: readonly CodeRoute[],
+  forwarding: readonly ForwardingRoute[],
+): readonly ConfigurationFault[] {
+  const path = `route ${title(route)}`;
+  const twin = earlier.find((other) => other.path === route.path && other.method === route.method);
+  if (twin !== undefined) return [{ path, problem: "is there twice" }];
+  const fixed = staticPart(route);
+  const hasParameter = fixed !== route.path;
+  const met = forwarding.find(
+    ({ target }) =>
+      (route.name === undefined && isInside(fixed, target.path)) ||
+      (hasParameter && isInside(target.path, fixed)),
+  );
+  if (met === undefined) return [];
+  return [
+    { path, problem: `meets the route ${met.target.path} of gateway.yaml; give one of them another path` },
+  ];
+}
+
+function isInside(path: string, mount: string): boolean {
+  return path === mount || path.startsWith(mount === "/" ? mount : `${mount}/`);
+}
+
+function title({ method, path }: CodeRoute): string {
+  return `${method.toUpperCase()} ${path}`;
+}

@@ -1,0 +1,106 @@
+/** The downstream API as a process: the path says how it answers. Its size in bytes and its pause in ms come by query. */
+
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { HONEST_BODY } from "./honest-answer.ts";
+import { hostileDocument, isHostileKind } from "./hostile-documents.ts";
+
+const JSON_TYPE = "application/json";
+const CHUNK_BYTES = 64 * 1024;
+
+const server = createServer((request, response) => {
+  const url = new URL(request.url ?? "/", "http://api.test");
+  const bytes = Number(url.searchParams.get("bytes") ?? 1024);
+  const mood = url.pathname.split("/").at(-1) ?? "";
+  const answer = () => {
+    if (mood === "slow") {
+      const timer = setTimeout(() => json(response, HONEST_BODY), Number(url.searchParams.get("ms")));
+      response.once("close", () => clearTimeout(timer));
+    } else if (mood === "big") json(response, filling(bytes));
+    else if (mood === "links") sendDocument(response, url, bytes);
+    else if (mood === "challenged") challenge(response);
+    else json(response, HONEST_BODY);
+  };
+  if (mood === "$batch") {
+    const chunks: Buffer[] = [];
+    request
+      .on("data", (chunk: Buffer) => chunks.push(chunk))
+      .on("end", () => batch(response, Buffer.concat(chunks)));
+  } else request.resume().on("end", answer);
+});
+server.keepAliveTimeout = 120_000;
+server.on("clientError", (_error, socket) => socket.destroy());
+server.listen({ port: 0, host: "127.0.0.1", backlog: 4_096 }, () => {
+  process.send?.({ kind: "port", value: (server.address() as AddressInfo).port });
+});
+process.on("disconnect", () => process.exit(0));
+
+function json(response: ServerResponse, body: Buffer | string): void {
+  response.writeHead(200, { "content-type": JSON_TYPE, "content-length": Buffer.byteLength(body) });
+  response.end(body);
+}
+
+const made = new Map<string, Buffer>();
+
+/** Made once: an API that is busy with making answers would be what the second user waits for. */
+function once(name: string, make: () => Buffer): Buffer {
+  const known = made.get(name) ?? make();
+  made.set(name, known);
+  return known;
+}
+
+function filling(bytes: number): Buffer {
+  return once(`filling ${bytes}`, () => Buffer.from(`"${"a".repeat(Math.max(0, bytes - 2))}"`));
+}
+
+function documentOf(kind: string | null, bytes: number): Buffer {
+  if (!isHostileKind(kind)) throw new Error(`no document of kind ${kind}`);
+  return once(`${kind} ${bytes}`, () => Buffer.from(hostileDocument(kind, bytes)));
+}
+
+function sendDocument(response: ServerResponse, url: URL, bytes: number): void {
+  const document = documentOf(url.searchParams.get("kind"), bytes);
+  const split = Number(url.searchParams.get("split") ?? CHUNK_BYTES);
+  response.writeHead(200, { "content-type": JSON_TYPE, "content-length": document.length });
+  response.socket?.setNoDelay(true);
+  let at = 0;
+  const writeOn = () => {
+    if (response.destroyed) return;
+    const piece = document.subarray(at, at + split);
+    at += split;
+    if (at >= document.length) response.end(piece);
+    else if (response.write(piece)) setImmediate(writeOn);
+    else response.once("drain", writeOn);
+  };
+  writeOn();
+}
+
+function challenge(response: ServerResponse): void {
+  const claims = Buffer.from('{"access_token":{"nbf":{"essential":true,"value":"1600000000"}}}').toString(
+    "base64",
+  );
+  response.writeHead(401, {
+    "www-authenticate": `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="${claims}"`,
+    "content-type": JSON_TYPE,
+  });
+  response.end("{}");
+}
+
+/** Each part is answered by what its URL asks for. */
+function batch(response: ServerResponse, body: Buffer): void {
+  let requests: readonly { id: string; url: string }[];
+  try {
+    requests = JSON.parse(body.toString()).requests;
+  } catch {
+    response.writeHead(400).end();
+    return;
+  }
+  const parts = requests.flatMap(({ id, url }, index) => {
+    const asked = new URL(url, "http://api.test");
+    const bytes = Number(asked.searchParams.get("bytes") ?? 1024);
+    const kind = asked.searchParams.get("kind");
+    const head = `${index === 0 ? "" : ","}{"id":${JSON.stringify(id)},"status":200,"headers":{"Content-Type":"application/json"},"body":`;
+    return [Buffer.from(head), kind === null ? filling(bytes) : documentOf(kind, bytes), Buffer.from("}")];
+  });
+  json(response, Buffer.concat([Buffer.from('{"responses":['), ...parts, Buffer.from("]}")]));
+}

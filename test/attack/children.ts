@@ -1,0 +1,197 @@
+/** The processes of a run: the attacker, the downstream API, and the gateway of `npm start` with the pod's heap. */
+
+import { type ChildProcess, fork, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { setPriority } from "node:os";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { residentMemory } from "../bench/processor.ts";
+import { endWithUs } from "../bench/server-process.ts";
+import type { Shutdown } from "./bounds.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const START_LIMIT_MS = 30_000;
+/** Three quarters of the container's 512 MiB, as the image asks for by a percentage: here nothing limits the process. */
+export const HEAP_MIB = 384;
+const SAMPLE_MS = 50;
+/** The attacker gets what the gateway and its second user leave of the machine: real attackers bring their own. */
+const ATTACKER_PRIORITY = 5;
+/** Lines of the standard error that are kept for the report. */
+const LAST_WORDS = 40;
+
+/** A TypeScript file as a process that answers messages. */
+export interface Helper {
+  /** The next message of this kind. Rejects when the process ends first. */
+  heard<T>(kind: string): Promise<T>;
+  tell(message: object): void;
+  /** Asks it to end, and sees to it. */
+  end(): Promise<void>;
+}
+
+export function startHelper(file: string, args: readonly string[], isAttacker = false): Helper {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
+    cwd: ROOT,
+    execArgv: ["--import", "tsx"],
+    stdio: ["ignore", "ignore", "inherit", "ipc"],
+  });
+  endWithUs(child);
+  if (isAttacker && child.pid !== undefined) setPriority(child.pid, ATTACKER_PRIORITY);
+  const heard: { kind: string; value: unknown }[] = [];
+  const listeners = new Set<() => void>();
+  let ended: string | undefined;
+  child.on("message", (message: { kind: string; value: unknown }) => {
+    heard.push(message);
+    for (const listener of listeners) listener();
+  });
+  child.once("exit", (code, signal) => {
+    ended = `${file} ended with ${code ?? signal}`;
+    for (const listener of listeners) listener();
+  });
+  return {
+    heard: <T>(kind: string) =>
+      new Promise<T>((resolve, reject) => {
+        const look = () => {
+          const index = heard.findIndex((message) => message.kind === kind || message.kind === "failed");
+          const [message] = index === -1 ? [] : heard.splice(index, 1);
+          if (message === undefined && ended === undefined) return;
+          listeners.delete(look);
+          if (message?.kind === kind) resolve(message.value as T);
+          else reject(new Error(message === undefined ? ended : String(message.value)));
+        };
+        listeners.add(look);
+        look();
+      }),
+    tell(message) {
+      if (child.connected) child.send(message);
+    },
+    async end() {
+      if (ended !== undefined) return;
+      const exited = once(child, "exit");
+      if (child.connected) child.disconnect();
+      const limit = setTimeout(() => child.kill("SIGKILL"), 5_000);
+      await exited;
+      clearTimeout(limit);
+    },
+  };
+}
+
+export interface AttackedGateway {
+  readonly port: number;
+  readonly adminPort: number;
+  /** From now on only what comes counts as the peak. */
+  forgetPeak(): void;
+  /** Largest resident memory, MiB; to the last moment where the process has died. */
+  peakMiB(): number;
+  /** How it ended, if it did. */
+  died(): string | undefined;
+  /** Last lines of its standard error. */
+  lastWords(): string;
+  /** Sends SIGTERM, and SIGKILL to what has not ended within the limit. */
+  terminate(limitMs: number): Promise<Shutdown>;
+  kill(): Promise<void>;
+}
+
+/** Needs `dist`. @throws when it ends before it is ready. */
+export async function startAttackedGateway(env: Readonly<Record<string, string>>): Promise<AttackedGateway> {
+  const child = spawn(process.execPath, [`--max-old-space-size=${HEAP_MIB}`, "dist/main.js"], {
+    cwd: ROOT,
+    // Nothing of this shell's settings may reach the gateway.
+    env: { PATH: process.env.PATH ?? "", NODE_ENV: "production", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  endWithUs(child);
+  let ended: string | undefined;
+  const exited = new Promise<void>((resolve) => {
+    child.once("exit", (code, signal) => {
+      ended = signal ?? `exit code ${code}`;
+      resolve();
+    });
+  });
+  const words: string[] = [];
+  createInterface({ input: child.stderr }).on("line", (line) => {
+    words.push(line);
+    if (words.length > LAST_WORDS) words.shift();
+  });
+  const ports = await portsOf(child, () => `the gateway ended with ${ended}:\n${words.join("\n")}`);
+
+  const pid = child.pid as number;
+  let peak = 0;
+  const sample = () => {
+    const now = highWater(pid) ?? residentMemory(pid);
+    // A process that has just ended has no memory any more, though it still has an entry.
+    if (now !== undefined && now > peak) peak = now;
+  };
+  const sampling = setInterval(sample, SAMPLE_MS);
+  void exited.then(() => clearInterval(sampling));
+  return {
+    ...ports,
+    forgetPeak() {
+      peak = 0;
+      try {
+        writeFileSync(`/proc/${pid}/clear_refs`, "5");
+      } catch {
+        // Not on Linux, or the process has gone: then samples are what there is.
+      }
+    },
+    peakMiB() {
+      sample();
+      return peak;
+    },
+    died: () => ended,
+    lastWords: () => words.join("\n"),
+    async terminate(limitMs) {
+      const began = performance.now();
+      child.kill("SIGTERM");
+      let isLate = false;
+      const limit = setTimeout(() => {
+        isLate = true;
+        child.kill("SIGKILL");
+      }, limitMs);
+      await exited;
+      clearTimeout(limit);
+      const ms = performance.now() - began;
+      return { limitMs, ...(isLate ? { ms: undefined, ended: "killed" } : { ms, ended: ended ?? "" }) };
+    },
+    async kill() {
+      if (ended === undefined) child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+/** Waits for the log's words that the gateway listens and is ready; reads on, as a collector of logs would. */
+async function portsOf(
+  child: ChildProcess,
+  whyEnded: () => string,
+): Promise<{ readonly port: number; readonly adminPort: number }> {
+  const { stdout } = child;
+  if (stdout === null) throw new Error("the gateway has no standard output");
+  const lines = createInterface({ input: stdout });
+  const limit = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);
+  try {
+    return await new Promise((resolve, reject) => {
+      let ports: { port: number; adminPort: number } | undefined;
+      child.once("exit", () => reject(new Error(whyEnded())));
+      lines.on("line", (text) => {
+        const { port, adminPort, msg } = JSON.parse(text);
+        if (port !== undefined && adminPort !== undefined) ports = { port, adminPort };
+        if (ports !== undefined && msg === "ready") resolve(ports);
+      });
+    });
+  } finally {
+    clearTimeout(limit);
+    lines.close();
+    stdout.resume();
+  }
+}
+
+/** Largest resident memory as the kernel counts it, MiB: no sample can miss it. */
+function highWater(pid: number): number | undefined {
+  try {
+    const [, kib] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+    return kib === undefined ? undefined : Number(kib) / 1024;
+  } catch {
+    return undefined;
+  }
+}

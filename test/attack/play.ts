@@ -1,0 +1,156 @@
+/** Plays one scenario: calm traffic first, then the attack beside it, then SIGTERM while the attack goes on. */
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Target } from "../bench/result.ts";
+import type { Measurement } from "./bounds.ts";
+import { type AttackedGateway, type Helper, startAttackedGateway, startHelper } from "./children.ts";
+import { probeLiveness } from "./liveness.ts";
+import type { Scenario, Settings } from "./scenario.ts";
+import { startSecondUser } from "./second-user.ts";
+
+/** How long each part takes, ms. */
+export interface Times {
+  readonly warmUp: number;
+  readonly calm: number;
+  readonly attack: number;
+  /** After SIGTERM, when the process is killed. */
+  readonly shutdown: number;
+}
+
+export interface PlayOptions {
+  readonly times: Times;
+  readonly quick: boolean;
+  readonly apiUrl: string;
+  readonly shutdownGraceSeconds: number;
+}
+
+export interface Played extends Measurement {
+  readonly lastWords: string;
+}
+
+const PER_SECOND = 100;
+/** Time that the attacker may take beyond the measured time to report what it got. */
+const REPORT_LIMIT_MS = 15_000;
+
+interface Facts {
+  readonly token: string;
+  readonly newcomers: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+type Found = Pick<Measurement, "outcomes" | "connections"> & { readonly targets: readonly Target[] };
+
+/** @throws when the surroundings fail. A gateway that fails is a result. */
+export async function play(scenario: Scenario, options: PlayOptions): Promise<Played> {
+  const { times, quick } = options;
+  const ms = scenario.ms ?? times.attack;
+  const { newcomersPerSecond = 0 } = scenario;
+  // Twice as many as the time needs: phases end late on a busy machine.
+  const newcomers = Math.ceil(((newcomersPerSecond * (times.warmUp + times.calm + ms)) / 1000) * 2) + 20;
+  const attacker = startHelper(
+    "./attacker-main.ts",
+    [scenario.name, newcomersPerSecond === 0 ? "0" : String(newcomers), ...(quick ? ["quick"] : [])],
+    true,
+  );
+  let gateway: AttackedGateway | undefined;
+  const directory = mkdtempSync(join(tmpdir(), "obo-attack-"));
+  try {
+    const facts = await attacker.heard<Facts>("facts");
+    const file = join(directory, "gateway.yaml");
+    writeFileSync(file, configuration(scenario.settings ?? {}, options));
+    gateway = await startAttackedGateway({
+      GATEWAY_CONFIG: file,
+      HOST: "127.0.0.1",
+      PORT: "0",
+      ADMIN_PORT: "0",
+      ...facts.env,
+    });
+    return await measure(scenario, gateway, attacker, facts, options);
+  } finally {
+    await gateway?.kill();
+    await attacker.end();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+async function measure(
+  scenario: Scenario,
+  gateway: AttackedGateway,
+  attacker: Helper,
+  { token, newcomers }: Facts,
+  { times }: PlayOptions,
+): Promise<Played> {
+  const { port, adminPort } = gateway;
+  const ms = scenario.ms ?? times.attack;
+  const user = startSecondUser({
+    port,
+    token,
+    newcomers,
+    newcomersPerSecond: scenario.newcomersPerSecond ?? 0,
+    perSecond: PER_SECOND,
+  });
+  await sleep(times.warmUp);
+  const before = await user.during(() => sleep(times.calm));
+  gateway.forgetPeak();
+  const liveness = probeLiveness(adminPort);
+  attacker.tell({ port, adminPort, ms });
+  let found: Found | undefined;
+  const during = await user.during(async () => {
+    found = await withLimit(attacker.heard<Found>("found"), ms + REPORT_LIMIT_MS);
+  });
+  const livez = liveness.stop();
+  await user.stop();
+  const died = gateway.died();
+  const shutdown = died === undefined ? await gateway.terminate(times.shutdown) : undefined;
+  const peakMiB = gateway.peakMiB();
+  if (found === undefined) throw new Error("the attacker reported nothing");
+  return { before, during, livez, died, shutdown, peakMiB, ...found, lastWords: gateway.lastWords() };
+}
+
+/** JSON is YAML. Whatever is silent here is at its default, as it would be in production. */
+function configuration(
+  { http = {}, exchange, api = {}, routes = [] }: Settings,
+  { apiUrl, shutdownGraceSeconds }: PlayOptions,
+): string {
+  return JSON.stringify({
+    identity: { tenants: ["${AZURE_TENANT_ID}"], audiences: ["${AZURE_CLIENT_ID}"] },
+    ...(exchange !== undefined && { exchange }),
+    downstreamApis: {
+      graph: {
+        baseUrl: apiUrl,
+        scopes: ["https://graph.microsoft.com/.default"],
+        kind: "graph",
+        allowPrivateNetwork: true,
+        ...api,
+      },
+    },
+    routes: [
+      {
+        path: "/graph",
+        downstreamApi: "graph",
+        methods: ["GET", "POST", "PUT"],
+        requiredScopes: ["access_as_user"],
+        allow: ["/me", "/me/**", "/$batch"],
+      },
+      ...routes,
+    ],
+    http: { shutdownGraceSeconds, ...http },
+  });
+}
+
+async function withLimit<T>(promise: Promise<T>, ms: number): Promise<T> {
+  const limit = new AbortController();
+  try {
+    return await Promise.race([
+      promise,
+      sleep(ms, undefined, { signal: limit.signal }).then(() => {
+        throw new Error("the attacker did not report in time");
+      }),
+    ]);
+  } finally {
+    limit.abort();
+  }
+}

@@ -1,0 +1,100 @@
+/** Results as text for a terminal, as a table for the documentation, and as data. */
+
+import { type Bounds, type Measurement, servedShare, shutdownExcess, type Verdict } from "./bounds.ts";
+
+export interface Row {
+  readonly name: string;
+  readonly title: string;
+  readonly measured: Measurement;
+  readonly verdicts: readonly Verdict[];
+}
+
+const HEADINGS = [
+  "attack",
+  "second user served",
+  "p99 before",
+  "p99 during",
+  "ratio",
+  "peak RSS",
+  "slowest /livez",
+  "SIGTERM beyond calm",
+  "process",
+  "attacker got",
+] as const;
+
+/** Most frequent outcomes that are shown. */
+const OUTCOMES_SHOWN = 4;
+
+export function cellsOf({ title, measured }: Row, calmShutdownMs: number): readonly string[] {
+  const { before, during, peakMiB, livez, died, shutdown, outcomes, connections, targets } = measured;
+  const share = servedShare(during);
+  const got = Object.entries(outcomes)
+    .sort(([, one], [, other]) => other - one)
+    .slice(0, OUTCOMES_SHOWN)
+    .map(([outcome, times]) => `${outcome} × ${times}`);
+  return [
+    title,
+    // Rounded down: one refused request must not read as none.
+    Number.isNaN(share) ? "–" : `${(Math.floor(share * 10_000) / 100).toFixed(2)} %`,
+    milliseconds(before.p99),
+    milliseconds(during.p99),
+    Number.isNaN(during.p99 / before.p99) ? "–" : (during.p99 / before.p99).toFixed(1),
+    `${peakMiB.toFixed(0)} MiB`,
+    livez.missed === 0
+      ? milliseconds(livez.longest)
+      : `${milliseconds(livez.longest)}, ${livez.missed} missed`,
+    shutdown === undefined
+      ? "–"
+      : `${shutdown.ms === undefined ? "> " : ""}${(shutdownExcess(shutdown, calmShutdownMs) / 1000).toFixed(1)} s`,
+    died !== undefined
+      ? `died: ${died}`
+      : `lived${shutdown === undefined ? "" : `, ended with ${shutdown.ended}`}`,
+    [
+      ...(got.length === 0 ? ["no answer"] : got),
+      ...(connections.held > 0 ? [`${connections.held} connections held`] : []),
+      ...targets.map(({ what, value, digits }) => `${what}: ${value.toFixed(digits)}`),
+    ].join(", "),
+  ];
+}
+
+export function textOf(row: Row, calmShutdownMs: number): string {
+  const [title, ...cells] = cellsOf(row, calmShutdownMs);
+  const broken = row.verdicts.filter(({ isKept }) => !isKept);
+  return [
+    `${broken.length === 0 ? "kept  " : "BROKEN"} ${row.name}: ${title}`,
+    `       ${cells.map((cell, index) => `${HEADINGS[index + 1]} ${cell}`).join("; ")}`,
+    ...broken.map(({ what, figure }) => `       - ${what}: ${figure}`),
+  ].join("\n");
+}
+
+export function markdownOf(rows: readonly Row[], calmShutdownMs: number): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  return [
+    line([...HEADINGS, "bounds"]),
+    line([...HEADINGS, "bounds"].map(() => "---")),
+    ...rows.map((row) =>
+      line([
+        ...cellsOf(row, calmShutdownMs),
+        row.verdicts.every(({ isKept }) => isKept)
+          ? "kept"
+          : `broken: ${row.verdicts
+              .filter(({ isKept }) => !isKept)
+              .map(({ what }) => what)
+              .join(", ")}`,
+      ]),
+    ),
+  ].join("\n");
+}
+
+export function boundsText({ peakMiB, served, p99, shutdownMs }: Bounds): string {
+  return (
+    `bounds: the process lives; memory below ${peakMiB} MiB; the second user served at least ${served * 100} %, ` +
+    `p99 at most ${p99.times} times its value before the attack or ${p99.floorMs} ms, what is more; ` +
+    `SIGTERM at most ${shutdownMs / 1000} s beyond the calm one`
+  );
+}
+
+function milliseconds(value: number): string {
+  return Number.isNaN(value) ? "–" : `${value.toFixed(value < 100 ? 1 : 0)} ms`;
+}

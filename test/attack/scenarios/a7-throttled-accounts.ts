@@ -1,0 +1,56 @@
+/** Entra throttles some accounts: all others of the tenant must go on to get tokens. */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Attack, Scenario } from "../scenario.ts";
+import { bearer, requestOf } from "../wire.ts";
+
+/** Entra: too many requests. */
+const THROTTLED = 90055;
+
+function throttled(accounts: number, retryAfterSeconds: number | undefined): Attack {
+  return async ({ attacker, emulator, isOver, over }) => {
+    const users = Array.from({ length: accounts }, () => emulator.addUser());
+    for (const user of users)
+      emulator.refuse({
+        code: THROTTLED,
+        user,
+        ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+      });
+    const sockets = await attacker.hold(accounts, "all", () => "");
+    while (!isOver()) {
+      // A token of its own for each call: none is answered by what is remembered of a token alone.
+      for (const [index, socket] of sockets.entries()) {
+        const [user] = users.slice(index, index + 1);
+        if (user !== undefined && socket.writable)
+          socket.write(requestOf("/graph/me", bearer(emulator.mintUserToken({ user }))));
+      }
+      await sleep(200);
+    }
+    await over;
+    return [];
+  };
+}
+
+const NEWCOMERS = 5;
+
+export const a7: readonly Scenario[] = [
+  {
+    name: "a7-two-accounts",
+    title: "Entra answers two accounts 429 with retry-after 300; newcomers need tokens",
+    quick: true,
+    newcomersPerSecond: NEWCOMERS,
+    attack: throttled(2, 300),
+  },
+  {
+    name: "a7-ten-accounts",
+    title: "Entra answers ten accounts 429 with retry-after 300; newcomers need tokens",
+    newcomersPerSecond: NEWCOMERS,
+    attack: throttled(10, 300),
+  },
+  {
+    name: "a7-no-time-named",
+    title: "Entra answers two accounts 429 and names no time; newcomers need tokens",
+    newcomersPerSecond: NEWCOMERS,
+    attack: throttled(2, undefined),
+  },
+];

@@ -1,0 +1,92 @@
+/** Connections that cost the attacker next to nothing: slow ones, short ones, and heads full of fields. */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Attack, Scenario } from "../scenario.ts";
+import { bearer, leave, requestOf } from "../wire.ts";
+
+const DRIP_MS = 500;
+const HEAD = "GET /graph/me HTTP/1.1\r\nhost: x\r\n";
+
+function dripping(connections: number, begin: (token: string) => Buffer | string): Attack {
+  return async ({ attacker, newToken, isOver, over }) => {
+    const start = begin(newToken());
+    const sockets = await attacker.hold(connections, "all", () => start);
+    while (!isOver()) {
+      for (const socket of sockets) if (socket.writable) socket.write("a");
+      await sleep(DRIP_MS);
+    }
+    await over;
+    return [];
+  };
+}
+
+function heads(fields: (token: string) => string): Attack {
+  return async ({ attacker, newToken, over }) => {
+    const request = Buffer.from(`${HEAD}${fields(newToken())}\r\n`);
+    attacker.pump({ connections: 16, depth: 4, request: () => request });
+    await over;
+    return [];
+  };
+}
+
+const churn: Attack = async ({ attacker, isOver, over }) => {
+  const one = async (index: number) => {
+    while (!isOver()) {
+      const socket = await attacker.open("all");
+      if (socket === undefined) await sleep(10);
+      else {
+        if (index % 2 === 0) socket.write("GET /graph/me HTT");
+        leave(socket);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: 48 }, (_, index) => one(index)));
+  await over;
+  return [];
+};
+
+const field = (index: number) => `${index.toString(36)}:\r\n`;
+
+export const connections: readonly Scenario[] = [
+  {
+    name: "slow-heads",
+    title: "no token: 1000 connections send their head a byte in half a second",
+    attack: dripping(1_000, () => `${HEAD}x-drip: `),
+  },
+  {
+    name: "slow-bodies",
+    title: "one user: 500 connections send their body a byte in half a second",
+    attack: dripping(500, (token) =>
+      requestOf("/graph/me/upload", { ...bearer(token), "content-length": "100000" }, { method: "POST" }),
+    ),
+  },
+  {
+    name: "slow-batches",
+    title: "one user: 500 connections send a $batch a byte in half a second",
+    attack: dripping(500, (token) =>
+      requestOf(
+        "/graph/$batch",
+        { ...bearer(token), "content-type": "application/json", "content-length": "100000" },
+        { method: "POST" },
+      ),
+    ),
+  },
+  {
+    name: "many-fields",
+    title: "no token: 16 connections send heads of 1990 fields as fast as they are answered",
+    attack: heads(() => Array.from({ length: 1_990 }, (_, index) => field(index)).join("")),
+  },
+  {
+    name: "many-fields-token",
+    title: "one user: 16 connections send heads of 1900 fields as fast as they are answered",
+    attack: heads(
+      (token) =>
+        `authorization: Bearer ${token}\r\n${Array.from({ length: 1_900 }, (_, index) => field(index)).join("")}`,
+    ),
+  },
+  {
+    name: "churn",
+    title: "no token: 48 connections at a time are opened and reset, half of them amid a head",
+    attack: churn,
+  },
+];

@@ -1,0 +1,100 @@
+/** The second user: steady requests on connections apart from the attacker's, each timed from when it was due. */
+
+import { Agent, request } from "node:http";
+import { type Sample, type Traffic, trafficOf } from "./bounds.ts";
+import { HONEST_BODY } from "./honest-answer.ts";
+
+export interface SecondUserOptions {
+  readonly port: number;
+  readonly token: string;
+  readonly perSecond: number;
+  /** Of these requests, how many a second come with the next one of the newcomers' tokens. */
+  readonly newcomersPerSecond: number;
+  readonly newcomers: readonly string[];
+}
+
+export interface SecondUser {
+  /** What became of the requests that were due in this time; the last ones are waited for. */
+  during(work: () => Promise<unknown>): Promise<Traffic>;
+  /** Sends no more; resolves when nothing is under way, its connections closed. */
+  stop(): Promise<void>;
+}
+
+/** A person would have left by then. */
+const ANSWER_LIMIT_MS = 5_000;
+/** One request in so many opens a connection of its own, as new callers do. */
+const NEW_CONNECTION_EVERY = 10;
+
+export function startSecondUser(options: SecondUserOptions): SecondUser {
+  const { port, token, perSecond, newcomersPerSecond, newcomers } = options;
+  const kept = new Agent({ keepAlive: true, maxSockets: 256 });
+  const fresh = new Agent({ keepAlive: false, maxSockets: 256 });
+  const samples: Sample[] = [];
+  const underWay = new Set<Promise<void>>();
+  const startedAt = performance.now();
+  const newcomerEvery = newcomersPerSecond === 0 ? 0 : Math.round(perSecond / newcomersPerSecond);
+  let due = 0;
+  let nextNewcomer = 0;
+
+  const one = (dueAt: number, index: number): Promise<void> => {
+    const isNewcomer = newcomerEvery > 0 && index % newcomerEvery === 1;
+    const used = isNewcomer ? newcomers[nextNewcomer++] : token;
+    if (used === undefined) throw new Error("there are not enough newcomers");
+    return new Promise((resolve) => {
+      const settle = (isServed: boolean) => {
+        clearTimeout(limit);
+        samples.push({ dueAt, ms: performance.now() - dueAt, isServed });
+        resolve();
+      };
+      const sent = request({
+        port,
+        host: "127.0.0.1",
+        path: "/graph/me",
+        agent: index % NEW_CONNECTION_EVERY === 0 ? fresh : kept,
+        headers: { authorization: `Bearer ${used}` },
+      });
+      const limit = setTimeout(() => sent.destroy(new Error("no answer in time")), ANSWER_LIMIT_MS);
+      let settled = false;
+      const once = (isServed: boolean) => {
+        if (settled) return;
+        settled = true;
+        settle(isServed);
+      };
+      sent.on("error", () => once(false));
+      sent.on("response", (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("error", () => once(false));
+        response.on("end", () =>
+          once(response.statusCode === 200 && Buffer.concat(chunks).toString() === HONEST_BODY),
+        );
+        response.on("close", () => once(false));
+      });
+      sent.end();
+    });
+  };
+
+  const timer = setInterval(() => {
+    for (; startedAt + (due * 1000) / perSecond <= performance.now(); due++) {
+      const answered = one(startedAt + (due * 1000) / perSecond, due);
+      underWay.add(answered);
+      void answered.then(() => underWay.delete(answered));
+    }
+  }, 5);
+
+  return {
+    async during(work) {
+      const from = performance.now();
+      await work();
+      const until = performance.now();
+      await Promise.all(underWay);
+      return trafficOf(samples.filter(({ dueAt }) => dueAt >= from && dueAt < until));
+    },
+    async stop() {
+      clearInterval(timer);
+      await Promise.all(underWay);
+      kept.destroy();
+      fresh.destroy();
+    },
+  };
+}

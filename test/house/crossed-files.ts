@@ -1,0 +1,53 @@
+/**
+ * Counts the files of src whose code runs for one request, by V8's own coverage: `npx tsx test/house/crossed-files.ts`
+ * prints them for a cache hit and for a miss. A newcomer who follows a request reads these.
+ */
+
+import { Session } from "node:inspector/promises";
+import { fileURLToPath } from "node:url";
+import { startEmulator } from "../emulator/emulator.ts";
+import { startTestGateway } from "../support/gateway.ts";
+
+const source = fileURLToPath(new URL("../../src/", import.meta.url));
+
+/** Files of src of which a function ran while `work` did, sorted, relative to src. */
+async function filesCrossedBy(session: Session, work: () => Promise<void>): Promise<string[]> {
+  // What ran before is forgotten by taking it.
+  await session.post("Profiler.takePreciseCoverage");
+  await work();
+  const { result } = await session.post("Profiler.takePreciseCoverage");
+  return result
+    .filter(({ url }) => url.startsWith("file:") && fileURLToPath(url).startsWith(source))
+    .filter(({ functions }) =>
+      // A module's own body is a function without a name that covers the whole file: loading is not crossing.
+      functions.some(({ functionName, ranges }) => functionName !== "" && (ranges[0]?.count ?? 0) > 0),
+    )
+    .map(({ url }) => fileURLToPath(url).slice(source.length))
+    .sort();
+}
+
+const emulator = await startEmulator();
+const gateway = await startTestGateway({ emulator });
+const session = new Session();
+session.connect();
+await session.post("Profiler.enable");
+await session.post("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
+
+const call = async (token: string) => {
+  await gateway.get("/graph/me", token).expect(200);
+  // The log line and the metrics of the request follow its answer.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+};
+// Loads what is loaded lazily, and lets everything be called once.
+await call(emulator.mintUserToken({ user: emulator.addUser() }));
+const token = emulator.mintUserToken({ user: emulator.addUser() });
+for (const [title, work] of [
+  ["miss", () => call(token)],
+  ["hit", () => call(token)],
+] as const) {
+  const files = await filesCrossedBy(session, work);
+  console.log(`${title}: ${files.length} files\n  ${files.join("\n  ")}\n`);
+}
+session.disconnect();
+await gateway.stop();
+await emulator.close();
