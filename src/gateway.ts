@@ -241,8 +241,8 @@ async function openGatewayCredential(
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, keep, now, signals }: Building) {
-  const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
+  const { batches: places, batchBytes: bytes, userShare, clientShare } = config.fairness;
   const transport = keep(
     createTransport({
       apis,
@@ -263,11 +263,7 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   return {
     own,
     forward: createForward({ transport, now, own }),
-    forwardBatch: createForwardBatch({
-      transport,
-      now,
-      limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
-    }),
+    forwardBatch: createForwardBatch({ transport, now, limits: { places, bytes, userShare, clientShare } }),
     apis: Object.fromEntries(callable),
   };
 }
