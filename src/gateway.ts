@@ -243,6 +243,7 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   const transport = keep(
     createTransport({
       apis,
+      fairness: config.fairness,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
@@ -259,7 +260,7 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   ]);
   return {
     own,
-    forward: createForward({ transport, now, own }),
+    forward: createForward({ transport, fairness: config.fairness, now, own }),
     forwardBatch: createForwardBatch({ transport, now }),
     apis: Object.fromEntries(callable),
   };

@@ -55,6 +55,8 @@ export function admit(
     }
     span?.granted();
     record.caller = verification.caller;
+    const { tenantId, objectId, clientId } = verification.caller.principal;
+    record.owner = { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
     judgeBy(policy, verification.caller.principal);
   };
   return (request, response, next) => {

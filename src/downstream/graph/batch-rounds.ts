@@ -2,11 +2,11 @@
 
 import type { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
+import { parseRetryAfter } from "../../foundation/retry-after.ts";
 import type { Answer } from "../forward/answer.ts";
 import { challengeOf } from "../headers/claims-challenge.ts";
 import { RESPONSE_RULES } from "../headers/header-rules.ts";
 import { isDropped } from "../headers/headers.ts";
-import { retryAfterMs } from "../transport/retry-after.ts";
 import type { BatchPart } from "./batch-request.ts";
 
 /** What the API said to one part. */
@@ -161,7 +161,7 @@ function pauseFor(responses: readonly PartAnswer[], round: number, nowMs: number
   if (throttled.length === 0) return undefined;
   const fallback = DEFAULT_PAUSE_MS * 2 ** (round - 1) * (0.5 + Math.random() / 2);
   return Math.max(
-    ...throttled.map(({ headers }) => retryAfterMs(field(headers, "retry-after"), nowMs) ?? fallback),
+    ...throttled.map(({ headers }) => parseRetryAfter(field(headers, "retry-after"), nowMs) ?? fallback),
   );
 }
 
