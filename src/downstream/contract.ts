@@ -36,6 +36,11 @@ export interface DownstreamApiOptions {
   readonly maxThrottleWaitMs: number;
   /** Consecutive failures to connect that open the breaker, and for how long, ms. */
   readonly breaker: { readonly failures: number; readonly openMs: number };
+  /**
+   * Whose permissions requests use. With `app`, the gateway's own, only listed header fields of a caller are forwarded;
+   * see `headerRulesOf`. Default: the user's.
+   */
+  readonly actsAs?: "user" | "app";
   /** Changes to the default header rules, field names in any case. */
   readonly headers?:
     | {
