@@ -199,10 +199,16 @@ const downstreamApi = z.strictObject({
       "Follows redirects of GET and HEAD: below baseUrl by the route's rules, to other origins by https without the token.",
     ),
   kind: z
-    .enum(["graph", "plain"])
+    .enum(["graph", "odata", "plain"])
     .optional()
     .describe(
-      "graph opens $batch and points paging links at the gateway. Left out: graph for Microsoft Graph's own hosts.",
+      "odata reads keys in parentheses and points links at the gateway; graph opens $batch besides. Left out: graph for Microsoft Graph's own hosts.",
+    ),
+  encodedSlashes: z
+    .enum(["refuse", "pass"])
+    .default("refuse")
+    .describe(
+      "pass lets segments with %2F, %5C or a double encoding through, where the pattern says ** for them.",
     ),
   allowPrivateNetwork: z
     .boolean()
@@ -251,7 +257,7 @@ const route = z.strictObject({
       z
         .string()
         .regex(
-          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+))*\/?$/,
+          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+(?:\([^/%?#\\]*\))?))*\/?$/,
           "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
         ),
     )
@@ -272,16 +278,20 @@ const fairness = z
       .describe(
         "Part of what the process holds at once (requests under way at an API, waiting places, exchanges, batch bytes) that one user may take.",
       ),
-    replayBytes: wholeNumber(0, 64 * 2 ** 30)
-      .default(32 * 2 ** 20)
-      .describe(
-        "Memory for small request bodies that are kept until the API answers, so that they can be sent again; a body that finds no room is sent once.",
-      ),
     clientShare: share
       .default(1)
       .describe(
         "The same for one client with all its users; below 1 where several clients share the gateway.",
       ),
+    replayBytes: wholeNumber(0, 64 * 2 ** 30)
+      .default(32 * 2 ** 20)
+      .describe(
+        "Memory for small request bodies that are kept until the API answers, so that they can be sent again; a body that finds no room is sent once.",
+      ),
+    batches: wholeNumber(1, 1_000_000).default(256).describe("Batches ($batch) under way at once."),
+    batchBytes: wholeNumber(1_048_576, 64 * 2 ** 30)
+      .default(64 * 2 ** 20)
+      .describe("Memory for the bodies and answers of batches, bytes."),
   })
   .describe("How much of the gateway one caller may hold, so that the others are served.");
 

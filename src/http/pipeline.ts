@@ -12,9 +12,10 @@ import type {
   TargetRules,
 } from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
-import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph/links.ts";
-import { compileTarget } from "../downstream/target/downstream-api.ts";
+import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
+import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
+import type { Owner } from "../foundation/budget.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
@@ -55,8 +56,7 @@ export function admit(
     }
     span?.granted();
     record.caller = verification.caller;
-    const { tenantId, objectId, clientId } = verification.caller.principal;
-    record.owner = { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
+    record.owner = ownerOf(verification.caller.principal);
     judgeBy(policy, verification.caller.principal);
   };
   return (request, response, next) => {
@@ -117,7 +117,9 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const targetOf = compileTarget(api, route.target);
   const graph = isGraph(api);
   const tellsHop = api.headers?.sendForwarded === true;
-  const rewriteFor = graph ? linkRewrites(api, route.target.path, ports.publicUrl) : () => undefined;
+  const rewriteFor = readsOData(api)
+    ? linkRewrites(api, route.target.path, ports.publicUrl)
+    : () => undefined;
   const allowedMethods = route.target.methods.join(", ");
   const actor = actorOf(route.as, clientId);
   const source = { actor, scopes: api.scopes, exchange };
@@ -139,7 +141,8 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         target,
         record,
         route: route.target,
-        judge: targetOf,
+        check: targetOf,
+        owner: ownerOf(callerOf(record).principal),
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
@@ -184,6 +187,11 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     if (second.kind === "challenged")
       throw actor.rephrase(record, challengedAgain(callerOf(record).principal, second.claims));
   }
+}
+
+/** On whose account a batch is held. */
+function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
+  return { user: `${tenantId}/${objectId}`, client: `${tenantId}/${clientId}` };
 }
 
 /** Links are rewritten to one address, or in development to that of a few loopback names: the last one is kept. */

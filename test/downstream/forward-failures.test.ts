@@ -196,7 +196,7 @@ describe("an API that does not answer", () => {
 
   test("because it does not read the upload is a downstream_timeout", async () => {
     const port = await startRawApi((socket) => socket.pause());
-    const gateway = await startGateway({ api: apiAt(port, { idleTimeoutMs: 50 }) });
+    const gateway = await startGateway({ api: apiAt(port, { idleTimeoutMs: 500 }) });
     const request = http
       .request(gateway.url("/graph/me"), { method: "POST", agent: false })
       .on("error", () => {});

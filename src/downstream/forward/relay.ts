@@ -107,7 +107,13 @@ class Relay implements AnswerReceiver, AnswerFlow {
 
   head(status: number, answer: AnswerHeaders, isElsewhere = false): void {
     const { request, now } = this.options;
-    const claims = isElsewhere ? undefined : challengeOf(status, answer["www-authenticate"]);
+    let claims: string | undefined;
+    try {
+      claims = isElsewhere ? undefined : challengeOf(status, answer["www-authenticate"]);
+    } catch (error) {
+      this.refuse(transportError(error as Error));
+      return;
+    }
     if (claims !== undefined) {
       this.challenged(status, claims);
       return;
