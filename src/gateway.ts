@@ -118,7 +118,8 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const { credential, exchange, counters } = await openExchange(building);
   const downstream = openDownstream(building);
   const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
-  const app = assembleApp(building, { verifier, exchange, counters, routes, ...downstream });
+  const { isReady } = readiness;
+  const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
     ...assembleSides(building, { verifier, credential, readiness, app }),
     routes: servedRoutes(config.routes, routes),
@@ -245,6 +246,7 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   const transport = keep(
     createTransport({
       apis,
+      fairness,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
@@ -261,7 +263,7 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   ]);
   return {
     own,
-    forward: createForward({ transport, now, own }),
+    forward: createForward({ transport, fairness, now, own }),
     forwardBatch: createForwardBatch({
       transport,
       now,
@@ -273,7 +275,7 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
 
 type AppPorts = Pick<
   Parameters<typeof createPublicApp>[0],
-  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own"
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own" | "isReady"
 > & {
   readonly counters: Parameters<typeof createRateLimits>[0]["counters"];
   readonly routes: readonly CodeRoute[];
