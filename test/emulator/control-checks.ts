@@ -1,6 +1,6 @@
 /** What the control port accepts: a misspelt option or an unknown defect is refused, with the names that exist. */
 
-import { ERRORS } from "./entra/errors.ts";
+import { ERRORS, errorRow, SIGN_IN_ERRORS } from "./entra/errors.ts";
 import type { FaultBehaviour, FaultEndpoint, FaultOptions } from "./fault.ts";
 import type {
   GraphChallengeOptions,
@@ -197,9 +197,9 @@ export const CONTROL_CHECKS = {
   "/refusals": ((value, name) => {
     refusal(value, name);
     const { code, error } = value as RefusalOptions;
-    if (ERRORS[code] !== undefined || error !== undefined) return;
+    if (errorRow(code) !== undefined || error !== undefined) return;
     throw new Error(
-      `unknown code ${code}; name its 'error' as well, or use one of ${Object.keys(ERRORS).join(", ")}`,
+      `unknown code ${code}; name its 'error' as well, or use one of ${Object.keys({ ...ERRORS, ...SIGN_IN_ERRORS }).join(", ")}`,
     );
   }) satisfies Check,
   "/faults": members<FaultOptions>(

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { ERRORS } from "./entra/errors.ts";
+import { ERRORS, SIGN_IN_ERRORS } from "./entra/errors.ts";
 import { aadsts, type Client, GRAPH_DEFAULT, startClient } from "./support.ts";
 
 let client: Client;
@@ -13,16 +13,19 @@ const exchangeAs = (user: string, options: object = {}) =>
   client.exchange({ assertion: client.emulator.mintUserToken({ user, ...options }) });
 
 describe("a refusal on demand", () => {
-  test.each(Object.entries(ERRORS))("AADSTS%s has the wire form of its row", async (code, row) => {
-    client.emulator.refuse({ code: Number(code) });
-    const answer = await client.exchange();
-    expect([answer.status, answer.body.error, answer.body.suberror, aadsts(answer)]).toEqual([
-      row.status,
-      row.error,
-      row.suberror,
-      Number(code),
-    ]);
-  });
+  test.each(Object.entries({ ...ERRORS, ...SIGN_IN_ERRORS }))(
+    "AADSTS%s has the wire form of its row",
+    async (code, row) => {
+      client.emulator.refuse({ code: Number(code) });
+      const answer = await client.exchange();
+      expect([answer.status, answer.body.error, answer.body.suberror, aadsts(answer)]).toEqual([
+        row.status,
+        row.error,
+        row.suberror,
+        Number(code),
+      ]);
+    },
+  );
 
   test("meets only the requests that it describes, and only so often", async () => {
     client.emulator.refuse({ code: 50105, user: "grace", scope: GRAPH_DEFAULT, times: 1 });
