@@ -44,9 +44,10 @@ export function createBudget({ total, userShare, clientShare }: BudgetOptions): 
     take({ user, client }, units = 1) {
       const byUser = (users.get(user) ?? 0) + units;
       if (byUser > perUser) return "user";
+      // Before the client, whose share may be all: then it is the process that is full.
+      if (used + units > total) return "process";
       const byClient = (clients.get(client) ?? 0) + units;
       if (byClient > perClient) return "client";
-      if (used + units > total) return "process";
       users.set(user, byUser);
       clients.set(client, byClient);
       used += units;

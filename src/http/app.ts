@@ -5,7 +5,7 @@ import type { Forward, OwnFields } from "../downstream/contract.ts";
 import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { GatewayError } from "../errors.ts";
-import type { TokenExchange } from "../exchange/exchange.ts";
+import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";

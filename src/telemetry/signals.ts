@@ -2,7 +2,7 @@
 
 import type { CredentialEvent } from "../credential/contract.ts";
 import type { TransportEvent } from "../downstream/contract.ts";
-import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
+import type { ExchangeEvent, SharedCacheEvent } from "../exchange/contract.ts";
 import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
 import type { LoadEvent } from "../http/load-shedding.ts";
 import type { RateLimitEvent } from "../http/request-counter.ts";

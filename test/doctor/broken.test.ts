@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import { explain } from "../../src/doctor/aadsts.ts";
 import { diagnose } from "../../src/doctor/diagnose.ts";
 import { ACTOR_OF, ConfigurationError } from "../../src/errors.ts";
-import { hintFor } from "../../src/exchange/entra/codes.ts";
+import { aadstsEntry } from "../../src/exchange/entra/answers.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import { ERRORS } from "../emulator/entra/errors.ts";
@@ -617,14 +617,14 @@ const USER: Row[] = [
     },
   ],
   [
-    "nobody consented",
+    "consent is missing",
     () => {
       emulator.refuse({ code: 65001, grant: "on-behalf-of" });
       return withToken(emulator.mintUserToken({ capabilities: ["cp1"] }));
     },
     {
       check: "exchange",
-      finding: /AADSTS65001\): nobody consented/,
+      finding: /AADSTS65001\): the gateway's delegated permissions lack consent/,
       mend: /consent for the tenant/,
       command: /az ad app permission admin-consent/,
     },
@@ -715,8 +715,8 @@ test("every number of Entra's with which an operator has to do something is expl
   const unexplained = Object.keys(ERRORS)
     .map(Number)
     .filter((number) => {
-      const hint = hintFor([number]);
-      return hint === undefined || ACTOR_OF[hint.code] === "operator";
+      const entry = aadstsEntry([number]);
+      return entry === undefined || ACTOR_OF[entry.code] === "operator";
     })
     .filter((number) => explain([number], situation) === undefined);
   expect(unexplained).toEqual([]);
