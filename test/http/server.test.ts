@@ -285,6 +285,22 @@ describe("bytes that are no request", () => {
     socket.end();
   });
 
+  test("behind an answered request whose body never came they are no second answer to it", async () => {
+    const server = await listen((_request, response) => response.writeHead(401).end("first"), {
+      host: "127.0.0.1",
+      port: 0,
+      setting: "PORT",
+      refuse,
+      connections: { headersTimeoutSeconds: 0.1, requestTimeoutSeconds: 0.2 },
+    });
+    open.push(server);
+    const socket = await connected(server.port);
+    socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nbo");
+    const text = await textOf(socket).catch(({ code }) => code);
+    expect(text).toMatch(/^HTTP\/1\.1 401 /);
+    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1);
+  });
+
   test("they are answered on a connection that has served before, too", async () => {
     const server = await start((_request, response) => response.end("first"));
     const socket = await connected(server.port);
@@ -392,6 +408,24 @@ test("a port in use names the setting and the mend", async () => {
       { path: "ADMIN_PORT", problem: expect.stringMatching(/in use; stop the other process or set another/) },
     ],
   });
+});
+
+test.each([
+  ["::", ["127.0.0.1", "::1"]],
+  ["::1", ["::1"]],
+])("at %s callers of both families are served, as far as it means them", async (host, addresses) => {
+  const server = await listen((_request, response) => response.end("ok"), {
+    host,
+    port: 0,
+    setting: "PORT",
+    refuse,
+  });
+  open.push(server);
+  for (const address of addresses)
+    expect(await answerTo(get({ port: server.port, host: address }))).toMatchObject({
+      status: 200,
+      body: "ok",
+    });
 });
 
 test("an address that this machine does not have is blamed on HOST", async () => {
