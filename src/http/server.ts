@@ -177,7 +177,10 @@ function bindTo(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-function notBound(cause: NodeJS.ErrnoException, { host, port, setting }: ListenOptions): ConfigurationError {
+export type Bound = Pick<ListenOptions, "host" | "port" | "setting">;
+
+/** Why an address cannot be had, and which setting to change. */
+export function notBound(cause: NodeJS.ErrnoException, { host, port, setting }: Bound): ConfigurationError {
   const why: Readonly<Record<string, string>> = {
     EADDRINUSE: `port ${port} on ${host} is in use; stop the other process or set another ${setting}`,
     EACCES: `port ${port} needs privileges that this process lacks; set ${setting} above 1023`,
