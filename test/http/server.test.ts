@@ -8,6 +8,7 @@ import {
   type ServerResponse,
 } from "node:http";
 import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
@@ -79,9 +80,11 @@ describe("draining", () => {
     const answer = answerTo(get({ port: server.port, agent: new Agent({ keepAlive: true }) }));
     const response = await next();
     let drained = false;
-    const drain = server.drain(10_000).then(() => {
+    const drain = server.drain(5_000).then(() => {
       drained = true;
     });
+    // Longer than balancers get, so that nothing but the request can hold it up.
+    await sleep(1_000);
     expect(drained).toBe(false);
     response.end("done");
     expect(await answer).toEqual({ status: 200, connection: "close", body: "done" });
@@ -199,10 +202,16 @@ describe("draining", () => {
     await drain;
   });
 
-  test("an idle kept-alive connection does not hold it up", async () => {
+  test("an idle kept-alive connection does not hold it up for longer than balancers get", async () => {
     const server = await start((_request, response) => response.end("ok"));
-    await answerTo(get({ port: server.port, agent: new Agent({ keepAlive: true }) }));
-    await server.drain(10_000);
+    const agent = new Agent({ keepAlive: true });
+    await answerTo(get({ port: server.port, agent }));
+    const began = performance.now();
+    await server.drain(20_000);
+    const tookMs = performance.now() - began;
+    expect(tookMs).toBeGreaterThan(1_950);
+    expect(tookMs).toBeLessThan(3_500);
+    agent.destroy();
   });
 
   test("a request that outlives the grace is cut, so that the process can end", async () => {
