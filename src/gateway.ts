@@ -23,7 +23,7 @@ import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts"
 import { createLoadShedding } from "./http/load-shedding.ts";
 import { securityFields } from "./http/own-fields.ts";
 import { createRateLimits } from "./http/rate-limits.ts";
-import { readinessChecks } from "./http/readiness.ts";
+import { createReadiness, type Readiness } from "./http/readiness.ts";
 import { createRefusal } from "./http/refusal.ts";
 import { metadataUrl, resourceFacts } from "./http/resource-metadata.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
@@ -119,13 +119,11 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const verifier = await openIdentity(building);
   const { credential, exchange, counters } = await openExchange(building);
   const downstream = openDownstream(building);
-  const rotation = { isIn: true };
-  const { outputs } = building;
-  const checks = () => readinessChecks({ inRotation: () => rotation.isIn, verifier, credential, outputs });
-  const isReady = () => checks().every(({ ready }) => ready);
+  const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
+  const { isReady } = readiness;
   const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
-    ...assembleSides(building, { verifier, credential, app, rotation, checks }),
+    ...assembleSides(building, { verifier, credential, readiness, app }),
     routes: servedRoutes(config.routes, routes),
   };
 }
@@ -246,6 +244,7 @@ async function openGatewayCredential(
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, keep, now, signals }: Building) {
   const apis = Object.values(config.downstreamApis);
+  const { batches: places, batchBytes: bytes, userShare, clientShare } = config.fairness;
   const transport = keep(
     createTransport({
       apis,
@@ -266,7 +265,7 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   return {
     own,
     forward: createForward({ transport, now, own }),
-    forwardBatch: createForwardBatch({ transport, now }),
+    forwardBatch: createForwardBatch({ transport, now, limits: { places, bytes, userShare, clientShare } }),
     apis: Object.fromEntries(callable),
   };
 }
@@ -321,13 +320,12 @@ function challengeOf({ config, authority }: Building) {
 interface SidePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly credential: CredentialRing;
+  readonly readiness: Readiness;
   readonly app: RequestListener;
-  readonly rotation: { isIn: boolean };
-  readonly checks: () => ReturnType<typeof readinessChecks>;
 }
 
 /** The two sides that listeners are put in front of, and what protects and ends them. */
-function assembleSides(building: Building, { verifier, credential, app, rotation, checks }: SidePorts) {
+function assembleSides(building: Building, { verifier, credential, readiness, app }: SidePorts) {
   const { config, parts, keep, log, outputs, metrics, signals } = building;
   const own = securityFields();
   const refuseWith = (refusal?: Parameters<typeof createRefusal>[1]) =>
@@ -336,7 +334,7 @@ function assembleSides(building: Building, { verifier, credential, app, rotation
     createLoadShedding({ ...config.http, refuseWith, sampleLag: parts.sampleLag, onEvent: signals.load }),
   );
   if (overload !== undefined) metrics.watchLoad(overload);
-  const pages = adminPages({ checks, metrics });
+  const pages = adminPages({ checks: readiness.checks, metrics });
 
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
@@ -356,9 +354,7 @@ function assembleSides(building: Building, { verifier, credential, app, rotation
       outputs.reopen();
       await credential.refresh();
     },
-    leaveRotation() {
-      rotation.isIn = false;
-    },
+    leaveRotation: readiness.leaveRotation,
   };
 }
 

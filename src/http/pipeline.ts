@@ -12,8 +12,8 @@ import type {
   TargetRules,
 } from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
-import { createLinkRewrite, isBatchTarget, isGraph } from "../downstream/graph/links.ts";
-import { compileTarget } from "../downstream/target/downstream-api.ts";
+import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
+import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
 import type { Owner } from "../foundation/budget.ts";
 import { authorize } from "../identity/claims-policy.ts";
@@ -125,7 +125,9 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const targetOf = compileTarget(api, { ...route.target, methods });
   const graph = isGraph(api);
   const tellsHop = api.headers?.sendForwarded === true;
-  const rewriteFor = graph ? linkRewrites(api, route.target.path, ports.publicUrl) : () => undefined;
+  const rewriteFor = readsOData(api)
+    ? linkRewrites(api, route.target.path, ports.publicUrl)
+    : () => undefined;
   const allowedMethods = methods.join(", ");
   const actor = actorOf(route.as, clientId);
   const source = { actor, scopes: api.scopes, exchange };
@@ -147,7 +149,8 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         target,
         record,
         route: route.target,
-        judge: targetOf,
+        check: targetOf,
+        owner: record.owner ?? ownerOf(callerOf(record).principal),
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,

@@ -48,6 +48,9 @@ export interface ChallengeFacts {
   readonly resourceMetadata: string | undefined;
 }
 
+/** Refusals of what the caller wrote: the reason says which rule, so that the caller can write it otherwise. */
+const SHOWS_REASON: ReadonlySet<GatewayErrorCode> = new Set(["request_malformed", "target_forbidden"]);
+
 export interface Problem {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -81,6 +84,7 @@ export function phraseProblem(
       detail: error.detail,
       ...(error.code === "request_malformed" && error.reason !== undefined && { reason: error.reason }),
       correlationId: request.correlationId,
+      ...(SHOWS_REASON.has(error.code) && error.reason !== undefined && { reason: error.reason }),
       ...(error.requiredScopes !== undefined && { requiredScopes: error.requiredScopes }),
       ...(error.consentUri !== undefined && { consentUri: error.consentUri }),
       ...(error.claims !== undefined && { claims: error.claims }),
