@@ -78,7 +78,7 @@ describe("a route asks for its whole policy where limits are configured, too", (
         {},
         { claims: { azp: "b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c01" } },
         403,
-        "target_forbidden",
+        "scope_insufficient",
       ],
       [
         "authentication context",
