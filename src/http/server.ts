@@ -75,8 +75,12 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
   };
   const serve: RequestListener = (request, response) => {
     const connection = connectionOf(request.socket);
+    if (connection?.hasEnded() === true || !admit(response)) return;
     const place = connection?.arrived(response) ?? "runs";
-    if (place === "ignored" || !admit(response)) return;
+    if (place === "ignored") {
+      left(response);
+      return;
+    }
     response.on("close", () => {
       left(response);
       connection?.left(response);

@@ -157,9 +157,10 @@ describe("draining", () => {
     );
     const [first, second] = [await next(), await next()];
     second.end("2");
+    const closed = once(socket, "close");
     const drain = server.drain(1_000);
     first.end("1");
-    await drain;
+    await Promise.all([drain, closed]);
     expect(received.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
   });
 
