@@ -165,7 +165,7 @@ export const ERRORS: Readonly<Record<number, ErrorRow>> = {
   53010: grant("D; wire M", "Multi-factor registration is not possible from here."),
   53011: grant("D; wire M", "The user is blocked because of risk in the home tenant."),
   50105: grant("D; wire M", "The user is not assigned to the application."),
-  65001: { ...grant("S, I, D", "Nobody consented to the application."), suberror: "consent_required" },
+  65001: { ...grant("S, I, D", "Consent to the application is missing."), suberror: "consent_required" },
   65004: grant("D; wire M", "The user declined to consent."),
   90094: grant("D; wire M", "An administrator must consent."),
   90095: grant("D; wire M", "An administrator must consent after a request."),

@@ -146,7 +146,7 @@ function isProductionHost(request: Request): boolean {
   return GRAPH_ORIGINS.includes(`https://${request.get("host")}`);
 }
 
-/** Reads the body once, whoever asks, and notes its size and digest. */
+/** Reads the body once, for the resource or for the rest of it, and notes its size and digest. */
 async function* metered(request: IncomingMessage, draft: Draft<GraphRequest>): AsyncGenerator<Buffer> {
   if (request.readableEnded) return;
   const hash = createHash("sha256");
