@@ -79,7 +79,7 @@ function productionFaults(stage: Stage): string[] {
   const environment = allOf(stage, "ENV").join(" ").split(/\s+/);
   for (const setting of [
     "NODE_ENV=production",
-    "HOST=0.0.0.0",
+    "HOST=::",
     "NODE_OPTIONS=--max-old-space-size-percentage=75",
   ])
     if (!environment.includes(setting)) faults.push(`${setting} is not set`);
