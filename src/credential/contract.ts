@@ -191,6 +191,8 @@ export interface CredentialOptions {
   readonly sources?: readonly CredentialSource[] | "auto" | undefined;
   /** AZURE_CLIENT_CERTIFICATE_PATH: PEM or PKCS#12 file with an RSA key and its certificate. */
   readonly certificatePath?: string | undefined;
+  /** AZURE_CLIENT_CERTIFICATE: the content of such a file, as text or base64. The file wins where both are given. */
+  readonly certificate?: Secret | undefined;
   /** AZURE_CLIENT_CERTIFICATE_PASSWORD: opens a PKCS#12 file, or an encrypted key in a PEM file. */
   readonly certificatePassword?: Secret | undefined;
   /** AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: adds `x5c`, which trust by subject name and issuer needs. */

@@ -32,8 +32,10 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   },
   certificate: {
     settings: ["AZURE_CLIENT_CERTIFICATE_PATH"],
-    opener: ({ certificatePath: path, certificatePassword: password, sendCertificateChain: sendChain }) =>
-      path ? (ports) => openCertificate({ path, password, sendChain }, ports) : undefined,
+    opener({ certificatePath: path, certificate: text, certificatePassword: password, sendCertificateChain }) {
+      const from = path ? { path } : text?.reveal() ? { text } : undefined;
+      return from && ((ports) => openCertificate({ from, password, sendChain: sendCertificateChain }, ports));
+    },
   },
   "client-assertion": {
     settings: ["a clientAssertion callback"],
