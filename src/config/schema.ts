@@ -31,8 +31,10 @@ const identity = z.strictObject({
         .default(100_000)
         .describe("Verified tokens known for five minutes; 0 checks every request's signature."),
       maxBytes: wholeNumber(65_536, 64 * 2 ** 30)
-        .default(96 * 2 ** 20)
-        .describe("Memory for them, bytes: half a kilobyte each, more for users in many groups."),
+        .optional()
+        .describe(
+          "Memory for them, bytes: half a kilobyte each, more for users in many groups. Left out: a tenth of the heap, 96 MiB at most.",
+        ),
     })
     .prefault({}),
 });
@@ -67,8 +69,8 @@ const exchange = z.strictObject({
     .strictObject({
       maxEntries: wholeNumber(1, 10_000_000).default(100_000).describe("Delegated tokens kept in memory."),
       maxBytes: wholeNumber(65_536, 64 * 2 ** 30)
-        .default(512 * 2 ** 20)
-        .describe("Memory for delegated tokens, bytes."),
+        .optional()
+        .describe("Memory for delegated tokens, bytes. Left out: three tenths of the heap, 512 MiB at most."),
       expiryMarginSeconds: wholeNumber(0, 1_800)
         .default(300)
         .describe("How long before its end a token is no longer served."),
@@ -167,10 +169,16 @@ const downstreamApi = z.strictObject({
       "Follows redirects of GET and HEAD: below baseUrl by the route's rules, to other origins by https without the token.",
     ),
   kind: z
-    .enum(["graph", "plain"])
+    .enum(["graph", "odata", "plain"])
     .optional()
     .describe(
-      "graph opens $batch and points paging links at the gateway. Left out: graph for Microsoft Graph's own hosts.",
+      "odata reads keys in parentheses and points links at the gateway; graph opens $batch besides. Left out: graph for Microsoft Graph's own hosts.",
+    ),
+  encodedSlashes: z
+    .enum(["refuse", "pass"])
+    .default("refuse")
+    .describe(
+      "pass lets segments with %2F, %5C or a double encoding through, where the pattern says ** for them.",
     ),
   allowPrivateNetwork: z
     .boolean()
@@ -219,7 +227,7 @@ const route = z.strictObject({
       z
         .string()
         .regex(
-          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+))*\/?$/,
+          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+(?:\([^/%?#\\]*\))?))*\/?$/,
           "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
         ),
     )
@@ -245,6 +253,10 @@ const fairness = z
       .describe(
         "The same for one client with all its users; below 1 where several clients share the gateway.",
       ),
+    batches: wholeNumber(1, 1_000_000).default(256).describe("Batches ($batch) under way at once."),
+    batchBytes: wholeNumber(1_048_576, 64 * 2 ** 30)
+      .default(64 * 2 ** 20)
+      .describe("Memory for the bodies and answers of batches, bytes."),
   })
   .describe("How much of the gateway one caller may hold, so that the others are served.");
 

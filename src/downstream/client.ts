@@ -20,7 +20,7 @@ import type {
   Transport,
 } from "./contract.ts";
 import { type Answer, openAnswer } from "./forward/answer.ts";
-import type { BatchPart } from "./graph/batch-request.ts";
+import type { BatchPart } from "./graph/batch-parts.ts";
 import { sendBatch } from "./graph/batch-rounds.ts";
 import { headerRulesOf } from "./headers/api-header-rules.ts";
 import { challengeOf } from "./headers/claims-challenge.ts";
@@ -133,7 +133,6 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
   }
 
   async function sendParts(parts: readonly BatchPart[]) {
-    for (const { method, url } of parts) assertAllowed(method, url);
     const until = Date.now() + api.timeoutMs;
     const msLeft = () => Math.max(1, until - Date.now());
     const signal = options.signal;
@@ -142,6 +141,9 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       parts,
       msLeft,
       now: Date.now,
+      fields: { rules: headerRulesOf(api).response },
+      // The handler is the operator's own code: the answer's largest size is bound enough.
+      mayKeep: () => true,
       pause(ms) {
         throttleWaited(record, ms);
         return sleep(ms, undefined, signal === undefined ? {} : { signal });
@@ -167,7 +169,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       readPages(base, path, (asked, isFirst) =>
         call("GET", asked, isFirst ? request : { ...request, query: {} }),
       ),
-    batch: () => createBatch(sendParts),
+    batch: () => createBatch(sendParts, assertAllowed),
     get: (path, request) => call("GET", path, request),
     post: (path, request) => call("POST", path, request),
     put: (path, request) => call("PUT", path, request),

@@ -21,8 +21,10 @@ export interface DownstreamApiOptions {
   readonly allowPrivateNetwork: boolean;
   /** Whether the gateway follows the API's redirects of GET and HEAD; see `followRedirects`. Default false. */
   readonly followRedirects?: boolean;
-  /** Whether it is spoken to as Microsoft Graph. Default: by its host. */
-  readonly kind?: "graph" | "plain" | undefined;
+  /** Whether it is spoken to as Microsoft Graph, or as another OData API. Default: by its host. */
+  readonly kind?: "graph" | "odata" | "plain" | undefined;
+  /** Whether paths with an encoded slash or backslash, or with a double encoding, may pass. Default `refuse`. */
+  readonly encodedSlashes?: "refuse" | "pass";
   /** Requests under way at once, each on a connection of its own. Default 1024. */
   readonly maxConcurrent?: number;
   /** Requests that may wait for one of these to end; one more is refused as `overloaded`. Default 1024. */
@@ -55,7 +57,7 @@ export interface TargetRules {
   readonly path: string;
   /** Upper-case method names. */
   readonly methods: readonly string[];
-  /** Patterns of downstream paths: `*` is one segment, `**` any number. Nothing else passes. */
+  /** Patterns of downstream paths; see `compilePathPatterns`. Nothing else passes. */
   readonly allow: readonly string[];
   /**
    * Where other routes are mounted below this one: `/graph/admin`. What is addressed to them in their own spelling
@@ -194,8 +196,26 @@ export interface BodyRewriter {
   flush(): Buffer;
 }
 
-/** Makes the rewriter of one answer's body; `undefined` leaves the answer's bytes alone. */
-export type RewriteAnswer = (status: number, headers: AnswerHeaders) => BodyRewriter | undefined;
+/** Points the links of an API's answers at the gateway. */
+export interface RewriteAnswer {
+  /** Makes the rewriter of one answer's body; `undefined` leaves the answer's bytes alone. */
+  body(status: number, headers: AnswerHeaders): BodyRewriter | undefined;
+  /** The header fields of an answer. */
+  fields(status: number, headers: AnswerHeaders): AnswerHeaders;
+  /** One header field's value, its name in lower case, where the fields are part of a body. */
+  field(name: string, value: string, status: number): string;
+}
+
+/** How many batches may be under way, and how much memory they may hold. */
+export interface BatchLimits {
+  /** Batches under way at once, in all. */
+  readonly places: number;
+  /** Bytes of their bodies and answers, in all. */
+  readonly bytes: number;
+  /** Parts of both, above 0 and at most 1, that one user and one client may hold. */
+  readonly userShare: number;
+  readonly clientShare: number;
+}
 
 export interface ForwardRequest {
   readonly incoming: IncomingMessage;

@@ -2,7 +2,7 @@
 
 import type { Request } from "express";
 import type { DownstreamApiOptions } from "../downstream/contract.ts";
-import { isGraph } from "../downstream/graph/links.ts";
+import { readsOData } from "../downstream/target/downstream-api.ts";
 
 const LOOPBACK = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i;
 
@@ -24,8 +24,8 @@ function schemeOf(request: Request): string {
 }
 
 /**
- * Mount points below which Graph's paging links lead callers past the gateway, with a token that Graph refuses: no
- * setting says how callers reach the gateway. On the loopback interface the request itself says so.
+ * Mount points below which paging links lead callers past the gateway, with a token that the API refuses: no setting
+ * says how callers reach the gateway. On the loopback interface the request itself says so.
  */
 export function unlinkedRoutes(
   publicUrl: string | undefined,
@@ -33,7 +33,7 @@ export function unlinkedRoutes(
   routes: readonly { readonly target: { readonly path: string }; readonly api: DownstreamApiOptions }[],
 ): readonly string[] {
   if (publicUrl !== undefined || LOOPBACK_HOSTS.includes(host)) return [];
-  return routes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path);
+  return routes.filter(({ api }) => readsOData(api)).map(({ target }) => target.path);
 }
 
 const LOOPBACK_HOSTS = ["127.0.0.1", "::1", "localhost"];

@@ -1,20 +1,26 @@
 /** Builds a `$batch` in code: each request added gives a typed handle, and the answers are looked up by it. */
 
 import { GatewayError } from "../../errors.ts";
+import { textOf } from "../../foundation/json-text.ts";
 import type {
+  AssertAllowed,
   BatchHandle,
   BatchPartOptions,
   BatchPartResponse,
   DownstreamBatch,
   DownstreamPath,
 } from "../contract.ts";
-import { type BatchPart, MAX_PARTS } from "../graph/batch-request.ts";
-import type { BatchResult, PartAnswer } from "../graph/batch-rounds.ts";
+import type { PartAnswer } from "../graph/batch-answer.ts";
+import { type BatchPart, idKey, MAX_PARTS, writePart } from "../graph/batch-parts.ts";
+import type { BatchResult } from "../graph/batch-rounds.ts";
+import { RESPONSE_RULES } from "../headers/header-rules.ts";
+import { isDropped } from "../headers/headers.ts";
 import { readClientPath } from "./path.ts";
 
 /** @throws {RangeError} from the methods that add, at the twenty-first request. */
 export function createBatch(
   sendParts: (parts: readonly BatchPart[]) => Promise<BatchResult>,
+  assertAllowed: AssertAllowed,
 ): DownstreamBatch {
   const parts: BatchPart[] = [];
 
@@ -24,14 +30,17 @@ export function createBatch(
     const below = readClientPath(path, options.query);
     const headers = { ...(json !== undefined && { "content-type": "application/json" }), ...options.headers };
     const id = String(parts.length + 1);
-    parts.push({
-      id,
-      method,
-      url: below.path + below.query,
-      ...(Object.keys(headers).length > 0 && { headers }),
-      ...(json !== undefined && { body: json }),
-      ...(dependsOn !== undefined && { dependsOn: dependsOn.map((handle) => handle.id) }),
-    });
+    assertAllowed(method, below.path);
+    parts.push(
+      writePart({
+        id,
+        method,
+        url: below.path + below.query,
+        ...(Object.keys(headers).length > 0 && { headers }),
+        ...(json !== undefined && { body: json }),
+        ...(dependsOn !== undefined && { dependsOn: dependsOn.map((handle) => handle.id) }),
+      }),
+    );
     return { id };
   };
 
@@ -47,10 +56,9 @@ export function createBatch(
         result.head.body.destroy();
         throw unusable(`status_${result.head.status}`);
       }
-      const answers = new Map(result.responses.map((answer) => [answer.id, answer]));
       return {
         of<T>({ id }: BatchHandle<T>) {
-          const answer = answers.get(id);
+          const answer = result.parts.get(idKey(id));
           if (answer === undefined) throw unusable("part_unanswered");
           return partResponse<T>(answer);
         },
@@ -59,9 +67,11 @@ export function createBatch(
   };
 }
 
-function partResponse<T>({ status, headers, body }: PartAnswer): BatchPartResponse<T> {
+function partResponse<T>({ status, headers, body, source }: PartAnswer): BatchPartResponse<T> {
   const ok = status >= 200 && status < 300;
-  return { status, ok, headers: new Headers({ ...headers }), body: body as T };
+  const passed = [...headers].filter(([name]) => !isDropped(RESPONSE_RULES, name));
+  const json = body === undefined ? undefined : JSON.parse(textOf(source, body));
+  return { status, ok, headers: new Headers(passed), body: json as T };
 }
 
 function unusable(reason: string): GatewayError {

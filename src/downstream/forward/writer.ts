@@ -90,13 +90,13 @@ export class AnswerWriter {
   }
 
   private rewriterOf(): BodyRewriter | undefined {
-    return this.answer.rewrite?.(this.answer.status, this.answer.headers);
+    return this.answer.rewrite?.body(this.answer.status, this.answer.headers);
   }
 
   private writeHead(isRewritten: boolean, bodyLength: number | undefined): void {
-    const { status, headers, rules, challenge, own, correlationId } = this.answer;
+    const { status, headers, rules, rewrite, challenge, own, correlationId } = this.answer;
     this.isHeadWritten = true;
-    writeResponseHead(this.outgoing, status, headers, {
+    writeResponseHead(this.outgoing, status, rewrite?.fields(status, headers) ?? headers, {
       challenge,
       rules,
       isRewritten,

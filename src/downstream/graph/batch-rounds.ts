@@ -2,42 +2,47 @@
 
 import type { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
+import { inTurns } from "../../foundation/json-text.ts";
 import type { Answer } from "../forward/answer.ts";
 import { challengeOf } from "../headers/claims-challenge.ts";
-import { RESPONSE_RULES } from "../headers/header-rules.ts";
-import { isDropped } from "../headers/headers.ts";
 import { retryAfterMs } from "../transport/retry-after.ts";
-import type { BatchPart } from "./batch-request.ts";
-
-/** What the API said to one part. */
-export interface PartAnswer {
-  readonly id: string;
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: unknown;
-}
+import {
+  assembleAnswer,
+  type BatchAnswer,
+  type FieldChanges,
+  type PartAnswer,
+  readBatchAnswer,
+} from "./batch-answer.ts";
+import { type BatchPart, dependingOn, idKey, writeBatch } from "./batch-parts.ts";
 
 export interface BatchRoundsOptions {
   readonly parts: readonly BatchPart[];
+  /** The batch that holds these parts, where it is at hand. */
+  readonly text?: Buffer | undefined;
   /** Sends a batch; with `claims`, under a new token. */
   readonly send: (body: Buffer, claims?: string) => Promise<Answer>;
-  /** What is left of the deadline, ms. */
+  /** Time left until the deadline, ms. */
   readonly msLeft: () => number;
-  /** Rejects when nobody waits any more. */
+  /** Rejects when the caller has left. */
   readonly pause: (ms: number) => Promise<void>;
   readonly now: () => number;
+  /** Changes to the header fields of the parts' answers. */
+  readonly fields: FieldChanges;
+  /** Asks for memory for that much more of an answer, bytes; false leaves the answer unread. */
+  readonly mayKeep: (bytes: number) => boolean;
 }
 
 export type BatchResult =
   | {
       readonly kind: "answered";
       readonly head: Answer;
-      readonly responses: readonly PartAnswer[];
-      /** The answer as JSON. */
-      readonly bytes: Buffer;
+      /** Latest answer to each part, by `idKey`. */
+      readonly parts: ReadonlyMap<string, PartAnswer>;
+      /** The whole answer. */
+      readonly pieces: readonly Buffer[];
     }
-  /** No batch answer, or one too large to look into: `begun`, then the rest of the body. */
-  | { readonly kind: "unread"; readonly head: Answer; readonly begun: Buffer };
+  /** No batch answer, or one too large to look into: the beginning, then the rest of the body. */
+  | { readonly kind: "unread"; readonly head: Answer; readonly begun: readonly Buffer[] };
 
 /** Largest answer that is looked into, bytes. */
 const MAX_ANSWER = 16 * 2 ** 20;
@@ -50,26 +55,33 @@ const DEFAULT_PAUSE_MS = 1000;
  * into the deadline; 429 means that nothing was done, so any method may be repeated. Parts that met a claims
  * challenge are repeated once with a new token. Parts that depended on either go along; no other part is sent twice.
  *
- * Rejects with `claims_challenged` when a new token was not enough, and with whatever `send` and `pause` say.
+ * Rejects with `claims_challenged` when a new token was not enough, and with the errors of `send` and `pause`.
  */
 export async function sendBatch(options: BatchRoundsOptions): Promise<BatchResult> {
-  const { parts, send, msLeft, pause, now } = options;
+  const { parts, msLeft, pause, now } = options;
   const answers = new Map<string, PartAnswer>();
   let pending = parts;
   let claims: string | undefined;
   let renewed = false;
-  let answered: Answer | undefined;
+  let answered: Answered | undefined;
+  const wholeOf = ({ head, first }: Answered): BatchResult => ({
+    kind: "answered",
+    head,
+    parts: answers,
+    pieces: assembleAnswer(first, answers, options.fields),
+  });
   for (let round = 1; ; round++) {
-    const answer = await readAnswer(await send(Buffer.from(JSON.stringify({ requests: pending })), claims));
-    if (answer.kind === "unread") {
-      if (answered === undefined) return answer;
-      // Only a repetition came to nothing; what the parts were told before stands.
-      answer.head.body.destroy();
-      return wholeOf(answers, answered);
+    const answer = await sendRound(options, pending, claims, answered !== undefined);
+    if (answer.kind === "unread" && answered === undefined) return answer;
+    if (answer.kind === "unread" || answer.kind === "failed") {
+      // Only a repetition came to nothing. What the parts were answered before stands: some of it was done.
+      if (answer.kind === "unread") answer.head.body.destroy();
+      if (answered !== undefined) return wholeOf(answered);
+      throw answer.kind === "failed" ? answer.error : new Error("a round without an answer");
     }
     if (answer.kind === "answers") {
-      answered = answer.head;
-      for (const one of answer.answers) answers.set(key(one.id), one);
+      answered = { head: answer.head, first: answered?.first ?? answer.answer };
+      for (const one of answer.answer.parts) answers.set(idKey(one.id), one);
     }
     claims = answer.kind === "challenged" ? answer.claims : challengeIn(answers.values());
     if (claims !== undefined) {
@@ -78,55 +90,57 @@ export async function sendBatch(options: BatchRoundsOptions): Promise<BatchResul
       if (answer.kind === "answers") pending = partsAgain(parts, answers, isChallenged);
       continue;
     }
-    if (answer.kind === "challenged") continue;
+    if (answered === undefined) continue;
     const waitMs = pauseFor([...answers.values()], round, now());
-    if (waitMs === undefined || round === MAX_ROUNDS || waitMs >= msLeft()) {
-      return wholeOf(answers, answer.head, round === 1 ? answer.bytes : undefined);
-    }
+    if (waitMs === undefined || round === MAX_ROUNDS || waitMs >= msLeft()) return wholeOf(answered);
     await pause(waitMs);
     pending = partsAgain(parts, answers, isThrottled);
   }
 }
 
+/** The first answer to the batch as such, and the head of the latest. */
+interface Answered {
+  readonly head: Answer;
+  readonly first: BatchAnswer;
+}
+
+async function sendRound(
+  { parts, text, send, mayKeep }: BatchRoundsOptions,
+  pending: readonly BatchPart[],
+  claims: string | undefined,
+  isRepetition: boolean,
+): Promise<ReadAnswer | { readonly kind: "failed"; readonly error: GatewayError }> {
+  const body = pending === parts && text !== undefined ? text : writeBatch(pending);
+  try {
+    return await readAnswer(await send(body, claims), mayKeep);
+  } catch (error) {
+    // A challenge that the exchange cannot answer has to reach the user, whatever the other parts were answered.
+    const mayStand = isRepetition && claims === undefined && error instanceof GatewayError;
+    if (mayStand) return { kind: "failed", error };
+    throw error;
+  }
+}
+
 type ReadAnswer =
-  | {
-      readonly kind: "answers";
-      readonly head: Answer;
-      readonly answers: readonly PartAnswer[];
-      readonly bytes: Buffer;
-    }
+  | { readonly kind: "answers"; readonly head: Answer; readonly answer: BatchAnswer }
   | { readonly kind: "challenged"; readonly claims: string }
   | (BatchResult & { readonly kind: "unread" });
 
-async function readAnswer(head: Answer): Promise<ReadAnswer> {
+async function readAnswer(head: Answer, mayKeep: (bytes: number) => boolean): Promise<ReadAnswer> {
   const { status, headers, body } = head;
   const claims = challengeOf(status, headers["www-authenticate"]);
   if (claims !== undefined) {
     body.destroy();
     return { kind: "challenged", claims };
   }
-  if (status !== 200) return { kind: "unread", head, begun: Buffer.alloc(0) };
-  const { bytes, isWhole } = await readAtMost(body, MAX_ANSWER);
-  const answers = isWhole ? readPartAnswers(bytes) : undefined;
-  return answers === undefined
-    ? { kind: "unread", head, begun: bytes }
-    : { kind: "answers", head, answers, bytes };
+  if (status !== 200) return { kind: "unread", head, begun: [] };
+  const { chunks, isWhole } = await readAtMost(body, mayKeep);
+  if (!isWhole) return { kind: "unread", head, begun: chunks };
+  const text = Buffer.concat(chunks);
+  const answer = await inTurns(readBatchAnswer(text));
+  return answer === undefined ? { kind: "unread", head, begun: [text] } : { kind: "answers", head, answer };
 }
 
-/** The bytes as they came where nothing had to be changed, so that numbers keep their spelling. */
-function wholeOf(answers: ReadonlyMap<string, PartAnswer>, head: Answer, bytes?: Buffer): BatchResult {
-  const responses = [...answers.values()].map(withoutDropped);
-  const isAsItCame = bytes !== undefined && responses.every((one) => one === answers.get(key(one.id)));
-  return {
-    kind: "answered",
-    head,
-    responses,
-    bytes: isAsItCame ? bytes : Buffer.from(JSON.stringify({ responses })),
-  };
-}
-
-/** Graph compares ids without regard to case. */
-const key = (id: string) => id.toLowerCase();
 const isThrottled = ({ status }: PartAnswer) => status === 429;
 const isChallenged = (answer: PartAnswer) => claimsOf(answer) !== undefined;
 
@@ -140,20 +154,24 @@ function partsAgain(
   // Parts may be listed in any order, so once more for each step of the longest chain.
   for (let size = -1; size !== again.size; ) {
     size = again.size;
-    for (const { id, dependsOn = [] } of parts) {
-      const answer = answers.get(key(id));
+    for (const { id, dependsOn } of parts) {
+      const answer = answers.get(idKey(id));
       if (answer === undefined) continue;
-      const follows = answer.status === 424 && dependsOn.some((other) => again.has(key(other)));
-      if (isMeant(answer) || follows) again.add(key(id));
+      const follows = answer.status === 424 && dependsOn.some((other) => again.has(idKey(other)));
+      if (isMeant(answer) || follows) again.add(idKey(id));
     }
   }
-  return parts
-    .filter(({ id }) => again.has(key(id)))
-    .map((part) => {
-      if (part.dependsOn === undefined) return part;
-      // What has succeeded is not in the repetition, and Graph refuses a dependency that it cannot see.
-      return { ...part, dependsOn: part.dependsOn.filter((other) => again.has(key(other))) };
-    });
+  return (
+    parts
+      .filter(({ id }) => again.has(idKey(id)))
+      // A part that has succeeded is not in the repetition, and Graph refuses a dependency that it cannot see.
+      .map((part) =>
+        dependingOn(
+          part,
+          part.dependsOn.filter((other) => again.has(idKey(other))),
+        ),
+      )
+  );
 }
 
 function pauseFor(responses: readonly PartAnswer[], round: number, nowMs: number): number | undefined {
@@ -161,7 +179,7 @@ function pauseFor(responses: readonly PartAnswer[], round: number, nowMs: number
   if (throttled.length === 0) return undefined;
   const fallback = DEFAULT_PAUSE_MS * 2 ** (round - 1) * (0.5 + Math.random() / 2);
   return Math.max(
-    ...throttled.map(({ headers }) => retryAfterMs(field(headers, "retry-after"), nowMs) ?? fallback),
+    ...throttled.map(({ headers }) => retryAfterMs(headers.get("retry-after"), nowMs) ?? fallback),
   );
 }
 
@@ -174,56 +192,22 @@ function challengeIn(answers: Iterable<PartAnswer>): string | undefined {
 }
 
 function claimsOf({ status, headers }: PartAnswer): string | undefined {
-  return challengeOf(status, field(headers, "www-authenticate"));
-}
-
-function field(headers: PartAnswer["headers"], wanted: string): string | undefined {
-  return Object.entries(headers).find(([name]) => name.toLowerCase() === wanted)?.[1];
-}
-
-/** What a downstream may not say in a header it may not say in a part's either. */
-function withoutDropped(answer: PartAnswer): PartAnswer {
-  const passes = (name: string) => !isDropped(RESPONSE_RULES, name.toLowerCase());
-  const headers = Object.entries(answer.headers);
-  if (headers.every(([name]) => passes(name))) return answer;
-  return { ...answer, headers: Object.fromEntries(headers.filter(([name]) => passes(name))) };
-}
-
-/** The parts' answers, or undefined when this is no batch answer. */
-function readPartAnswers(bytes: Buffer): readonly PartAnswer[] | undefined {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(bytes.toString("utf8"));
-  } catch {
-    // Passed on as it is: a strange answer is still the answer.
-    return undefined;
-  }
-  const { responses } = members(parsed);
-  if (!Array.isArray(responses)) return undefined;
-  return responses.map((response: unknown) => {
-    const { id, status, headers, ...more } = members(response);
-    const texts = Object.entries(members(headers)).map(([name, value]) => [name, String(value)]);
-    return { id: String(id), status: Number(status), headers: Object.fromEntries(texts), ...more };
-  });
-}
-
-function members(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+  return challengeOf(status, headers.get("www-authenticate"));
 }
 
 async function readAtMost(
   body: Readable,
-  limit: number,
-): Promise<{ readonly bytes: Buffer; readonly isWhole: boolean }> {
+  mayKeep: (bytes: number) => boolean,
+): Promise<{ readonly chunks: readonly Buffer[]; readonly isWhole: boolean }> {
   const chunks: Buffer[] = [];
   let length = 0;
-  // What follows is still wanted by whoever passes a large answer on.
+  // The rest is still wanted where a large answer is passed on.
   for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     chunks.push(chunk);
     length += chunk.length;
-    if (length > limit) return { bytes: Buffer.concat(chunks, length), isWhole: false };
+    if (length > MAX_ANSWER || !mayKeep(chunk.length)) return { chunks, isWhole: false };
   }
-  return { bytes: Buffer.concat(chunks, length), isWhole: true };
+  return { chunks, isWhole: true };
 }
 
 function challenged(claims: string): GatewayError {

@@ -1,11 +1,13 @@
-/** Forwards a caller's `$batch`: opened, judged part by part, sent, and answered as one. */
+/** Forwards a caller's `$batch`: opened, checked part by part, sent, and answered as one. */
 
-import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { GatewayError } from "../../errors.ts";
 import type { DownstreamToken } from "../../exchange/exchange.ts";
+import type { Owner } from "../../foundation/budget.ts";
+import { inTurns } from "../../foundation/json-text.ts";
 import type {
+  BatchLimits,
+  BodyRewriter,
   ForwardedHop,
   RewriteAnswer,
   Target,
@@ -13,14 +15,17 @@ import type {
   TransferRecord,
   Transport,
 } from "../contract.ts";
-import { type Answer, openAnswer } from "../forward/answer.ts";
-import { bodyTooLarge, discardBody, readFraming } from "../forward/request-body.ts";
+import { openAnswer } from "../forward/answer.ts";
+import { discardBody } from "../forward/request-body.ts";
 import { headerRulesOf } from "../headers/api-header-rules.ts";
 import { downstreamRequestHeaders } from "../headers/headers.ts";
 import { writeResponseHead } from "../headers/response-head.ts";
 import { throttleWaited } from "../transport/transfer-watch.ts";
-import { type JudgeTarget, readBatch } from "./batch-request.ts";
-import { sendBatch } from "./batch-rounds.ts";
+import { type BatchHold, createBatchAllowance } from "./batch-allowance.ts";
+import { readBatchBody } from "./batch-body.ts";
+import { type CheckTarget, readBatch } from "./batch-request.ts";
+import { type BatchResult, sendBatch } from "./batch-rounds.ts";
+import { writeInTurns } from "./batch-writer.ts";
 
 export interface ForwardBatchRequest {
   readonly incoming: IncomingMessage;
@@ -28,80 +33,53 @@ export interface ForwardBatchRequest {
   readonly target: Target;
   /** The route's rules and its gate, for the parts. */
   readonly route: TargetRules;
-  readonly judge: JudgeTarget;
+  readonly check: CheckTarget;
+  /** The caller on whose account the batch is held. */
+  readonly owner: Owner;
   /** The user's token; with `claims` it must be a new one. */
   readonly obtainToken: (request: { readonly claims?: string }) => Promise<DownstreamToken>;
   readonly correlationId: string;
   readonly challenge: string;
   readonly rewrite: RewriteAnswer | undefined;
   readonly forwarded?: ForwardedHop | undefined;
-  /** Where it is noted how the request fared. */
+  /** Filled in with how the request fared. */
   readonly record?: TransferRecord | undefined;
 }
 
-/** What was answered, or undefined when the caller left before. */
+/** The answer that was given, or undefined when the caller left before. */
 export type ForwardBatch = (
   request: ForwardBatchRequest,
 ) => Promise<{ readonly status: number; readonly isWhole: boolean } | undefined>;
+
+export interface ForwardBatchOptions {
+  readonly transport: Transport;
+  readonly limits: BatchLimits;
+  readonly now?: (() => number) | undefined;
+}
 
 /** Largest batch, bytes, where the API takes no less. Graph takes 4 MB in a request. */
 const MAX_BATCH = 4 * 2 ** 20;
 
 /**
- * All attempts and pauses together keep within the API's `timeoutMs`. Rejects, before anything is written, with what
- * `readBatch`, `sendBatch`, the transport or the exchange say.
+ * A place and memory are taken on the caller's account before the body is read, and given back when the caller has
+ * the answer or is gone. The body has the API's `timeoutMs` to come; after that all attempts and pauses together keep
+ * within the same time. Rejects, before anything is written, with `overloaded` or the errors of `readBatchBody`,
+ * `readBatch`, `sendBatch`, the transport or the exchange.
  */
-export function createForwardBatch(options: {
-  readonly transport: Transport;
-  readonly now?: (() => number) | undefined;
-}): ForwardBatch {
-  const { transport, now = Date.now } = options;
+export function createForwardBatch({ transport, limits, now = Date.now }: ForwardBatchOptions): ForwardBatch {
+  const enter = createBatchAllowance(limits);
   return async (request) => {
-    const { incoming, outgoing, target, challenge } = request;
+    const { incoming, outgoing, target } = request;
     const { api } = target;
     const left = new AbortController();
     const onClose = () => left.abort(new Error("the caller has gone"));
     outgoing.once("close", onClose);
+    let hold: BatchHold | undefined;
     try {
-      const text = await readBody(incoming, Math.min(api.maxRequestBytes, MAX_BATCH), api.idleTimeoutMs);
-      const parts = readBatch(text, request.judge, request.route, headerRulesOf(api).request);
-      const until = now() + api.timeoutMs;
-      const msLeft = () => Math.max(1, until - now());
-      let token = await request.obtainToken({});
-      const result = await sendBatch({
-        parts,
-        msLeft,
-        now,
-        pause(ms) {
-          throttleWaited(request.record, ms);
-          return sleep(ms, undefined, { signal: left.signal });
-        },
-        async send(body, claims) {
-          if (claims !== undefined) token = await request.obtainToken({ claims });
-          const ours = {
-            token: token.accessToken,
-            correlationId: request.correlationId,
-            contentLength: undefined,
-            forwarded: request.forwarded,
-            identityCoding: true,
-          };
-          const headers = downstreamRequestHeaders(incoming.rawHeaders, ours, headerRulesOf(api).request);
-          return openAnswer(
-            transport,
-            { target, method: "POST", headers, body, record: request.record },
-            { timeoutMs: msLeft(), idleTimeoutMs: api.idleTimeoutMs, signal: left.signal },
-          );
-        },
-      });
-      const { status, headers } = result.head;
-      const rewriter = request.rewrite?.(status, headers);
-      const rules = headerRulesOf(api).response;
-      writeResponseHead(outgoing, status, headers, { challenge, rules, isRewritten: true });
-      const begun = result.kind === "answered" ? result.bytes : result.begun;
-      outgoing.write(rewriter?.push(begun) ?? begun);
-      if (result.kind === "unread") await passRest(result.head, outgoing, rewriter);
-      outgoing.end(rewriter?.flush());
-      return { status, isWhole: true };
+      hold = enter(request.owner);
+      const result = await answerOf(request, { transport, hold, now, signal: left.signal });
+      await write(result, request);
+      return { status: result.head.status, isWhole: true };
     } catch (error) {
       if (outgoing.headersSent) {
         // A cut answer must never be taken for a whole one.
@@ -109,66 +87,86 @@ export function createForwardBatch(options: {
         return { status: outgoing.statusCode, isWhole: false };
       }
       if (left.signal.aborted) return undefined;
+      // A body that has not come whole may never come: its connection is of no more use.
+      if (!incoming.complete) outgoing.shouldKeepAlive = false;
       discardBody(incoming, api.maxRequestBytes);
       throw error;
     } finally {
       outgoing.off("close", onClose);
+      hold?.release();
     }
   };
 }
 
-async function passRest(
-  { body }: Answer,
-  outgoing: ServerResponse,
-  rewriter: ReturnType<RewriteAnswer>,
-): Promise<void> {
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    const passed = rewriter?.push(chunk) ?? chunk;
-    if (outgoing.destroyed) return;
-    if (passed.length > 0 && !outgoing.write(passed)) {
-      await Promise.race([once(outgoing, "drain"), once(outgoing, "close")]);
+interface Sending {
+  readonly transport: Transport;
+  readonly hold: BatchHold;
+  readonly now: () => number;
+  readonly signal: AbortSignal;
+}
+
+async function answerOf(
+  request: ForwardBatchRequest,
+  { transport, hold, now, signal }: Sending,
+): Promise<BatchResult> {
+  const { incoming, target, record, rewrite } = request;
+  const { api } = target;
+  const rules = headerRulesOf(api);
+  const text = await readBatchBody(incoming, hold, {
+    maxBytes: Math.min(api.maxRequestBytes, MAX_BATCH),
+    idleMs: api.idleTimeoutMs,
+    timeoutMs: api.timeoutMs,
+  });
+  const { check, route } = request;
+  const parts = await inTurns(readBatch(text, { check, route, headers: rules.request }));
+  const until = now() + api.timeoutMs;
+  const msLeft = () => Math.max(1, until - now());
+  let token = await request.obtainToken({});
+  return sendBatch({
+    parts,
+    text,
+    msLeft,
+    now,
+    fields: { rules: rules.response, rewrite: rewrite?.field },
+    mayKeep: hold.mayKeep,
+    pause(ms) {
+      throttleWaited(record, ms);
+      return sleep(ms, undefined, { signal });
+    },
+    async send(body, claims) {
+      if (claims !== undefined) token = await request.obtainToken({ claims });
+      const ours = {
+        token: token.accessToken,
+        correlationId: request.correlationId,
+        contentLength: undefined,
+        forwarded: request.forwarded,
+        identityCoding: true,
+      };
+      const headers = downstreamRequestHeaders(incoming.rawHeaders, ours, rules.request);
+      if (incoming.headers["content-type"] === undefined) headers.push("content-type", "application/json");
+      return openAnswer(
+        transport,
+        { target, method: "POST", headers, body, record },
+        { timeoutMs: msLeft(), idleTimeoutMs: api.idleTimeoutMs, signal },
+      );
+    },
+  });
+}
+
+async function write(result: BatchResult, request: ForwardBatchRequest): Promise<void> {
+  const { outgoing, challenge, rewrite, target } = request;
+  const { status, headers, body } = result.head;
+  const rewriter: BodyRewriter | undefined = rewrite?.body(status, headers);
+  const rules = headerRulesOf(target.api).response;
+  const links = rewrite?.fields(status, headers) ?? headers;
+  writeResponseHead(outgoing, status, links, { challenge, rules, isRewritten: true });
+  const idleMs = target.api.idleTimeoutMs;
+  if (result.kind === "answered") await writeInTurns(outgoing, result.pieces, rewriter, idleMs);
+  else {
+    await writeInTurns(outgoing, result.begun, rewriter, idleMs);
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      await writeInTurns(outgoing, [chunk], rewriter, idleMs);
     }
   }
-}
-
-async function readBody(incoming: IncomingMessage, maxBytes: number, idleMs: number): Promise<string> {
-  const framing = readFraming(incoming);
-  const coding = incoming.headers["content-encoding"];
-  if (coding !== undefined && coding.toLowerCase() !== "identity") throw malformed("batch_coding");
-  if (framing.kind === "length" && framing.bytes > maxBytes) throw bodyTooLarge();
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    const settle = (settled: () => void) => {
-      clearTimeout(idle);
-      incoming.off("data", onData).off("end", onEnd).off("close", onClose);
-      settled();
-    };
-    const onData = (chunk: Buffer) => {
-      idle.refresh();
-      length += chunk.length;
-      if (length > maxBytes) settle(() => reject(bodyTooLarge()));
-      else chunks.push(chunk);
-    };
-    const onEnd = () => settle(() => decode(Buffer.concat(chunks, length), resolve, reject));
-    const onClose = () => settle(() => reject(malformed("body_cut")));
-    const idle = setTimeout(() => settle(() => reject(malformed("body_stalled"))), idleMs);
-    incoming.on("data", onData).on("end", onEnd).on("close", onClose);
-  });
-}
-
-/** Bytes that are no UTF-8 are refused: replaced ones could make two ids or URLs of the same text. */
-function decode(bytes: Buffer, resolve: (text: string) => void, reject: (error: unknown) => void): void {
-  try {
-    resolve(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    reject(malformed("batch_utf8"));
-  }
-}
-
-function malformed(reason: string): GatewayError {
-  return new GatewayError("request_malformed", {
-    detail: "The batch could not be read whole as JSON in UTF-8.",
-    reason,
-  });
+  outgoing.end(rewriter?.flush());
 }

@@ -1,27 +1,13 @@
 /** What is special about Microsoft Graph: pages and deltas are linked by absolute URLs, and `$batch` hides requests. */
 
 import type { AnswerHeaders, ApiBase, DownstreamApiOptions, RewriteAnswer, Target } from "../contract.ts";
-import { readBaseUrl } from "../target/downstream-api.ts";
+import { isGraph, namesBatch, readBaseUrl } from "../target/downstream-api.ts";
 import { readRequestTarget } from "../target/request-target.ts";
-import { namesBatch } from "./batch-request.ts";
 import { createLinkRewriter } from "./link-rewriter.ts";
 
-/** Microsoft Graph in its clouds (Graph, "Microsoft Graph and Graph Explorer service root endpoints"). */
-const GRAPH_HOSTS: ReadonlySet<string> = new Set([
-  "graph.microsoft.com",
-  "graph.microsoft.us",
-  "dod-graph.microsoft.us",
-  "microsoftgraph.chinacloudapi.cn",
-]);
-
-/** Whether an API is spoken to as Graph: where configuration says so, and where it says nothing but the host does. */
-export function isGraph({ kind, baseUrl }: Pick<DownstreamApiOptions, "kind" | "baseUrl">): boolean {
-  return kind === undefined ? GRAPH_HOSTS.has(new URL(baseUrl).hostname) : kind === "graph";
-}
-
 /** Whether a target is Graph's `$batch`, however it is spelt. */
-export function isBatchTarget({ path }: Target): boolean {
-  return namesBatch(readRequestTarget(path).segments);
+export function isBatchTarget({ path, api }: Target): boolean {
+  return namesBatch(readRequestTarget(path, api.encodedSlashes));
 }
 
 /**
@@ -34,19 +20,64 @@ export function isBatchTarget({ path }: Target): boolean {
  */
 export function createLinkRewrite(api: DownstreamApiOptions, mount: string): RewriteAnswer {
   const base = readBaseUrl(api);
-  const rewrite = (link: string) => gatewayLink(base, mount, link);
-  return (status, headers) => (holdsLinks(status, headers) ? createLinkRewriter(rewrite) : undefined);
+  const graph = isGraph(api);
+  const change = {
+    from: `${base.origin}${base.path}/`,
+    to: `${mount}/`,
+    rewrite: (link: string) => gatewayLink(base, mount, link),
+  };
+  const field = (name: string, value: string, status: number): string => {
+    if (!LINK_FIELDS.has(name)) return value;
+    if (!value.startsWith("/") || value.startsWith("//")) return gatewayLink(base, mount, value);
+    // Graph writes the location of what it made, or is about to make, below its version root: `/teams('1')/operations('2')`.
+    const isBelowRoot =
+      graph && name === "location" && (status === 201 || status === 202) && !isBelow(base, value);
+    const absolute = base.origin + (isBelowRoot ? base.path : "") + value;
+    const link = gatewayLink(base, mount, absolute);
+    return link === absolute ? value : link;
+  };
+  return {
+    body: (status, headers) => (holdsLinks(status, headers) ? createLinkRewriter(change) : undefined),
+    field,
+    fields(status, headers) {
+      let changed: Record<string, string | readonly string[]> | undefined;
+      for (const name of LINK_FIELDS) {
+        const value = headers[name];
+        if (typeof value !== "string") continue;
+        const link = field(name, value, status);
+        if (link === value) continue;
+        changed ??= { ...headers };
+        changed[name] = link;
+      }
+      return changed ?? headers;
+    },
+  };
 }
+
+/** Fields that hold the address of a resource, or of an operation to be asked about. */
+const LINK_FIELDS: ReadonlySet<string> = new Set([
+  "location",
+  "content-location",
+  "operation-location",
+  "azure-asyncoperation",
+  "odata-entityid",
+]);
 
 /** The caller's address of a link of the API, or the link itself when it leads elsewhere. */
 export function gatewayLink(base: ApiBase, mount: string, link: string): string {
+  // Other links cannot be the API's, and a parser costs much.
+  if (!link.slice(0, base.origin.length).toLowerCase().startsWith(base.origin)) return link;
   if (!URL.canParse(link)) return link;
   const { origin, pathname, username, password } = new URL(link);
   const written = link.slice(link.indexOf("/", link.indexOf("//") + 2));
   // Both as the parser reads it and as it is written, so that dot segments cannot lead out of the base.
-  const isBelow = pathname.startsWith(`${base.path}/`) && written.startsWith(`${base.path}/`);
-  if (origin !== base.origin || !isBelow || username + password !== "") return link;
+  const leadsBelow = isBelow(base, pathname) && isBelow(base, written);
+  if (origin !== base.origin || !leadsBelow || username + password !== "") return link;
   return mount + written.slice(base.path.length);
+}
+
+function isBelow(base: ApiBase, path: string): boolean {
+  return path.startsWith(`${base.path}/`);
 }
 
 function holdsLinks(status: number, headers: AnswerHeaders): boolean {

@@ -3,15 +3,36 @@
 import { ConfigurationError, GatewayError } from "../../errors.ts";
 import type { ApiBase, DownstreamApiOptions, Target, TargetRules } from "../contract.ts";
 import { headerRulesOf } from "../headers/api-header-rules.ts";
-import { compilePathPatterns, type PathMatcher, PathPatternError } from "./path-patterns.ts";
-import { type RequestTarget, readRequestTarget } from "./request-target.ts";
+import { odataElements, plainElements } from "./path-elements.ts";
+import { compilePathPatterns, type PathMatcher, PathPatternError, type PathStyle } from "./path-patterns.ts";
+import { lenientSegments, type RequestTarget, readRequestTarget } from "./request-target.ts";
+
+/** Microsoft Graph in its clouds (Graph, "Microsoft Graph and Graph Explorer service root endpoints"). */
+const GRAPH_HOSTS: ReadonlySet<string> = new Set([
+  "graph.microsoft.com",
+  "graph.microsoft.us",
+  "dod-graph.microsoft.us",
+  "microsoftgraph.chinacloudapi.cn",
+]);
+
+type ApiKind = Pick<DownstreamApiOptions, "kind" | "baseUrl">;
+
+/** Whether an API is Microsoft Graph: where configuration says so, and where it says nothing but the host does. */
+export function isGraph({ kind, baseUrl }: ApiKind): boolean {
+  return kind === undefined ? GRAPH_HOSTS.has(new URL(baseUrl).hostname) : kind === "graph";
+}
+
+/** Whether an API's paths and links follow OData: Graph's do. */
+export function readsOData(api: ApiKind): boolean {
+  return api.kind === "odata" || isGraph(api);
+}
 
 /**
- * A route's gate. The result judges a method and a request-target as received, mount path included, and throws what
- * it refuses. All work that does not depend on the request is done here.
+ * A route's gate. The result applies the route's rules to a method and a request-target as received, mount path
+ * included, and throws what it refuses. All work that does not depend on the request is done here.
  *
  * A trailing slash is part of the path: the pattern `/me` allows `/me` alone, `/me/**` allows `/me`, `/me/` and all
- * below. Methods and paths compare case by case (RFC 9110 §9.1, RFC 3986 §6.2.2.1). The query is not judged.
+ * below. Methods compare case by case (RFC 9110 §9.1), paths as `compilePathPatterns` says. The query is not looked at.
  *
  * @throws {ConfigurationError} when the API or the rules cannot mean what they say.
  */
@@ -21,49 +42,74 @@ export function compileTarget(
 ): (method: string, rawTarget: string) => Target {
   const base = readBaseUrl(api);
   headerRulesOf(api);
-  const mount = rules.path === "/" ? [] : rules.path.slice(1).split("/");
   const mountPath = rules.path === "/" ? "" : rules.path;
   const methods = new Set(rules.methods);
   // CONNECT asks for a tunnel and TRACE echoes the token back (RFC 9110 §9.3.6, §9.3.8): no rule can allow either.
   for (const method of ["CONNECT", "TRACE"]) {
     if (methods.has(method)) throw fault(`routes(${rules.path}).methods`, `${method} cannot be forwarded`);
   }
-  const isAllowed = compileRules(rules);
-  const reserved = (rules.reserved ?? []).map((path) => path.slice(1).split("/").map(leniently));
+  const checkPath = compileChecks(api, rules);
 
-  const judge = (rawTarget: string): Target => {
-    const requested = readRequestTarget(rawTarget);
-    const below = stripMount(requested, mount);
-    if (below === undefined || !isAllowed(below.segments)) throw notAllowed("not_allowed");
-    const isReserved = (path: readonly string[]) =>
-      path.every((segment, index) => segment === leniently(requested.segments[index] ?? ""));
-    if (reserved.some(isReserved)) throw notAllowed("reserved");
-    const target = { api, origin: base.origin, path: joinBase(base, below.path) + requested.query };
+  const resolve = (rawTarget: string): Target => {
+    const requested = readRequestTarget(rawTarget, api.encodedSlashes);
+    const path = joinBase(base, checkPath(requested)) + requested.query;
+    const target = { api, origin: base.origin, path };
     if (api.followRedirects !== true) return target;
-    return { ...target, judge: (path) => judge(mountPath + belowBase(base, path)) };
+    return { ...target, judge: (redirected) => resolve(mountPath + belowBase(base, redirected)) };
   };
-  const judged = remember(judge);
+  const resolved = remember(resolve);
   return (method, rawTarget) => {
     if (!methods.has(method)) {
       throw new GatewayError("method_not_allowed", {
         detail: "This route does not take the method of the request.",
       });
     }
-    return judged(rawTarget);
+    return resolved(rawTarget);
   };
+}
+
+/** The result returns the path below the mount, as it was received, and throws for one that the route refuses. */
+function compileChecks(api: DownstreamApiOptions, rules: TargetRules): (requested: RequestTarget) => string {
+  const mount = rules.path === "/" ? [] : rules.path.slice(1).split("/");
+  const graph = isGraph(api);
+  const style = graph ? "graph" : readsOData(api) ? "odata" : "plain";
+  const isAllowed = compileRules(rules, style);
+  const reserved = (rules.reserved ?? []).map((path) =>
+    lenientSegments({ segments: path.slice(1).split("/") }),
+  );
+  // What stands in a batch is not looked at here, so only a pattern that names it lets one through.
+  const opensBatch = graph || rules.allow.some((pattern) => pattern.toLowerCase().includes("$batch"));
+
+  return (requested) => {
+    const below = stripMount(requested, mount);
+    const elements = below && (style === "plain" ? plainElements(below) : odataElements(below, graph));
+    if (below === undefined || elements === undefined || !isAllowed(elements))
+      throw notAllowed("not_allowed");
+    const segments = reserved.length > 0 ? lenientSegments(requested) : [];
+    if (reserved.some((path) => path.every((segment, index) => segment === segments[index]))) {
+      throw notAllowed("reserved");
+    }
+    if (style === "odata" && !opensBatch && namesBatch(below)) throw notAllowed("batch_unopened");
+    return below.rawSegments.length === 0 ? "" : `/${below.rawSegments.join("/")}`;
+  };
+}
+
+/** Whether a path leads to `$batch`, or to a spelling that a lenient server would take for it: `$Batch;v=1`. */
+export function namesBatch(target: Pick<RequestTarget, "segments">): boolean {
+  return lenientSegments(target).some((segment) => segment.startsWith("$batch"));
 }
 
 /** Targets that were let through last, in numbers and length of each; nothing but the text decides about one. */
 const MAX_REMEMBERED = 512;
 const MAX_REMEMBERED_LENGTH = 256;
 
-/** Most requests of an API ask for one of a few targets: `/me` of a thousand users is judged once. */
-function remember(judge: (rawTarget: string) => Target): (rawTarget: string) => Target {
+/** Most requests of an API ask for one of a few targets: `/me` of a thousand users is resolved once. */
+function remember(resolve: (rawTarget: string) => Target): (rawTarget: string) => Target {
   const known = new Map<string, Target>();
   return (rawTarget) => {
     const remembered = known.get(rawTarget);
     if (remembered !== undefined) return remembered;
-    const target = judge(rawTarget);
+    const target = resolve(rawTarget);
     if (rawTarget.length > MAX_REMEMBERED_LENGTH) return target;
     if (known.size >= MAX_REMEMBERED) known.clear();
     known.set(rawTarget, target);
@@ -114,23 +160,21 @@ function outsideBase(): GatewayError {
   });
 }
 
-function stripMount(
-  { segments, rawSegments }: RequestTarget,
-  mount: readonly string[],
-): { segments: readonly string[]; path: string } | undefined {
-  if (!mount.every((segment, index) => segments[index] === segment)) return undefined;
-  if (segments.length === mount.length) return { segments: [""], path: "" };
-  return { segments: segments.slice(mount.length), path: `/${rawSegments.slice(mount.length).join("/")}` };
+/** The target below the mount; at the mount itself, the one empty segment that the pattern `/` names. */
+function stripMount(requested: RequestTarget, mount: readonly string[]): RequestTarget | undefined {
+  const { segments, rawSegments, opaque, query } = requested;
+  const { length } = mount;
+  if (!mount.every((segment, index) => segments[index] === segment && !opaque.has(index))) return undefined;
+  if (segments.length === length) return { segments: [""], rawSegments: [], opaque: NONE, query };
+  return {
+    segments: segments.slice(length),
+    rawSegments: rawSegments.slice(length),
+    opaque: opaque.size === 0 ? NONE : new Set([...opaque].map((index) => index - length)),
+    query,
+  };
 }
 
-/** A decoded segment as the most lenient of servers compares it: no case, no path parameters, no trailing dots. */
-function leniently(segment: string): string {
-  return segment
-    .normalize("NFKC")
-    .toLowerCase()
-    .replace(/;.*$/, "")
-    .replace(/[. ]+$/, "");
-}
+const NONE: ReadonlySet<number> = new Set();
 
 function notAllowed(reason: string): GatewayError {
   return new GatewayError("target_forbidden", {
@@ -139,9 +183,9 @@ function notAllowed(reason: string): GatewayError {
   });
 }
 
-function compileRules(rules: TargetRules): PathMatcher {
+function compileRules(rules: TargetRules, style: PathStyle): PathMatcher {
   try {
-    return compilePathPatterns(rules.allow);
+    return compilePathPatterns(rules.allow, style);
   } catch (cause) {
     if (cause instanceof PathPatternError) throw fault(`routes(${rules.path}).allow`, cause.message);
     throw cause;

@@ -1,0 +1,93 @@
+/** Receives the body of a `$batch`: as UTF-8 JSON, within its deadline, and on its caller's account. */
+
+import { isUtf8 } from "node:buffer";
+import type { IncomingMessage } from "node:http";
+import { GatewayError } from "../../errors.ts";
+import { bodyTooLarge, readFraming } from "../forward/request-body.ts";
+import type { BatchHold } from "./batch-allowance.ts";
+
+export interface BatchBodyLimits {
+  readonly maxBytes: number;
+  /** Longest pause within the body, ms. */
+  readonly idleMs: number;
+  /** Time for the whole body, ms. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Reads the body. Memory is taken before it is needed: for a body that names its length at once, so that a caller who
+ * holds back the last byte of many bodies holds no more than a share; for a chunked one as it comes.
+ *
+ * Rejects with `request_malformed`, `body_too_large` or `overloaded`.
+ */
+export async function readBatchBody(
+  incoming: IncomingMessage,
+  hold: BatchHold,
+  { maxBytes, idleMs, timeoutMs }: BatchBodyLimits,
+): Promise<Buffer> {
+  const framing = readFraming(incoming);
+  checkForm(incoming);
+  if (framing.kind === "length" && framing.bytes > maxBytes) throw bodyTooLarge();
+  if (framing.kind === "length") hold.take(framing.bytes);
+  const bytes = await new Promise<Buffer>((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    const settle = (settled: () => void) => {
+      clearTimeout(idle);
+      clearTimeout(deadline);
+      incoming.off("data", onData).off("end", onEnd).off("close", onClose);
+      settled();
+    };
+    const fail = (error: unknown) => settle(() => reject(error));
+    const onData = (chunk: Buffer) => {
+      idle.refresh();
+      length += chunk.length;
+      if (length > maxBytes) return fail(bodyTooLarge());
+      try {
+        if (framing.kind === "chunked") hold.take(chunk.length);
+        chunks.push(chunk);
+      } catch (error) {
+        fail(error);
+      }
+    };
+    const onEnd = () => settle(() => resolve(Buffer.concat(chunks, length)));
+    const onClose = () => fail(malformed("body_cut"));
+    const onLate = () => fail(malformed("body_stalled"));
+    const idle = setTimeout(onLate, idleMs);
+    const deadline = setTimeout(onLate, timeoutMs);
+    incoming.on("data", onData).on("end", onEnd).on("close", onClose);
+  });
+  // Bytes that are no UTF-8 are refused: replaced ones could make two ids or URLs of the same text.
+  if (!isUtf8(bytes)) throw malformed("batch_utf8");
+  // RFC 8259 §8.1: a byte order mark may be ignored.
+  return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
+}
+
+/** A media type for JSON with parameters, none of which holds a blank or a semicolon. */
+const JSON_TYPE = /^\s*application\/(?:[\w.+-]+\+)?json\s*(?:;\s*[\w.-]+="?[\w.-]*"?\s*)*;?\s*$/i;
+
+/**
+ * The rules are applied to the body as JSON in UTF-8, so the API must read it as that: under another charset the same
+ * bytes could be another text, and under another type another kind of batch.
+ */
+function checkForm({ headers }: IncomingMessage): void {
+  const coding = headers["content-encoding"];
+  if (coding !== undefined && coding.toLowerCase() !== "identity") {
+    throw malformed("batch_coding", "The batch is in a content coding, which hides its requests.");
+  }
+  const type = headers["content-type"];
+  if (type === undefined) return;
+  if (!JSON_TYPE.test(type)) throw malformed("batch_type", "The batch is not of the type application/json.");
+  for (const [, charset = ""] of type.matchAll(/charset\s*=\s*"?([^";\s]*)/gi)) {
+    if (!/^utf-?8$/i.test(charset)) {
+      throw malformed("batch_charset", "The batch is in another charset than UTF-8.");
+    }
+  }
+}
+
+function malformed(
+  reason: string,
+  detail = "The batch could not be read whole as JSON in UTF-8.",
+): GatewayError {
+  return new GatewayError("request_malformed", { detail, reason });
+}
