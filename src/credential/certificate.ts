@@ -48,7 +48,8 @@ export async function openCertificate(
 ): Promise<SourceCredential> {
   const { from } = options;
   const { now, emit } = ports;
-  const place = "path" in from ? { setting: SETTING, name: from.path } : { setting: TEXT_SETTING, name: "its text" };
+  const place =
+    "path" in from ? { setting: SETTING, name: from.path } : { setting: TEXT_SETTING, name: "its text" };
   const certificate = await ("path" in from
     ? openFile(from.path, options, ports)
     : openText(from.text, options, ports));

@@ -168,6 +168,8 @@ export type ManagedIdentityToken = (
 
 /** The address of AKS' identity-binding proxy and what its certificate is checked against. */
 export interface TokenProxyOptions {
+  /** Milliseconds for one answer, connecting included. Default 10 000. */
+  readonly timeoutMs?: number | undefined;
   /** AZURE_KUBERNETES_TOKEN_PROXY: https, without query, fragment and user information. */
   readonly url: string;
   /** AZURE_KUBERNETES_SNI_NAME: name that the proxy's certificate is for. */
@@ -228,6 +230,8 @@ export interface CredentialOptions {
   readonly federationAudience?: string | undefined;
   /** Proves what replaces a credential while the old one serves on. Without it, what is new takes over at once. */
   readonly canary?: Canary | undefined;
+  /** Milliseconds for one answer of a platform or proxy that issues federated tokens. Default 10 000. */
+  readonly issuerTimeoutMs?: number | undefined;
   /** Default the global one. */
   readonly fetch?: Fetch | undefined;
   /** Whether this process serves production, where a client secret earns a warning. Default false. */
