@@ -340,7 +340,13 @@ function assembleSides(building: Building, { verifier, credential, readiness, ap
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
-  keep({ close: () => clearInterval(watch) });
+  const closing = new AbortController();
+  keep({
+    close() {
+      clearInterval(watch);
+      closing.abort();
+    },
+  });
   return {
     app,
     admin: createAdminApp({ checks: readiness.checks, metrics }),
@@ -348,7 +354,7 @@ function assembleSides(building: Building, { verifier, credential, readiness, ap
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
-      await Promise.all([verifier.warmUp(), loadMsal()]);
+      await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), loadMsal()]);
     },
     async reload() {
       outputs.reopen();
