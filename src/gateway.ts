@@ -114,7 +114,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     now: parts.now ?? Date.now,
     ...observability,
   };
-  const verifier = await openIdentity(building);
+  const verifier = await openIdentity(building, routes);
   const { credential, exchange, counters } = await openExchange(building);
   const downstream = openDownstream(building);
   const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
@@ -162,9 +162,13 @@ async function openObservability(config: GatewayConfig, parts: GatewayParts, kee
 }
 
 /** Verifies the callers' tokens. */
-async function openIdentity({ config, keep, authority, fetch, now, signals }: Building) {
+async function openIdentity(building: Building, routes: readonly CodeRoute[]) {
+  const { config, keep, authority, fetch, now, signals } = building;
+  // Named in refusals of tokens for other APIs, and so only where anybody may read them in the metadata.
+  const publishedScopes = publishedResource(building, routes)?.scopes ?? [];
+  const onEvent = signals.identity;
   return keep(
-    await createTokenVerifier({ ...config.identity, authority, fetch, now, onEvent: signals.identity }),
+    await createTokenVerifier({ ...config.identity, authority, publishedScopes, fetch, now, onEvent }),
   );
 }
 
@@ -283,10 +287,8 @@ type AppPorts = Pick<
 
 /** The public Express app: every route with its policy, limits and answers. */
 function assembleApp(building: Building, { routes, counters, ...ports }: AppPorts) {
-  const { config, authority, outputs, signals } = building;
+  const { config, outputs, signals } = building;
   const { clientId } = config.application;
-  const { publicUrl } = config.http;
-  const { appIdUri = `api://${clientId}` } = config.exchange.consent;
   return createPublicApp({
     ...ports,
     ...config.http,
@@ -294,19 +296,24 @@ function assembleApp(building: Building, { routes, counters, ...ports }: AppPort
     codeRoutes: routes,
     limit: createRateLimits({ clientId, rules: config.limits, counters, onEvent: signals.rateLimit }),
     challenge: challengeOf(building),
-    resource:
-      publicUrl === undefined
-        ? undefined
-        : resourceFacts({
-            publicUrl,
-            tenants: config.identity.tenants,
-            issuer: (tenant) => authority.issuer(tenant, "2.0"),
-            appIdUri,
-            policies: [...config.routes, ...routes].map(({ policy }) => policy),
-          }),
+    resource: publishedResource(building, routes),
     observer: signals.requests,
     refuseAll: () => (outputs.auditIsAtRisk() ? auditAtRisk() : undefined),
     onInternalError: signals.internalError,
+  });
+}
+
+/** The RFC 9728 document of the gateway, where its public address is configured. */
+function publishedResource({ config, authority }: Building, routes: readonly CodeRoute[]) {
+  const { publicUrl } = config.http;
+  if (publicUrl === undefined) return undefined;
+  const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
+  return resourceFacts({
+    publicUrl,
+    tenants: config.identity.tenants,
+    issuer: (tenant) => authority.issuer(tenant, "2.0"),
+    appIdUri,
+    policies: [...config.routes, ...routes].map(({ policy }) => policy),
   });
 }
 

@@ -44,8 +44,8 @@ export const TRACING_VARIABLES: readonly string[] = [
 ];
 
 /**
- * Off unless an exporter or an endpoint is named. A value that OpenTelemetry itself would drop with a word that
- * nobody sees is a fault here: traces that silently go nowhere are found missing when they are needed.
+ * Off unless an exporter or an endpoint is named. A value that OpenTelemetry itself would drop, with a word on a channel
+ * that is not read, is a fault here: traces that silently go nowhere are found missing when they are needed.
  */
 export function readTracing(env: Environment, faults: ConfigurationFault[]) {
   const read = reader(env, faults);

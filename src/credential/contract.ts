@@ -105,7 +105,7 @@ export interface SourceStatus {
   };
 }
 
-/** What Entra says to a proof that nobody depends on yet. `undecided`: nothing, or something about another matter. */
+/** What Entra says to a proof that no request depends on yet. `undecided`: nothing, or something about another matter. */
 export type TrialVerdict =
   | { readonly verdict: "accepted" }
   | { readonly verdict: "refused" | "undecided"; readonly problem: string };
@@ -152,7 +152,7 @@ export interface CredentialEvent {
   readonly type: CredentialEventType;
   readonly source: CredentialSource;
   readonly generation: number;
-  /** Sentence for the operator: file or setting, what is wrong, how to mend it. */
+  /** Sentence for the operator: file or setting, what is wrong, what to do. */
   readonly message: string;
   /** End of the certificate or token that the event is about, ms since the epoch. */
   readonly expiresAt?: number;
