@@ -9,15 +9,13 @@ import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
-import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
-import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
-import { loadMsal } from "./exchange/entra/msal.ts";
+import type { OpenTokenExchange } from "./exchange/contract.ts";
+import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
-import { openSharedTier } from "./exchange/shared-tier.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
 import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
-import { createAdminApp } from "./http/admin.ts";
+import { type AdminPages, adminListener, adminPages } from "./http/admin.ts";
 import { createPublicApp } from "./http/app.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createLoadShedding } from "./http/load-shedding.ts";
@@ -31,6 +29,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { openRedis } from "./redis/redis.ts";
 import { createAudit } from "./telemetry/audit.ts";
 import type { Logger, LogSink } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
@@ -65,6 +64,8 @@ export interface Gateway {
   readonly app: RequestListener;
   /** The admin side: live, ready, metrics. */
   readonly admin: RequestListener;
+  /** What the admin side answers, for a listener in a thread of its own. */
+  readonly adminPages: AdminPages;
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
@@ -114,14 +115,15 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     now: parts.now ?? Date.now,
     ...observability,
   };
-  const verifier = await openIdentity(building, routes);
   const { credential, exchange, counters } = await openExchange(building);
+  // After the exchange, which sees the time on the answers of Entra.
+  const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
   const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
   const { isReady } = readiness;
   const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
-    ...assembleSides(building, { verifier, credential, readiness, app }),
+    ...assembleSides(building, { verifier, exchange, credential, readiness, app }),
     routes: servedRoutes(config.routes, routes),
   };
 }
@@ -162,17 +164,29 @@ async function openObservability(config: GatewayConfig, parts: GatewayParts, kee
 }
 
 /** Verifies the callers' tokens. */
-async function openIdentity(building: Building, routes: readonly CodeRoute[]) {
+async function openIdentity(
+  building: Building,
+  routes: readonly CodeRoute[],
+  { clockDriftMs }: Pick<OpenTokenExchange, "clockDriftMs">,
+) {
   const { config, keep, authority, fetch, now, signals } = building;
   // Named in refusals of tokens for other APIs, and so only where anybody may read them in the metadata.
   const publishedScopes = publishedResource(building, routes)?.scopes ?? [];
   const onEvent = signals.identity;
   return keep(
-    await createTokenVerifier({ ...config.identity, authority, publishedScopes, fetch, now, onEvent }),
+    await createTokenVerifier({
+      ...config.identity,
+      authority,
+      publishedScopes,
+      fetch,
+      now,
+      clockDriftMs,
+      onEvent,
+    }),
   );
 }
 
-/** Exchanges a caller's token for a delegated one: credential, shared tier, exchange. */
+/** Exchanges a caller's token for a delegated one: credential, Redis, exchange. */
 async function openExchange(building: Building) {
   const { config, keep, fetch, now, authority, metrics, signals } = building;
   const { application, exchange: options } = config;
@@ -190,29 +204,26 @@ async function openExchange(building: Building) {
   };
   const credential = await openGatewayCredential(building, createCredentialCheck(wire));
 
-  // After the credential, which may be refused: the shared tier connects at once, and again for ever.
-  const shared = keep(
-    await openSharedTier({
-      ...options.cache.redis,
-      keys: options.cacheKeys,
-      expiryMarginMs,
-      exchangeTimeoutMs: options.timeoutMs,
-      now,
+  // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
+  const redis = keep(
+    await openRedis({ ...options.cache.redis, keys: options.cacheKeys, onEvent: signals.exchange }),
+  );
+  const { maxEntries, maxBytes } = options.cache;
+  const exchange = keep(
+    createTokenExchange({
+      ...wire,
+      allowedTenants: application.exchangeTenants,
+      credential,
+      cache: { maxEntries, maxBytes, expiryMarginMs },
+      redis,
+      refusalMemoryMs: options.refusalMemoryMs,
+      budget: { total: options.maxConcurrent, ...config.fairness },
+      consent: options.consent,
       onEvent: signals.exchange,
     }),
   );
-  const { maxEntries, maxBytes } = options.cache;
-  const exchange = createTokenExchange({
-    ...wire,
-    allowedTenants: application.exchangeTenants,
-    credential,
-    cache: { maxEntries, maxBytes, expiryMarginMs },
-    ...(shared && { shared }),
-    consent: options.consent,
-    onEvent: signals.exchange,
-  });
-  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
-  return { credential, exchange, counters: shared?.counters };
+  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
+  return { credential, exchange, counters: redis?.counters };
 }
 
 /** How the gateway proves itself to Entra: certificate, workload identity, or another configured source. */
@@ -329,13 +340,14 @@ function challengeOf({ config, authority }: Building) {
 
 interface SidePorts {
   readonly verifier: { warmUp(): Promise<void> };
+  readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
   readonly readiness: Readiness;
   readonly app: RequestListener;
 }
 
 /** The two sides that listeners are put in front of, and what protects and ends them. */
-function assembleSides(building: Building, { verifier, credential, readiness, app }: SidePorts) {
+function assembleSides(building: Building, { verifier, exchange, credential, readiness, app }: SidePorts) {
   const { config, parts, keep, log, outputs, metrics, signals } = building;
   const own = securityFields();
   const refuseWith = (refusal?: Parameters<typeof createRefusal>[1]) =>
@@ -344,6 +356,8 @@ function assembleSides(building: Building, { verifier, credential, readiness, ap
     createLoadShedding({ ...config.http, refuseWith, sampleLag: parts.sampleLag, onEvent: signals.load }),
   );
   if (overload !== undefined) metrics.watchLoad(overload);
+  const pages = adminPages({ checks: readiness.checks, metrics });
+
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
@@ -356,12 +370,13 @@ function assembleSides(building: Building, { verifier, credential, readiness, ap
   });
   return {
     app,
-    admin: createAdminApp({ checks: readiness.checks, metrics }),
+    admin: adminListener(pages),
+    adminPages: pages,
     refuse: refuseWith(),
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
-      await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), loadMsal()]);
+      await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), exchange.warmUp()]);
     },
     async reload() {
       outputs.reopen();
