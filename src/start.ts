@@ -1,7 +1,9 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config/load.ts";
+import { connectionsFor, type FileDescriptors, readFileDescriptors } from "./foundation/file-descriptors.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
+import { listenForAdmin } from "./http/admin-listener.ts";
 import { unlinkedRoutes } from "./http/public-address.ts";
 import { listen } from "./http/server.ts";
 import type { Logger } from "./telemetry/log.ts";
@@ -20,28 +22,33 @@ export interface RunningGateway {
   stop(): Promise<void>;
 }
 
+/** How long the event loop may stand still where load is never shed for it, ms. */
+const NEVER_SHED_MS = 10_000;
+
 /**
  * Starts both listeners, then fetches signing keys in the background; readiness waits for them.
  *
  * @throws {ConfigurationError} when something configured cannot be had, a port included. Nothing is left half-started.
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
-  const { app, admin, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
+  const { app, adminPages, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
     await createGateway(config, parts);
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
-  const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard }).catch(
+  const connections = withinDescriptors(config.http.connections, readFileDescriptors(), log);
+  const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard, connections }).catch(
     async (error: unknown) => {
       await close();
       throw error;
     },
   );
-  const adminSide = await listen(admin, {
+  const adminSide = await listenForAdmin({
     host,
     port: adminPort,
-    setting: "ADMIN_PORT",
-    refuse: admin,
+    pages: adminPages,
+    maxBusyMs: config.http.maxEventLoopLagMs || NEVER_SHED_MS,
+    ...config.admin,
   }).catch(async (error: unknown) => {
     await publicSide.drain(0);
     await close();
@@ -80,7 +87,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     leaveRotation();
     await publicSide.drain(graceMs);
     await close();
-    await adminSide.drain(0);
+    await adminSide.close();
     log.info("stopped");
   }
   let ended: Promise<void> | undefined;
@@ -96,3 +103,22 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     },
   };
 }
+
+/** Not more connections than there are file descriptors for: one more is closed in order, with a line and a count. */
+export function withinDescriptors<Limits extends { readonly max: number }>(
+  connections: Limits,
+  descriptors: FileDescriptors | undefined,
+  log: Pick<Logger, "info" | "warn">,
+): Limits {
+  const most = descriptors === undefined ? Number.POSITIVE_INFINITY : connectionsFor(descriptors);
+  if (most >= connections.max) return connections;
+  const facts = { descriptors: descriptors?.limit, connections: most, configured: connections.max };
+  const message =
+    "file descriptors are enough for fewer connections than http.connections.max; raise ulimit -n";
+  if (most < FEW_CONNECTIONS) log.warn(facts, message);
+  else log.info(facts, message);
+  return { ...connections, max: most };
+}
+
+/** Below it an ordinary front end with its keep-alive connections is turned away. */
+const FEW_CONNECTIONS = 256;

@@ -547,9 +547,8 @@ const USER: Row[] = [
     () => withToken(emulator.mintUserToken({ audience: "00000003-0000-0000-c000-000000000000" })),
     {
       check: "user-token",
-      finding: /refuses the token \(audience\)/,
+      finding: /refuses the token \(graph_token\)/,
       mend: /access_as_user/,
-      command: /az ad app show/,
     },
   ],
   [
@@ -707,6 +706,12 @@ describe.each<[string, Row[]]>([
   });
 });
 
+/** Numbers of the authorize endpoint and of what redeems its codes: a gateway's own requests never meet them. */
+const OF_SIGN_IN: ReadonlySet<number> = new Set([
+  50011, 50148, 50149, 54005, 70007, 500112, 500113, 500121, 501481, 501491, 650053, 700054, 9002325, 9002326,
+  9002327, 9010010,
+]);
+
 test("every number of Entra's with which an operator has to do something is explained", () => {
   const situation = {
     registration: { clientId: emulator.clientId, tenantId: emulator.tenantId, cloud: "public" },
@@ -714,6 +719,7 @@ test("every number of Entra's with which an operator has to do something is expl
   } as const;
   const unexplained = Object.keys(ERRORS)
     .map(Number)
+    .filter((number) => !OF_SIGN_IN.has(number))
     .filter((number) => {
       const entry = aadstsEntry([number]);
       return entry === undefined || ACTOR_OF[entry.code] === "operator";

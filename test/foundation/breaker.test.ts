@@ -1,111 +1,107 @@
 import { describe, expect, test } from "@jest/globals";
 import { createBreaker } from "../../src/foundation/breaker.ts";
 
-function breakerAt() {
-  let time = 0;
-  const turns: string[] = [];
-  const breaker = createBreaker({
-    now: () => time,
-    onOpened: (reason) => turns.push(`opened: ${reason}`),
-    onClosed: () => turns.push("closed"),
-  });
-  const fail = (times: number, reason = "timeout") => {
-    for (let count = 0; count < times; count += 1) breaker.failed(reason);
-  };
-  return {
-    ...breaker,
-    turns,
-    fail,
-    advance: (ms: number) => {
-      time += ms;
-    },
-  };
-}
-
 describe("a breaker", () => {
-  test("asks on through four failures in a row, and stops at the fifth, naming the last reason", () => {
-    const breaker = breakerAt();
-    breaker.fail(4, "ECONNREFUSED");
-    expect([breaker.allows(), breaker.isOpen()]).toEqual([true, false]);
-    breaker.fail(1, "timeout");
-    expect([breaker.allows(), breaker.isOpen(), breaker.turns]).toEqual([false, true, ["opened: timeout"]]);
+  function breakerWith(failures: number, longestPauseMs = 100) {
+    const clock = { now: 0 };
+    const changes: string[] = [];
+    const breaker = createBreaker({
+      failures,
+      firstPauseMs: 100,
+      longestPauseMs,
+      spread: 0,
+      now: () => clock.now,
+      onOpened: (reason) => changes.push(`opened: ${reason}`),
+      onClosed: () => changes.push("closed"),
+    });
+    return { breaker, clock, changes };
+  }
+  const fail = ({ breaker }: ReturnType<typeof breakerWith>, times: number) => {
+    for (let count = 0; count < times; count++) breaker.failed("refused");
+  };
+
+  test("opens at the last of so many consecutive failures, and a success between them counts anew", () => {
+    const it = breakerWith(3);
+    fail(it, 2);
+    it.breaker.succeeded();
+    fail(it, 2);
+    expect(it.breaker.admit()).toBeUndefined();
+    it.breaker.failed("refused");
+    expect(it.breaker.admit()).toBe(100);
+    expect(it.changes).toEqual(["opened: refused"]);
   });
 
-  test("counts failures in a row: one success starts the count anew", () => {
-    const breaker = breakerAt();
-    breaker.fail(4);
-    breaker.succeeded();
-    breaker.fail(4);
-    expect(breaker.isOpen()).toBe(false);
-    breaker.fail(1);
-    expect(breaker.isOpen()).toBe(true);
+  test("lets one request try when its time is over, and opens again when that fails", () => {
+    const it = breakerWith(1);
+    it.breaker.failed("refused");
+    it.clock.now = 100;
+    expect(it.breaker.admit()).toBeUndefined();
+    expect(it.breaker.admit()).toBe(100);
+    it.breaker.failed("refused");
+    expect(it.breaker.admit()).toBe(100);
+    expect(it.changes).toEqual(["opened: refused"]);
   });
 
-  test("lets one question through after the pause, and none beside it", () => {
-    const breaker = breakerAt();
-    breaker.fail(5);
-    breaker.advance(370);
-    expect(breaker.allows()).toBe(false);
-    breaker.advance(260);
-    expect([breaker.allows(), breaker.allows(), breaker.allows()]).toEqual([true, false, false]);
+  test("closes when the one that tries succeeds", () => {
+    const it = breakerWith(1);
+    it.breaker.failed("refused");
+    it.clock.now = 100;
+    it.breaker.admit();
+    it.breaker.succeeded();
+    expect([it.breaker.admit(), it.breaker.admit()]).toEqual([undefined, undefined]);
+    expect(it.changes).toEqual(["opened: refused", "closed"]);
   });
 
-  test("closes on the probe's success, once, and then counts from zero", () => {
-    const breaker = breakerAt();
-    breaker.fail(5);
-    breaker.advance(1_000);
-    expect(breaker.allows()).toBe(true);
-    breaker.succeeded();
-    expect([breaker.isOpen(), breaker.turns]).toEqual([false, ["opened: timeout", "closed"]]);
-    breaker.fail(4);
-    expect(breaker.isOpen()).toBe(false);
+  test("lets the next one try when the one that tried was given up", () => {
+    const it = breakerWith(1);
+    it.breaker.failed("refused");
+    it.clock.now = 100;
+    it.breaker.admit();
+    it.breaker.ended();
+    expect(it.breaker.admit()).toBeUndefined();
   });
 
-  test("waits twice as long after each failed probe, ten seconds at most and never for ever", () => {
-    const breaker = breakerAt();
-    breaker.fail(5);
-    const pauses: number[] = [];
-    for (let probe = 0; probe < 9; probe += 1) {
-      let waited = 0;
-      while (!breaker.allows()) {
-        breaker.advance(50);
-        waited += 50;
-      }
-      pauses.push(waited);
-      breaker.fail(1);
+  test("of no failures never opens", () => {
+    const it = breakerWith(0);
+    fail(it, 100);
+    expect(it.breaker.admit()).toBeUndefined();
+  });
+
+  test("doubles its pause up to the longest while it finds no answer, and begins anew after a success", () => {
+    const it = breakerWith(1, 300);
+    it.breaker.failed("refused");
+    const pauses: (number | undefined)[] = [];
+    for (let probe = 0; probe < 4; probe++) {
+      const pause = it.breaker.admit() ?? 0;
+      pauses.push(pause);
+      it.clock.now += pause;
+      it.breaker.admit();
+      it.breaker.failed("refused");
     }
-    for (const [index, pause] of pauses.entries()) {
-      const nominal = Math.min(500 * 2 ** index, 10_000);
-      expect([index, pause >= nominal * 0.75 - 50, pause <= nominal * 1.25 + 50]).toEqual([
-        index,
-        true,
-        true,
-      ]);
-    }
+    expect(pauses).toEqual([100, 200, 300, 300]);
+    it.clock.now += 300;
+    it.breaker.admit();
+    it.breaker.succeeded();
+    it.breaker.failed("refused");
+    expect(it.breaker.admit()).toBe(100);
   });
 
-  test("takes late failures of earlier questions for no news: they do not put the probe off", () => {
-    const breaker = breakerAt();
-    breaker.fail(5);
-    breaker.advance(600);
-    breaker.fail(20);
-    breaker.advance(100);
-    expect(breaker.allows()).toBe(true);
+  test("does not count what fails late, of the questions asked before it opened", () => {
+    const it = breakerWith(1);
+    it.breaker.failed("refused");
+    it.clock.now = 60;
+    it.breaker.failed("refused");
+    expect(it.breaker.admit()).toBe(40);
   });
 
-  test("begins with the short pause again after it has closed", () => {
-    const breaker = breakerAt();
-    breaker.fail(5);
-    for (let probe = 0; probe < 6; probe += 1) {
-      breaker.advance(20_000);
-      breaker.allows();
-      breaker.fail(1);
-    }
-    breaker.advance(20_000);
-    breaker.allows();
-    breaker.succeeded();
-    breaker.fail(5);
-    breaker.advance(640);
-    expect(breaker.allows()).toBe(true);
+  test("spreads its pauses, so that replicas do not return together", () => {
+    const pauses = Array.from({ length: 50 }, () => {
+      const breaker = createBreaker({ now: () => 0, failures: 1, firstPauseMs: 100 });
+      breaker.failed("refused");
+      return breaker.admit() ?? 0;
+    });
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual(75);
+    expect(Math.max(...pauses)).toBeLessThanOrEqual(125);
+    expect(new Set(pauses).size).toBeGreaterThan(10);
   });
 });
