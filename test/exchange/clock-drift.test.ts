@@ -89,7 +89,7 @@ describe("the scopes that Entra granted", () => {
     const rig = exchangeWith(entra);
     const { token } = await rig.exchange(requestOf("ann"));
     const [event] = rig.events.filter(({ type }) => type === "exchanged");
-    const evented = event?.type === "exchanged" ? event.facts.grantedScopes : undefined;
+    const evented = event?.type === "exchanged" ? event.grantedScopes : undefined;
     expect(evented).toEqual(token.grantedScopes);
     expect((await rig.exchange(requestOf("ann"))).token.grantedScopes).toEqual(token.grantedScopes);
     return token.grantedScopes;

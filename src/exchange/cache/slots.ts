@@ -15,7 +15,7 @@ const WORDS = 11;
 const LAST_WORD_MASK = 0x00ff_ffff;
 
 export interface Slots {
-  /** Slot of the group's digest, or -1. Shorter texts are told apart as well; what is longer is digested first. */
+  /** Slot of the group's digest, or -1. Shorter texts are distinguished as well; a longer one is digested first. */
   find(group: number, digest: string): number;
   /** Takes the slot after the last. The pair must not be there yet, and the table not be full. */
   add(group: number, digest: string, until: number, refreshAt: number): number;
