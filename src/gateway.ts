@@ -9,7 +9,7 @@ import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
-import type { OpenTokenExchange } from "./exchange/contract.ts";
+import type { OpenTokenExchange, TokenExchange } from "./exchange/contract.ts";
 import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
@@ -115,8 +115,11 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     now: parts.now ?? Date.now,
     ...observability,
   };
-  const verifier = await openIdentity(building);
+  // The exchange, which sees Entra's clock, is opened later than the verifier, which goes by it.
+  let clockDriftMs: TokenExchange["clockDriftMs"] = () => undefined;
+  const verifier = await openIdentity(building, () => clockDriftMs());
   const { credential, exchange, counters } = await openExchange(building);
+  clockDriftMs = exchange.clockDriftMs;
   const downstream = openDownstream(building);
   const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
   const { isReady } = readiness;
@@ -163,9 +166,20 @@ async function openObservability(config: GatewayConfig, parts: GatewayParts, kee
 }
 
 /** Verifies the callers' tokens. */
-async function openIdentity({ config, keep, authority, fetch, now, signals }: Building) {
+async function openIdentity(
+  { config, keep, authority, fetch, now, signals }: Building,
+  clockDriftMs: TokenExchange["clockDriftMs"],
+) {
+  const { identity } = config;
   return keep(
-    await createTokenVerifier({ ...config.identity, authority, fetch, now, onEvent: signals.identity }),
+    await createTokenVerifier({
+      ...identity,
+      authority,
+      fetch,
+      now,
+      clockDriftMs,
+      onEvent: signals.identity,
+    }),
   );
 }
 
@@ -206,6 +220,7 @@ async function openExchange(building: Building) {
     }),
   );
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
+  metrics.watchClock(exchange.clockDriftMs);
   return { credential, exchange, counters: redis?.counters };
 }
 
