@@ -31,6 +31,7 @@ routes:
   - { path: /reading, downstreamApi: graph, methods: [GET], allow: ["/$batch", "/me/**"] }
   - { path: /unopened, downstreamApi: graph, methods: [GET, POST], allow: ["/me/**"] }
   - { path: /following, downstreamApi: following, methods: [GET], allow: ["/me/**"] }
+  - { path: /mail, downstreamApi: graph, methods: [GET, POST], allow: ["/$batch", "/me/mailFolders/*/messages", "/me/mailFolders('*')/messages/delta"] }
   - { path: /plain, downstreamApi: plain, methods: [GET], allow: ["/me/**"] }
 http:
   publicUrl: "\${PUBLIC_URL:-https://gateway.example/api/}"
@@ -115,6 +116,22 @@ describe("a page's link", () => {
     expect(emulator.requests.graph.at(-1)?.headers["accept-encoding"]).not.toBe("identity");
   });
 
+  test("with its key in parentheses, and in the letter case of delta links, comes back through the same pattern", async () => {
+    for (const path of ["/mail/me/mailFolders/inbox/messages", "/mail/me/mailfolders('inbox')/messages"]) {
+      emulator.requests.clear();
+      await gateway.get(`${path}?$top=1`, ada);
+      expect(emulator.requests.graph.at(-1)?.path).toBe(`/v1.0${path.slice("/mail".length)}`);
+    }
+    await gateway.get("/mail/me/mailFolders('inbox')/childFolders", ada).expect(403);
+    expect((await batch([get("1", "/me/mailFolders('inbox')/childFolders")], "/mail/$batch")).body.code).toBe(
+      "target_forbidden",
+    );
+    await batch(
+      [get("1", "/me/mailFolders('inbox')/messages?$filter=subject eq 'J\u00f6rg'")],
+      "/mail/$batch",
+    ).expect(200);
+  });
+
   test("in its absolute form is refused as a request", async () => {
     const { body } = await gateway.get("/graph/https://graph.microsoft.com/v1.0/me", ada).expect(403);
     expect(body.code).toBe("target_forbidden");
@@ -132,6 +149,14 @@ describe("without a public URL", () => {
     const { body } = await local.get("/graph/me/messages", ada).expect(200);
     expect(body["@odata.nextLink"]).toMatch(new RegExp(`^${local.url}/graph/me/messages`));
   });
+
+  test.each(["localhost", "localhost:1", "127.0.0.1:80", "[::1]"])(
+    "a Host of the loopback interface is not believed where the gateway does not listen: %s",
+    async (host) => {
+      const { body } = await local.get("/graph/me/messages", ada).set("host", host).expect(200);
+      expect(body["@odata.nextLink"]).toMatch(new RegExp(`^${emulator.graphUrl}/me/messages`));
+    },
+  );
 
   test("a Host from elsewhere is not believed, and the link is left alone", async () => {
     const { body } = await local.get("/graph/me/messages", ada).set("host", "evil.example").expect(200);
