@@ -23,7 +23,7 @@ import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts"
 import { createLoadShedding } from "./http/load-shedding.ts";
 import { securityFields } from "./http/own-fields.ts";
 import { createRateLimits } from "./http/rate-limits.ts";
-import { readinessChecks } from "./http/readiness.ts";
+import { createReadiness, type Readiness } from "./http/readiness.ts";
 import { createRefusal } from "./http/refusal.ts";
 import { metadataUrl, resourceFacts } from "./http/resource-metadata.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
@@ -117,9 +117,11 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const verifier = await openIdentity(building);
   const { credential, exchange, counters } = await openExchange(building);
   const downstream = openDownstream(building);
-  const app = assembleApp(building, { verifier, exchange, counters, routes, ...downstream });
+  const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
+  const { isReady } = readiness;
+  const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
-    ...assembleSides(building, { verifier, credential, app }),
+    ...assembleSides(building, { verifier, credential, readiness, app }),
     routes: servedRoutes(config.routes, routes),
   };
 }
@@ -239,11 +241,12 @@ async function openGatewayCredential(
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, keep, now, signals }: Building) {
+  const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
-  const { batches: places, batchBytes: bytes, userShare, clientShare } = config.fairness;
   const transport = keep(
     createTransport({
       apis,
+      fairness,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
@@ -260,15 +263,19 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   ]);
   return {
     own,
-    forward: createForward({ transport, now, own }),
-    forwardBatch: createForwardBatch({ transport, now, limits: { places, bytes, userShare, clientShare } }),
+    forward: createForward({ transport, fairness, now, own }),
+    forwardBatch: createForwardBatch({
+      transport,
+      now,
+      limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
+    }),
     apis: Object.fromEntries(callable),
   };
 }
 
 type AppPorts = Pick<
   Parameters<typeof createPublicApp>[0],
-  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own"
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own" | "isReady"
 > & {
   readonly counters: Parameters<typeof createRateLimits>[0]["counters"];
   readonly routes: readonly CodeRoute[];
@@ -313,14 +320,15 @@ function challengeOf({ config, authority }: Building) {
   };
 }
 
-type SidePorts = Pick<Parameters<typeof readinessChecks>[0], "verifier"> & {
+interface SidePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly credential: CredentialRing;
+  readonly readiness: Readiness;
   readonly app: RequestListener;
-};
+}
 
 /** The two sides that listeners are put in front of, and what protects and ends them. */
-function assembleSides(building: Building, { verifier, credential, app }: SidePorts) {
+function assembleSides(building: Building, { verifier, credential, readiness, app }: SidePorts) {
   const { config, parts, keep, log, outputs, metrics, signals } = building;
   const own = securityFields();
   const refuseWith = (refusal?: Parameters<typeof createRefusal>[1]) =>
@@ -329,16 +337,13 @@ function assembleSides(building: Building, { verifier, credential, app }: SidePo
     createLoadShedding({ ...config.http, refuseWith, sampleLag: parts.sampleLag, onEvent: signals.load }),
   );
   if (overload !== undefined) metrics.watchLoad(overload);
-
-  let inRotation = true;
-  const readiness = { inRotation: () => inRotation, verifier, credential, outputs };
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
   keep({ close: () => clearInterval(watch) });
   return {
     app,
-    admin: createAdminApp({ checks: () => readinessChecks(readiness), metrics }),
+    admin: createAdminApp({ checks: readiness.checks, metrics }),
     refuse: refuseWith(),
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
@@ -349,9 +354,7 @@ function assembleSides(building: Building, { verifier, credential, app }: SidePo
       outputs.reopen();
       await credential.refresh();
     },
-    leaveRotation() {
-      inRotation = false;
-    },
+    leaveRotation: readiness.leaveRotation,
   };
 }
 

@@ -68,8 +68,8 @@ export function authorityChecks(examination: Examination): Check[] {
   ];
 }
 
-const issuerOf = ({ authority }: Examination, tenant: string): string =>
-  authority.issuer(tenant === "common" ? "{tenantid}" : tenant, "2.0");
+const issuersOf = ({ authority }: Examination, tenant: string): readonly string[] =>
+  authority.issuers(tenant === "common" ? "{tenantid}" : tenant, "2.0");
 
 async function judgeDiscovery(
   examination: Examination,
@@ -97,10 +97,11 @@ async function judgeDiscovery(
       "find out what answers instead of Entra (a proxy, a captive portal); check AZURE_AUTHORITY_HOST",
       { commands: [`curl -sv ${url}`] },
     );
-  const issuer = issuerOf(examination, tenant);
-  if (document.issuer !== issuer)
+  const issuers = issuersOf(examination, tenant);
+  const { issuer } = document;
+  if (typeof issuer !== "string" || !issuers.includes(issuer))
     return fault(
-      `the metadata names another issuer than the configured authority has: expected ${issuer}, found ${printable(document.issuer)}`,
+      `the metadata names another issuer than the configured authority has: expected ${issuers.join(" or ")}, found ${printable(issuer)}`,
       "set AZURE_AUTHORITY_HOST to the host that issues this tenant's tokens, and AZURE_TENANT_ID to its id",
       { commands: ["az cloud show --query endpoints.activeDirectory -o tsv"] },
     );
@@ -144,10 +145,11 @@ async function judgeKeys(
   );
   if (reached !== true) return skipped("needs the discovery document");
   try {
-    const keys = await fetchSigningKeys(
+    const { keys } = await fetchSigningKeys(
       {
         metadataUrl: authority.metadataUrl(tenant, "2.0"),
-        issuer: issuerOf(examination, tenant),
+        issuers: issuersOf(examination, tenant),
+        isTrusted: (url) => authority.isTrusted(url, tenant),
         cloudInstanceName: authority.cloudInstanceName,
       },
       { fetch, timeoutMs: ANSWER_LIMIT_MS, signal: new AbortController().signal },

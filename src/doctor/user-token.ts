@@ -80,8 +80,21 @@ type Mend = readonly [mend: string, commands?: (registration: Registration) => r
 
 const MENDS: Partial<Record<RejectionReason, Mend>> = {
   malformed: ["give a whole access token, nothing around it"],
-  header: [
+  header: ["give the token that the front end sends to the gateway, unchanged"],
+  graph_token: [
     "it is a token for Microsoft Graph; ask for the gateway's scope, api://<client id>/access_as_user",
+  ],
+  id_token: ["give an access token for the gateway, not an ID token"],
+  audience_form: [
+    "add the token's aud to identity.audiences, or let the registration issue v2 tokens, whose aud is the client id",
+    (registration) => [patchApplication(registration, TOKEN_VERSION_2)],
+  ],
+  other_cloud: ["set AZURE_AUTHORITY_HOST to the cloud that the token comes from, or sign in to this one"],
+  personal_account: ["sign in with a work or school account"],
+  proof_of_possession: ["let the front end ask for a bearer token, without proof of possession"],
+  application_key: [
+    "remove the custom signing key (claims mapping, SAML sign-on) from the enterprise application of the gateway",
+    (registration) => [showApplication(registration)],
   ],
   audience: [
     "ask for the gateway's scope (api://<client id>/access_as_user), or add the token's aud to identity.audiences if it is a spelling of this gateway's id",

@@ -57,9 +57,6 @@ export function compileCallRules(api: DownstreamApiOptions, allow: readonly stri
   return (method, path) => void targetOf(method, path);
 }
 
-/** How often a throttled request is sent at most. */
-const MAX_ATTEMPTS = 3;
-
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
   const { api, obtainToken, record } = options;
@@ -105,11 +102,18 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
         const answer = await openAnswer(
           options.transport,
           { target, method, headers, body, record },
-          { timeoutMs: msLeft, idleTimeoutMs: api.idleTimeoutMs, signal },
+          {
+            timeoutMs: msLeft,
+            idleTimeoutMs: api.idleTimeoutMs,
+            streamIdleTimeoutMs: api.streamIdleTimeoutMs,
+            signal,
+          },
         );
-        const said = { method, status: answer.status, headers: answer.headers };
-        const pauseMs = throttlePauseMs(api, { ...said, msLeft: until - Date.now(), nowMs: Date.now() });
-        if (pauseMs === undefined || round === MAX_ATTEMPTS || body instanceof Readable) return answer;
+        const nowMs = Date.now();
+        const { status, headers: fields } = answer;
+        const throttled = { attempt: round, method, status, headers: fields, msLeft: until - nowMs, nowMs };
+        const pauseMs = throttlePauseMs(api, throttled);
+        if (pauseMs === undefined || body instanceof Readable) return answer;
         answer.body.destroy();
         throttleWaited(record, pauseMs);
         await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
@@ -133,7 +137,6 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
   }
 
   async function sendParts(parts: readonly BatchPart[]) {
-    for (const { method, url } of parts) assertAllowed(method, url);
     const until = Date.now() + api.timeoutMs;
     const msLeft = () => Math.max(1, until - Date.now());
     const signal = options.signal;
@@ -170,7 +173,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       readPages(base, path, (asked, isFirst) =>
         call("GET", asked, isFirst ? request : { ...request, query: {} }),
       ),
-    batch: () => createBatch(sendParts),
+    batch: () => createBatch(sendParts, assertAllowed),
     get: (path, request) => call("GET", path, request),
     post: (path, request) => call("POST", path, request),
     put: (path, request) => call("PUT", path, request),
@@ -193,9 +196,14 @@ function fieldsOf({ headers = {}, json }: DownstreamRequestOptions): string[] {
 
 function takeChallenge({ status, headers, body, isElsewhere }: Answer): string | undefined {
   if (isElsewhere) return undefined;
-  const claims = challengeOf(status, headers["www-authenticate"]);
-  if (claims !== undefined) body.destroy();
-  return claims;
+  try {
+    const claims = challengeOf(status, headers["www-authenticate"]);
+    if (claims !== undefined) body.destroy();
+    return claims;
+  } catch (error) {
+    body.destroy();
+    throw error;
+  }
 }
 
 function challenged(claims: string): GatewayError {

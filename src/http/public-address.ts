@@ -33,8 +33,8 @@ function schemeOf(request: Request): string {
 }
 
 /**
- * Mount points below which Graph's paging links lead callers past the gateway, with a token that Graph refuses: no
- * setting says how callers reach the gateway. On the loopback interface the request itself says so.
+ * Mount points below which paging links lead callers past the gateway, with a token that the API refuses: no setting
+ * says how callers reach the gateway. On the loopback interface the request itself says so.
  */
 export function unlinkedRoutes(
   publicUrl: string | undefined,

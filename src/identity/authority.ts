@@ -1,7 +1,8 @@
 /** Authority: what is known of each Microsoft cloud, and the addresses and issuers that follow from its host. */
 
 import { ConfigurationError } from "../errors.ts";
-import type { Authority, Cloud, TokenVersion } from "./contract.ts";
+import { GUID } from "../foundation/patterns.ts";
+import type { Authority, Cloud, Discovered, TokenVersion } from "./contract.ts";
 
 interface CloudFacts {
   readonly cloud: Cloud;
@@ -72,17 +73,64 @@ const CLOUDS: readonly CloudFacts[] = [
 export function resolveAuthority(authorityHost: string): Authority {
   const { origin, host } = parseHost(authorityHost);
   const facts = CLOUDS.find(({ hosts }) => hosts.includes(host));
-  if (facts === undefined)
-    return createAuthority(origin, {
-      cloud: "private",
-      hosts: [host],
-      v1IssuerOrigin: PUBLIC_V1_ISSUER,
-      federatedCredentialAudience: PUBLIC_AUDIENCE,
-    });
-  return createAuthority(`https://${facts.hosts[0]}`, facts);
+  if (facts !== undefined) return createAuthority(`https://${facts.hosts[0]}`, facts);
+  const isExternalId = host.endsWith(`.${EXTERNAL_ID_DOMAIN}`);
+  return createAuthority(origin, {
+    cloud: isExternalId ? "external-id" : "private",
+    hosts: [host],
+    v1IssuerOrigin: PUBLIC_V1_ISSUER,
+    federatedCredentialAudience: PUBLIC_AUDIENCE,
+  });
+}
+
+/**
+ * Entra External ID: the issuer is on the host of the tenant's id, whichever name of the tenant or custom domain the
+ * document was read from.
+ */
+const EXTERNAL_ID_DOMAIN = "ciamlogin.com";
+const externalIdOrigin = (tenantId: string) => `https://${tenantId}.${EXTERNAL_ID_DOMAIN}`;
+
+/** The cloud whose issuer this is, where the host alone shows it: public and US Government share theirs for v1 tokens. */
+export function cloudOfIssuer(issuer: unknown): Cloud | undefined {
+  if (typeof issuer !== "string" || !URL.canParse(issuer)) return undefined;
+  const { host, origin } = new URL(issuer);
+  return CLOUDS.find(
+    ({ hosts, v1IssuerOrigin }) =>
+      origin !== PUBLIC_V1_ISSUER && (hosts.includes(host) || v1IssuerOrigin === origin),
+  )?.cloud;
 }
 
 function createAuthority(origin: string, facts: CloudFacts): Authority {
+  // Only these hosts leave open what their documents state; those of the other clouds are known.
+  const isOpen = facts.cloud === "private" || facts.cloud === "external-id";
+  const learned = new Map<string, Discovered>();
+
+  function issuers(tenantId: string, version: TokenVersion): readonly string[] {
+    if (version === "1.0") return [`${facts.v1IssuerOrigin}/${tenantId}/`];
+    const here = `${origin}/${tenantId}/v2.0`;
+    const external = `${externalIdOrigin(tenantId)}/${tenantId}/v2.0`;
+    if (facts.cloud === "external-id") return [external];
+    return isOpen ? [here, external] : [here];
+  }
+
+  function isTrusted(url: string, tenantId: string): boolean {
+    if (!URL.canParse(url)) return false;
+    const found = new URL(url);
+    if (found.username !== "" || found.password !== "") return false;
+    const isTenants = isOpen && GUID.test(tenantId) && found.origin === externalIdOrigin(tenantId);
+    return found.origin === origin || isTenants;
+  }
+
+  function discoveredFor(tenantId: string, version: TokenVersion): Discovered | undefined {
+    return learned.get(`${tenantId} ${version}`) ?? learned.get(`common ${version}`);
+  }
+
+  /** An address that a document states, when its host may serve the tenant; as the tenant's own where it is a template. */
+  function trustedEndpoint(stated: string | undefined, tenant: string): string | undefined {
+    if (!isOpen || stated === undefined || tenant === "common") return undefined;
+    return isTrusted(stated, tenant) ? stated : undefined;
+  }
+
   return Object.freeze({
     cloud: facts.cloud,
     origin,
@@ -91,10 +139,22 @@ function createAuthority(origin: string, facts: CloudFacts): Authority {
     federatedCredentialAudience: facts.federatedCredentialAudience,
     metadataUrl: (tenant: string, version: TokenVersion) =>
       `${origin}/${tenant}${version === "2.0" ? "/v2.0" : ""}/.well-known/openid-configuration`,
-    issuer: (tenantId: string, version: TokenVersion) =>
-      version === "2.0" ? `${origin}/${tenantId}/v2.0` : `${facts.v1IssuerOrigin}/${tenantId}/`,
-    tokenEndpoint: (tenant: string) => `${origin}/${tenant}/oauth2/v2.0/token`,
-    authorizeEndpoint: (tenant: string) => `${origin}/${tenant}/oauth2/v2.0/authorize`,
+    issuers,
+    isTrusted,
+    issuer(tenantId: string, version: TokenVersion): string {
+      const stated = discoveredFor(tenantId, version)?.issuer.replaceAll("{tenantid}", tenantId);
+      return stated ?? issuers(tenantId, version)[0] ?? "";
+    },
+    learn(tenant: string, version: TokenVersion, discovered: Discovered): void {
+      const expected = issuers(tenant === "common" ? "{tenantid}" : tenant, version);
+      if (isOpen && expected.includes(discovered.issuer)) learned.set(`${tenant} ${version}`, discovered);
+    },
+    tokenEndpoint: (tenant: string) =>
+      trustedEndpoint(learned.get(`${tenant} 2.0`)?.tokenEndpoint, tenant) ??
+      `${origin}/${tenant}/oauth2/v2.0/token`,
+    authorizeEndpoint: (tenant: string) =>
+      trustedEndpoint(learned.get(`${tenant} 2.0`)?.authorizeEndpoint, tenant) ??
+      `${origin}/${tenant}/oauth2/v2.0/authorize`,
   });
 }
 

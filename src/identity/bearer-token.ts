@@ -12,12 +12,15 @@ export const MAX_TOKEN_BYTES = 24 * 1024;
 /** The scheme, then nothing (a bare scheme), or a character that ends a scheme name. */
 const BEARER = /^bearer(?![!#$%&'*+.^_`|~0-9a-z-])/i;
 
-/** `b64token` without the padding that no JWT carries: one run of characters, so a second word or a comma ends it. */
-const CREDENTIALS = /^ [A-Za-z0-9._~+/-]+$/;
+/**
+ * RFC 6750 §2.1: `1*SP b64token`, here without the padding that no JWT carries. One run of characters, so that a second
+ * word or a comma ends it; blanks alone separate, since a tab is another reader's end of the scheme or none.
+ */
+const CREDENTIALS = /^ +([A-Za-z0-9._~+/-]+)$/;
 
 /**
  * The token of a request's one `Authorization` field. Fields of another scheme hold no bearer token, so they read as
- * none: the caller is told how to authenticate, not that its token is bad.
+ * none: the refusal then says how to authenticate, not that the token is bad.
  *
  * @throws {GatewayError} `token_missing` or `token_rejected`.
  */
@@ -28,9 +31,10 @@ export function readBearerToken(authorization: readonly string[]): string {
   if (!BEARER.test(value))
     throw new GatewayError("token_missing", { detail: "Send an access token as Authorization: Bearer." });
   const credentials = value.slice("bearer".length);
-  if (credentials.length - 1 > MAX_TOKEN_BYTES) throw tokenRejected("too_large");
-  if (!CREDENTIALS.test(credentials)) throw tokenRejected("malformed");
-  return credentials.slice(1);
+  const [, token] = CREDENTIALS.exec(credentials) ?? [];
+  if ((token?.length ?? credentials.length - 1) > MAX_TOKEN_BYTES) throw tokenRejected("too_large");
+  if (token === undefined) throw tokenRejected("malformed");
+  return token;
 }
 
 /** Optional whitespace around a field value is not part of it (RFC 9110 §5.5); `trim` would take more than that. */

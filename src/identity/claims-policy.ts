@@ -53,7 +53,9 @@ export function createClaimsPolicy(options: ClaimsPolicyOptions): PrincipalOf {
     if (typeof tid !== "string" || !GUID.test(tid)) throw tokenRejected("tenant");
     const tenantId = tid.toLowerCase();
     if (!anyTenant && !tenants.has(tenantId)) throw tokenRejected("tenant");
-    if (iss !== authority.issuer(tenantId, ver)) throw tokenRejected("issuer");
+    // Which of them the tenant's document states is known with its keys; strategy.ts compares with that one.
+    if (typeof iss !== "string" || !authority.issuers(tenantId, ver).includes(iss))
+      throw tokenRejected("issuer");
     // A string: Entra names one audience, and with several none of them could tell for whom the token was meant.
     if (typeof aud !== "string" || !audiences.has(aud)) throw tokenRejected("audience");
     const expiresAt = judgeTimes(claims, now() / 1000, clockToleranceSeconds) * 1000;

@@ -65,11 +65,20 @@ export type Cloud =
   | "france"
   | "germany"
   | "singapore"
-  /** A host that is in no list of ours: an emulator, a proxy, a cloud younger than this file. Trusted as configured. */
+  /** Microsoft Entra External ID: a host below ciamlogin.com. */
+  | "external-id"
+  /** A host that is not listed: a custom domain, an emulator, a proxy, a younger cloud. Trusted as configured. */
   | "private";
 
 /** `ver`: which form an API's registration asks for. */
 export type TokenVersion = Principal["tokenVersion"];
+
+/** The members of an OpenID Connect discovery document that the gateway goes by. */
+export interface Discovered {
+  readonly issuer: string;
+  readonly tokenEndpoint?: string | undefined;
+  readonly authorizeEndpoint?: string | undefined;
+}
 
 export interface Authority {
   readonly cloud: Cloud;
@@ -83,8 +92,20 @@ export interface Authority {
   readonly federatedCredentialAudience: string;
   /** OpenID Connect discovery document of a tenant (or `common`); each token version has its own. */
   metadataUrl(tenant: string, version: TokenVersion): string;
-  /** `iss` of that tenant's tokens. `{tenantid}` as tenant gives the template that multi-tenant documents state. */
+  /**
+   * `iss` of that tenant's tokens: as its discovery document stated it where that was read, else as it is expected.
+   * `{tenantid}` as tenant gives the template that multi-tenant documents state.
+   */
   issuer(tenantId: string, version: TokenVersion): string;
+  /** Every `iss` that the tenant's discovery document may state, each of them bound to the tenant's id. */
+  issuers(tenantId: string, version: TokenVersion): readonly string[];
+  /** Whether keys and endpoints of a tenant may stand at this address: at the authority's origin or the tenant's. */
+  isTrusted(url: string, tenantId: string): boolean;
+  /**
+   * Takes note of what a tenant's discovery document states (`common` for those of any tenant). What it may not state
+   * is passed over.
+   */
+  learn(tenant: string, version: TokenVersion, discovered: Discovered): void;
   /** v2 token endpoint of a tenant. */
   tokenEndpoint(tenant: string): string;
   /** v2 authorization endpoint of a tenant. */
@@ -104,7 +125,7 @@ export interface RoutePolicy {
   readonly authContext?: string;
 }
 
-/** Three outcomes that must never be confused: theirs to mend, ours to retry, granted. */
+/** Three outcomes that must never be confused: granted, the caller has to act, the authority has to answer. */
 export type Verification =
   | { readonly outcome: "verified"; readonly caller: VerifiedCaller }
   | { readonly outcome: "rejected"; readonly error: GatewayError<"token_missing" | "token_rejected"> }
@@ -112,7 +133,7 @@ export type Verification =
 
 export interface TokenVerifier {
   /**
-   * Judges the values of a request's `Authorization` header fields (RFC 6750 §2.1: none is `token_missing`, more
+   * Verifies the values of a request's `Authorization` header fields (RFC 6750 §2.1: none is `token_missing`, more
    * than one is `token_rejected`). Sees nothing else of the request, so a token in a body or query is invisible.
    * Never throws or rejects: whatever the token or the authority does ends in one of the three outcomes. The answer
    * for a token that was verified a moment ago is there at once, since most requests bring one.
@@ -126,7 +147,7 @@ export interface TokenVerifier {
   close(): void;
 }
 
-/** What happened inside, for metrics and logs. Holds nothing of a token. */
+/** What happened in the room, for metrics and logs. Holds nothing of a token. */
 export type TokenVerifierEvent =
   | KeySetEvent
   | { readonly type: "token_verified"; readonly origin: "cache" | "signature" };
@@ -139,6 +160,7 @@ export type KeySetEvent =
       readonly keys: number;
       readonly changed: boolean;
     }
+  /** The error's reason and diagnostics say why: the document, its status, Entra's `error` and AADSTS numbers. */
   | {
       readonly type: "key_set_failed";
       readonly keySet: string;

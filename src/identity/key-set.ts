@@ -2,24 +2,24 @@
 
 import { GatewayError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
-import type { KeySetEvent } from "./contract.ts";
+import type { Discovered, KeySetEvent } from "./contract.ts";
+import { createRefetchBudget, type RefetchTimings } from "./refetch-budget.ts";
 import {
   fetchSigningKeys,
+  type PublishedKeys,
   type SigningKey,
   type SigningKeySource,
   type SigningKeys,
 } from "./signing-keys.ts";
 
 /** All in ms. */
-export interface KeySetTimings {
+export interface KeySetTimings extends RefetchTimings {
   /** Metadata and JWKS together, connecting and bodies included. */
   readonly fetchTimeoutMs: number;
   /** Between two reads in the background while all is well. */
   readonly refreshIntervalMs: number;
   /** After a read failed, until the next in the background. */
   readonly refreshRetryMs: number;
-  /** Least time between two reads that unknown key ids cause: callers choose the `kid` they send. */
-  readonly unknownKeyCooldownMs: number;
   /** For how long keys that could not be read again are still trusted. */
   readonly lastKnownGoodMs: number;
   /** Least time from a failed read to the next. Requests meanwhile wait for that next read. */
@@ -31,7 +31,9 @@ export const DEFAULT_KEY_SET_TIMINGS: KeySetTimings = {
   fetchTimeoutMs: 5_000,
   refreshIntervalMs: 3_600_000,
   refreshRetryMs: 60_000,
+  unknownKeySpacingMs: 2_000,
   unknownKeyCooldownMs: 60_000,
+  unknownKeyReads: 4,
   lastKnownGoodMs: 24 * 3_600_000,
   failureBackoffMs: 500,
 };
@@ -48,16 +50,18 @@ export interface KeySetOptions extends SigningKeySource {
   readonly timings: KeySetTimings;
   /** Called when other keys were published than before, before anybody is served from the new ones. */
   readonly onChange: () => void;
+  /** Called with what the discovery document states, before a key of that read is handed out. */
+  readonly onDiscovered: (discovered: Discovered) => void;
   readonly onEvent: (event: KeySetEvent) => void;
 }
 
 export interface KeySet {
   /**
-   * The keys published under this id; empty when the authority publishes none.
+   * The keys published under this id; empty when the authority publishes none. `sender` tells clients and users apart.
    *
    * @throws {GatewayError} `key_set_unavailable` when that cannot be known.
    */
-  find(keyId: string): Promise<readonly SigningKey[]>;
+  find(keyId: string, sender: string): Promise<readonly SigningKey[]>;
   /** Reads the keys now, or joins the read that is under way. */
   refresh(): Promise<void>;
   /** Whether there are keys that may still be trusted. */
@@ -70,6 +74,9 @@ export const scheduleTimeout: Schedule = (callback, delayMs) => {
   const timer = setTimeout(callback, delayMs).unref();
   return () => clearTimeout(timer);
 };
+
+/** Tokens with an unknown key that wait for a read which another one began: what waits is held. */
+const MOST_JOINED = 256;
 
 interface Snapshot {
   readonly keys: SigningKeys;
@@ -84,7 +91,8 @@ export function createKeySet(options: KeySetOptions): KeySet {
   let snapshot: Snapshot | undefined;
   let flight: Promise<SigningKeys> | undefined;
   let failure: { readonly error: GatewayError<"key_set_unavailable">; readonly at: number } | undefined;
-  let refetchedAt = Number.NEGATIVE_INFINITY;
+  const refetches = createRefetchBudget(now, timings);
+  let joined = 0;
   let cancelRefresh = () => {};
 
   function trusted(): SigningKeys | undefined {
@@ -104,9 +112,9 @@ export function createKeySet(options: KeySetOptions): KeySet {
     cancelRefresh();
     await backOff();
     const readAt = now();
-    let keys: SigningKeys;
+    let published: PublishedKeys;
     try {
-      keys = await fetchSigningKeys(options, {
+      published = await fetchSigningKeys(options, {
         fetch: options.fetch,
         timeoutMs: timings.fetchTimeoutMs,
         signal: closing.signal,
@@ -120,7 +128,9 @@ export function createKeySet(options: KeySetOptions): KeySet {
     }
     failure = undefined;
     refreshIn(timings.refreshIntervalMs);
-    publish({ keys, fingerprint: fingerprintOf(keys), readAt });
+    const { keys, discovered } = published;
+    options.onDiscovered(discovered);
+    publish({ keys, fingerprint: `${discovered.issuer}\n${fingerprintOf(keys)}`, readAt });
     return keys;
   }
 
@@ -146,26 +156,30 @@ export function createKeySet(options: KeySetOptions): KeySet {
     cancelRefresh = options.schedule(() => void read().catch(() => {}), delayMs);
   }
 
-  async function refetchFor(keyId: string): Promise<readonly SigningKey[]> {
-    const elapsed = now() - refetchedAt;
-    // A clock that was set back must not stretch the cooldown.
-    if (elapsed >= 0 && elapsed < timings.unknownKeyCooldownMs) {
+  async function refetchFor(keyId: string, sender: string): Promise<readonly SigningKey[]> {
+    // A read that is under way answers this token, too, as long as not too many wait for it.
+    const isJoined = flight !== undefined && joined < MOST_JOINED;
+    if (!isJoined && !refetches.allows(keyId, sender)) {
       onEvent({ type: "key_unknown", keySet: name, refetched: false });
-      // After a failed read nobody knows whether the key exists, so this is not yet the caller's fault.
-      if (failure !== undefined) throw unavailable(failure.error, timings.unknownKeyCooldownMs - elapsed);
+      // After a failed read it is not known whether the key exists, so this is not yet the caller's fault.
+      if (failure !== undefined) throw unavailable(failure.error, refetches.waitMs());
       return [];
     }
-    refetchedAt = now();
-    const found = (await read()).get(keyId) ?? [];
+    if (isJoined) joined += 1;
+    const keys = await read().finally(() => {
+      if (isJoined) joined -= 1;
+    });
+    const found = keys.get(keyId) ?? [];
     if (found.length === 0) onEvent({ type: "key_unknown", keySet: name, refetched: true });
+    else if (!isJoined) refetches.found();
     return found;
   }
 
   return {
-    async find(keyId) {
+    async find(keyId, sender) {
       const keys = trusted();
       if (keys === undefined) return (await read()).get(keyId) ?? [];
-      return keys.get(keyId) ?? (await refetchFor(keyId));
+      return keys.get(keyId) ?? (await refetchFor(keyId, sender));
     },
     async refresh() {
       await read();

@@ -3,8 +3,8 @@
 import { GatewayError } from "../errors.ts";
 
 /**
- * One sentence per label. None repeats anything of the token, so that a refusal can be logged and sent as it is, and
- * none tells an attacker which key, tenant or client would have been accepted.
+ * One sentence for each label. None repeats anything of the token, so that a refusal can be logged and sent as it is,
+ * and none says to an attacker which key, tenant or client would have been accepted.
  */
 const SENTENCES = {
   // How it was sent.
@@ -27,7 +27,19 @@ const SENTENCES = {
   lifetime: "The access token's lifetime is longer than this API accepts.",
   claims: "A claim of the access token is missing or malformed.",
   kind: "The token is not an access token for this API.",
-  proof_of_possession: "The access token is bound to a key, and this API accepts bearer tokens only.",
+  // Its claims, where they show what was meant.
+  graph_token:
+    "This looks like a token for Microsoft Graph; ask for this gateway's scope, not for one of Graph.",
+  id_token: "This looks like an ID token; send an access token for this gateway's scope.",
+  audience_form:
+    "The access token names this API by another form of its identifier than this API accepts (client id or App ID URI).",
+  other_cloud: "The access token comes from another Microsoft cloud than the one that this API belongs to.",
+  personal_account:
+    "The access token belongs to a personal Microsoft account; this API accepts work or school accounts.",
+  proof_of_possession:
+    "The access token is bound to a device or key (cnf), and this API accepts bearer tokens only; ask for one without binding.",
+  application_key:
+    "The access token is signed with an application's own key; Entra does not accept such tokens from a gateway, so the application's custom signing key has to be removed.",
   client: "The application that sent the access token may not call this API.",
   // Ours, failing closed.
   internal: "The access token could not be validated.",
@@ -35,10 +47,26 @@ const SENTENCES = {
 
 export type RejectionReason = keyof typeof SENTENCES;
 
-/** The refusal that a reason stands for. `cause` is for our own faults; it is never built from token content. */
-export function tokenRejected(reason: RejectionReason, cause?: unknown): GatewayError<"token_rejected"> {
+/** Reasons after which asking for another scope gives a token that is accepted. */
+const WRONG_SCOPE: readonly RejectionReason[] = [
+  "audience",
+  "audience_form",
+  "graph_token",
+  "id_token",
+  "kind",
+];
+
+/**
+ * The refusal that a reason stands for. `cause` is for the gateway's faults; it is never built from token content.
+ * `scopes` are those that the gateway publishes, for the reasons that another scope helps against.
+ */
+export function tokenRejected(
+  reason: RejectionReason,
+  { cause, scopes = [] }: { readonly cause?: unknown; readonly scopes?: readonly string[] } = {},
+): GatewayError<"token_rejected"> {
+  const ask = WRONG_SCOPE.includes(reason) && scopes.length > 0 ? ` Ask for ${scopes.join(" or ")}.` : "";
   return new GatewayError("token_rejected", {
-    detail: SENTENCES[reason],
+    detail: SENTENCES[reason] + ask,
     reason,
     ...(cause !== undefined && { cause }),
   });

@@ -3,12 +3,12 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import { type BoundedResponse, boundedFetch, type Fetch, FetchFailure } from "../foundation/bounded-fetch.ts";
+import { isJsonObject, type JsonObject, parseJsonObject } from "../foundation/json.ts";
+import { rsaWeakness } from "../foundation/rsa-strength.ts";
+import type { Discovered } from "./contract.ts";
 
 /** Entra's largest documents are near 60 KB. */
 const MAX_DOCUMENT_BYTES = 512 * 1024;
-
-/** NIST SP 800-131A: shorter RSA keys are not acceptable. Entra's are 2048. */
-const MIN_MODULUS_BITS = 2048;
 
 export interface SigningKey {
   readonly key: KeyObject;
@@ -21,10 +21,18 @@ export type SigningKeys = ReadonlyMap<string, readonly SigningKey[]>;
 
 export interface SigningKeySource {
   readonly metadataUrl: string;
-  /** What the metadata must state as `issuer`, braces included where it is a template. */
-  readonly issuer: string;
+  /** Of these the metadata must state one as `issuer`, braces included where it is a template. */
+  readonly issuers: readonly string[];
+  /** Whether keys may be read from an address that the metadata states. */
+  readonly isTrusted: (url: string) => boolean;
   /** Cloud of the keys, for metadata that does not state its own. */
   readonly cloudInstanceName: string | undefined;
+}
+
+/** What one read of an authority gave. */
+export interface PublishedKeys {
+  readonly keys: SigningKeys;
+  readonly discovered: Discovered;
 }
 
 export interface SigningKeyRequest {
@@ -37,19 +45,20 @@ export interface SigningKeyRequest {
 /** Why no keys could be had, as label of `key_set_unavailable`. */
 type Failure = FetchFailure["kind"] | "status" | "content" | "issuer" | "jwks_uri" | "no_keys";
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
 /** @throws {GatewayError} `key_set_unavailable`, whatever the authority answers or fails to answer. */
 export async function fetchSigningKeys(
   source: SigningKeySource,
   request: SigningKeyRequest,
-): Promise<SigningKeys> {
+): Promise<PublishedKeys> {
   // Elapsed time, not the time of day: the deadline must hold whatever the clock does.
   const deadline = performance.now() + request.timeoutMs;
 
   const metadata = await fetchObject(source.metadataUrl, "metadata", request, deadline);
-  if (metadata.issuer !== source.issuer) throw unavailable("issuer", "metadata");
-  const keysUrl = sameOrigin(metadata.jwks_uri, source.metadataUrl);
+  const { issuer } = metadata;
+  if (typeof issuer !== "string" || !source.issuers.includes(issuer)) throw unavailable("issuer", "metadata");
+  // Keys from any other origin would let those who can write the metadata, but not serve TLS for it, choose the keys.
+  const keysUrl = metadata.jwks_uri;
+  if (typeof keysUrl !== "string" || !source.isTrusted(keysUrl)) throw unavailable("jwks_uri", "metadata");
 
   const document = await fetchObject(keysUrl, "keys", request, deadline);
   const cloud =
@@ -58,12 +67,19 @@ export async function fetchSigningKeys(
       : source.cloudInstanceName;
   const keys = importKeys(Array.isArray(document.keys) ? document.keys : [], cloud);
   if (keys.size === 0) throw unavailable("no_keys", "keys");
-  return keys;
+  return {
+    keys,
+    discovered: {
+      issuer,
+      tokenEndpoint: textOf(metadata.token_endpoint),
+      authorizeEndpoint: textOf(metadata.authorization_endpoint),
+    },
+  };
 }
 
 async function fetchObject(
   url: string,
-  document: string,
+  document: "metadata" | "keys",
   request: SigningKeyRequest,
   deadline: number,
 ): Promise<JsonObject> {
@@ -78,28 +94,30 @@ async function fetchObject(
   } catch (cause) {
     throw unavailable(cause instanceof FetchFailure ? cause.kind : "network", document, { cause });
   }
-  if (response.status !== 200) throw unavailable("status", document, { status: response.status });
-  const value = parseObject(response.text);
+  const value = parseJsonObject(response.text);
+  if (response.status !== 200)
+    throw unavailable("status", document, { status: response.status, ...refusalOf(value) });
   if (value === undefined) throw unavailable("content", document);
   return value;
 }
 
-function parseObject(text: string): JsonObject | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
+/** Entra's error label and numbers, which say for example that the tenant does not exist. Its text is left where it is. */
+function refusalOf(answer: JsonObject | undefined): {
+  readonly error?: string;
+  readonly errorCodes?: number[];
+} {
+  const { error, error_codes: codes } = answer ?? {};
+  const errorCodes = Array.isArray(codes)
+    ? codes.filter((code) => Number.isSafeInteger(code)).slice(0, 8)
+    : [];
+  return {
+    ...(typeof error === "string" && /^[a-z0-9_]{1,64}$/i.test(error) && { error }),
+    ...(errorCodes.length > 0 && { errorCodes }),
+  };
 }
 
-/** Keys from another origin would let whoever can write the metadata, but not serve TLS for it, choose the keys. */
-function sameOrigin(keysUrl: unknown, metadataUrl: string): string {
-  if (typeof keysUrl !== "string" || !URL.canParse(keysUrl)) throw unavailable("jwks_uri", "metadata");
-  const url = new URL(keysUrl);
-  if (url.origin !== new URL(metadataUrl).origin || url.username !== "" || url.password !== "")
-    throw unavailable("jwks_uri", "metadata");
-  return url.href;
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }
 
 /**
@@ -109,7 +127,7 @@ function sameOrigin(keysUrl: unknown, metadataUrl: string): string {
 function importKeys(entries: readonly unknown[], cloud: string | undefined): SigningKeys {
   const keys = new Map<string, SigningKey[]>();
   for (const entry of entries) {
-    if (!isObject(entry) || typeof entry.kid !== "string" || entry.kid === "") continue;
+    if (!isJsonObject(entry) || typeof entry.kid !== "string" || entry.kid === "") continue;
     if (!isMeantForSignatures(entry) || !isOfCloud(entry, cloud)) continue;
     const key = importRsaKey(entry);
     if (key === undefined) continue;
@@ -138,25 +156,32 @@ function importRsaKey({ n, e }: JsonObject): KeyObject | undefined {
   if (typeof n !== "string" || typeof e !== "string") return undefined;
   try {
     const key = createPublicKey({ key: { kty: "RSA", n, e }, format: "jwk" });
-    return (key.asymmetricKeyDetails?.modulusLength ?? 0) >= MIN_MODULUS_BITS ? key : undefined;
+    return rsaWeakness(key) === undefined ? key : undefined;
   } catch {
     return undefined;
   }
 }
 
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function unavailable(
   reason: Failure,
-  document: string,
-  more: { readonly cause?: unknown; readonly status?: number } = {},
+  document: "metadata" | "keys",
+  more: {
+    readonly cause?: unknown;
+    readonly status?: number;
+    readonly error?: string;
+    readonly errorCodes?: readonly number[];
+  } = {},
 ): GatewayError<"key_set_unavailable"> {
+  const { cause, status, error, errorCodes } = more;
   return new GatewayError("key_set_unavailable", {
     detail: "The keys that access tokens are signed with cannot be read at the moment.",
     reason,
-    diagnostics: { document, ...(more.status !== undefined && { status: more.status }) },
-    ...(more.cause !== undefined && { cause: more.cause }),
+    diagnostics: {
+      document,
+      ...(status !== undefined && { status }),
+      ...(error !== undefined && { error }),
+      ...(errorCodes !== undefined && { error_codes: errorCodes }),
+    },
+    ...(cause !== undefined && { cause }),
   });
 }

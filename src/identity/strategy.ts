@@ -3,9 +3,9 @@
 import type { KeyObject } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import type { ClaimsPolicyOptions, PrincipalOf } from "./claims-policy.ts";
-import { readCompactJwt } from "./compact-jwt.ts";
-import type { Principal } from "./contract.ts";
-import { tokenRejected } from "./rejection.ts";
+import { decodeCompactJwt, readCompactJwt } from "./compact-jwt.ts";
+import { type Expected, explainRefusal } from "./misdirected.ts";
+import { type RejectionReason, tokenRejected } from "./rejection.ts";
 import type { TenantKeys } from "./tenant-keys.ts";
 
 /** All that a strategy may see of a request. */
@@ -31,20 +31,54 @@ export interface StrategyOptions
   readonly principalOf: PrincipalOf;
 }
 
+interface ExpectedTokens extends Expected {
+  /** Scopes of this gateway that its public metadata names; empty where it publishes none. */
+  readonly publishedScopes: readonly string[];
+}
+
+export interface AdmissionOptions extends ExpectedTokens {
+  readonly principalOf: PrincipalOf;
+  readonly keys: Pick<TenantKeys, "find">;
+}
+
 /**
- * The pre-check: form, header and claims are judged first, although nothing proves them yet, because a token that
- * would be refused anyway is worth neither a signature check nor a request to the authority.
+ * The pre-check: form, header and claims are looked at first, although nothing proves them yet, because a token that
+ * would be refused in any case is worth neither a signature check nor a request to the authority.
  */
-export function createAdmission(
-  principalOf: PrincipalOf,
-  issuerOf: (principal: Principal) => string,
-  keys: Pick<TenantKeys, "find">,
-): StrategyOptions["admit"] {
-  return async (token) => {
+export function createAdmission({
+  principalOf,
+  keys,
+  ...expected
+}: AdmissionOptions): StrategyOptions["admit"] {
+  const { authority } = expected;
+
+  async function admit(token: string): Promise<Admission> {
     const { keyId, claims } = readCompactJwt(token);
     const unproven = principalOf(claims);
-    return { key: await keys.find(keyId, unproven), issuer: issuerOf(unproven) };
+    const key = await keys.find(keyId, unproven);
+    const issuer = authority.issuer(unproven.tenantId, unproven.tokenVersion);
+    if (claims.iss !== issuer) throw tokenRejected("issuer");
+    return { key, issuer };
+  }
+
+  return async (token) => {
+    try {
+      return await admit(token);
+    } catch (refusal) {
+      throw refusal instanceof GatewayError && refusal.code === "token_rejected"
+        ? explained(refusal, token, expected)
+        : refusal;
+    }
   };
+}
+
+/** The same refusal, with the reason that helps its caller most and the scope to ask for. */
+function explained(refusal: GatewayError, token: string, expected: ExpectedTokens): GatewayError {
+  const reason = refusal.reason as RejectionReason;
+  if (reason === "malformed") return refusal;
+  return tokenRejected(explainRefusal({ reason, ...decodeCompactJwt(token) }, expected), {
+    scopes: expected.publishedScopes,
+  });
 }
 
 /** The bearer token of a request made by `standInRequest`. */
@@ -64,7 +98,7 @@ export function refuse(
 ): void {
   if (refusal instanceof GatewayError && refusal.code === "token_rejected") strategy.fail(refusal);
   else if (refusal instanceof GatewayError) strategy.error(refusal);
-  else strategy.fail(tokenRejected("internal", refusal));
+  else strategy.fail(tokenRejected("internal", { cause: refusal }));
 }
 
 /**

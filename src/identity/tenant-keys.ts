@@ -9,7 +9,7 @@ import { tokenRejected } from "./rejection.ts";
 /** Pause between two rounds of warm-up, ms. */
 const WARM_UP_PAUSE_MS = 1_000;
 
-type TokenOrigin = Pick<Principal, "tenantId" | "tokenVersion">;
+type TokenOrigin = Pick<Principal, "tenantId" | "tokenVersion" | "clientId" | "objectId">;
 
 export interface TenantKeysOptions
   extends Pick<KeySetOptions, "fetch" | "now" | "schedule" | "timings" | "onChange" | "onEvent"> {
@@ -41,7 +41,7 @@ export function createTenantKeys(options: TenantKeysOptions): TenantKeys {
   const closing = new AbortController();
   const keySets = new Map<string, KeySet>();
 
-  function keySetFor({ tenantId, tokenVersion }: TokenOrigin): KeySet {
+  function keySetFor({ tenantId, tokenVersion }: Pick<TokenOrigin, "tenantId" | "tokenVersion">): KeySet {
     const tenant = anyTenant ? "common" : tenantId;
     const name = `${tenant} v${tokenVersion}`;
     const existing = keySets.get(name);
@@ -50,7 +50,9 @@ export function createTenantKeys(options: TenantKeysOptions): TenantKeys {
     const created = createKeySet({
       name,
       metadataUrl: authority.metadataUrl(tenant, tokenVersion),
-      issuer: authority.issuer(anyTenant ? "{tenantid}" : tenantId, tokenVersion),
+      issuers: authority.issuers(anyTenant ? "{tenantid}" : tenantId, tokenVersion),
+      isTrusted: (url) => authority.isTrusted(url, tenant),
+      onDiscovered: (discovered) => authority.learn(tenant, tokenVersion, discovered),
       cloudInstanceName: authority.cloudInstanceName,
       fetch,
       now,
@@ -73,7 +75,9 @@ export function createTenantKeys(options: TenantKeysOptions): TenantKeys {
 
   return {
     async find(keyId, origin) {
-      const candidates = await keySetFor(origin).find(keyId);
+      // Unproven, as everything is before the signature: it only tells one sender from another.
+      const sender = `${origin.clientId} ${origin.objectId}`;
+      const candidates = await keySetFor(origin).find(keyId, sender);
       if (candidates.length === 0) throw tokenRejected("unknown_key");
       const allowed = candidates.find(
         ({ issuer }) => issuer === undefined || binds(authority, issuer, origin),
@@ -104,7 +108,13 @@ export function createTenantKeys(options: TenantKeysOptions): TenantKeys {
  * Keys that state an issuer may sign for that issuer alone, `{tenantid}` standing for any tenant (Entra, signing key
  * issuer). They state it in the v2 form even where they sign v1 tokens.
  */
-function binds(authority: Authority, keyIssuer: string, { tenantId, tokenVersion }: TokenOrigin): boolean {
-  const issuer = keyIssuer.replace("{tenantid}", tenantId);
-  return issuer === authority.issuer(tenantId, "2.0") || issuer === authority.issuer(tenantId, tokenVersion);
+function binds(
+  authority: Authority,
+  keyIssuer: string,
+  { tenantId, tokenVersion }: Pick<TokenOrigin, "tenantId" | "tokenVersion">,
+): boolean {
+  const issuer = keyIssuer.replaceAll("{tenantid}", tenantId);
+  return [...authority.issuers(tenantId, "2.0"), ...authority.issuers(tenantId, tokenVersion)].includes(
+    issuer,
+  );
 }

@@ -24,10 +24,20 @@ import {
 
 export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
   readonly verifier: "passport-azure-ad" | "jose";
+  /**
+   * Scopes of this gateway that its public metadata names, for refusals of tokens that were meant for something else.
+   * Default: none, and the refusal names none.
+   */
+  readonly publishedScopes?: readonly string[];
   /** How metadata and keys are fetched. */
   readonly fetch: Fetch;
   /** Ms since the epoch; default `Date.now`. */
   readonly now?: () => number;
+  /**
+   * How far this host's clock is ahead of the authority's, ms (negative: behind), by the `Date` of its latest answers;
+   * undefined while that is not known. Default: not known.
+   */
+  readonly clockDriftMs?: () => number | undefined;
   /** Departures from `DEFAULT_KEY_SET_TIMINGS`. */
   readonly keySet?: Partial<KeySetTimings>;
   /** Departures from `DEFAULT_VERIFIED_TOKENS`. */
@@ -57,7 +67,8 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
   checkOptions(options);
   const createStrategy = await STRATEGIES[options.verifier]();
   const { authority, now = Date.now, onEvent = () => {} } = options;
-  const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now });
+  const tokenTime = createTokenTime(now, options.clockDriftMs);
+  const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now: tokenTime });
   const keys = createTenantKeys({
     authority,
     tenants: options.tenants,
@@ -68,17 +79,23 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
     onChange: cache.clear,
     onEvent,
   });
-  const principalOf = createClaimsPolicy({ ...options, now });
+  const principalOf = createClaimsPolicy({ ...options, now: tokenTime });
   const authenticator = new passport.Passport();
   // Registered and asked for by name: only then does passport derive a strategy object per request.
   authenticator.use(
     options.verifier,
     createStrategy({
-      admit: createAdmission(principalOf, (from) => authority.issuer(from.tenantId, from.tokenVersion), keys),
+      admit: createAdmission({
+        principalOf,
+        keys,
+        authority,
+        audiences: options.audiences,
+        publishedScopes: options.publishedScopes ?? [],
+      }),
       principalOf,
       audiences: options.audiences,
       clockToleranceSeconds: options.clockToleranceSeconds,
-      now,
+      now: tokenTime,
     }),
   );
 
@@ -131,6 +148,27 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
   };
 }
 
+/** A clock that is further behind is no drift, and the answers that say so may be wrong. */
+const MOST_DRIFT_MS = 10 * 60_000;
+
+/**
+ * The time by which tokens are looked at. A host whose clock is behind would refuse each fresh token as not valid yet and
+ * blame the caller, so there it is the authority's time, which came over TLS with its latest answers. Time is only ever
+ * moved ahead: an expired token is refused earlier by that, never later. A host whose clock is ahead keeps its own time:
+ * it refuses tokens as expired before they are, and the caller's renewal helps.
+ */
+function createTokenTime(
+  now: () => number,
+  clockDriftMs: TokenVerifierOptions["clockDriftMs"],
+): () => number {
+  // Untouched where there is no drift to ask for: the parent of one strategy reads the system's clock alone.
+  if (clockDriftMs === undefined) return now;
+  return () => {
+    const behindMs = -(clockDriftMs() ?? 0);
+    return behindMs > 0 && behindMs <= MOST_DRIFT_MS ? now() + behindMs : now();
+  };
+}
+
 const FROM_CACHE: TokenVerifierEvent = { type: "token_verified", origin: "cache" };
 
 /**
@@ -165,7 +203,7 @@ function explain(error: unknown): Verification {
   if (hasCode(error, "key_set_unavailable")) return { outcome: "unavailable", error };
   if (hasCode(error, "token_missing") || hasCode(error, "token_rejected"))
     return { outcome: "rejected", error };
-  return { outcome: "rejected", error: tokenRejected("internal", error) };
+  return { outcome: "rejected", error: tokenRejected("internal", { cause: error }) };
 }
 
 function hasCode<Code extends GatewayErrorCode>(error: unknown, code: Code): error is GatewayError<Code> {

@@ -2,12 +2,13 @@
 
 import type { CredentialEvent } from "../credential/contract.ts";
 import type { TransportEvent } from "../downstream/contract.ts";
+import type { GatewayErrorCode } from "../errors.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
 import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
+import type { ConnectionEvent } from "../http/contract.ts";
 import type { LoadEvent } from "../http/load-shedding.ts";
 import type { RateLimitEvent } from "../http/request-counter.ts";
 import type { RequestObserver, RequestRecord } from "../http/request-record.ts";
-import type { ConnectionEvent } from "../http/server.ts";
 import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
 import type { Logger } from "./log.ts";
@@ -63,6 +64,12 @@ const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
   window_forgotten: "too many callers are counted at once; the oldest counts were forgotten",
 };
 
+/** Codes of answers that were cut while their caller stayed. */
+const CUT_CODES: Readonly<Record<string, GatewayErrorCode>> = {
+  idle: "downstream_timeout",
+  downstream_failed: "downstream_unreachable",
+};
+
 export function createSignals(
   log: Logger,
   logRequest: LogRequest,
@@ -73,6 +80,7 @@ export function createSignals(
   const keySetFailures = createLogThrottles();
   const sharedLosses = createLogThrottle();
   const limitWarnings = createLogThrottles();
+  const fullTier = createLogThrottle();
   const drops = createLogThrottle();
   let sharedLossLogged = false;
 
@@ -86,6 +94,16 @@ export function createSignals(
       sharedLossLogged = false;
       log.info("the shared token cache answers again");
     }
+  }
+
+  /** A full Redis takes nothing and is otherwise well: requests go on, each of them without it. */
+  function sharedTierFailed(reason: string): void {
+    metrics.sharedTierFailed(reason);
+    if (reason !== "OOM" || fullTier.due() === undefined) return;
+    log.warn(
+      { reason },
+      "the memory of the shared token cache (Redis) is full and it evicts nothing; set maxmemory-policy to allkeys-lru",
+    );
   }
 
   function roomTimes(record: RequestRecord, route: string): void {
@@ -123,6 +141,7 @@ export function createSignals(
 
     exchange(event) {
       metrics.exchangeEvent(event.type);
+      if (event.type === "shared_failed") sharedTierFailed(event.reason);
       if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
       if (event.type === "exchanged") {
         metrics.exchangeEnded("granted", event.durationMs / 1000);
@@ -167,7 +186,8 @@ export function createSignals(
       },
       ended(record, { method, status, completed }) {
         const elapsedMs = performance.now() - record.startedAt;
-        const code = record.refusal?.code ?? (completed ? "granted" : "abandoned");
+        const code =
+          record.refusal?.code ?? (completed ? "granted" : (CUT_CODES[record.cut ?? ""] ?? "abandoned"));
         const route = record.route ?? "none";
         metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
         roomTimes(record, route);

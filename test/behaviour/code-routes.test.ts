@@ -122,6 +122,32 @@ describe("a handler mounted by gateway.yaml", () => {
     }
   });
 
+  test("hides no call that its route does not allow in a batch", async () => {
+    const handlers = {
+      hidden: routeHandler({
+        method: "get",
+        uses: ["graph"],
+        async handler(_request, response, { downstream: { graph } }) {
+          const batch = graph.batch();
+          batch.get("/me");
+          batch.get("/me/manager");
+          await batch.send();
+          response.end();
+        },
+      }),
+    };
+    const yaml = mounted('handler: hidden, allow: ["/me"]');
+    const gateway = await startTestGateway({ emulator, handlers, yaml });
+    try {
+      emulator.requests.clear();
+      const token = emulator.mintUserToken({ user: emulator.addUser() });
+      expect((await gateway.get("/mine", token).expect(403)).body.code).toBe("target_forbidden");
+      expect(emulator.requests.counts.graph).toBe(0);
+    } finally {
+      await gateway.stop();
+    }
+  });
+
   test("is absent where the file does not name it, and a name that no handler has ends the start", async () => {
     const bare = TEST_YAML.replace(/^ {2}- \{ path: \/api.*\n/gm, "");
     const gateway = await startTestGateway({ emulator, yaml: bare });

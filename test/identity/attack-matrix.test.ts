@@ -57,7 +57,7 @@ describe.each(VERIFIERS)("with %s", (name) => {
       expect(verdictOf(verification)).toBe(expected);
       if (verification.outcome === "verified") {
         expect(verification.caller.principal.objectId).toBe(USER);
-        expect(verification.caller.assertion.token.reveal()).toBe(authorization[0]?.trim().split(" ")[1]);
+        expect(verification.caller.assertion.token.reveal()).toBe(authorization[0]?.trim().split(/ +/)[1]);
       }
       const printed = inspect(verification, { depth: 20, showHidden: true });
       for (const secret of secretsOf(authorization)) expect(printed).not.toContain(secret);

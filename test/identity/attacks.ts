@@ -1,7 +1,8 @@
 /** Hostile and odd Authorization headers, each as a sentence with the verdict that it must get. */
 
-import { constants, createHmac, generateKeyPairSync, sign as signBytes } from "node:crypto";
+import { constants, createHash, createHmac, generateKeyPairSync, sign as signBytes } from "node:crypto";
 import type { RejectionReason } from "../../src/identity/rejection.ts";
+import { generateRocaKey } from "../support/weak-keys.ts";
 import {
   API,
   CLIENT,
@@ -34,6 +35,11 @@ const otherCloudKey = generateKey("key-of-us-government");
 const otherTenantKey = generateKey("key-of-another-tenant");
 const encryptionKey = generateKey("key-for-encryption");
 const weakKey = generateKey("key-of-1024-bits", 1024);
+const rocaKey: TestKey = { kid: "key-of-roca-form", ...generateRocaKey() };
+const cubicKey: TestKey = {
+  kid: "key-with-exponent-3",
+  ...generateKeyPairSync("rsa", { modulusLength: 2048, publicExponent: 3 }),
+};
 const otherAlgorithmKey = generateKey("key-for-rs512");
 const elliptic = generateKeyPairSync("ec", { namedCurve: "P-256" });
 
@@ -50,6 +56,10 @@ export const PUBLISHED: unknown[] = [
   jwkOf(otherTenantKey, { issuer: `https://login.microsoftonline.com/${OTHER_TENANT}/v2.0` }),
   jwkOf(encryptionKey, { use: "enc" }),
   jwkOf(weakKey),
+  jwkOf(rocaKey),
+  jwkOf(cubicKey),
+  { ...jwkOf(stranger), kid: "key-with-exponent-1", e: "AQ" },
+  { ...jwkOf(stranger), kid: "key-with-even-exponent", e: "AQAA" },
   jwkOf(otherAlgorithmKey, { alg: "RS512" }),
   { ...elliptic.publicKey.export({ format: "jwk" }), use: "sig", kid: "key-elliptic" },
   { kty: "oct", k: encode("shared secret"), use: "sig", kid: "key-symmetric" },
@@ -82,11 +92,6 @@ row("user", "the scheme in mixed case", `bEaReR ${good}`);
 row("user", "a trailing blank", `Bearer ${good} `);
 row("user", "a trailing tab", `Bearer ${good}\t`);
 row("user", "leading blanks", `  Bearer ${good}`);
-token(
-  "user",
-  "spare bits of the last signature character altered",
-  `${good.slice(0, -1)}${sibling(good.slice(-1))}`,
-);
 signed("user", "an x5t of nobody beside a valid kid", {}, { x5t: "AAAAAAAAAAAAAAAAAAAAAAAAAAA" });
 signed("user", "a jku that is never followed, beside a valid kid", {}, { jku: "https://evil.test/keys" });
 signed("user", "a cty that says nothing new", {}, { cty: "JWT" });
@@ -158,7 +163,10 @@ row("missing", "Basic first in a comma list", `Basic dXNlcjpwYXNz, Bearer ${good
 // Not the grammar of RFC 6750
 row("malformed", "the scheme alone", "Bearer");
 row("malformed", "the scheme and a blank", "Bearer ");
-row("malformed", "two blanks before the token", `Bearer  ${good}`);
+row("user", "two blanks before the token", `Bearer  ${good}`);
+row("user", "many blanks before the token", `Bearer${" ".repeat(64)}${good}`);
+row("malformed", "a blank and a tab before the token", `Bearer \t${good}`);
+row("malformed", "a tab and a blank before the token", `Bearer\t ${good}`);
 row("malformed", "a tab before the token", `Bearer\t${good}`);
 row("malformed", "a no-break space before the token", `Bearer\u00a0${good}`);
 row("malformed", "a no-break space after the token", `Bearer ${good}\u00a0`);
@@ -191,6 +199,22 @@ token(
   "malformed",
   "an encrypted token of five parts",
   `${encode({ alg: "RSA-OAEP", enc: "A256GCM" })}.a2V5.aXY.dGV4dA.dGFn`,
+);
+for (const bits of [1, 2, 4, 8])
+  token(
+    "malformed",
+    `unused bits ${bits} of the last signature character set`,
+    good.slice(0, -1) + sibling(good.slice(-1), bits),
+  );
+token(
+  "malformed",
+  "unused bits of the header's last character set",
+  respelt(`${'{"typ":"JWT","alg":"RS256","kid":"key-1"'} }`, 0),
+);
+token(
+  "malformed",
+  "unused bits of the payload's last character set",
+  respelt(JSON.stringify(userClaims()), 1),
 );
 token("malformed", "only dots", "..");
 token("malformed", "an empty header part", `.${goodPayload}.${goodSignature}`);
@@ -454,6 +478,10 @@ signed("unknown_key", "kid that is a path", {}, { kid: "../../../../dev/null" })
 signed("unknown_key", "kid that is a query", {}, { kid: "x' UNION SELECT 'secret" });
 signed("unknown_key", "kid of 10 KB", {}, { kid: "k".repeat(10_000) });
 token("unknown_key", "a published key of 1024 bits", sign(weakKey, userClaims()));
+token("unknown_key", "a published key of ROCA form", sign(rocaKey, userClaims()));
+token("unknown_key", "a published key with exponent 3", sign(cubicKey, userClaims()));
+token("unknown_key", "a published key with exponent 1, which anybody can sign for", signedByNobody());
+signed("unknown_key", "a published key with an even exponent", {}, { kid: "key-with-even-exponent" });
 token("unknown_key", "a published key for encryption", sign(encryptionKey, userClaims()));
 token("unknown_key", "a published key for another algorithm", sign(otherAlgorithmKey, userClaims()));
 token("unknown_key", "a published key of another cloud", sign(otherCloudKey, userClaims()));
@@ -489,7 +517,7 @@ token(
   sign(key, v1Claims({ iss: `https://sts.windows.net/${TENANT}` })),
 );
 token(
-  "issuer",
+  "other_cloud",
   "a v1 token with the China issuer",
   sign(key, v1Claims({ iss: `https://sts.chinacloudapi.cn/${TENANT}/` })),
 );
@@ -523,8 +551,6 @@ for (const [what, iss] of [
   ["in upper case", V2_ISSUER.toUpperCase()],
   ["over http", V2_ISSUER.replace("https", "http")],
   ["with the port spelled out", V2_ISSUER.replace(".com/", ".com:443/")],
-  ["of US Government", V2_ISSUER.replace(".com/", ".us/")],
-  ["of China", V2_ISSUER.replace("login.microsoftonline.com", "login.partner.microsoftonline.cn")],
   ["by an alias of the host", V2_ISSUER.replace("login.microsoftonline.com", "login.windows.net")],
   ["on a host that ends alike", V2_ISSUER.replace("login.", "evil-login.")],
   ["on a host that begins alike", V2_ISSUER.replace(".com/", ".com.evil.test/")],
@@ -539,14 +565,58 @@ for (const [what, iss] of [
 ] as const)
   signed("issuer", `iss ${what}`, { iss });
 
+for (const [what, host] of [
+  ["US Government", "login.microsoftonline.us"],
+  ["China", "login.partner.microsoftonline.cn"],
+  ["France", "login.sovcloud-identity.fr"],
+] as const) {
+  const iss = V2_ISSUER.replace("login.microsoftonline.com", host);
+  signed("other_cloud", `iss of ${what}`, { iss });
+  signed("other_cloud", `a token of another tenant in ${what}`, {
+    iss: iss.replace(TENANT, OTHER_TENANT),
+    tid: OTHER_TENANT,
+  });
+}
+signed("personal_account", "a token of a personal account", {
+  tid: "9188040d-6c67-4c5b-b112-36a304b66dad",
+  iss: V2_ISSUER.replace(TENANT, "9188040d-6c67-4c5b-b112-36a304b66dad"),
+});
+
+// A token for Microsoft Graph, which is the commonest mistake
+for (const aud of [
+  "https://graph.microsoft.com",
+  "https://graph.microsoft.com/",
+  "HTTPS://Graph.Microsoft.com",
+  "00000003-0000-0000-c000-000000000000",
+  "https://graph.microsoft.us",
+  "https://dod-graph.microsoft.us/",
+  "https://microsoftgraph.chinacloudapi.cn",
+])
+  signed("graph_token", `a token for ${aud}`, { aud });
+token(
+  "graph_token",
+  "a v1 token for Graph with the nonce that only Graph can check",
+  sign(key, v1Claims({ aud: "00000003-0000-0000-c000-000000000000" }), { nonce: "n", x5t: "key-1" }),
+);
+token(
+  "graph_token",
+  "a token for Graph of another tenant",
+  sign(key, v1Claims({ aud: "https://graph.microsoft.com", tid: OTHER_TENANT }), { nonce: "n" }),
+);
+token(
+  "graph_token",
+  "a token for Graph without a key id",
+  sign(key, v1Claims({ aud: "https://graph.microsoft.com" }), { kid: undefined }),
+);
+signed("audience", "a token for a host that begins as Graph does", {
+  aud: "https://graph.microsoft.com.evil.test",
+});
+
 // Audience
 for (const [what, aud] of [
   ["of another API", CLIENT],
-  ["of Graph", "https://graph.microsoft.com"],
-  ["with the spn: prefix", `spn:${API}`],
-  ["as an App ID URI that is not configured", `api://${API}`],
-  ["in upper case", API.toUpperCase()],
-  ["with a trailing slash", `${API}/`],
+  ["of Azure's management", "https://management.azure.com/"],
+  ["of another API as URI", `api://${CLIENT}`],
   ["with a trailing blank", `${API} `],
   ["as a wildcard", "*"],
   ["empty", ""],
@@ -557,6 +627,15 @@ for (const [what, aud] of [
   ["missing", undefined],
 ] as const)
   signed("audience", `aud ${what}`, { aud });
+
+for (const [what, aud] of [
+  ["with the spn: prefix", `spn:${API}`],
+  ["as an App ID URI that is not configured", `api://${API}`],
+  ["as an App ID URI with a slash", `api://${API}/`],
+  ["in upper case", API.toUpperCase()],
+  ["with a trailing slash", `${API}/`],
+] as const)
+  signed("audience_form", `aud ${what}`, { aud });
 
 // Time
 for (const seconds of [1, 30, 60, 61, 296, 301, 3_600, 31_536_000])
@@ -595,8 +674,9 @@ signed("not_yet_valid", "issued tomorrow", { iat: now + 86_400, exp: now + 90_00
 signed("lifetime", "nbf after exp", { nbf: now + 20, exp: now + 15 });
 
 // Kind of token and authority of its bearer
-signed("kind", "an ID token", { azp: undefined, scp: undefined, nonce: "n" });
-token("kind", "a v1 ID token", sign(key, v1Claims({ appid: undefined, scp: undefined })));
+signed("id_token", "an ID token of another client", { aud: CLIENT, azp: undefined, scp: undefined });
+signed("id_token", "an ID token", { azp: undefined, scp: undefined, nonce: "n" });
+token("id_token", "a v1 ID token", sign(key, v1Claims({ appid: undefined, scp: undefined })));
 token(
   "kind",
   "a v1 token that names its client as v2 does",
@@ -616,6 +696,10 @@ for (const sub of [undefined, null, "", 1, ["s"]])
 for (const azp of [null, "", 1, [CLIENT]]) signed("claims", `azp ${JSON.stringify(azp)}`, { azp });
 for (const cnf of [{ jkt: "thumbprint" }, { "x5t#S256": "x" }, {}, null, "x"])
   signed("proof_of_possession", `cnf ${JSON.stringify(cnf)}`, { cnf });
+signed("proof_of_possession", "a signed HTTP request around an access token", { at: good }, { typ: "pop" });
+signed("proof_of_possession", "a token whose type says that it is bound", {}, { typ: "at+pop" });
+signed("proof_of_possession", "a bound token without scopes", { cnf: { kid: "x" }, scp: [] });
+signed("type", "another type", {}, { typ: "popcorn" });
 signed("claims", "roles that are no list", { roles: "Admin" });
 signed("claims", "roles that are no strings", { roles: [{ admin: true }] });
 signed("claims", "groups that are no list", { groups: "all" });
@@ -649,9 +733,30 @@ raw(
 export const ATTACKS: readonly Attack[] = attacks;
 
 /** The character that differs from this one only in the two lowest of its six bits. */
-function sibling(character: string): string {
+/** The base64url character that differs in these bits. */
+function sibling(character: string, bits = 1): string {
   const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  return alphabet[alphabet.indexOf(character) ^ 1] ?? "";
+  return alphabet[alphabet.indexOf(character) ^ bits] ?? "";
+}
+
+/** With exponent 1 the signature is the padded digest itself (RFC 8017 §9.2), so no private key is needed. */
+function signedByNobody(): string {
+  const input = `${encode({ alg: "RS256", typ: "JWT", kid: "key-with-exponent-1" })}.${encode(userClaims())}`;
+  const digest = createHash("sha256").update(input).digest("hex");
+  const info = `003031300d060960864801650304020105000420${digest}`;
+  const padded = `0001${"ff".repeat(256 - 2 - info.length / 2)}${info}`;
+  return `${input}.${Buffer.from(padded, "hex").toString("base64url")}`;
+}
+
+/** A token truly signed over a part whose last character has an unused bit set. */
+function respelt(json: string, part: 0 | 1): string {
+  let text = json;
+  while (Buffer.byteLength(text) % 3 === 0) text += " ";
+  const spelt = encode(text);
+  const parts = [goodHeader, goodPayload];
+  parts[part] = spelt.slice(0, -1) + sibling(spelt.slice(-1));
+  const input = parts.join(".");
+  return `${input}.${signBytes("sha256", Buffer.from(input), key.privateKey).toString("base64url")}`;
 }
 
 function nested(levels: number): unknown {

@@ -45,7 +45,7 @@ function principalOf(user: number, more: Partial<Principal> = {}): Principal {
 /** Not signed by anybody: the cache is told what was verified. */
 function tokenOf(user: number, length = 600): string {
   const payload = encode({ user }).padEnd(length - 400, "A");
-  return `${encode({ alg: "RS256" })}.${payload}.${encode(`signature of ${user} `.padEnd(256, "-"))}${user}`;
+  return `${encode({ alg: "RS256" })}.${payload}.${encode(`signature of `.padEnd(246, "-") + String(user).padStart(10, "0"))}`;
 }
 
 function add(cache: VerifiedTokens, user: number, more: Partial<Principal> = {}): string {

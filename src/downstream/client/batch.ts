@@ -3,6 +3,7 @@
 import { GatewayError } from "../../errors.ts";
 import { textOf } from "../../foundation/json-text.ts";
 import type {
+  AssertAllowed,
   BatchHandle,
   BatchPartOptions,
   BatchPartResponse,
@@ -19,6 +20,7 @@ import { readClientPath } from "./path.ts";
 /** @throws {RangeError} from the methods that add, at the twenty-first request. */
 export function createBatch(
   sendParts: (parts: readonly BatchPart[]) => Promise<BatchResult>,
+  assertAllowed: AssertAllowed,
 ): DownstreamBatch {
   const parts: BatchPart[] = [];
 
@@ -28,6 +30,7 @@ export function createBatch(
     const below = readClientPath(path, options.query);
     const headers = { ...(json !== undefined && { "content-type": "application/json" }), ...options.headers };
     const id = String(parts.length + 1);
+    assertAllowed(method, below.path);
     parts.push(
       writePart({
         id,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { createCredentialCheck } from "../../../src/exchange/entra/credential-check.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
+import { resolveAuthority } from "../../../src/identity/authority.ts";
 
 const HOME = "11111111-aaaa-4aaa-8aaa-111111111111";
 
@@ -50,3 +51,34 @@ describe("what Entra says to a proof that no request depends on", () => {
     expect(await verdictOf(200, body)).toEqual({ verdict: "accepted" });
   });
 });
+
+test.each([
+  "https://contoso.ciamlogin.com/",
+  "https://login.contoso.com/",
+  "https://login.microsoftonline.us/",
+])(
+  "the token request goes to the token endpoint that the authority at %s names, and to no other address",
+  async (authorityHost) => {
+    const { tokenEndpoint, authorizeEndpoint } = resolveAuthority(authorityHost);
+    const asked: string[] = [];
+    const check = createCredentialCheck({
+      clientId: "33333333-cccc-4ccc-8ccc-333333333333",
+      authorityHost,
+      tokenEndpoint,
+      authorizeEndpoint,
+      homeTenantId: HOME,
+      fetch: async (url) => {
+        const { origin, pathname } = new URL(url);
+        asked.push(origin + pathname);
+        return new Response(JSON.stringify({ access_token: "t", token_type: "Bearer", expires_in: 3599 }), {
+          headers: { "content-type": "application/json" },
+        });
+      },
+      timeoutMs: 1_000,
+    });
+    expect(await check({ method: "client_secret", clientSecret: new Secret("s") })).toEqual({
+      verdict: "accepted",
+    });
+    expect(asked).toEqual([`${authorityHost}${HOME}/oauth2/v2.0/token`]);
+  },
+);
