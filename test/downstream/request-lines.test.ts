@@ -12,6 +12,7 @@ import { createTransport } from "../../src/downstream/transport/pool.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { apiAt } from "./api-options.ts";
+import { NO_SHARES } from "./support.ts";
 
 const GRAPH = `
 GET /me
@@ -267,9 +268,9 @@ beforeAll(async () => {
   ];
   for (const [name, option] of options) {
     const api = apiAt(apiPort, { ...option, name });
-    const transport = createTransport({ apis: [api] });
+    const transport = createTransport({ apis: [api], fairness: NO_SHARES });
     cleanups.push(() => transport.destroy());
-    const forward = createForward({ transport });
+    const forward = createForward({ transport, fairness: { replayBytes: 2 ** 20, ...NO_SHARES } });
     const check = compileTarget(api, {
       path: "/mount",
       methods: ["GET", "POST", "PUT", "PATCH", "DELETE"],
