@@ -164,6 +164,11 @@ describe("without a public URL", () => {
   });
 });
 
+test("a path with an encoded slash is refused, and tells its caller the reason", async () => {
+  const { body } = await gateway.get("/graph/me/messages/AAMk%2Fz=", ada).expect(400);
+  expect([body.code, body.reason]).toEqual(["request_malformed", "encoded_separator"]);
+});
+
 describe("a batch", () => {
   test("is sent as the user, part by part within the rules, and answered as one", async () => {
     const answer = await batch([get("a", "/me"), get("b", "me/messages?$top=1")]).expect(200);
@@ -195,6 +200,26 @@ describe("a batch", () => {
     const { body } = await batch(requests).expect(status);
     expect(body.code).toBe(code);
     expect(emulator.requests.counts.graph).toBe(0);
+  });
+
+  test.each<[string, object[], string]>([
+    ["a member in other letters", [get("1", "/me"), get("2", "/me", { DependsOn: ["1"] })], "batch_member"],
+    ["an atomicity group", [get("1", "/me", { atomicityGroup: "g" })], "batch_member"],
+    ["an encoded slash", [get("1", "/me/messages/a%2Fb")], "encoded_separator"],
+    ["a double encoding in capitals", [get("1", "/me/%252E%252E/users")], "double_encoding"],
+    ["a path that the route does not allow", [get("1", "/users/1")], "not_allowed"],
+  ])("with %s tells its caller the reason", async (_, requests, reason) => {
+    expect((await batch(requests)).body.reason).toBe(reason);
+    expect(emulator.requests.counts.graph).toBe(0);
+  });
+
+  test("in another charset than UTF-8 is refused, and tells its caller the reason", async () => {
+    const { body } = await gateway
+      .send("post", "/graph/$batch", ada)
+      .set("content-type", "application/json; charset=utf-7")
+      .send(JSON.stringify({ requests: [get("1", "/me")] }))
+      .expect(400);
+    expect(body.reason).toBe("batch_charset");
   });
 
   test("does not pass where the route does not allow it", async () => {
