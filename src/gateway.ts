@@ -2,7 +2,7 @@
 
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
-import type { ClientAssertionCallback, CredentialRing } from "./credential/contract.ts";
+import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
@@ -183,7 +183,13 @@ async function openExchange(building: Building) {
     ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
     now,
   };
-  const credential = await openGatewayCredential(building, createCredentialCheck(wire));
+  const credential = await openGatewayCredential({
+    ...building,
+    clientAssertion: building.parts.clientAssertion,
+    proveWith: createCredentialCheck(wire),
+    onEvent: signals.credential,
+  });
+  metrics.watchCredential(credential.status);
 
   // After the credential, which may be refused: the shared tier connects at once, and again for ever.
   const shared = keep(
@@ -210,16 +216,26 @@ async function openExchange(building: Building) {
   return { credential, exchange, counters: shared?.counters };
 }
 
-/** How the gateway proves itself to Entra: certificate, workload identity, or another configured source. */
-async function openGatewayCredential(
-  { config, parts, fetch, now, authority, metrics, signals }: Building,
-  proveWith: ReturnType<typeof createCredentialCheck>,
-): Promise<CredentialRing> {
+export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
+  readonly clientAssertion: ClientAssertionCallback | undefined;
+  /** Asks Entra whether it accepts a proof. */
+  readonly proveWith: ReturnType<typeof createCredentialCheck>;
+  readonly onEvent: CredentialOptions["onEvent"];
+}
+
+/**
+ * How the gateway proves itself to Entra: certificate, workload identity, or another configured source. The doctor
+ * opens credentials by this function too, so that it finds what the gateway will find.
+ *
+ * @throws {ConfigurationError} when none can be opened.
+ */
+export async function openGatewayCredential(options: GatewayCredentialOptions): Promise<CredentialRing> {
+  const { config, fetch, now, authority, clientAssertion, proveWith, onEvent } = options;
   const { clientId, tenantId } = config.application;
   const { managedIdentityClientId } = config.credential;
-  const credential = await openCredential({
+  return openCredential({
     ...config.credential,
-    clientAssertion: parts.clientAssertion,
+    clientAssertion,
     ...(managedIdentityClientId !== undefined && {
       managedIdentityToken: createManagedIdentityToken({
         clientId: managedIdentityClientId,
@@ -232,10 +248,8 @@ async function openGatewayCredential(
     fetch,
     production: config.production,
     now,
-    onEvent: signals.credential,
+    onEvent,
   });
-  metrics.watchCredential(credential.status);
-  return credential;
 }
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */

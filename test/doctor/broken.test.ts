@@ -547,7 +547,7 @@ const USER: Row[] = [
     () => withToken(emulator.mintUserToken({ audience: "00000003-0000-0000-c000-000000000000" })),
     {
       check: "user-token",
-      finding: /refuses the token \(audience\)/,
+      finding: /refuses the token \(graph_token\)/,
       mend: /access_as_user/,
       command: /az ad app show/,
     },
