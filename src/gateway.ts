@@ -118,7 +118,8 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const { credential, exchange, counters } = await openExchange(building);
   const downstream = openDownstream(building);
   const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
-  const app = assembleApp(building, { verifier, exchange, counters, routes, ...downstream });
+  const { isReady } = readiness;
+  const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
     ...assembleSides(building, { verifier, credential, readiness, app }),
     routes: servedRoutes(config.routes, routes),
@@ -254,8 +255,8 @@ export async function openGatewayCredential(options: GatewayCredentialOptions): 
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, keep, now, signals }: Building) {
-  const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
+  const { batches: places, batchBytes: bytes, userShare, clientShare } = config.fairness;
   const transport = keep(
     createTransport({
       apis,
@@ -276,18 +277,14 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   return {
     own,
     forward: createForward({ transport, now, own }),
-    forwardBatch: createForwardBatch({
-      transport,
-      now,
-      limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
-    }),
+    forwardBatch: createForwardBatch({ transport, now, limits: { places, bytes, userShare, clientShare } }),
     apis: Object.fromEntries(callable),
   };
 }
 
 type AppPorts = Pick<
   Parameters<typeof createPublicApp>[0],
-  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own"
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own" | "isReady"
 > & {
   readonly counters: Parameters<typeof createRateLimits>[0]["counters"];
   readonly routes: readonly CodeRoute[];

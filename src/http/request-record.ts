@@ -6,6 +6,7 @@ import type { Request } from "express";
 import type { ForwardRecord, TransferObserver } from "../downstream/contract.ts";
 import type { ExchangeEvidence } from "../exchange/evidence.ts";
 import type { TokenOrigin } from "../exchange/exchange.ts";
+import type { Owner } from "../foundation/budget.ts";
 import type { VerifiedCaller } from "../identity/contract.ts";
 import type { RequestTrace } from "./request-trace.ts";
 
@@ -16,6 +17,8 @@ export interface RequestRecord extends ForwardRecord {
   /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
   route: string | undefined;
   caller: VerifiedCaller | undefined;
+  /** Set with `caller`. */
+  owner: Owner | undefined;
   tokenOrigin: TokenOrigin | undefined;
   /** Why the request was refused; `undefined` while it is granted. */
   refusal:
@@ -60,6 +63,7 @@ export function openRecord(request: Request): RequestRecord {
     startedAt: performance.now(),
     route: undefined,
     caller: undefined,
+    owner: undefined,
     tokenOrigin: undefined,
     refusal: undefined,
     downstreamStatus: undefined,

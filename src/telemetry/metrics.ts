@@ -1,6 +1,7 @@
 /** Prometheus metrics: every name, label and bucket in one place. Labels come from closed sets, never from a request. */
 
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { ConnectionEvent } from "../http/contract.ts";
 import { createInstruments } from "./instruments.ts";
 import { createRoomMetrics, type RoomMetrics } from "./room-metrics.ts";
 
@@ -53,7 +54,7 @@ export interface Metrics extends RoomMetrics {
   linesLost(stream: "log" | "audit", lines: number): void;
   /** From now on each exposition tells how the event loop keeps up, as load shedding sees it. */
   watchLoad(load: { isOverloaded(): boolean; lagMs(): number }): void;
-  connection(event: "opened" | "closed" | "dropped"): void;
+  connection(event: ConnectionEvent): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
   /** Asked at each scrape for what is known of the gateway's own credentials. */
@@ -150,6 +151,11 @@ export function createMetrics(): Metrics {
     "Connections closed at once, because http.connections.max were open",
     [],
   );
+  const cut = counter(
+    "obo_gateway_connections_cut_total",
+    "Connections closed by the gateway: a newcomer took the place (gave_way), or the answer was not read (unread)",
+    ["reason"],
+  );
   let connections = 0;
   watch("obo_gateway_connections", "Connections of callers open right now", () => connections);
 
@@ -218,7 +224,8 @@ export function createMetrics(): Metrics {
     connection(event) {
       if (event === "opened") connections += 1;
       else if (event === "closed") connections -= 1;
-      else dropped.inc();
+      else if (event === "dropped") dropped.inc();
+      else cut.inc(event);
     },
     watchCredential: (read) => credentialGauges(read, registers),
   };
