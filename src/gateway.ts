@@ -7,6 +7,7 @@ import { openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
+import { isGraph } from "./downstream/target/downstream-api.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
 import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
@@ -326,6 +327,7 @@ function challengeOf({ config, authority }: Building) {
     clientId: config.application.clientId,
     authorizeEndpoint: authority.authorizeEndpoint,
     resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
+    graphMounts: config.routes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path),
   };
 }
 
