@@ -256,11 +256,12 @@ export async function openGatewayCredential(options: GatewayCredentialOptions): 
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, keep, now, signals }: Building) {
+  const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
-  const { batches: places, batchBytes: bytes, userShare, clientShare } = config.fairness;
   const transport = keep(
     createTransport({
       apis,
+      fairness,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
@@ -277,8 +278,12 @@ function openDownstream({ config, parts, keep, now, signals }: Building) {
   ]);
   return {
     own,
-    forward: createForward({ transport, now, own }),
-    forwardBatch: createForwardBatch({ transport, now, limits: { places, bytes, userShare, clientShare } }),
+    forward: createForward({ transport, fairness, now, own }),
+    forwardBatch: createForwardBatch({
+      transport,
+      now,
+      limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
+    }),
     apis: Object.fromEntries(callable),
   };
 }

@@ -62,6 +62,7 @@ const ROOMS = [
   "credential",
   "exchange",
   "redis",
+  "outbound",
   "downstream",
   "http",
   "handlers",
@@ -79,13 +80,14 @@ const RULES: Readonly<
   credential: { valuesFrom: [], typesFrom: [] },
   exchange: { valuesFrom: ["credential", "redis"], typesFrom: ["identity"] },
   redis: { valuesFrom: [], typesFrom: [] },
-  downstream: { valuesFrom: [], typesFrom: ["exchange"] },
+  outbound: { valuesFrom: [], typesFrom: [] },
+  downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
   http: { valuesFrom: ["identity", "exchange", "downstream"], typesFrom: ["credential", "redis"] },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
   telemetry: {
     valuesFrom: [],
-    typesFrom: ["identity", "credential", "exchange", "redis", "downstream", "http"],
+    typesFrom: ["identity", "credential", "exchange", "redis", "outbound", "downstream", "http"],
   },
 };
 
@@ -109,7 +111,7 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
   // Two, one for each of its applications: tokens for users, and the tokens of managed identities.
   "@azure/msal-node": (file) =>
     ["src/exchange/entra/msal.ts", "src/exchange/entra/managed-identity.ts"].includes(file),
-  undici: (file) => file === "src/downstream/transport/pool.ts",
+  undici: (file) => file === "src/outbound/undici.ts",
   "node-forge": (file) => file === "src/credential/pkcs12.ts",
   "rate-limiter-flexible": (file) => file === "src/http/request-counter.ts",
   ioredis: (file) => file === "src/redis/connection.ts",

@@ -123,10 +123,22 @@ const downstreamApi = z.strictObject({
     .describe("Delegated scopes to exchange for, fully qualified and of one resource."),
   timeoutMs: wholeNumber(1, 600_000)
     .default(30_000)
-    .describe("Time until the answer's headers must be here."),
+    .describe(
+      "Time until the answer's headers must be here; while a request body arrives steadily it does not run.",
+    ),
   idleTimeoutMs: wholeNumber(1, 3_600_000)
     .default(60_000)
     .describe("Longest pause between two chunks of a body, either way."),
+  streamIdleTimeoutMs: wholeNumber(1, 86_400_000)
+    .default(1_800_000)
+    .describe(
+      "The same for answers of text/event-stream (server-sent events, MCP), in which little happens for long.",
+    ),
+  minUploadBytesPerSecond: wholeNumber(1, 1_000_000_000)
+    .default(1_024)
+    .describe(
+      "Least rate of a request body; at this rate or above, timeoutMs begins only when the body has been sent.",
+    ),
   maxRequestBytes: wholeNumber(0, 2 ** 50)
     .default(100 * 2 ** 20)
     .describe("Largest request body, bytes."),
@@ -136,6 +148,26 @@ const downstreamApi = z.strictObject({
   maxWaiting: wholeNumber(0, 65_536)
     .default(1_024)
     .describe("Requests that may wait for one of these to end; one more is answered 503 overloaded."),
+  connections: z
+    .strictObject({
+      max: wholeNumber(1, 65_536)
+        .optional()
+        .describe(
+          "Connections at once. Each carries one request, so the smaller of this and maxConcurrent bounds both. Left out: maxConcurrent.",
+        ),
+      keepAliveMs: wholeNumber(1, 600_000)
+        .default(30_000)
+        .describe("How long an unused connection is kept, unless the API asks for less."),
+      maxRequests: wholeNumber(0, 1_000_000_000)
+        .default(0)
+        .describe("Requests after which a connection is closed; 0 sets no limit."),
+      maxAgeMs: wholeNumber(100, 86_400_000)
+        .default(300_000)
+        .describe(
+          "Age at which a connection is closed, as soon as no request is on it; a change of DNS takes effect by then.",
+        ),
+    })
+    .prefault({}),
   maxThrottleWaitMs: wholeNumber(0, 60_000)
     .default(0)
     .describe("Longest Retry-After of a 429 or 503 that the gateway waits out itself; 0 passes them on."),
@@ -252,6 +284,11 @@ const fairness = z
       .default(1)
       .describe(
         "The same for one client with all its users; below 1 where several clients share the gateway.",
+      ),
+    replayBytes: wholeNumber(0, 64 * 2 ** 30)
+      .default(32 * 2 ** 20)
+      .describe(
+        "Memory for small request bodies that are kept until the API answers, so that they can be sent again; a body that finds no room is sent once.",
       ),
     batches: wholeNumber(1, 1_000_000).default(256).describe("Batches ($batch) under way at once."),
     batchBytes: wholeNumber(1_048_576, 64 * 2 ** 30)

@@ -44,7 +44,11 @@ function judgeFailure({ name, baseUrl }: DownstreamApiOptions, error: GatewayErr
 
 function statusOf(api: DownstreamApiOptions, ca: string | undefined): Promise<number> {
   const base = readBaseUrl(api);
-  const transport = createTransport({ apis: [api], ...(ca !== undefined && { ca }) });
+  const transport = createTransport({
+    apis: [api],
+    fairness: { userShare: 1, clientShare: 1 },
+    ...(ca !== undefined && { ca }),
+  });
   const answered = new Promise<number>((resolve, reject) => {
     const timer = setTimeout(() => {
       transfer.abort();

@@ -57,9 +57,6 @@ export function compileCallRules(api: DownstreamApiOptions, allow: readonly stri
   return (method, path) => void targetOf(method, path);
 }
 
-/** How often a throttled request is sent at most. */
-const MAX_ATTEMPTS = 3;
-
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
   const { api, obtainToken, record } = options;
@@ -105,11 +102,18 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
         const answer = await openAnswer(
           options.transport,
           { target, method, headers, body, record },
-          { timeoutMs: msLeft, idleTimeoutMs: api.idleTimeoutMs, signal },
+          {
+            timeoutMs: msLeft,
+            idleTimeoutMs: api.idleTimeoutMs,
+            streamIdleTimeoutMs: api.streamIdleTimeoutMs,
+            signal,
+          },
         );
-        const said = { method, status: answer.status, headers: answer.headers };
-        const pauseMs = throttlePauseMs(api, { ...said, msLeft: until - Date.now(), nowMs: Date.now() });
-        if (pauseMs === undefined || round === MAX_ATTEMPTS || body instanceof Readable) return answer;
+        const nowMs = Date.now();
+        const { status, headers: fields } = answer;
+        const throttled = { attempt: round, method, status, headers: fields, msLeft: until - nowMs, nowMs };
+        const pauseMs = throttlePauseMs(api, throttled);
+        if (pauseMs === undefined || body instanceof Readable) return answer;
         answer.body.destroy();
         throttleWaited(record, pauseMs);
         await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
@@ -192,9 +196,14 @@ function fieldsOf({ headers = {}, json }: DownstreamRequestOptions): string[] {
 
 function takeChallenge({ status, headers, body, isElsewhere }: Answer): string | undefined {
   if (isElsewhere) return undefined;
-  const claims = challengeOf(status, headers["www-authenticate"]);
-  if (claims !== undefined) body.destroy();
-  return claims;
+  try {
+    const claims = challengeOf(status, headers["www-authenticate"]);
+    if (claims !== undefined) body.destroy();
+    return claims;
+  } catch (error) {
+    body.destroy();
+    throw error;
+  }
 }
 
 function challenged(claims: string): GatewayError {

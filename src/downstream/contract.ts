@@ -16,23 +16,33 @@ export interface DownstreamApiOptions {
   readonly timeoutMs: number;
   /** Longest pause between two chunks of a body, ms, in either direction. */
   readonly idleTimeoutMs: number;
+  /** The same for an answer of `text/event-stream`, in which nothing may happen for long, ms. */
+  readonly streamIdleTimeoutMs: number;
+  /** Least rate of a request body, bytes a second: a body that comes at this rate is not ended by `timeoutMs`. */
+  readonly minUploadBytesPerSecond: number;
   /** Largest request body, bytes. */
   readonly maxRequestBytes: number;
   readonly allowPrivateNetwork: boolean;
   /** Whether the gateway follows the API's redirects of GET and HEAD; see `followRedirects`. Default false. */
-  readonly followRedirects?: boolean;
+  readonly followRedirects: boolean;
   /** Whether it is spoken to as Microsoft Graph, or as another OData API. Default: by its host. */
   readonly kind?: "graph" | "odata" | "plain" | undefined;
   /** Whether paths with an encoded slash or backslash, or with a double encoding, may pass. Default `refuse`. */
   readonly encodedSlashes?: "refuse" | "pass";
-  /** Requests under way at once, each on a connection of its own. Default 1024. */
-  readonly maxConcurrent?: number;
-  /** Requests that may wait for one of these to end; one more is refused as `overloaded`. Default 1024. */
-  readonly maxWaiting?: number;
-  /** Longest pause asked for by a 429 or 503 that the gateway makes itself before it repeats, ms. Default 0: none. */
-  readonly maxThrottleWaitMs?: number;
-  /** Default: opens for 5000 ms after 5 consecutive failures to connect. */
-  readonly breaker?: { readonly failures: number; readonly openMs: number };
+  /** Requests under way at once, each on a connection of its own. */
+  readonly maxConcurrent: number;
+  /** Requests that may wait for one of these to end; one more is refused as `overloaded`. */
+  readonly maxWaiting: number;
+  readonly connections: ConnectionRules;
+  /** Longest pause asked for by a 429 or 503 that the gateway makes itself before it repeats, ms; 0 for none. */
+  readonly maxThrottleWaitMs: number;
+  /** Consecutive failures to connect that open the breaker, and for how long, ms. */
+  readonly breaker: { readonly failures: number; readonly openMs: number };
+  /**
+   * Whose permissions requests use. With `app`, the gateway's own, only listed header fields of a caller are forwarded;
+   * see `headerRulesOf`. Default: the user's.
+   */
+  readonly actsAs?: "user" | "app";
   /** Changes to the default header rules, field names in any case. */
   readonly headers?:
     | {
@@ -42,6 +52,18 @@ export interface DownstreamApiOptions {
         readonly sendForwarded?: boolean;
       }
     | undefined;
+}
+
+/** How connections to an API are kept. */
+export interface ConnectionRules {
+  /** Connections at once; default `maxConcurrent`, and the smaller of both holds, since each carries one request. */
+  readonly max?: number | undefined;
+  /** How long an unused connection is kept, ms, unless the API asks for less. */
+  readonly keepAliveMs: number;
+  /** Requests after which a connection is closed; 0 sets no limit. */
+  readonly maxRequests: number;
+  /** Age at which a connection is closed, ms, as soon as no request is on it: a change of DNS takes effect by then. */
+  readonly maxAgeMs: number;
 }
 
 export interface HeaderRuleChanges {
@@ -161,6 +183,8 @@ export interface TransportRequest {
   readonly method: string;
   readonly headers: HeaderLines;
   readonly body: Readable | Uint8Array | undefined;
+  /** The whole of a streamed body, once it is kept: an idempotent request can then be sent again. */
+  readonly keptBody?: () => Uint8Array | undefined;
   readonly record?: TransferRecord | undefined;
 }
 
@@ -224,8 +248,6 @@ export interface ForwardRequest {
   readonly target: Target;
   readonly token: Secret;
   readonly correlationId: string;
-  /** Latest time for the answer's headers, ms since the epoch, when that is earlier than the API's own `timeoutMs`. */
-  readonly deadlineAt?: number;
   /** `WWW-Authenticate` of a 401 that passes through, in place of the downstream's. Default: a bare `Bearer`. */
   readonly challenge?: string;
   /** Who calls the gateway, for an API that is to know. */
@@ -247,8 +269,11 @@ export interface ForwardRecord extends TransferRecord {
   cut: string | undefined;
 }
 
-/** Why an answer did not reach the caller whole: the caller left, the downstream broke off, or nothing moved. */
-export type Cut = "caller_gone" | "downstream_failed" | "idle";
+/**
+ * Why an answer did not reach the caller whole: the caller left, or stayed and took nothing; the downstream broke off,
+ * or sent nothing.
+ */
+export type Cut = "caller_gone" | "caller_stalled" | "downstream_failed" | "idle";
 
 export type ForwardOutcome =
   | {

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { createBudget } from "../foundation/budget.ts";
 import type { Forward, OwnFields, Transport } from "./contract.ts";
 import { type RelayEnd, relay } from "./forward/relay.ts";
 import {
@@ -13,11 +14,18 @@ import {
 } from "./forward/request-body.ts";
 import { headerRulesOf } from "./headers/api-header-rules.ts";
 import { downstreamRequestHeaders } from "./headers/headers.ts";
+import { ownerOf } from "./transport/owner.ts";
 
 export { readFraming } from "./forward/request-body.ts";
 
 export interface ForwardOptions {
   readonly transport: Transport;
+  /** Memory for bodies that are kept to be sent again, bytes, and the parts of it that one user and one client may hold. */
+  readonly fairness: {
+    readonly replayBytes: number;
+    readonly userShare: number;
+    readonly clientShare: number;
+  };
   /** Said in every answer that is passed on, with the correlation id. */
   readonly own?: OwnFields;
   /** Ms since the epoch. */
@@ -25,7 +33,8 @@ export interface ForwardOptions {
 }
 
 /** A forwarder over the connections of a transport. */
-export function createForward({ transport, now = Date.now, own }: ForwardOptions): Forward {
+export function createForward({ transport, now = Date.now, own, fairness }: ForwardOptions): Forward {
+  const budget = createBudget({ total: fairness.replayBytes, ...fairness });
   return (request) =>
     new Promise((resolve, reject) => {
       const { incoming, outgoing, target } = request;
@@ -54,7 +63,8 @@ export function createForward({ transport, now = Date.now, own }: ForwardOptions
           },
           headerRulesOf(target.api).request,
         );
-        const deadlineAt = Math.min(request.deadlineAt ?? Number.POSITIVE_INFINITY, now() + timeoutMs);
+        const deadlineAt = now() + timeoutMs;
+        const memory = { budget, owner: ownerOf(request.record) };
         const attempt = (count: number): void => {
           const end: RelayEnd = {
             refused,
@@ -66,10 +76,7 @@ export function createForward({ transport, now = Date.now, own }: ForwardOptions
                   .catch(refused);
             },
           };
-          relay(
-            { transport, now, own, request, framing, headers, deadlineAt, mayPause: count < MAX_ATTEMPTS },
-            end,
-          );
+          relay({ transport, now, own, request, framing, headers, deadlineAt, attempt: count, memory }, end);
         };
         attempt(1);
       } catch (error) {
@@ -77,9 +84,6 @@ export function createForward({ transport, now = Date.now, own }: ForwardOptions
       }
     });
 }
-
-/** How often a throttled request is sent at most. */
-const MAX_ATTEMPTS = 3;
 
 /** Waits, and says whether the caller did too. */
 function pause(ms: number, outgoing: ServerResponse): Promise<boolean> {

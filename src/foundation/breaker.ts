@@ -1,68 +1,94 @@
 /** Stops asking a dependency that keeps failing, and lets one question through now and then to see whether it is back. */
 
 export interface Breaker {
-  /** Whether a question may be asked now. Whoever is let through tells its outcome. */
+  /**
+   * Undefined when a question may be asked now; the asker then reports `succeeded`, `failed` or `ended`. Otherwise the
+   * time, ms, until the next question may be asked.
+   */
+  admit(): number | undefined;
+  /** `admit`, for askers that do not need the time. */
   allows(): boolean;
   succeeded(): void;
   /** `reason` is a short stable label. */
   failed(reason: string): void;
+  /** The question ended without showing whether the dependency works. */
+  ended(): void;
   isOpen(): boolean;
 }
 
-export interface BreakerPorts {
+export interface BreakerOptions {
   /** Milliseconds of any clock that only goes forward. */
   readonly now: () => number;
-  readonly onOpened: (reason: string) => void;
-  readonly onClosed: () => void;
+  /** Failures in a row that open it; one success starts the count anew, and 0 never opens it. Default 5. */
+  readonly failures?: number;
+  /** Time until the first question after it opened, ms; doubled after each one that fails. Default 500. */
+  readonly firstPauseMs?: number;
+  /** Default 10000. */
+  readonly longestPauseMs?: number;
+  /** Part by which a pause is longer or shorter at random: replicas that lost it together must not return together. Default 0.25. */
+  readonly spread?: number;
+  readonly onOpened?: (reason: string) => void;
+  readonly onClosed?: () => void;
 }
 
-/** Failures in a row that end the patience; one success starts the count anew. */
-const PATIENCE = 5;
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 10_000;
-
-export function createBreaker({ now, onOpened, onClosed }: BreakerPorts): Breaker {
+export function createBreaker({
+  now,
+  failures: limit = 5,
+  firstPauseMs = 500,
+  longestPauseMs = 10_000,
+  spread = 0.25,
+  onOpened,
+  onClosed,
+}: BreakerOptions): Breaker {
   let failures = 0;
-  let pauseMs = FIRST_PAUSE_MS;
+  let pauseMs = firstPauseMs;
   let open = false;
   let probing = false;
   let nextProbe = 0;
 
-  /** Replicas that lost the dependency together must not come back to it together. */
   function schedule(): void {
-    nextProbe = now() + pauseMs * (0.75 + Math.random() / 2);
-    pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+    nextProbe = now() + pauseMs * (1 - spread + 2 * spread * Math.random());
+    pauseMs = Math.min(pauseMs * 2, longestPauseMs);
+  }
+
+  function admit(): number | undefined {
+    if (!open) return undefined;
+    const left = nextProbe - now();
+    if (left > 0) return left;
+    if (probing) return pauseMs;
+    probing = true;
+    return undefined;
   }
 
   return {
-    allows() {
-      if (!open) return true;
-      if (probing || now() < nextProbe) return false;
-      probing = true;
-      return true;
-    },
+    admit,
+    allows: () => admit() === undefined,
 
     succeeded() {
       failures = 0;
-      pauseMs = FIRST_PAUSE_MS;
+      pauseMs = firstPauseMs;
       probing = false;
       if (!open) return;
       open = false;
-      onClosed();
+      onClosed?.();
     },
 
     failed(reason) {
       if (open) {
-        // Of the questions asked before it opened, the late failures say nothing new.
+        // Of the questions asked before it opened, the late failures show nothing new.
         if (probing) schedule();
         probing = false;
         return;
       }
       failures += 1;
-      if (failures < PATIENCE) return;
+      if (limit === 0 || failures < limit) return;
       open = true;
       schedule();
-      onOpened(reason);
+      onOpened?.(reason);
+    },
+
+    ended() {
+      probing = false;
     },
 
     isOpen: () => open,

@@ -43,9 +43,10 @@ export function createBudget({ total, userShare, clientShare }: BudgetOptions): 
   return {
     take({ user, client }, units = 1) {
       const byUser = (users.get(user) ?? 0) + units;
-      if (byUser > perUser) return "user";
+      // Where a share is the whole, the process's bound is the one that is met.
+      if (byUser > perUser && perUser < total) return "user";
       const byClient = (clients.get(client) ?? 0) + units;
-      if (byClient > perClient) return "client";
+      if (byClient > perClient && perClient < total) return "client";
       if (used + units > total) return "process";
       users.set(user, byUser);
       clients.set(client, byClient);

@@ -120,7 +120,7 @@ type Challenged = Extract<ForwardOutcome, { readonly kind: "challenged" }>;
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
 export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const { clientId, exchange, forward, forwardBatch, challenge } = ports;
-  const { api } = route;
+  const api: DownstreamApiOptions = route.as === "app" ? { ...route.api, actsAs: "app" } : route.api;
   const methods = withHead(route.target.methods);
   const targetOf = compileTarget(api, { ...route.target, methods });
   const graph = isGraph(api);

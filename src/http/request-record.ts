@@ -17,7 +17,7 @@ export interface RequestRecord extends ForwardRecord {
   /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
   route: string | undefined;
   caller: VerifiedCaller | undefined;
-  /** Set with `caller`. */
+  /** On whose account the request holds places and memory, once its caller is known. */
   owner: Owner | undefined;
   tokenOrigin: TokenOrigin | undefined;
   /** Why the request was refused; `undefined` while it is granted. */

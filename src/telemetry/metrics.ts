@@ -1,11 +1,17 @@
 /** Prometheus metrics: every name, label and bucket in one place. Labels come from closed sets, never from a request. */
 
+import { STATUS_CODES } from "node:http";
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import type { ConnectionEvent } from "../http/contract.ts";
 import { createInstruments } from "./instruments.ts";
 import { createRoomMetrics, type RoomMetrics } from "./room-metrics.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+/** An API may answer with any number of three digits, and a label needs a bound. */
+function statusLabel(status: number): number | "other" {
+  return String(status) in STATUS_CODES ? status : "other";
+}
 
 export interface RequestObservation {
   readonly route: string;
@@ -179,7 +185,7 @@ export function createMetrics(): Metrics {
     },
     requestEnded({ route, method, status, code, seconds }) {
       inFlight -= 1;
-      requests.inc(route, METHODS.has(method) ? method : "other", status, code);
+      requests.inc(route, METHODS.has(method) ? method : "other", statusLabel(status), code);
       duration.observe(seconds, route, code);
     },
     tokenObtained: tokens.inc,

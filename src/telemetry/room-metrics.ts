@@ -61,7 +61,7 @@ export function createRoomMetrics({ counter, gauge, histogram }: Instruments): R
 
   const repeated = counter(
     "obo_gateway_downstream_repeats_total",
-    "Requests sent again because an idle connection was lost under them",
+    "Requests sent again because their connection could not be made, or was lost before an answer",
     ["api"],
   );
 

@@ -2,6 +2,7 @@
 
 import type { CredentialEvent } from "../credential/contract.ts";
 import type { TransportEvent } from "../downstream/contract.ts";
+import type { GatewayErrorCode } from "../errors.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
 import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
 import type { ConnectionEvent } from "../http/contract.ts";
@@ -61,6 +62,12 @@ const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined }
 const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
   counted_alone: "Redis does not answer; each replica counts rate limits by itself",
   window_forgotten: "too many callers are counted at once; the oldest counts were forgotten",
+};
+
+/** Codes of answers that were cut while their caller stayed. */
+const CUT_CODES: Readonly<Record<string, GatewayErrorCode>> = {
+  idle: "downstream_timeout",
+  downstream_failed: "downstream_unreachable",
 };
 
 export function createSignals(
@@ -179,7 +186,8 @@ export function createSignals(
       },
       ended(record, { method, status, completed }) {
         const elapsedMs = performance.now() - record.startedAt;
-        const code = record.refusal?.code ?? (completed ? "granted" : "abandoned");
+        const code =
+          record.refusal?.code ?? (completed ? "granted" : (CUT_CODES[record.cut ?? ""] ?? "abandoned"));
         const route = record.route ?? "none";
         metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
         roomTimes(record, route);

@@ -144,7 +144,7 @@ function endServer(span: Span, method: string, end: TracedEnd): void {
   });
   // Of a server's span only what the server got wrong is an error; what it refuses is its job.
   if (status >= 500) failed(span, code === "granted" ? String(status) : code);
-  else if (!end.completed) failed(span, "abandoned");
+  else if (!end.completed) failed(span, code);
   span.end();
 }
 

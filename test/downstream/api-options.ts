@@ -10,6 +10,14 @@ export function apiAt(port: number, overrides: Partial<DownstreamApiOptions> = {
     idleTimeoutMs: 10_000,
     maxRequestBytes: 1024 * 1024 * 1024,
     allowPrivateNetwork: true,
+    streamIdleTimeoutMs: 10_000,
+    minUploadBytesPerSecond: 1,
+    followRedirects: false,
+    maxConcurrent: 1024,
+    maxWaiting: 1024,
+    maxThrottleWaitMs: 0,
+    breaker: { failures: 5, openMs: 5000 },
+    connections: { keepAliveMs: 30_000, maxRequests: 0, maxAgeMs: 300_000 },
     ...overrides,
   };
 }

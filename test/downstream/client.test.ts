@@ -30,7 +30,7 @@ function clientAt(
   const api = apiAt(port, apiOverrides);
   const asked: (string | undefined)[] = [];
   const client = createDownstreamClient({
-    transport: transportFor(api, { maxConnections: 4 }),
+    transport: transportFor(api),
     api,
     correlationId: "c-1",
     obtainToken: async ({ claims }) => {

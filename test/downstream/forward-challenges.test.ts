@@ -38,6 +38,29 @@ describe("a claims challenge of the API", () => {
     },
   );
 
+  test.each([
+    '{"access_token":{},"x":1}',
+    '{"access_token":{"nbf":null},"x":[]}',
+    '{"x":"y","access_token":{}}',
+    '{"access_token":{},"id_token":null}',
+  ])(
+    "that is no claims request is a failure of the API, and no reason to drop the token: %s",
+    async (claims) => {
+      const field = `Bearer error="insufficient_claims", claims="${Buffer.from(claims).toString("base64")}"`;
+      const port = await startApi((_request, response) => {
+        response.writeHead(401, { "www-authenticate": field }).end();
+      });
+      const gateway = await startGateway({ api: apiAt(port), tokenFor });
+      const answer = await call(gateway.url("/graph/me"));
+      expect([answer.headers["x-code"], `${answer.body}`]).toEqual([
+        "downstream_unreachable",
+        "claims_malformed",
+      ]);
+      // No outcome of the kind "challenged" came before it, on which the token would have been forgotten.
+      expect(await gateway.outcomes.next()).toMatchObject({ code: "downstream_unreachable" });
+    },
+  );
+
   test("is no challenge under another status", async () => {
     const gateway = await startGateway({ api: apiAt(await startCapricious(400)), tokenFor });
     expect((await call(gateway.url("/graph/me"))).status).toBe(400);

@@ -18,6 +18,7 @@ import {
   call,
   createInbox,
   IN_FLIGHT,
+  NO_SHARES,
   onCleanup,
   reply,
   startApi,
@@ -90,8 +91,7 @@ describe("a forwarded request", () => {
       setImmediate(() => response.end(request.url));
     });
     const gateway = await startGateway({
-      api: apiAt(port),
-      transport: { maxConnections: 5 },
+      api: apiAt(port, { maxConcurrent: 5 }),
       tokenFor: (incoming) => `token-of-${incoming.headers["x-own"]}`,
     });
     const callers = Array.from({ length: 50 }, (_, index) => `${index}`);
@@ -292,7 +292,10 @@ test("an answer whose head cannot be written is refused as unreachable, and harm
 
 /** In place of the connections: undici's parser would not let through what these answer. */
 async function forwardedOver(send: Transport["send"]): Promise<string> {
-  const forward = createForward({ transport: { send, close: async () => {}, destroy: async () => {} } });
+  const forward = createForward({
+    transport: { send, close: async () => {}, destroy: async () => {} },
+    fairness: { replayBytes: 0, ...NO_SHARES },
+  });
   const api = apiAt(1, { maxThrottleWaitMs: 1_000 });
   const target = compileTarget(api, { path: "/graph", methods: ["GET"], allow: ["/**"] })("GET", "/graph/me");
   const refusals = createInbox<string>();

@@ -10,7 +10,7 @@ import type {
   ForwardRequest,
   Transport,
 } from "../../src/downstream/contract.ts";
-import { createForward } from "../../src/downstream/forward.ts";
+import { createForward, type ForwardOptions } from "../../src/downstream/forward.ts";
 import { compileTarget } from "../../src/downstream/target/downstream-api.ts";
 import { createTransport, type TransportOptions } from "../../src/downstream/transport/pool.ts";
 import { GatewayError } from "../../src/errors.ts";
@@ -70,18 +70,21 @@ export function startRawApi(onConnection: (socket: net.Socket) => void): Promise
   return listen(net.createServer(onConnection));
 }
 
-export function transportFor(
-  api: DownstreamApiOptions,
-  options: Omit<TransportOptions, "apis"> = {},
-): Transport {
-  const transport = createTransport({ apis: [api], ...options });
+/** One caller may take everything, as in most tests there is no other. */
+export const NO_SHARES = { userShare: 1, clientShare: 1 };
+
+export type TestTransportOptions = Partial<Omit<TransportOptions, "apis">>;
+
+export function transportFor(api: DownstreamApiOptions, options: TestTransportOptions = {}): Transport {
+  const transport = createTransport({ apis: [api], fairness: NO_SHARES, ...options });
   onCleanup(() => transport.destroy());
   return transport;
 }
 
 export interface GatewayOptions {
   readonly api: DownstreamApiOptions;
-  readonly transport?: Omit<TransportOptions, "apis">;
+  readonly transport?: TestTransportOptions;
+  readonly fairness?: Partial<ForwardOptions["fairness"]>;
   readonly prepare?: (incoming: http.IncomingMessage, outgoing: http.ServerResponse) => void;
   readonly forward?: Partial<ForwardRequest>;
   /** Token of the n-th attempt, counted from 0. */
@@ -101,7 +104,10 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /** An http server that forwards everything below `/graph` and tries once more when it is challenged. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const forward = createForward({ transport: transportFor(options.api, options.transport) });
+  const forward = createForward({
+    transport: transportFor(options.api, options.transport),
+    fairness: { replayBytes: 32 * 2 ** 20, ...NO_SHARES, ...options.fairness },
+  });
   const target = compileTarget(options.api, { path: "/graph", methods: METHODS, allow: ["/**"] });
   const outcomes = createInbox<ForwardOutcome | GatewayError>();
   const tokenFor = options.tokenFor ?? (() => "delegated");

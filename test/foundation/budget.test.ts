@@ -54,3 +54,12 @@ test("a share of a small budget is one unit at least", () => {
   expect(budget.take(alice)).toBeUndefined();
   expect(budget.take(alice)).toBe("user");
 });
+
+test("a share that is the whole is no bound of its own: what is full then is the process", () => {
+  const budget = createBudget({ total: 2, userShare: 1, clientShare: 1 });
+  expect([budget.take(alice, 2), budget.take(alice), budget.take(bob)]).toEqual([
+    undefined,
+    "process",
+    "process",
+  ]);
+});

@@ -3,6 +3,7 @@
 import { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
 import type { AnswerHeaders, Transfer, Transport, TransportRequest } from "../contract.ts";
+import { isEventStream } from "../headers/event-stream.ts";
 import { createIdleTimer } from "../transport/idle-timer.ts";
 
 export interface Answer {
@@ -18,6 +19,8 @@ export interface AnswerLimits {
   readonly timeoutMs: number;
   /** Longest pause within the answer's body, ms, whichever side makes it. */
   readonly idleTimeoutMs: number;
+  /** The same for a `text/event-stream`, ms. Default: `idleTimeoutMs`. */
+  readonly streamIdleTimeoutMs?: number;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -33,7 +36,7 @@ const READ_AHEAD = 65_536;
 export function openAnswer(
   transport: Transport,
   request: TransportRequest,
-  { timeoutMs, idleTimeoutMs, signal }: AnswerLimits,
+  { timeoutMs, idleTimeoutMs, streamIdleTimeoutMs = idleTimeoutMs, signal }: AnswerLimits,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
@@ -61,7 +64,7 @@ export function openAnswer(
     };
     const onAbort = () => fail(signal?.reason);
     const deadline = setTimeout(() => fail(timeout()), timeoutMs);
-    const idle = createIdleTimer(idleTimeoutMs, () => fail(timeout()));
+    let idle = createIdleTimer(idleTimeoutMs, () => fail(timeout()));
     // Whoever reads the body hears of its errors. Somebody who asked for the status alone must not be hit by one.
     body.on("error", () => {});
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -69,6 +72,7 @@ export function openAnswer(
     transfer = transport.send(request, {
       head(status, headers, isElsewhere = false) {
         clearTimeout(deadline);
+        if (isEventStream(headers)) idle = createIdleTimer(streamIdleTimeoutMs, () => fail(timeout()));
         idle.restart();
         resolve({ status, headers, body, isElsewhere });
       },

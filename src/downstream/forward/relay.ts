@@ -14,6 +14,7 @@ import type {
 } from "../contract.ts";
 import { headerRulesOf } from "../headers/api-header-rules.ts";
 import { challengeOf } from "../headers/claims-challenge.ts";
+import { isEventStream } from "../headers/event-stream.ts";
 import { createIdleTimer, type IdleTimer } from "../transport/idle-timer.ts";
 import { throttlePauseMs } from "../transport/retry-after.ts";
 import { throttleWaited } from "../transport/transfer-watch.ts";
@@ -24,6 +25,7 @@ import {
   forgetBody,
   keptBody,
   openRequestBody,
+  type ReplayMemory,
   type RequestBody,
 } from "./request-body.ts";
 import { type AnswerFlow, AnswerWriter } from "./writer.ts";
@@ -36,8 +38,9 @@ export interface RelayOptions {
   readonly headers: HeaderLines;
   /** Latest time for the answer's headers, ms since the epoch. */
   readonly deadlineAt: number;
-  /** Whether a pause that the API asks for may still be made. */
-  readonly mayPause: boolean;
+  /** 1 for the first. */
+  readonly attempt: number;
+  readonly memory: ReplayMemory;
   readonly own: OwnFields | undefined;
 }
 
@@ -62,13 +65,18 @@ class Relay implements AnswerReceiver, AnswerFlow {
   private readonly options: RelayOptions;
   private readonly outlet: RelayEnd;
   private readonly startedAt: number;
-  private readonly deadline: NodeJS.Timeout;
+  private deadline: NodeJS.Timeout;
+  private deadlineAt: number;
+  private idleMs: number;
+  private receivedBefore = 0;
   private readonly replayed: Buffer | undefined;
   private readonly body: RequestBody | undefined;
   private state: "waiting" | "answering" | "ended" = "waiting";
   private status = 0;
   private idle: IdleTimer | undefined = undefined;
   private writer: AnswerWriter | undefined = undefined;
+  private isStalled = false;
+  private isEvents = false;
   private headersAfterMs = 0;
   private responseBytes = 0;
   private transfer: Transfer | undefined = undefined;
@@ -78,7 +86,9 @@ class Relay implements AnswerReceiver, AnswerFlow {
     this.options = options;
     this.outlet = end;
     this.startedAt = options.now();
-    this.deadline = setTimeout(() => this.onSilence(), Math.max(0, options.deadlineAt - this.startedAt));
+    this.deadlineAt = options.deadlineAt;
+    this.idleMs = options.request.target.api.idleTimeoutMs;
+    this.deadline = setTimeout(() => this.onDeadline(), Math.max(0, options.deadlineAt - this.startedAt));
     this.replayed = keptBody(incoming);
     const hasBody = this.replayed === undefined && options.framing.kind !== "none";
     this.body = hasBody ? this.openBody() : undefined;
@@ -91,12 +101,19 @@ class Relay implements AnswerReceiver, AnswerFlow {
     const { target, incoming, record } = request;
     const { method = "GET" } = incoming;
     const body = this.replayed ?? this.body?.stream;
-    this.transfer = transport.send({ target, method, headers, body, record }, this);
+    const kept = () => keptBody(incoming);
+    this.transfer = transport.send({ target, method, headers, body, keptBody: kept, record }, this);
   }
 
   head(status: number, answer: AnswerHeaders, isElsewhere = false): void {
     const { request, now } = this.options;
-    const claims = isElsewhere ? undefined : challengeOf(status, answer["www-authenticate"]);
+    let claims: string | undefined;
+    try {
+      claims = isElsewhere ? undefined : challengeOf(status, answer["www-authenticate"]);
+    } catch (error) {
+      this.refuse(transportError(error as Error));
+      return;
+    }
     if (claims !== undefined) {
       this.challenged(status, claims);
       return;
@@ -113,6 +130,8 @@ class Relay implements AnswerReceiver, AnswerFlow {
     this.state = "answering";
     this.status = status;
     this.headersAfterMs = nowMs - this.startedAt;
+    this.isEvents = isEventStream(answer);
+    if (this.isEvents) this.waitAtMost(request.target.api.streamIdleTimeoutMs);
     if (request.record !== undefined) request.record.downstreamStatus = status;
     const writer = new AnswerWriter(
       request.outgoing,
@@ -164,23 +183,33 @@ class Relay implements AnswerReceiver, AnswerFlow {
   }
 
   pause(): void {
+    this.isStalled = true;
+    const { idleTimeoutMs } = this.options.request.target.api;
+    if (this.idleMs > idleTimeoutMs) {
+      // The long time of an event stream is for its events, not for a caller who takes none.
+      this.waitAtMost(idleTimeoutMs);
+      this.restartIdle();
+    }
     this.transfer?.pause();
   }
 
   resume(): void {
+    this.isStalled = false;
+    if (this.isEvents) this.waitAtMost(this.options.request.target.api.streamIdleTimeoutMs);
     if (this.state === "answering") this.restartIdle();
     this.transfer?.resume();
   }
 
   private pauseMs(status: number, headers: AnswerHeaders, nowMs: number): number | undefined {
-    const { request, mayPause, deadlineAt } = this.options;
-    if (!mayPause || this.body?.isReplayable() === false) return undefined;
+    const { request, attempt } = this.options;
+    if (this.body?.isReplayable() === false) return undefined;
     const { method = "GET" } = request.incoming;
-    const msLeft = deadlineAt - nowMs;
-    return throttlePauseMs(request.target.api, { method, status, headers, msLeft, nowMs });
+    const msLeft = this.deadlineAt - nowMs;
+    return throttlePauseMs(request.target.api, { attempt, method, status, headers, msLeft, nowMs });
   }
 
   private onClose(): void {
+    forgetBody(this.options.request.incoming);
     if (this.state === "ended") return;
     if (this.state === "answering") {
       this.finish(this.options.request.outgoing.writableFinished ? undefined : "caller_gone");
@@ -190,16 +219,42 @@ class Relay implements AnswerReceiver, AnswerFlow {
     this.outlet.settled({ kind: "abandoned" });
   }
 
-  /** From now on the API's `idleTimeoutMs` may pass without anything moving. */
+  /** From now on `idleMs` may pass without anything moving. */
   private restartIdle(): void {
-    const { idleTimeoutMs } = this.options.request.target.api;
-    this.idle ??= createIdleTimer(idleTimeoutMs, () => this.onSilence());
+    this.idle ??= createIdleTimer(this.idleMs, () => this.onSilence());
     this.idle.restart();
   }
 
+  private waitAtMost(idleMs: number): void {
+    if (idleMs === this.idleMs) return;
+    this.idleMs = idleMs;
+    this.idle?.stop();
+    this.idle = undefined;
+  }
+
   private onSilence(): void {
-    if (this.state === "answering") this.finish("idle");
+    if (this.state === "answering") this.finish(this.isStalled ? "caller_stalled" : "idle");
     else this.refuse(silence(this.body?.waitsForCaller() === true));
+  }
+
+  /** A body that arrives at the API's least rate is given another `timeoutMs`: its sender is slow, and nothing is stuck. */
+  private onDeadline(): void {
+    const { timeoutMs, minUploadBytesPerSecond } = this.options.request.target.api;
+    const { body } = this;
+    const received = body?.received() ?? 0;
+    const isSteady = received - this.receivedBefore >= (minUploadBytesPerSecond * timeoutMs) / 1000;
+    if (this.state !== "waiting" || body?.isUnderWay() !== true || !isSteady) {
+      this.onSilence();
+      return;
+    }
+    this.receivedBefore = received;
+    this.extend(timeoutMs);
+  }
+
+  private extend(ms: number): void {
+    clearTimeout(this.deadline);
+    this.deadlineAt = this.options.now() + ms;
+    this.deadline = setTimeout(() => this.onDeadline(), ms);
   }
 
   private finish(cut: Cut | undefined): void {
@@ -245,12 +300,15 @@ class Relay implements AnswerReceiver, AnswerFlow {
     const { request } = this.options;
     this.restartIdle();
     return openRequestBody(request.incoming, {
+      memory: this.options.memory,
       maxBytes: request.target.api.maxRequestBytes,
       onWanted: () => request.onBodyWanted?.(),
       onChunk: () => this.restartIdle(),
       // From here on it is the downstream's turn, and the deadline limits that.
       onEnd: () => {
-        if (this.state === "waiting") this.idle?.stop();
+        if (this.state !== "waiting") return;
+        this.idle?.stop();
+        this.extend(request.target.api.timeoutMs);
       },
     });
   }

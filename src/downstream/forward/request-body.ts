@@ -3,6 +3,7 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
+import type { Budget, Owner } from "../../foundation/budget.ts";
 import { chunkPassed } from "../transport/chunk-memory.ts";
 
 /** How a request says where its body ends (RFC 9112 §6.3). */
@@ -35,6 +36,7 @@ export function readFraming({ headers, httpVersion }: IncomingMessage): Framing 
 }
 
 export interface RequestBodyOptions {
+  readonly memory: ReplayMemory;
   /** Largest body, bytes. */
   readonly maxBytes: number;
   /** Called once, when the downstream is ready and the first byte is wanted. */
@@ -50,6 +52,8 @@ export interface RequestBody {
   readonly stream: Readable;
   /** Bytes read so far. */
   received(): number;
+  /** Whether the API is ready for it and the end has not been read. */
+  isUnderWay(): boolean;
   /** Whether all is ready and only the caller has to send. */
   waitsForCaller(): boolean;
   /** Whether a second attempt could send the same body, because all of it is kept. */
@@ -61,12 +65,49 @@ export interface RequestBody {
 /** A body up to this size is kept until the answer begins, bytes: a JSON request, not an upload. */
 const KEPT_BYTES = 65_536;
 
-/** Whole bodies of requests that may be attempted again. Weak: they go with their request. */
-const kept = new WeakMap<IncomingMessage, Buffer>();
+/** Memory for bodies that may have to be sent again. */
+export interface ReplayMemory {
+  readonly budget: Budget;
+  readonly owner: Owner;
+}
 
-/** The body that an earlier attempt of this request kept. */
+interface KeptBody {
+  /** Emptied when the body is given up. */
+  chunks: Buffer[] | undefined;
+  bytes: number;
+  whole: Buffer | undefined;
+  readonly memory: ReplayMemory;
+}
+
+/** Bodies of requests that may be attempted again; given up when the answer begins or the request ends. */
+const kept = new WeakMap<IncomingMessage, KeptBody>();
+
+/** The whole body, if an attempt of this request has kept it. */
 export function keptBody(incoming: IncomingMessage): Buffer | undefined {
-  return kept.get(incoming);
+  return kept.get(incoming)?.whole;
+}
+
+/** Forgets a kept body, once the answer has begun or the request has ended and no other attempt can come. */
+export function forgetBody(incoming: IncomingMessage): void {
+  const body = kept.get(incoming);
+  if (body === undefined) return;
+  kept.delete(incoming);
+  if (body.bytes > 0) body.memory.budget.give(body.memory.owner, body.bytes);
+  body.bytes = 0;
+  body.chunks = undefined;
+}
+
+/** A body that is too large, or finds no room in the caller's share or the process's memory, is sent once only. */
+function keep(incoming: IncomingMessage, chunk: Buffer): void {
+  const body = kept.get(incoming);
+  if (body?.chunks === undefined) return;
+  const { budget, owner } = body.memory;
+  if (body.bytes + chunk.length > KEPT_BYTES || budget.take(owner, chunk.length) !== undefined) {
+    forgetBody(incoming);
+    return;
+  }
+  body.bytes += chunk.length;
+  body.chunks.push(chunk);
 }
 
 /**
@@ -77,7 +118,7 @@ export function openRequestBody(incoming: IncomingMessage, options: RequestBodyO
   let received = 0;
   let wanted = false;
   let ended = false;
-  let chunks: Buffer[] | undefined = [];
+  kept.set(incoming, { chunks: [], bytes: 0, whole: undefined, memory: options.memory });
 
   const onData = (chunk: Buffer) => {
     received += chunk.length;
@@ -86,14 +127,14 @@ export function openRequestBody(incoming: IncomingMessage, options: RequestBodyO
       stream.destroy(bodyTooLarge());
       return;
     }
-    if (received > KEPT_BYTES) chunks = undefined;
-    chunks?.push(chunk);
+    keep(incoming, chunk);
     options.onChunk();
     if (!stream.push(chunk)) incoming.pause();
   };
   const onEnd = () => {
     ended = true;
-    if (chunks !== undefined) kept.set(incoming, Buffer.concat(chunks));
+    const body = kept.get(incoming);
+    if (body?.chunks !== undefined) body.whole = Buffer.concat(body.chunks);
     options.onEnd();
     stream.push(null);
   };
@@ -122,17 +163,13 @@ export function openRequestBody(incoming: IncomingMessage, options: RequestBodyO
   return {
     stream,
     received: () => received,
+    isUnderWay: () => wanted && !ended,
     waitsForCaller: () => wanted && !ended && !incoming.isPaused(),
-    isReplayable: () => kept.has(incoming),
+    isReplayable: () => keptBody(incoming) !== undefined,
     release: () => {
       stream.destroy();
     },
   };
-}
-
-/** Forgets a kept body, once the answer has begun and no second attempt can come. */
-export function forgetBody(incoming: IncomingMessage): void {
-  kept.delete(incoming);
 }
 
 /** How much more than the limit is read of a body that nobody wants, bytes. */

@@ -3,9 +3,9 @@
 import type { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
 import { inTurns } from "../../foundation/json-text.ts";
+import { parseRetryAfter } from "../../foundation/retry-after.ts";
 import type { Answer } from "../forward/answer.ts";
 import { challengeOf } from "../headers/claims-challenge.ts";
-import { retryAfterMs } from "../transport/retry-after.ts";
 import {
   assembleAnswer,
   type BatchAnswer,
@@ -128,7 +128,13 @@ type ReadAnswer =
 
 async function readAnswer(head: Answer, mayKeep: (bytes: number) => boolean): Promise<ReadAnswer> {
   const { status, headers, body } = head;
-  const claims = challengeOf(status, headers["www-authenticate"]);
+  let claims: string | undefined;
+  try {
+    claims = challengeOf(status, headers["www-authenticate"]);
+  } catch (error) {
+    body.destroy();
+    throw error;
+  }
   if (claims !== undefined) {
     body.destroy();
     return { kind: "challenged", claims };
@@ -179,7 +185,7 @@ function pauseFor(responses: readonly PartAnswer[], round: number, nowMs: number
   if (throttled.length === 0) return undefined;
   const fallback = DEFAULT_PAUSE_MS * 2 ** (round - 1) * (0.5 + Math.random() / 2);
   return Math.max(
-    ...throttled.map(({ headers }) => retryAfterMs(headers.get("retry-after"), nowMs) ?? fallback),
+    ...throttled.map(({ headers }) => parseRetryAfter(headers.get("retry-after"), nowMs) ?? fallback),
   );
 }
 

@@ -1,8 +1,16 @@
-/** The header rules of one API: the defaults, and what its configuration changes in them. */
+/** The header rules of one API: the defaults, and the changes of its configuration. */
 
 import { ConfigurationError } from "../../errors.ts";
 import type { DownstreamApiOptions, HeaderRuleChanges } from "../contract.ts";
-import { FIXED_FIELDS, type HeaderRules, REQUEST_RULES, RESPONSE_RULES } from "./header-rules.ts";
+import {
+  APPLICATION_FIELDS,
+  FIXED_RULES,
+  type HeaderRules,
+  IDENTITY_RULES,
+  REQUEST_RULES,
+  RESPONSE_RULES,
+} from "./header-rules.ts";
+import { isDropped } from "./headers.ts";
 
 interface ApiHeaderRules {
   readonly request: HeaderRules;
@@ -13,13 +21,14 @@ const compiled = new WeakMap<DownstreamApiOptions, ApiHeaderRules>();
 
 /** Compiled at the first call for an API. @throws {ConfigurationError} for a field that no rule can open. */
 export function headerRulesOf(api: DownstreamApiOptions): ApiHeaderRules {
-  if (api.headers === undefined) return DEFAULTS;
+  if (api.headers === undefined && api.actsAs !== "app") return DEFAULTS;
   let rules = compiled.get(api);
   if (rules === undefined) {
     const { name, headers } = api;
+    const request = changed(REQUEST_RULES, headers?.request, `downstreamApis.${name}.headers.request`);
     rules = {
-      request: changed(REQUEST_RULES, headers.request, `downstreamApis.${name}.headers.request`),
-      response: changed(RESPONSE_RULES, headers.response, `downstreamApis.${name}.headers.response`),
+      request: api.actsAs === "app" ? forApplications(request) : request,
+      response: changed(RESPONSE_RULES, headers?.response, `downstreamApis.${name}.headers.response`),
     };
     compiled.set(api, rules);
   }
@@ -28,18 +37,29 @@ export function headerRulesOf(api: DownstreamApiOptions): ApiHeaderRules {
 
 const DEFAULTS: ApiHeaderRules = { request: REQUEST_RULES, response: RESPONSE_RULES };
 
+/**
+ * A route with `as: app` lends the application's rights to its callers, the right to act for any user often among
+ * them. So it forwards listed fields alone, and no field that says who is calling, opened or not.
+ */
+function forApplications({ names, prefixes, allowed = new Set() }: HeaderRules): HeaderRules {
+  const opened = [...allowed].filter((name) => !isDropped(IDENTITY_RULES, name));
+  return { names, prefixes, allowed: new Set(opened), only: APPLICATION_FIELDS };
+}
+
 function changed(
   rules: HeaderRules,
   { allow = [], deny = [] }: HeaderRuleChanges = {},
   path: string,
 ): HeaderRules {
   const allowed = new Set(allow.map((name) => name.toLowerCase()));
-  const denied = deny.map((name) => name.toLowerCase());
+  const denied = new Set(deny.map((name) => name.toLowerCase()));
   const faults = [...allowed]
-    .filter((name) => FIXED_FIELDS.has(name) || !/^[!#$%&'*+.^`|~0-9a-z-]+$/.test(name))
+    .filter((name) => isDropped(FIXED_RULES, name) || !/^[!#$%&'*+.^`|~0-9a-z-]+$/.test(name))
     .map((name) => ({ path: `${path}.allow`, problem: `"${name}" cannot be let through` }));
   if (faults.length > 0) throw new ConfigurationError(faults);
-  const names = new Set([...rules.names].filter((name) => !allowed.has(name)));
-  for (const name of denied) names.add(name);
-  return { names, prefixes: rules.prefixes, allowed };
+  return {
+    names: new Set([...rules.names, ...denied]),
+    prefixes: rules.prefixes,
+    allowed: new Set([...allowed].filter((name) => !denied.has(name))),
+  };
 }

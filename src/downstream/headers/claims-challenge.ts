@@ -1,5 +1,7 @@
 /** Reads the claims challenges of Entra-protected APIs (Entra, "Claims challenges, claims requests"). */
 
+import { GatewayError } from "../../errors.ts";
+import { isJsonObject, parseJsonObject } from "../../foundation/json.ts";
 import { parseChallenges } from "./challenges.ts";
 
 /** Bytes of decoded claims. */
@@ -22,26 +24,37 @@ export function usableClaims(wwwAuthenticate: string | readonly string[] | undef
   return undefined;
 }
 
-/** Base64 in either alphabet, with or without padding, of a JSON object that asks something of the access token. */
+/**
+ * Base64 in either alphabet, with or without padding, of a JSON object that asks something of the access token.
+ *
+ * @throws {GatewayError} `downstream_unreachable` when the object is no claims request (OpenID Connect Core §5.5: an
+ * object of objects). The exchange cannot pass it on, and the user's next sign-in could not meet it.
+ */
 function decodeClaims(encoded: string): string | undefined {
   if (encoded.length > MAX_CLAIMS * 2 || !BASE64.test(encoded)) return undefined;
   const bytes = Buffer.from(encoded, "base64");
   if (bytes.length > MAX_CLAIMS) return undefined;
+  let text: string;
   try {
-    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    const parsed: unknown = JSON.parse(text);
-    return isObject(parsed) && isObject(parsed.access_token) ? text : undefined;
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    // Not UTF-8 or not JSON: then it is not a challenge, and the status speaks for itself.
+    // Not UTF-8: then it is not a challenge, and the status speaks for itself.
     return undefined;
   }
+  const parsed = parseJsonObject(text);
+  if (parsed === undefined || !isJsonObject(parsed.access_token)) return undefined;
+  if (Object.values(parsed).every(isJsonObject)) return text;
+  throw new GatewayError("downstream_unreachable", {
+    detail: "The downstream API asks for claims that are no claims request.",
+    reason: "claims_malformed",
+  });
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** What an answer asks for by `usableClaims`: only these two statuses challenge (Entra, "Claims challenges"). */
+/**
+ * The claims request of an answer, by `usableClaims`: only these two statuses challenge (Entra, "Claims challenges").
+ *
+ * @throws {GatewayError} `downstream_unreachable`, as `decodeClaims`.
+ */
 export function challengeOf(
   status: number,
   wwwAuthenticate: string | readonly string[] | undefined,

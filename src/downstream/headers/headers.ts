@@ -140,16 +140,19 @@ export function isDropped(rules: HeaderRules, name: string): boolean {
   }
   let verdict = known.get(name);
   if (verdict === undefined) {
-    verdict = judge(rules, name);
+    verdict = matches(rules, name);
     if (known.size < MAX_VERDICTS && name.length <= MAX_REMEMBERED_NAME) known.set(name, verdict);
   }
   return verdict;
 }
 
-function judge(rules: HeaderRules, name: string): boolean {
-  if (rules.names.has(name)) return true;
-  if (rules.allowed?.has(name) === true) return false;
-  return rules.prefixes.some((prefix) => name.startsWith(prefix));
+function matches({ names, prefixes, allowed, only }: HeaderRules, name: string): boolean {
+  if (allowed?.has(name) === true) return false;
+  if (only !== undefined && !only.has(name)) return true;
+  const isNamed = (written: string) =>
+    names.has(written) || prefixes.some((prefix) => written.startsWith(prefix));
+  // CGI and its heirs read every sign in a name as the same: `x.real.ip` would walk past the rule for `x-real-ip`.
+  return isNamed(name) || (/[^a-z0-9-]/.test(name) && isNamed(name.replace(/[^a-z0-9-]/g, "-")));
 }
 
 const NONE: ReadonlySet<string> = new Set();

@@ -1,10 +1,8 @@
 /** One breaker for each host that APIs live on. */
 
+import { type Breaker, createBreaker } from "../../foundation/breaker.ts";
 import type { DownstreamApiOptions, TransportEvent } from "../contract.ts";
 import { readBaseUrl } from "../target/downstream-api.ts";
-import { type Breaker, createBreaker } from "./breaker.ts";
-
-const DEFAULT_BREAKER = { failures: 5, openMs: 5000 };
 
 /** Finds an API's breaker, made at the first call for its origin: APIs of one host share its fate. */
 export function createHostBreakers(
@@ -17,9 +15,13 @@ export function createHostBreakers(
     const known = breakers.get(origin);
     if (known !== undefined) return known;
     const breaker = createBreaker({
-      ...(api.breaker ?? DEFAULT_BREAKER),
+      failures: api.breaker.failures,
+      firstPauseMs: api.breaker.openMs,
+      longestPauseMs: api.breaker.openMs,
+      spread: 0,
       now,
-      onChange: (state) => onEvent({ type: `breaker_${state}`, api: api.name }),
+      onOpened: () => onEvent({ type: "breaker_opened", api: api.name }),
+      onClosed: () => onEvent({ type: "breaker_closed", api: api.name }),
     });
     breakers.set(origin, breaker);
     return breaker;

@@ -18,6 +18,8 @@ export interface TransferWatch {
   /** The header lines to send. */
   readonly headers: HeaderLines;
   connected(): void;
+  /** It is sent once more. */
+  repeated(): void;
   answered(status: number, headers: AnswerHeaders): void;
   /** Without an error: given up. */
   failed(error?: GatewayError): void;
@@ -48,7 +50,10 @@ class RecordedTransfer implements TransferWatch {
 
   connected(): void {
     if (this.waiting) this.left();
-    else this.record.transfers?.repeated(this.api);
+  }
+
+  repeated(): void {
+    this.record.transfers?.repeated(this.api);
   }
 
   answered(status: number, answer: AnswerHeaders): void {

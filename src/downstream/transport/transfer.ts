@@ -1,17 +1,31 @@
-/** One request under way on a lane, in the shape in which undici calls back. */
+/** One request to an API, from the place in line to the last byte of its answer. */
 
+import type { Breaker } from "../../foundation/breaker.ts";
+import type { Owner } from "../../foundation/budget.ts";
+import { ProxyRefusal } from "../../outbound/connector.ts";
+import type { ConnectAttempt } from "../../outbound/contract.ts";
 import type { AnswerHeaders, AnswerReceiver, Transfer, TransportRequest } from "../contract.ts";
-import type { Breaker } from "./breaker.ts";
 import { chunkPassed } from "./chunk-memory.ts";
+import type { Connection, Connections } from "./connections.ts";
+import { ownerOf } from "./owner.ts";
+import type { PlaceHolder, Places } from "./places.ts";
 import { type TransferWatch, watchTransfer } from "./transfer-watch.ts";
-import { isConnectFailure, isStaleConnection, transportError } from "./transport-error.ts";
+import {
+  closed,
+  failureReason,
+  isConnectFailure,
+  isPassing,
+  isReset,
+  transportError,
+} from "./transport-error.ts";
 
-/** Connections that requests to an API share, and what is known of their other end. */
-export interface Lane {
-  readonly dispatcher: { dispatch(request: object, handler: LaneTransfer): boolean };
+/** What a transfer uses of its origin. */
+export interface Line {
+  readonly places: Places;
+  readonly connections: Connections;
   readonly breaker: Breaker;
-  /** Requests under way or in line. */
-  active: number;
+  /** Called once for each transfer, when it has ended. */
+  readonly onEnd: (transfer: PooledTransfer) => void;
 }
 
 interface Controller {
@@ -20,35 +34,44 @@ interface Controller {
   abort(reason: Error): void;
 }
 
-/** Methods that a proxy may repeat by itself (RFC 9110 §9.2.2), when they have no body. */
+/** Methods that a proxy may repeat by itself (RFC 9110 §9.2.2), as long as it still has their body. */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /** A class, because undici asks for an object of callbacks: as closures, each of them would be made per request. */
-export class LaneTransfer implements Transfer {
-  private readonly lane: Lane;
+export class PooledTransfer implements Transfer, PlaceHolder {
+  readonly owner: Owner;
+  private readonly line: Line;
   private readonly request: TransportRequest;
   private readonly receiver: AnswerReceiver;
+  private readonly watch: TransferWatch | undefined;
+  private body: TransportRequest["body"];
+  private attempt: ConnectAttempt | undefined = undefined;
+  private connection: Connection | undefined = undefined;
   private controller: Controller | undefined = undefined;
-  private aborted = false;
+  private sent = false;
   private started = false;
   private ended = false;
-  private repeatable: boolean;
-  private readonly watch: TransferWatch | undefined;
+  private isRepeated = false;
 
-  constructor(lane: Lane, request: TransportRequest, receiver: AnswerReceiver) {
-    this.lane = lane;
+  constructor(line: Line, request: TransportRequest, receiver: AnswerReceiver) {
+    this.line = line;
     this.request = request;
     this.receiver = receiver;
+    this.body = request.body;
     this.watch = watchTransfer(request);
-    this.repeatable = request.body === undefined && IDEMPOTENT.has(request.method);
+    this.owner = ownerOf(request.record);
   }
 
-  dispatch(): void {
-    const { target, method, body = null } = this.request;
-    const { headers } = this.watch ?? this.request;
-    this.lane.dispatcher.dispatch(
-      { origin: target.origin, method, path: target.path, headers: headers as string[], body },
-      this,
+  /** Takes a place, now or later, and sends the request from there. */
+  start(): void {
+    const refusal = this.line.places.enter(this);
+    if (refusal !== undefined) this.fail(refusal);
+  }
+
+  admitted(): void {
+    this.attempt = this.line.connections.take(
+      (connection) => this.onConnected(connection),
+      (error) => this.onConnectFailed(error),
     );
   }
 
@@ -62,55 +85,138 @@ export class LaneTransfer implements Transfer {
 
   abort(): void {
     // Callers let go of every transfer; only one that is still under way is worth an error and its stack.
-    if (this.aborted || this.ended) return;
-    this.aborted = true;
+    if (this.ended) return;
+    this.end();
     if (!this.started) this.watch?.failed();
-    this.controller?.abort(new Error("given up"));
+    this.attempt?.destroy();
+    if (this.controller !== undefined) this.controller.abort(new Error("given up"));
+    // Its request is in undici's hands and not on the wire yet.
+    else if (this.connection !== undefined) this.line.connections.discard(this.connection);
+    this.line.breaker.ended();
+  }
+
+  /** Ends it because the transport ends. */
+  refuse(): void {
+    if (this.ended) return;
+    const { receiver } = this;
+    const error = closed();
+    this.abort();
+    receiver.failed(error);
+  }
+
+  private onConnected(connection: Connection): void {
+    this.attempt = undefined;
+    if (connection.requests() === 0) this.line.breaker.succeeded();
+    this.connection = connection;
+    this.watch?.connected();
+    const { target, method } = this.request;
+    const { headers } = this.watch ?? this.request;
+    connection.send({ method, path: target.path, headers, body: this.body ?? null }, this);
+  }
+
+  private onConnectFailed(error: Error): void {
+    // Nothing was sent, so that one more attempt is harmless whatever the method.
+    if (isPassing(error) && !this.isRepeated) {
+      this.repeat();
+      return;
+    }
+    if (isConnectFailure(error)) this.line.breaker.failed(failureReason(error));
+    else this.line.breaker.ended();
+    this.fail(transportError(error));
+  }
+
+  private repeat(): void {
+    this.isRepeated = true;
+    this.controller = undefined;
+    this.connection = undefined;
+    this.sent = false;
+    this.watch?.repeated();
+    this.admitted();
   }
 
   onRequestStart(controller: Controller): void {
     this.controller = controller;
-    this.watch?.connected();
-    if (this.aborted) controller.abort(new Error("given up while waiting for a connection"));
+    this.sent = true;
+    if (this.ended) controller.abort(new Error("given up before it was sent"));
   }
 
   onResponseStart(_controller: unknown, status: number, headers: object): void {
     // Interim answers (RFC 9110 §15.2) concern the connection to the API; ours answers for itself.
-    if (status < 200 || this.aborted) return;
+    if (status < 200 || this.ended) return;
+    if (status === 407) {
+      // A proxy between gateway and API wants credentials of the gateway; the caller's are not asked for (RFC 9110 §15.5.8).
+      this.onResponseError(undefined, new ProxyRefusal(status));
+      return;
+    }
     this.started = true;
-    this.lane.breaker.succeeded();
+    this.line.breaker.succeeded();
     this.watch?.answered(status, headers as AnswerHeaders);
     this.receiver.head(status, headers as AnswerHeaders);
   }
 
   onResponseData(_controller: unknown, chunk: Buffer): void {
     chunkPassed(chunk);
-    if (!this.aborted) this.receiver.chunk(chunk);
+    if (!this.ended) this.receiver.chunk(chunk);
   }
 
   onResponseEnd(): void {
-    this.ended = true;
-    this.lane.active--;
+    if (this.ended) return;
+    const { connection } = this;
     // Trailers are dropped knowingly: HTTP/1.1 callers rarely ask for them, and they escape the header rules.
-    if (!this.aborted) this.receiver.end();
+    this.ended = true;
+    // After undici has decided about the connection, which it does when this returns.
+    queueMicrotask(() => {
+      if (connection !== undefined) this.line.connections.giveBack(connection);
+      this.release();
+    });
+    this.receiver.end();
   }
 
   onResponseError(_controller: unknown, error: Error): void {
-    // An idle connection that the API closed just as we used it: nothing was answered, so ask once more.
-    if (this.repeatable && !this.started && !this.aborted && isStaleConnection(error)) {
-      this.repeatable = false;
-      this.controller = undefined;
-      this.dispatch();
+    // What the receiver throws at the end of an answer comes back here, and an abort does.
+    if (this.ended) return;
+    const { connection } = this;
+    if (connection !== undefined) this.line.connections.discard(connection);
+    if (this.mayRepeat(error)) {
+      this.repeat();
       return;
     }
-    // What the receiver throws at the end of an answer comes back here, and the request has left the lane by then.
-    if (!this.ended) this.lane.active--;
-    this.ended = true;
-    if (isConnectFailure(error)) this.lane.breaker.failed();
-    else this.lane.breaker.ended();
-    if (this.aborted) return;
+    this.line.breaker.ended();
     const refusal = transportError(error);
-    if (!this.started) this.watch?.failed(refusal);
-    this.receiver.failed(refusal);
+    this.fail(refusal);
   }
+
+  /** Nothing is asked twice once an answer has begun. */
+  private mayRepeat(error: Error): boolean {
+    if (this.started || this.isRepeated || !isReset(error)) return false;
+    if (!this.sent) return !isSpent(this.body);
+    if (!IDEMPOTENT.has(this.request.method)) return false;
+    if (this.body !== undefined && isStream(this.body)) this.body = this.request.keptBody?.() ?? this.body;
+    return !isStream(this.body);
+  }
+
+  private fail(refusal: Error): void {
+    const error = transportError(refusal);
+    this.end();
+    if (!this.started) this.watch?.failed(error);
+    this.receiver.failed(error);
+  }
+
+  private end(): void {
+    this.ended = true;
+    this.release();
+  }
+
+  private release(): void {
+    this.line.places.leave(this);
+    this.line.onEnd(this);
+  }
+}
+
+function isStream(body: TransportRequest["body"]): boolean {
+  return body !== undefined && !(body instanceof Uint8Array);
+}
+
+function isSpent(body: TransportRequest["body"]): boolean {
+  return isStream(body) && (body as { readonly destroyed: boolean }).destroyed;
 }

@@ -1,6 +1,7 @@
 /** Says in the gateway's words why no answer could be had from a downstream API. */
 
 import { GatewayError } from "../../errors.ts";
+import { ProxyRefusal } from "../../outbound/connector.ts";
 import { PrivateAddressError } from "./private-address.ts";
 
 /** Reasons by the code, or name where there is none, of a system or HTTP client error; the fallback is `network`. */
@@ -18,18 +19,46 @@ const REASON_OF: Readonly<Record<string, string>> = {
   HTTPParserError: "protocol",
   UND_ERR_DESTROYED: "closed",
   UND_ERR_CLOSED: "closed",
+  ERR_PROXY_REFUSED: "proxy_refused",
+  ERR_PROXY_UNREACHABLE: "proxy_unreachable",
 };
 
 /** Whether the connection went away before anything was answered on it. */
-export function isStaleConnection(error: Error): boolean {
+export function isReset(error: Error): boolean {
   return REASON_OF[codeOf(error)] === "reset";
 }
+
+/** Codes of failures to connect that the next attempt may well not meet: another pod, another answer of the resolver. */
+const PASSING: ReadonlySet<string> = new Set([
+  "EAI_AGAIN",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "UND_ERR_SOCKET",
+]);
+
+export function isPassing(error: Error): boolean {
+  return PASSING.has(codeOf(error)) || (error.cause instanceof Error && PASSING.has(codeOf(error.cause)));
+}
+
+/** Short stable label of a failure. */
+export function failureReason(error: Error): string {
+  const code = codeOf(error);
+  return REASON_OF[code] ?? (isTlsError(code) ? "tls" : "network");
+}
+
+const CONNECT_FAILURES: ReadonlySet<string> = new Set([
+  "dns",
+  "refused",
+  "connect_timeout",
+  "proxy_refused",
+  "proxy_unreachable",
+]);
 
 /** Whether the host could not be connected to, so that the next request would fare no better. */
 export function isConnectFailure(error: Error): boolean {
   const code = codeOf(error);
-  const reason = REASON_OF[code];
-  return reason === "dns" || reason === "refused" || reason === "connect_timeout" || isTlsError(code);
+  return CONNECT_FAILURES.has(REASON_OF[code] ?? "") || isTlsError(code);
 }
 
 /** The refusal for a failure below HTTP. Errors of our own pass as they are. */
@@ -44,13 +73,11 @@ export function transportError(error: Error): GatewayError {
     });
   }
   const code = codeOf(error);
-  if (REASON_OF[code] === "closed") {
-    return new GatewayError("draining", { detail: "The gateway is shutting down.", cause: error });
-  }
+  if (REASON_OF[code] === "closed") return closed(error);
   return new GatewayError("downstream_unreachable", {
     detail: "The downstream API gave no usable answer.",
-    reason: REASON_OF[code] ?? (isTlsError(code) ? "tls" : "network"),
-    diagnostics: { error: code },
+    reason: failureReason(error),
+    diagnostics: { error: code, ...(error instanceof ProxyRefusal && { proxyStatus: error.status }) },
     cause: error,
   });
 }
@@ -64,20 +91,16 @@ function isTlsError(code: string): boolean {
   return /CERT|SSL|TLS|UNABLE_TO_|SELF_SIGNED/.test(code);
 }
 
+export function closed(cause?: Error): GatewayError {
+  return new GatewayError("draining", { detail: "The gateway is shutting down.", cause });
+}
+
 /** The breaker is open for so many ms yet. */
 export function unconnectable(openMs: number): GatewayError {
   return new GatewayError("downstream_unreachable", {
     detail: "The downstream API could not be connected to a moment ago.",
     reason: "breaker_open",
     retryAfterSeconds: Math.ceil(openMs / 1000),
-  });
-}
-
-export function overloaded(): GatewayError {
-  return new GatewayError("overloaded", {
-    detail: "Too many requests are waiting for the downstream API.",
-    reason: "downstream_queue_full",
-    retryAfterSeconds: 1,
   });
 }
 

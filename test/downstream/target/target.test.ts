@@ -1,17 +1,9 @@
 import { describe, expect, test } from "@jest/globals";
-import type { DownstreamApiOptions } from "../../../src/downstream/contract.ts";
 import { compileTarget } from "../../../src/downstream/target/downstream-api.ts";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../../../src/errors.ts";
+import { apiAt } from "../api-options.ts";
 
-const api: DownstreamApiOptions = {
-  name: "graph",
-  baseUrl: "https://graph.example/v1.0",
-  scopes: [],
-  timeoutMs: 1000,
-  idleTimeoutMs: 1000,
-  maxRequestBytes: 1000,
-  allowPrivateNetwork: false,
-};
+const api = apiAt(443, { baseUrl: "https://graph.example/v1.0", allowPrivateNetwork: false });
 const rules = { path: "/graph", methods: ["GET", "POST"], allow: ["/**"] };
 const anywhere = compileTarget(api, rules);
 

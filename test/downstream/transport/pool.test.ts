@@ -5,12 +5,18 @@ import https from "node:https";
 import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
 import type { DownstreamApiOptions, Transport } from "../../../src/downstream/contract.ts";
-import type { TransportOptions } from "../../../src/downstream/transport/pool.ts";
 import { createTransport } from "../../../src/downstream/transport/pool.ts";
 import type { GatewayError } from "../../../src/errors.ts";
 import { createCertificate, toPem } from "../../emulator/certificate.ts";
 import { apiAt } from "../api-options.ts";
-import { listen, onCleanup, startApi, transportFor } from "../support.ts";
+import {
+  listen,
+  NO_SHARES,
+  onCleanup,
+  startApi,
+  type TestTransportOptions,
+  transportFor,
+} from "../support.ts";
 
 /** Asks for the API's root and says how it went. */
 function ask(transport: Transport, api: DownstreamApiOptions): Promise<number | GatewayError> {
@@ -27,7 +33,7 @@ function ask(transport: Transport, api: DownstreamApiOptions): Promise<number | 
   });
 }
 
-const askOnce = (api: DownstreamApiOptions, options: Omit<TransportOptions, "apis"> = {}) =>
+const askOnce = (api: DownstreamApiOptions, options: TestTransportOptions = {}) =>
   ask(transportFor(api, options), api);
 
 /** A resolver that answers each question with the next list of addresses. */
@@ -179,7 +185,7 @@ describe("a transport", () => {
       response.flushHeaders();
     });
     const api = apiAt(port);
-    const transport = createTransport({ apis: [api] });
+    const transport = createTransport({ apis: [api], fairness: NO_SHARES });
     expect(await ask(transport, api)).toBe(200);
     const closed = transport.close();
     expect(await ask(transport, api)).toMatchObject({ code: "draining" });
@@ -191,8 +197,11 @@ describe("a transport", () => {
     const port = await startApi((request, response) => {
       if (request.headers["x-api"] !== "slow") response.end();
     });
-    const apis = [apiAt(port, { name: "slow" }), apiAt(port, { name: "quick" })] as const;
-    const transport = createTransport({ apis, maxConnections: 1 });
+    const apis = [
+      apiAt(port, { name: "slow", maxConcurrent: 1 }),
+      apiAt(port, { name: "quick", maxConcurrent: 1 }),
+    ] as const;
+    const transport = createTransport({ apis, fairness: NO_SHARES });
     onCleanup(() => transport.destroy());
     const target = (api: DownstreamApiOptions) => ({ api, origin: new URL(api.baseUrl).origin, path: "/" });
     for (let round = 0; round < 2; round++) {
@@ -205,7 +214,7 @@ describe("a transport", () => {
   });
 
   test("knows only the APIs it was made for", async () => {
-    await expect(ask(createTransport({ apis: [] }), apiAt(1))).rejects.toThrow(
+    await expect(ask(createTransport({ apis: [], fairness: NO_SHARES }), apiAt(1))).rejects.toThrow(
       "no downstream API named graph",
     );
   });

@@ -8,7 +8,6 @@ import type { DownstreamApiOptions } from "../../../src/downstream/contract.ts";
 import { createForward } from "../../../src/downstream/forward.ts";
 import { createLinkRewrite } from "../../../src/downstream/graph/links.ts";
 import { compileTarget } from "../../../src/downstream/target/downstream-api.ts";
-import type { TransportOptions } from "../../../src/downstream/transport/pool.ts";
 import type { GatewayError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { createCertificate, toPem } from "../../emulator/certificate.ts";
@@ -18,8 +17,10 @@ import {
   call,
   IN_FLIGHT,
   listen,
+  NO_SHARES,
   startApi,
   startGateway,
+  type TestTransportOptions,
   TOTAL,
   transportFor,
   untilStalled,
@@ -85,7 +86,7 @@ async function startElsewhere(answer: Answer = () => undefined): Promise<string>
 async function startRedirecting(
   answer: Answer,
   api: Partial<DownstreamApiOptions> = {},
-  transport: Omit<TransportOptions, "apis"> = {},
+  transport: TestTransportOptions = {},
 ) {
   const port = await startApi(listener("api", answer));
   const options = apiAt(port, { followRedirects: true, ...api });
@@ -172,7 +173,10 @@ describe("a redirect below the API's base URL", () => {
     const api = apiAt(port, { followRedirects: true });
     const rules = { path: "/graph", methods: ["GET"], allow: ["/start", "/me", "/a/**", "/reserved/**"] };
     const judge = compileTarget(api, { ...rules, reserved: ["/graph/reserved"] });
-    const forward = createForward({ transport: transportFor(api, { ca, maxHeaderBytes: 65_536 }) });
+    const forward = createForward({
+      transport: transportFor(api, { ca, maxHeaderBytes: 65_536 }),
+      fairness: { replayBytes: 0, ...NO_SHARES },
+    });
     const front = await startApi((incoming, outgoing) => {
       const target = judge("GET", incoming.url ?? "");
       void forward({ incoming, outgoing, target, token: new Secret("delegated"), correlationId: "c" });

@@ -5,75 +5,10 @@ import { createDownstreamClient } from "../../../src/downstream/client.ts";
 import type { TransportEvent } from "../../../src/downstream/contract.ts";
 import { headerRulesOf } from "../../../src/downstream/headers/api-header-rules.ts";
 import { callerResponseHeaders, downstreamRequestHeaders } from "../../../src/downstream/headers/headers.ts";
-import { createBreaker } from "../../../src/downstream/transport/breaker.ts";
 import { ConfigurationError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { apiAt } from "../api-options.ts";
 import { bodyOf, call, createInbox, listen, startApi, startGateway, transportFor } from "../support.ts";
-
-describe("a breaker", () => {
-  function breakerWith(failures: number) {
-    const clock = { now: 0 };
-    const changes: string[] = [];
-    const breaker = createBreaker({
-      failures,
-      openMs: 100,
-      now: () => clock.now,
-      onChange: (state) => changes.push(state),
-    });
-    return { breaker, clock, changes };
-  }
-  const fail = ({ breaker }: ReturnType<typeof breakerWith>, times: number) => {
-    for (let count = 0; count < times; count++) breaker.failed();
-  };
-
-  test("opens at the last of so many consecutive failures, and a success between them counts anew", () => {
-    const it = breakerWith(3);
-    fail(it, 2);
-    it.breaker.succeeded();
-    fail(it, 2);
-    expect(it.breaker.admit()).toBeUndefined();
-    it.breaker.failed();
-    expect(it.breaker.admit()).toBe(100);
-    expect(it.changes).toEqual(["opened"]);
-  });
-
-  test("lets one request try when its time is over, and opens again when that fails", () => {
-    const it = breakerWith(1);
-    it.breaker.failed();
-    it.clock.now = 100;
-    expect(it.breaker.admit()).toBeUndefined();
-    expect(it.breaker.admit()).toBe(100);
-    it.breaker.failed();
-    expect(it.breaker.admit()).toBe(100);
-    expect(it.changes).toEqual(["opened"]);
-  });
-
-  test("closes when the one that tries succeeds", () => {
-    const it = breakerWith(1);
-    it.breaker.failed();
-    it.clock.now = 100;
-    it.breaker.admit();
-    it.breaker.succeeded();
-    expect([it.breaker.admit(), it.breaker.admit()]).toEqual([undefined, undefined]);
-    expect(it.changes).toEqual(["opened", "closed"]);
-  });
-
-  test("lets the next one try when the one that tried was given up", () => {
-    const it = breakerWith(1);
-    it.breaker.failed();
-    it.clock.now = 100;
-    it.breaker.admit();
-    it.breaker.ended();
-    expect(it.breaker.admit()).toBeUndefined();
-  });
-
-  test("of no failures never opens", () => {
-    const it = breakerWith(0);
-    fail(it, 100);
-    expect(it.breaker.admit()).toBeUndefined();
-  });
-});
 
 test("a host that refuses connections is not asked again until its time is over, and then once", async () => {
   const server = http.createServer((_request, response) => response.end("back"));

@@ -5,7 +5,7 @@ import { apiAt } from "../api-options.ts";
 
 const baseUrl = process.argv[2] ?? "";
 const api = apiAt(0, { baseUrl });
-const transport = createTransport({ apis: [api] });
+const transport = createTransport({ apis: [api], fairness: { userShare: 1, clientShare: 1 } });
 transport.send(
   {
     target: { api, origin: new URL(baseUrl).origin, path: "/" },

@@ -71,6 +71,7 @@ describe("a request to an API", () => {
   test("leaves the line once, though a lost connection makes it connect twice", () => {
     const { watch, told, record } = watched([]);
     watch.connected();
+    watch.repeated();
     watch.connected();
     watch.answered(200, { "request-id": "7a1e" });
     expect(told).toEqual([

@@ -28,14 +28,14 @@ function recorded() {
 }
 
 describe("a request to an API", () => {
-  test("that cannot be connected to fails once, and is not abandoned besides", async () => {
+  test("that cannot be connected to is tried once more, fails once, and is not abandoned besides", async () => {
     const vacated = net.createServer();
     const port = await listen(vacated);
     await new Promise((resolve) => vacated.close(resolve));
     const { told, record } = recorded();
     const gateway = await startGateway({ api: apiAt(port), forward: { record } });
     await call(gateway.url("/graph/me"));
-    expect(told).toEqual(["sent", "left", "failed downstream_unreachable"]);
+    expect(told).toEqual(["sent", "repeated", "left", "failed downstream_unreachable"]);
   });
 
   test("that its caller gives up is abandoned once", async () => {
