@@ -24,3 +24,13 @@ export interface ConnectionLimits {
 
 /** `dropped`: closed at once. `gave_way`: closed for a newcomer. `unread`: closed because its answer was not taken. */
 export type ConnectionEvent = "opened" | "closed" | "dropped" | "gave_way" | "unread";
+
+/** How many connections are taken now. */
+export interface ConnectionRoom {
+  readonly max: number;
+  /**
+   * When a connection without a request gives way to a new one: after some seconds, or at once where so few are taken
+   * that a newcomer, which is about to send a request, is worth more.
+   */
+  readonly idleGivesWay: "after seconds" | "at once";
+}

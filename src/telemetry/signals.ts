@@ -57,6 +57,14 @@ const KEY_SET_CAUSES: Readonly<Record<string, string>> = {
     "the authority cannot be connected to; err.cause names the failure (ENOTFOUND: DNS, ECONNREFUSED: address, CERT: NODE_EXTRA_CA_CERTS)",
 };
 
+const CONNECTION_WARNINGS: Partial<Readonly<Record<ConnectionEvent, string>>> = {
+  dropped:
+    "more connections than http.connections.max, or than file descriptors are enough for; new ones are closed",
+  gave_way:
+    "connections without a request are closed to make room for new ones; see http.connections.max and ulimit -n",
+  unread: "connections are closed whose callers do not read their answers",
+};
+
 const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
 
 const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
@@ -81,7 +89,7 @@ export function createSignals(
   const sharedLosses = createLogThrottle();
   const limitWarnings = createLogThrottles();
   const fullTier = createLogThrottle();
-  const drops = createLogThrottle();
+  const connectionWarnings = createLogThrottles();
   let sharedLossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
@@ -174,8 +182,9 @@ export function createSignals(
 
     connection(event) {
       metrics.connection(event);
-      if (event !== "dropped" || drops.due() === undefined) return;
-      log.warn("more connections than http.connections.max; new ones are closed");
+      const message = CONNECTION_WARNINGS[event];
+      if (message === undefined || connectionWarnings.due(event) === undefined) return;
+      log.warn(message);
     },
 
     requests: {
