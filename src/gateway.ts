@@ -10,15 +10,13 @@ import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { isGraph } from "./downstream/target/downstream-api.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
-import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
-import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
-import { loadMsal } from "./exchange/entra/msal.ts";
+import type { OpenTokenExchange } from "./exchange/contract.ts";
+import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
-import { openSharedTier } from "./exchange/shared-tier.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
 import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
-import { createAdminApp } from "./http/admin.ts";
+import { type AdminPages, adminListener, adminPages } from "./http/admin.ts";
 import { createPublicApp } from "./http/app.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createLoadShedding } from "./http/load-shedding.ts";
@@ -32,6 +30,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { openRedis } from "./redis/redis.ts";
 import { createAudit } from "./telemetry/audit.ts";
 import type { Logger, LogSink } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
@@ -66,6 +65,8 @@ export interface Gateway {
   readonly app: RequestListener;
   /** The admin side: live, ready, metrics. */
   readonly admin: RequestListener;
+  /** What the admin side answers, for a listener in a thread of its own. */
+  readonly adminPages: AdminPages;
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
@@ -122,7 +123,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const { isReady } = readiness;
   const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
-    ...assembleSides(building, { verifier, credential, readiness, app }),
+    ...assembleSides(building, { verifier, exchange, credential, readiness, app }),
     routes: servedRoutes(config.routes, routes),
   };
 }
@@ -169,7 +170,7 @@ async function openIdentity({ config, keep, authority, fetch, now, signals }: Bu
   );
 }
 
-/** Exchanges a caller's token for a delegated one: credential, shared tier, exchange. */
+/** Exchanges a caller's token for a delegated one: credential, Redis, exchange. */
 async function openExchange(building: Building) {
   const { config, keep, fetch, now, authority, metrics, signals } = building;
   const { application, exchange: options } = config;
@@ -193,29 +194,26 @@ async function openExchange(building: Building) {
   });
   metrics.watchCredential(credential.status);
 
-  // After the credential, which may be refused: the shared tier connects at once, and again for ever.
-  const shared = keep(
-    await openSharedTier({
-      ...options.cache.redis,
-      keys: options.cacheKeys,
-      expiryMarginMs,
-      exchangeTimeoutMs: options.timeoutMs,
-      now,
+  // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
+  const redis = keep(
+    await openRedis({ ...options.cache.redis, keys: options.cacheKeys, onEvent: signals.exchange }),
+  );
+  const { maxEntries, maxBytes } = options.cache;
+  const exchange = keep(
+    createTokenExchange({
+      ...wire,
+      allowedTenants: application.exchangeTenants,
+      credential,
+      cache: { maxEntries, maxBytes, expiryMarginMs },
+      redis,
+      refusalMemoryMs: options.refusalMemoryMs,
+      budget: { total: options.maxConcurrent, ...config.fairness },
+      consent: options.consent,
       onEvent: signals.exchange,
     }),
   );
-  const { maxEntries, maxBytes } = options.cache;
-  const exchange = createTokenExchange({
-    ...wire,
-    allowedTenants: application.exchangeTenants,
-    credential,
-    cache: { maxEntries, maxBytes, expiryMarginMs },
-    ...(shared && { shared }),
-    consent: options.consent,
-    onEvent: signals.exchange,
-  });
-  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
-  return { credential, exchange, counters: shared?.counters };
+  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
+  return { credential, exchange, counters: redis?.counters };
 }
 
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
@@ -338,13 +336,14 @@ function challengeOf({ config, authority }: Building) {
 
 interface SidePorts {
   readonly verifier: { warmUp(): Promise<void> };
+  readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
   readonly readiness: Readiness;
   readonly app: RequestListener;
 }
 
 /** The two sides that listeners are put in front of, and what protects and ends them. */
-function assembleSides(building: Building, { verifier, credential, readiness, app }: SidePorts) {
+function assembleSides(building: Building, { verifier, exchange, credential, readiness, app }: SidePorts) {
   const { config, parts, keep, log, outputs, metrics, signals } = building;
   const own = securityFields();
   const refuseWith = (refusal?: Parameters<typeof createRefusal>[1]) =>
@@ -353,18 +352,21 @@ function assembleSides(building: Building, { verifier, credential, readiness, ap
     createLoadShedding({ ...config.http, refuseWith, sampleLag: parts.sampleLag, onEvent: signals.load }),
   );
   if (overload !== undefined) metrics.watchLoad(overload);
+  const pages = adminPages({ checks: readiness.checks, metrics });
+
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
   keep({ close: () => clearInterval(watch) });
   return {
     app,
-    admin: createAdminApp({ checks: readiness.checks, metrics }),
+    admin: adminListener(pages),
+    adminPages: pages,
     refuse: refuseWith(),
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
-      await Promise.all([verifier.warmUp(), loadMsal()]);
+      await Promise.all([verifier.warmUp(), exchange.warmUp()]);
     },
     async reload() {
       outputs.reopen();

@@ -2,7 +2,8 @@
 
 import { z } from "zod";
 import { Secret } from "../foundation/secret.ts";
-import { http, rateLimits } from "./http-schema.ts";
+import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
+import { admin, http, rateLimits } from "./http-schema.ts";
 import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
@@ -65,6 +66,16 @@ const exchange = z.strictObject({
   timeoutMs: wholeNumber(100, 120_000)
     .default(10_000)
     .describe("Total time for one exchange with Entra, retries included."),
+  maxConcurrent: wholeNumber(1, 100_000)
+    .default(1_000)
+    .describe(
+      "Exchanges under way at once. Past it requests are answered 503 overloaded, past a user's or client's share (fairness) 429 rate_limited.",
+    ),
+  refusalMemoryMs: wholeNumber(0, 60_000)
+    .default(3_000)
+    .describe(
+      "How long a refusal that concerns the user is answered from memory for the same token; 0 asks Entra each time.",
+    ),
   cache: z
     .strictObject({
       maxEntries: wholeNumber(1, 10_000_000).default(100_000).describe("Delegated tokens kept in memory."),
@@ -78,10 +89,10 @@ const exchange = z.strictObject({
         .strictObject({
           url: z
             .string()
-            .regex(
-              /^(?:rediss?(?:\+(?:cluster|sentinel))?:\/\/[^\s?#]+)?$/,
-              "must be a redis:// or rediss:// URL",
-            )
+            .superRefine((text, { addIssue }) => {
+              if (text !== "" && parseRedisAddress(text) === undefined)
+                addIssue({ code: "custom", message: describeAddressProblem(text) });
+            })
             .transform((value) => new Secret(value))
             .prefault("")
             .describe(
@@ -330,6 +341,7 @@ export const gatewayYaml = z
       .refine((apis) => Object.keys(apis).length > 0, "must name at least one API"),
     routes: z.array(route).min(1),
     http: http.prefault({}),
+    admin: admin.prefault({}),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
     log: log.prefault({}),

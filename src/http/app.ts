@@ -4,7 +4,7 @@ import express, { type Express, type RequestHandler } from "express";
 import type { Forward, OwnFields } from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { GatewayError } from "../errors.ts";
-import type { TokenExchange } from "../exchange/exchange.ts";
+import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";

@@ -14,7 +14,7 @@ import type {
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
 import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
-import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
+import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { Owner } from "../foundation/budget.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
@@ -184,7 +184,9 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
       );
     };
     const held = recallToken(record, source);
-    return held === undefined ? obtainWith(record, source)().then(sendFirst) : sendFirst(held);
+    return held === undefined
+      ? obtainWith(record, source)({ recalled: true }).then(sendFirst)
+      : sendFirst(held);
   };
 
   async function sendAgain(record: RequestRecord, first: ForwardRequest, outcome: Challenged): Promise<void> {

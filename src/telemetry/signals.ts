@@ -3,7 +3,7 @@
 import type { CredentialEvent } from "../credential/contract.ts";
 import type { TransportEvent } from "../downstream/contract.ts";
 import type { GatewayErrorCode } from "../errors.ts";
-import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
+import type { ExchangeEvent, SharedCacheEvent } from "../exchange/contract.ts";
 import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
 import type { ConnectionEvent } from "../http/contract.ts";
 import type { LoadEvent } from "../http/load-shedding.ts";
