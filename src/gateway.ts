@@ -119,7 +119,12 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const verifier = await openIdentity(building);
   const { credential, exchange, counters } = await openExchange(building);
   const downstream = openDownstream(building);
-  const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
+  const readiness = createReadiness({
+    verifier,
+    credential,
+    clockDriftMs: exchange.clockDriftMs,
+    outputs: building.outputs,
+  });
   const { isReady } = readiness;
   const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
@@ -213,6 +218,7 @@ async function openExchange(building: Building) {
     }),
   );
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
+  metrics.watchClock(exchange.clockDriftMs);
   return { credential, exchange, counters: redis?.counters };
 }
 
@@ -357,7 +363,13 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
-  keep({ close: () => clearInterval(watch) });
+  const ended = new AbortController();
+  keep({
+    close() {
+      clearInterval(watch);
+      ended.abort();
+    },
+  });
   return {
     app,
     admin: adminListener(pages),
@@ -366,7 +378,8 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
-      await Promise.all([verifier.warmUp(), exchange.warmUp()]);
+      // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
+      await Promise.all([verifier.warmUp(), exchange.warmUp(), credential.warmUp(ended.signal)]);
     },
     async reload() {
       outputs.reopen();

@@ -2,8 +2,8 @@
 
 import type { GatewayConfig } from "./config/load.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
-import { createDescriptorRoom } from "./http/descriptor-room.ts";
 import { listenForAdmin } from "./http/admin-listener.ts";
+import { createDescriptorRoom } from "./http/descriptor-room.ts";
 import { unlinkedRoutes } from "./http/public-address.ts";
 import { listen } from "./http/server.ts";
 import type { Logger } from "./telemetry/log.ts";

@@ -65,6 +65,9 @@ const CONNECTION_WARNINGS: Partial<Readonly<Record<ConnectionEvent, string>>> = 
   unread: "connections are closed whose callers do not read their answers",
 };
 
+/** The doctor's too: a clock that is off by less harms nothing. */
+const NOTABLE_DRIFT_MS = 10_000;
+
 const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
 
 const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
@@ -88,6 +91,7 @@ export function createSignals(
   const keySetFailures = createLogThrottles();
   const sharedLosses = createLogThrottle();
   const limitWarnings = createLogThrottles();
+  const drifts = createLogThrottle();
   const fullTier = createLogThrottle();
   const connectionWarnings = createLogThrottles();
   let sharedLossLogged = false;
@@ -111,6 +115,17 @@ export function createSignals(
     log.warn(
       { reason },
       "the memory of the shared token cache (Redis) is full and it evicts nothing; set maxmemory-policy to allkeys-lru",
+    );
+  }
+
+  /** Below the tolerance for callers' tokens (60 s by default) nothing is refused yet, and it is time to look. */
+  function clockDrifted(driftMs: number): void {
+    if (Math.abs(driftMs) < NOTABLE_DRIFT_MS || drifts.due() === undefined) return;
+    const seconds = Math.round(Math.abs(driftMs) / 1_000);
+    log.warn(
+      { driftMs },
+      `this host's clock is ${seconds} s ${driftMs > 0 ? "ahead of" : "behind"} Entra's; past identity.clockToleranceSeconds ` +
+        "fresh sign-ins are refused. Synchronise it (NTP, chrony; on AKS the node's)",
     );
   }
 
@@ -144,11 +159,13 @@ export function createSignals(
       metrics.credentialEvent(source, type);
       const facts = { source, generation, event: type, ...(expiresAt !== undefined && { expiresAt }) };
       log[WORTH_A_WARNING.has(type) ? "warn" : "info"](facts, message);
-      audit.credential(type, source, generation, message);
+      // That the credential is accepted shows in each exchange; the audit stream has what changes.
+      if (type !== "accepted") audit.credential(type, source, generation, message);
     },
 
     exchange(event) {
       metrics.exchangeEvent(event.type);
+      if (event.type === "clock_drift") clockDrifted(event.driftMs);
       if (event.type === "shared_failed") sharedTierFailed(event.reason);
       if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
       if (event.type === "exchanged") {
