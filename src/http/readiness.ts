@@ -36,7 +36,7 @@ export function createReadiness({
       {
         name: "credential",
         ready: usable && accepted,
-        detail: { serving, ...(firstTrial.state !== "accepted" && { firstTrial }), sources },
+        detail: { serving, sources, ...(firstTrial.state !== "accepted" && { firstTrial }) },
       },
       // A clock that is off is a fault of the host, on which every replica may be: not a reason to serve nobody.
       { name: "clock", ready: true, detail: driftMs === undefined ? {} : { driftMs } },
