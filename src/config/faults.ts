@@ -37,8 +37,6 @@ export function faultsOf(
     if (issue.code === "invalid_type")
       return [{ path, problem: wrongType(issue.expected, issue.input, issue.path) }];
     if (issue.code === "too_small" || issue.code === "too_big") return [{ path, problem: outOfRange(issue) }];
-    if (path.endsWith("redis.url") && typeof issue.input === "string")
-      return [{ path, problem: `${lowerFirst(issue.message)}${redisAddress(issue.input)}` }];
     return [{ path, problem: lowerFirst(issue.message) + surroundings(issue.input) }];
   });
 }
@@ -127,17 +125,6 @@ function surroundings(input: unknown): string {
   if (input !== input.trim()) return "; it begins or ends with a blank or a line break";
   if (/^(["']).*\1$/s.test(input)) return "; it has quotes around it, which are part of the value";
   return "";
-}
-
-/** What stands in the URL's place, by its form. The text may hold a password, so nothing of it is quoted. */
-function redisAddress(text: string): string {
-  if (/,\s*(?:password|ssl)\s*=/i.test(text))
-    return "; this is a connection string of the Azure portal, write rediss://:<access key>@<host>:6380";
-  if (/^[\w.-]+(?::\d{1,5})?$/.test(text))
-    return "; write redis:// before host and port, or rediss:// where it speaks TLS";
-  if (/^rediss?(?:\+\w+)?:\/\/[^@]*[?#][^@]*@/.test(text))
-    return "; the password holds ? or #, write %3F and %23 (percent-encoded) instead";
-  return surroundings(text);
 }
 
 function lastOf(path: Path): string {

@@ -147,12 +147,11 @@ describe("forms of a Redis address are told apart, and nothing of them is quoted
   test.each([
     [
       "contoso.redis.cache.windows.net:6380,password=s3cretKey=,ssl=True,abortConnect=False",
-      /connection string of the Azure portal/,
+      /connection string of Azure's portal/,
     ],
-    ["redis.internal:6379", /write redis:\/\/ before host and port/],
-    ["redis.internal", /write redis:\/\/ before host and port/],
-    ["redis://:s3cret#key@redis.internal:6379", /the password holds \? or #/],
-    ["rediss://:s3cret?key@redis.internal", /percent-encoded/],
+    ["redis.internal:6379", /lacks its scheme/],
+    ["redis.internal", /lacks its scheme/],
+    ["rediss://:s3cret%zz@redis.internal", /write it as %25/],
     [" redis://redis.internal", /blank/],
   ])("%s", (url, problem) => {
     const faults = faultsOf(added(`exchange: { cache: { redis: { url: "${url}" } } }`));
