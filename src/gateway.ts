@@ -31,6 +31,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { createAudit } from "./telemetry/audit.ts";
 import type { Logger, LogSink } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
@@ -104,13 +105,15 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const authority = resolveAuthority(config.application.authorityHost);
   const routes = codeRoutesOf(config, parts);
 
-  const observability = await openObservability(config, parts, keep);
+  const outbound = keep(openOutbound(config.proxies));
+  const observability = await openObservability(config, parts, keep, outbound);
   const building: Building = {
     config,
     parts,
     keep,
     authority,
-    fetch: parts.fetch ?? globalThis.fetch,
+    outbound,
+    fetch: parts.fetch ?? outbound.fetch,
     now: parts.now ?? Date.now,
     ...observability,
   };
@@ -131,6 +134,7 @@ interface Building {
   readonly parts: GatewayParts;
   readonly keep: Keep;
   readonly authority: Authority;
+  readonly outbound: Outbound;
   readonly fetch: Fetch;
   readonly now: () => number;
   readonly log: Logger;
@@ -149,12 +153,12 @@ function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly Code
 }
 
 /** Log, audit, metrics and traces. Rooms call back with events; `signals` puts them into words and numbers. */
-async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
+async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep, outbound: Outbound) {
   const metrics = createMetrics();
   const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
   const { log } = outputs;
   const audit = createAudit(outputs.auditLog);
-  const tracing = config.tracing && keep(await openTracing(config.tracing, log));
+  const tracing = config.tracing && keep(await openTracing(config.tracing, log, outbound.agentFor));
   const logRequest = createRequestLog(log, outputs.logSink, config.log);
   const signals = createSignals(log, logRequest, audit, metrics, tracing);
   return { log, outputs, metrics, signals };
@@ -212,7 +216,7 @@ async function openExchange(building: Building) {
 
 /** How the gateway proves itself to Entra: certificate, workload identity, or another configured source. */
 async function openGatewayCredential(
-  { config, parts, fetch, now, authority, metrics, signals }: Building,
+  { config, parts, outbound, fetch, now, authority, metrics, signals }: Building,
   proveWith: ReturnType<typeof createCredentialCheck>,
 ): Promise<CredentialRing> {
   const { clientId, tenantId } = config.application;
@@ -223,7 +227,7 @@ async function openGatewayCredential(
     ...(managedIdentityClientId !== undefined && {
       managedIdentityToken: createManagedIdentityToken({
         clientId: managedIdentityClientId,
-        fetch,
+        fetch: parts.fetch ?? outbound.directFetch,
         timeoutMs: config.exchange.timeoutMs,
       }),
     }),
@@ -239,13 +243,14 @@ async function openGatewayCredential(
 }
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
-function openDownstream({ config, parts, keep, now, signals }: Building) {
+function openDownstream({ config, parts, outbound, keep, now, signals }: Building) {
   const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
   const transport = keep(
     createTransport({
       apis,
       fairness,
+      proxyFor: outbound.proxyFor,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),

@@ -4,6 +4,8 @@ import type { GatewayConfig } from "./config/load.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
 import { unlinkedRoutes } from "./http/public-address.ts";
 import { listen } from "./http/server.ts";
+import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
+import { unreadExceptions } from "./outbound/proxies.ts";
 import type { Logger } from "./telemetry/log.ts";
 
 /** A gateway that listens. */
@@ -52,6 +54,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       { node: process.version },
       "the HTTP parser of this Node lets some ambiguous messages pass; run Node 20.20, 22, 24 or later in production",
     );
+  if (config.proxies !== undefined) reportProxies(config.proxies, log);
   const unlinked = unlinkedRoutes(config.http.publicUrl, host, config.routes);
   if (unlinked.length > 0)
     log.warn(
@@ -95,4 +98,20 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       return ended;
     },
   };
+}
+
+function reportProxies(proxies: ProxyOptions, log: Logger): void {
+  const named = ({ isTls, hostname, port }: ProxyServer) =>
+    `${isTls ? "https" : "http"}://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  log.info(
+    {
+      http: proxies.http && named(proxies.http),
+      https: proxies.https && named(proxies.https),
+      except: proxies.exceptions,
+    },
+    "connections go through proxies of the environment, which resolve names: there private addresses are refused only where a URL spells them",
+  );
+  const unread = unreadExceptions(proxies);
+  if (unread.length > 0)
+    log.warn({ entries: unread }, "NO_PROXY holds entries without a meaning; they except nothing");
 }

@@ -9,12 +9,14 @@ import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.t
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
+import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/tracing.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
 import { type GatewayEnvironment, readEnvironment } from "./environment.ts";
 import { faultsOf } from "./faults.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
+import { readProxies } from "./proxies.ts";
 import { type GatewayYaml, gatewayYaml } from "./schema.ts";
 import { readTracing } from "./tracing.ts";
 
@@ -78,6 +80,8 @@ export interface GatewayConfig {
   };
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
+  /** Of the environment; undefined where it names none, and everything is connected to directly. */
+  readonly proxies: ProxyOptions | undefined;
   readonly production: boolean;
 }
 
@@ -92,10 +96,11 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): G
   const faults: ConfigurationFault[] = [];
   const environment = readEnvironment(env, faults);
   const tracing = readTracing(env, faults);
+  const proxies = readProxies(env, faults);
   const yaml = readYaml(file, env, faults);
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml), tracing });
+  return deepFreeze({ ...assemble(environment, yaml), tracing, proxies });
 }
 
 function readYaml(
@@ -140,7 +145,7 @@ function readYaml(
   return parsed.success ? parsed.data : undefined;
 }
 
-function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfig, "tracing"> {
+function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfig, "tracing" | "proxies"> {
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );

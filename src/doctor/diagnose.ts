@@ -5,6 +5,7 @@ import { ConfigurationError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { resolveAuthority } from "../identity/authority.ts";
+import { openOutbound } from "../outbound/outbound.ts";
 import { authorityChecks } from "./authority.ts";
 import type { FederatedIdentity } from "./commands.ts";
 import { credentialChecks } from "./credential.ts";
@@ -109,11 +110,13 @@ function checksOf(examination: Examination): Check[] {
 function examine(config: GatewayConfig, options: DoctorOptions): Examination {
   const { tenantId, clientId, authorityHost } = config.application;
   const authority = resolveAuthority(authorityHost);
+  const outbound = openOutbound(config.proxies);
   return {
     config,
     authority,
     registration: { tenantId, clientId, cloud: authority.cloud },
-    fetch: options.fetch ?? globalThis.fetch,
+    fetch: options.fetch ?? outbound.fetch,
+    proxyFor: outbound.proxyFor,
     now: options.now ?? Date.now,
     downstreamCa: options.downstreamCa,
     expected: options.expected ?? {},

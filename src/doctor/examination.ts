@@ -4,6 +4,7 @@ import type { GatewayConfig } from "../config/load.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { Authority } from "../identity/contract.ts";
+import type { ProxyFor } from "../outbound/contract.ts";
 import type { FederatedIdentity, Registration } from "./commands.ts";
 
 export interface Examination {
@@ -11,6 +12,7 @@ export interface Examination {
   readonly authority: Authority;
   readonly registration: Registration;
   readonly fetch: Fetch;
+  readonly proxyFor: ProxyFor;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Certificate authorities in PEM for downstream APIs, for tests. */
