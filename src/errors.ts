@@ -53,7 +53,10 @@ export interface GatewayErrorDetails {
   readonly requiredScopes?: readonly string[];
   /** Where a user or an administrator can consent. */
   readonly consentUri?: string;
-  /** Short stable label that tells causes of one code apart, for logs and metrics only: "signature", "expired". */
+  /**
+   * Short stable label that tells causes of one code apart, for logs and metrics: "signature", "expired". Callers see
+   * it where they wrote what is refused: `request_malformed` and `target_forbidden`.
+   */
   readonly reason?: string;
   /** Facts for the operator's log, for example Entra's error code and trace id; never shown to the caller. */
   readonly diagnostics?: Readonly<Record<string, string | number | readonly number[]>>;

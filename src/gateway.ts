@@ -9,11 +9,9 @@ import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
-import { createCredentialCheck } from "./exchange/entra/credential-check.ts";
-import { createManagedIdentityToken } from "./exchange/entra/managed-identity.ts";
-import { loadMsal } from "./exchange/entra/msal.ts";
+import type { OpenTokenExchange } from "./exchange/contract.ts";
+import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
-import { openSharedTier } from "./exchange/shared-tier.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
 import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
@@ -32,6 +30,7 @@ import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
+import { openRedis } from "./redis/redis.ts";
 import { createAudit } from "./telemetry/audit.ts";
 import type { Logger, LogSink } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
@@ -121,9 +120,10 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const { credential, exchange, counters } = await openExchange(building);
   const downstream = openDownstream(building);
   const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
-  const app = assembleApp(building, { verifier, exchange, counters, routes, ...downstream });
+  const { isReady } = readiness;
+  const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
-    ...assembleSides(building, { verifier, credential, readiness, app }),
+    ...assembleSides(building, { verifier, exchange, credential, readiness, app }),
     routes: servedRoutes(config.routes, routes),
   };
 }
@@ -171,7 +171,7 @@ async function openIdentity({ config, keep, authority, fetch, now, signals }: Bu
   );
 }
 
-/** Exchanges a caller's token for a delegated one: credential, shared tier, exchange. */
+/** Exchanges a caller's token for a delegated one: credential, Redis, exchange. */
 async function openExchange(building: Building) {
   const { config, keep, fetch, now, authority, metrics, signals } = building;
   const { application, exchange: options } = config;
@@ -189,29 +189,26 @@ async function openExchange(building: Building) {
   };
   const credential = await openGatewayCredential(building, createCredentialCheck(wire));
 
-  // After the credential, which may be refused: the shared tier connects at once, and again for ever.
-  const shared = keep(
-    await openSharedTier({
-      ...options.cache.redis,
-      keys: options.cacheKeys,
-      expiryMarginMs,
-      exchangeTimeoutMs: options.timeoutMs,
-      now,
+  // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
+  const redis = keep(
+    await openRedis({ ...options.cache.redis, keys: options.cacheKeys, onEvent: signals.exchange }),
+  );
+  const { maxEntries, maxBytes } = options.cache;
+  const exchange = keep(
+    createTokenExchange({
+      ...wire,
+      allowedTenants: application.exchangeTenants,
+      credential,
+      cache: { maxEntries, maxBytes, expiryMarginMs },
+      redis,
+      refusalMemoryMs: options.refusalMemoryMs,
+      budget: { total: options.maxConcurrent, ...config.fairness },
+      consent: options.consent,
       onEvent: signals.exchange,
     }),
   );
-  const { maxEntries, maxBytes } = options.cache;
-  const exchange = createTokenExchange({
-    ...wire,
-    allowedTenants: application.exchangeTenants,
-    credential,
-    cache: { maxEntries, maxBytes, expiryMarginMs },
-    ...(shared && { shared }),
-    consent: options.consent,
-    onEvent: signals.exchange,
-  });
-  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: shared?.available });
-  return { credential, exchange, counters: shared?.counters };
+  metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
+  return { credential, exchange, counters: redis?.counters };
 }
 
 /** How the gateway proves itself to Entra: certificate, workload identity, or another configured source. */
@@ -279,7 +276,7 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
 
 type AppPorts = Pick<
   Parameters<typeof createPublicApp>[0],
-  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own"
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own" | "isReady"
 > & {
   readonly counters: Parameters<typeof createRateLimits>[0]["counters"];
   readonly routes: readonly CodeRoute[];
@@ -326,13 +323,14 @@ function challengeOf({ config, authority }: Building) {
 
 interface SidePorts {
   readonly verifier: { warmUp(): Promise<void> };
+  readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
   readonly readiness: Readiness;
   readonly app: RequestListener;
 }
 
 /** The two sides that listeners are put in front of, and what protects and ends them. */
-function assembleSides(building: Building, { verifier, credential, readiness, app }: SidePorts) {
+function assembleSides(building: Building, { verifier, exchange, credential, readiness, app }: SidePorts) {
   const { config, parts, keep, log, outputs, metrics, signals } = building;
   const own = securityFields();
   const refuseWith = (refusal?: Parameters<typeof createRefusal>[1]) =>
@@ -352,7 +350,7 @@ function assembleSides(building: Building, { verifier, credential, readiness, ap
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
-      await Promise.all([verifier.warmUp(), loadMsal()]);
+      await Promise.all([verifier.warmUp(), exchange.warmUp()]);
     },
     async reload() {
       outputs.reopen();

@@ -8,7 +8,7 @@ import { didYouMean } from "../foundation/did-you-mean.ts";
  * route must not hide a misspelt API name in another. What has the wrong shape is passed over; the schema names it.
  */
 export function crossChecks(file: unknown): ConfigurationFault[] {
-  const { routes, downstreamApis, identity } = members(file);
+  const { routes, downstreamApis, identity, http } = members(file);
   const apis = members(downstreamApis);
   return [
     ...routeFaults(list(routes).map(members), Object.keys(apis)),
@@ -16,6 +16,7 @@ export function crossChecks(file: unknown): ConfigurationFault[] {
       applicationRouteFaults(members(route), `routes[${index}]`, apis),
     ),
     ...Object.entries(apis).flatMap(([name, api]) => apiFaults(name, members(api))),
+    ...probeFaults(members(http).probePath, list(routes).map(members)),
     ...tenantFaults(list(members(identity).tenants)),
   ];
 }
@@ -123,6 +124,21 @@ function apiFaults(
   if (url.protocol === "http:" && allowPrivateNetwork !== true)
     faults.push({ path, problem: "must be https; http needs allowPrivateNetwork: true on the API" });
   return faults;
+}
+
+/** The probe is answered without a token, so it must not hide a path of an API. */
+function probeFaults(probePath: unknown, routes: readonly Record<string, unknown>[]): ConfigurationFault[] {
+  if (typeof probePath !== "string") return [];
+  return routes.flatMap(({ path }, index) =>
+    typeof path === "string" && (probePath === path || probePath.startsWith(`${path.replace(/\/$/, "")}/`))
+      ? [
+          {
+            path: "http.probePath",
+            problem: `lies at or below routes[${index}] (${path}); choose another path`,
+          },
+        ]
+      : [],
+  );
 }
 
 function tenantFaults(tenants: readonly unknown[]): ConfigurationFault[] {

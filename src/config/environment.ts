@@ -71,7 +71,11 @@ export const environment = z.object({
     .string()
     .regex(/^(?!TryAutoDetect$)[a-z0-9]{2,40}$/i, "must be the name of an Azure region, such as westeurope")
     .optional(),
-  HOST: z.string().default("127.0.0.1"),
+  // An IPv6 address stands in brackets in a URL, and without them in a socket's address.
+  HOST: z
+    .string()
+    .transform((value) => value.replace(/^\[(.*)\]$/, "$1"))
+    .default("127.0.0.1"),
   PORT: port.default(8080),
   ADMIN_PORT: port.default(8081),
   LOG_LEVEL: z

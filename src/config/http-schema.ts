@@ -1,7 +1,7 @@
 /** The part of gateway.yaml that the public side reads: how it is reached, and how much of it anybody may take. */
 
 import { z } from "zod";
-import { origin, wholeNumber } from "./values.ts";
+import { fieldName, origin, wholeNumber } from "./values.ts";
 
 const rateLimit = z.strictObject({
   requests: wholeNumber(1, 1_000_000_000).describe("Requests that pass in one window; one more gets 429."),
@@ -15,6 +15,27 @@ export const rateLimits = z.strictObject({
   perClient: rateLimit.optional().describe("For each client with all its users (tid and azp)."),
 });
 
+/** What scripts read of answers of Graph, of OData APIs, of long-running operations, of downloads and of MCP. */
+const EXPOSED_HEADERS = [
+  "accept-ranges",
+  "azure-asyncoperation",
+  "client-request-id",
+  "content-disposition",
+  "content-location",
+  "content-range",
+  "etag",
+  "last-modified",
+  "link",
+  "location",
+  "mcp-protocol-version",
+  "mcp-session-id",
+  "odata-entityid",
+  "operation-location",
+  "preference-applied",
+  "request-id",
+  "x-ms-request-id",
+];
+
 export const http = z.strictObject({
   publicUrl: z
     .url({ protocol: /^https?$/, error: "must be an absolute http(s) URL" })
@@ -26,8 +47,22 @@ export const http = z.strictObject({
     .strictObject({
       origins: z.array(origin).default([]).describe("Browser origins that may call; empty leaves CORS off."),
       maxAgeSeconds: wholeNumber(0, 86_400).default(600),
+      exposedHeaders: z
+        .array(fieldName)
+        .default(EXPOSED_HEADERS)
+        .describe(
+          "Header fields of answers that scripts may read, besides www-authenticate, retry-after, ratelimit, ratelimit-policy and x-correlation-id.",
+        ),
     })
     .prefault({}),
+  probePath: z
+    .string()
+    .regex(/^\/[A-Za-z0-9._~/-]*$/, "must be a path such as /healthz")
+    .refine((value) => !value.startsWith("/.well-known"), "must not lie below /.well-known")
+    .optional()
+    .describe(
+      "Path on the public port that says without a token whether the gateway is ready, for load balancers that probe no other port.",
+    ),
   trustedProxies: z
     .array(
       z.union(
@@ -39,7 +74,12 @@ export const http = z.strictObject({
     .describe("Proxies whose X-Forwarded-* are believed, for APIs with sendForwarded."),
   connections: z
     .strictObject({
-      max: wholeNumber(1, 1_000_000).default(8_192).describe("Connections at once; one more is closed."),
+      max: wholeNumber(1, 1_000_000)
+        .default(8_192)
+        .describe("Connections at once; one more takes the place of one without progress, or is closed."),
+      maxPipelined: wholeNumber(1, 128)
+        .default(16)
+        .describe("Requests of one connection that run at the same time; what comes behind them waits."),
       headersTimeoutSeconds: wholeNumber(1, 300)
         .default(20)
         .describe("Until all headers of a request are here."),
@@ -53,7 +93,18 @@ export const http = z.strictObject({
         ),
       maxRequests: wholeNumber(0, 1_000_000_000)
         .default(0)
-        .describe("Requests after which the caller is told to open another connection; 0 sets no limit."),
+        .describe("Requests after which the caller is asked to open another connection; 0 sets no limit."),
+      writeStallSeconds: wholeNumber(1, 3_600)
+        .default(30)
+        .describe("Longest pause in which a caller takes nothing of an answer that is there for it."),
+      minWriteBytesPerSecond: wholeNumber(0, 1_000_000_000)
+        .default(512)
+        .describe(
+          "Least rate at which a caller takes an answer, once it has taken longer than such a pause.",
+        ),
+      writeTimeoutSeconds: wholeNumber(1, 86_400)
+        .default(600)
+        .describe("Longest time until a caller has taken the rest of an answer that is there for it."),
     })
     .refine(
       ({ headersTimeoutSeconds, requestTimeoutSeconds }) =>

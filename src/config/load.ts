@@ -1,6 +1,7 @@
 /** Configuration, parsed once and whole: gateway.yaml and the environment in, a frozen GatewayConfig or every fault out. */
 
 import { readFileSync } from "node:fs";
+import { getHeapStatistics } from "node:v8";
 import { LineCounter, parseDocument } from "yaml";
 
 import type { CredentialOptions } from "../credential/contract.ts";
@@ -14,6 +15,7 @@ import type { TracingOptions } from "../telemetry/tracing.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
 import { type GatewayEnvironment, readEnvironment } from "./environment.ts";
 import { faultsOf } from "./faults.ts";
+import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
 import { readProxies } from "./proxies.ts";
@@ -46,6 +48,11 @@ export interface HandlerRouteConfig {
   readonly limits: GatewayYaml["limits"];
 }
 
+/** With the bound of its cache, which follows the heap where the file leaves it out. */
+type Bounded<Part extends { readonly cache: object }> = Omit<Part, "cache"> & {
+  readonly cache: Omit<Part["cache"], "maxBytes"> & { readonly maxBytes: number };
+};
+
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
   /** The gateway's own app registration and where it lives. */
@@ -58,9 +65,9 @@ export interface GatewayConfig {
     readonly exchangeTenants: readonly string[] | "*";
     readonly regionalAuthority: string | undefined;
   };
-  readonly identity: GatewayYaml["identity"];
+  readonly identity: Bounded<GatewayYaml["identity"]>;
   readonly credential: CredentialOptions;
-  readonly exchange: GatewayYaml["exchange"] & {
+  readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
     readonly cacheKeys: readonly Secret[];
   };
@@ -89,18 +96,27 @@ export interface GatewayConfig {
  * Reads the file named by `GATEWAY_CONFIG` (default `config/gateway.yaml`, relative to the working directory)
  * and the environment.
  *
+ * @param heapBytes Where V8's heap ends, which bounds the caches. Default: this process'.
  * @throws {ConfigurationError} with every fault of the file and the environment together.
  */
-export function loadConfig(env: Readonly<Record<string, string | undefined>>): GatewayConfig {
+export function loadConfig(
+  env: Readonly<Record<string, string | undefined>>,
+  heapBytes = getHeapStatistics().heap_size_limit,
+): GatewayConfig {
   const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
   const faults: ConfigurationFault[] = [];
   const environment = readEnvironment(env, faults);
   const tracing = readTracing(env, faults);
   const proxies = readProxies(env, faults);
   const yaml = readYaml(file, env, faults);
+  const bounds = boundsFor(
+    { tokens: yaml?.exchange.cache.maxBytes, verified: yaml?.identity.cache.maxBytes },
+    heapBytes,
+    faults,
+  );
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml), tracing, proxies });
+  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, proxies });
 }
 
 function readYaml(
@@ -145,7 +161,11 @@ function readYaml(
   return parsed.success ? parsed.data : undefined;
 }
 
-function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfig, "tracing" | "proxies"> {
+function assemble(
+  env: GatewayEnvironment,
+  yaml: GatewayYaml,
+  bounds: CacheBounds,
+): Omit<GatewayConfig, "tracing" | "proxies"> {
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );
@@ -160,7 +180,7 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfi
         : [env.AZURE_TENANT_ID, ...env.AZURE_ADDITIONALLY_ALLOWED_TENANTS],
       regionalAuthority: env.AZURE_REGIONAL_AUTHORITY_NAME,
     },
-    identity: yaml.identity,
+    identity: { ...yaml.identity, cache: { ...yaml.identity.cache, maxBytes: bounds.verified } },
     credential: {
       ...(yaml.credential.sources && { sources: yaml.credential.sources }),
       ...(env.AZURE_CLIENT_CERTIFICATE_PATH && { certificatePath: env.AZURE_CLIENT_CERTIFICATE_PATH }),
@@ -187,7 +207,11 @@ function assemble(env: GatewayEnvironment, yaml: GatewayYaml): Omit<GatewayConfi
         serviceConnectionId: env.AZURESUBSCRIPTION_SERVICE_CONNECTION_ID,
       },
     },
-    exchange: { ...yaml.exchange, cacheKeys: env.TOKEN_CACHE_KEYS ?? [] },
+    exchange: {
+      ...yaml.exchange,
+      cache: { ...yaml.exchange.cache, maxBytes: bounds.tokens },
+      cacheKeys: env.TOKEN_CACHE_KEYS ?? [],
+    },
     downstreamApis,
     // Longest path first, so that the route nearest to the target wins whatever the order in the file.
     routes: yaml.routes

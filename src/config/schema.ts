@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { Secret } from "../foundation/secret.ts";
+import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
 import { http, rateLimits } from "./http-schema.ts";
 import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
 
@@ -31,8 +32,10 @@ const identity = z.strictObject({
         .default(100_000)
         .describe("Verified tokens known for five minutes; 0 checks every request's signature."),
       maxBytes: wholeNumber(65_536, 64 * 2 ** 30)
-        .default(96 * 2 ** 20)
-        .describe("Memory for them, bytes: half a kilobyte each, more for users in many groups."),
+        .optional()
+        .describe(
+          "Memory for them, bytes: half a kilobyte each, more for users in many groups. Left out: a tenth of the heap, 96 MiB at most.",
+        ),
     })
     .prefault({}),
 });
@@ -63,12 +66,22 @@ const exchange = z.strictObject({
   timeoutMs: wholeNumber(100, 120_000)
     .default(10_000)
     .describe("Total time for one exchange with Entra, retries included."),
+  maxConcurrent: wholeNumber(1, 100_000)
+    .default(1_000)
+    .describe(
+      "Exchanges under way at once. Past it requests are answered 503 overloaded, past a user's or client's share (fairness) 429 rate_limited.",
+    ),
+  refusalMemoryMs: wholeNumber(0, 60_000)
+    .default(3_000)
+    .describe(
+      "How long a refusal that concerns the user is answered from memory for the same token; 0 asks Entra each time.",
+    ),
   cache: z
     .strictObject({
       maxEntries: wholeNumber(1, 10_000_000).default(100_000).describe("Delegated tokens kept in memory."),
       maxBytes: wholeNumber(65_536, 64 * 2 ** 30)
-        .default(512 * 2 ** 20)
-        .describe("Memory for delegated tokens, bytes."),
+        .optional()
+        .describe("Memory for delegated tokens, bytes. Left out: three tenths of the heap, 512 MiB at most."),
       expiryMarginSeconds: wholeNumber(0, 1_800)
         .default(300)
         .describe("How long before its end a token is no longer served."),
@@ -76,10 +89,10 @@ const exchange = z.strictObject({
         .strictObject({
           url: z
             .string()
-            .regex(
-              /^(?:rediss?(?:\+(?:cluster|sentinel))?:\/\/[^\s?#]+)?$/,
-              "must be a redis:// or rediss:// URL",
-            )
+            .superRefine((text, { addIssue }) => {
+              if (text !== "" && parseRedisAddress(text) === undefined)
+                addIssue({ code: "custom", message: describeAddressProblem(text) });
+            })
             .transform((value) => new Secret(value))
             .prefault("")
             .describe(

@@ -20,9 +20,32 @@ export const scope = z
   .regex(/^[\x21\x23-\x5B\x5D-\x7E]+$/, "must be one scope: ASCII without blanks, quotes and backslashes");
 
 /** A browser's `Origin` is compared letter by letter; another spelling would be a setting without effect. */
-export const origin = z
+const plainOrigin = z
   .string()
   .refine(
     (value) => /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value,
     "must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
+  );
+
+const WILDCARD = /^(https?:\/\/)\*\.([^.:]+\.[^:*]+(?::\d+)?)$/;
+
+/** `*` may stand for the leftmost label of a host with two more: `https://*.example` would let in sites of anybody. */
+const originsOfDomain = z.string().refine((value) => {
+  const [, scheme, host] = WILDCARD.exec(value) ?? [];
+  const written = `${scheme}x.${host}`;
+  return scheme !== undefined && URL.canParse(written) && new URL(written).origin === written;
+}, "may hold * for one leftmost label alone, with a domain of two labels or more behind it, such as https://*.app.example");
+
+export const origin = z.string().superRefine((value, context) => {
+  const { error } = (value.includes("//*") ? originsOfDomain : plainOrigin).safeParse(value);
+  if (error !== undefined) context.addIssue(error.issues[0]?.message ?? "");
+});
+
+/** RFC 9110 §5.1. */
+export const fieldName = z
+  .string()
+  .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "must be the name of a header field")
+  .refine(
+    (value) => value !== "*",
+    "must be the name of a header field: * exposes nothing that is not named",
   );

@@ -34,6 +34,8 @@ export async function judgeExchange(
     fetch,
     timeoutMs: config.exchange.timeoutMs,
     cache: { maxEntries: 1, maxBytes: 65_536, expiryMarginMs: 0 },
+    refusalMemoryMs: 0,
+    budget: { total: 1, userShare: 1, clientShare: 1 },
     ...(regionalAuthority !== undefined && { regionalAuthority }),
     now,
   });

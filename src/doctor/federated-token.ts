@@ -1,7 +1,7 @@
 /** The federated token: who it says it is, compared byte for byte with what Entra will compare it with. */
 
 import { readFederatedToken } from "../credential/federated-token.ts";
-import { describeClientAssertion } from "../exchange/entra/client-assertion.ts";
+import { describeClientAssertion } from "../exchange/entra/answers.ts";
 import {
   createFederatedCredential,
   type FederatedIdentity,

@@ -2,8 +2,8 @@
 
 import { randomBytes } from "node:crypto";
 import { Secret } from "../foundation/secret.ts";
-import { parseRedisAddress, type RedisAddress } from "../redis/address.ts";
-import { probeSharedCache } from "../redis/connection.ts";
+import { describeAddressProblem, parseRedisAddress, type RedisAddress } from "../redis/address.ts";
+import { probeRedis } from "../redis/connection.ts";
 import { createSealing } from "../redis/sealing.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf } from "./network.ts";
@@ -21,8 +21,8 @@ async function judgeSharedCache(url: Secret, keys: readonly Secret[], timeoutMs:
   const address = parseRedisAddress(url.reveal());
   if (address === undefined)
     return fault(
-      "exchange.cache.redis.url cannot be read",
-      "write rediss://[user:password@]host[:port], or a form that README lists; percent-encode @, ? and # in a password",
+      `exchange.cache.redis.url ${describeAddressProblem(url.reveal())}`,
+      "write rediss://[user:password@]host[:port], or a form that docs/redis.md lists; percent-encode @, ? and # in a password",
     );
   const [first, ...others] = keys;
   if (first === undefined)
@@ -42,7 +42,7 @@ async function judgeSharedCache(url: Secret, keys: readonly Secret[], timeoutMs:
     "doctor",
   );
   const text = randomBytes(16).toString("base64url");
-  const probe = await probeSharedCache(address, {
+  const probe = await probeRedis(address, {
     name: place.name,
     value: place.seal(text),
     limitMs: ANSWER_LIMIT_MS,

@@ -2,8 +2,7 @@
 
 import type { ClientAuthentication, CredentialRing } from "../credential/contract.ts";
 import { ACTOR_OF } from "../errors.ts";
-import { diagnosticsOf, numbersOf } from "../exchange/entra/answers.ts";
-import { hintFor } from "../exchange/entra/codes.ts";
+import { aadstsEntry, diagnosticsOf, numbersOf } from "../exchange/entra/answers.ts";
 import { type BoundedResponse, boundedFetch } from "../foundation/bounded-fetch.ts";
 import { parseJsonObject } from "../foundation/json.ts";
 import { explain, type Situation } from "./aadsts.ts";
@@ -74,10 +73,10 @@ function judge({ status, headers, text }: BoundedResponse, situation: Situation)
   };
   const code = numbers[0] === undefined ? `status ${status}` : `AADSTS${numbers[0]}`;
   const explained = explain(numbers, situation);
-  const hint = hintFor(numbers);
+  const entry = aadstsEntry(numbers);
   const later =
-    status === 429 || status >= 500 || (hint !== undefined && ACTOR_OF[hint.code] === "authority");
-  if (later && hint?.reason !== "issuer_unreachable")
+    status === 429 || status >= 500 || (entry !== undefined && ACTOR_OF[entry.code] === "authority");
+  if (later && entry?.reason !== "issuer_unreachable")
     return warning(
       `Entra could not say (${code}): ${explained?.meaning ?? "it is busy, or something answers in its place"}`,
       "run the doctor again in a minute; if it stays, look for a proxy on the way",

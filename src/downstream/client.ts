@@ -3,7 +3,7 @@
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GatewayError } from "../errors.ts";
-import type { DownstreamToken } from "../exchange/exchange.ts";
+import type { DownstreamToken } from "../exchange/contract.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { createBatch } from "./client/batch.ts";
 import { readPages } from "./client/pages.ts";

@@ -1,16 +1,20 @@
-/** Remembers refusals for exactly those whom they speak for, so that nobody else waits. */
+/** Remembers refusals for exactly those exchanges that they speak for, so that no other user waits. */
 
 import { GatewayError } from "../errors.ts";
+import { createBoundedMap } from "../foundation/bounded-map.ts";
+import type { ExchangeKeys } from "./cache/keys.ts";
 import type { RefusalCode } from "./entra/codes.ts";
 import type { Refusal } from "./entra/refusals.ts";
+import { createTenantThrottle } from "./tenant-throttle.ts";
 
-/** An exchange as the domains that it belongs to; `createExchangeKeys` makes the strings. */
+/** An exchange as the domains that it belongs to. */
 export interface ExchangeSubject {
-  /** Tenant, assertion, scopes; undefined where a refusal must not be remembered, as with claims. */
-  readonly request: string | undefined;
-  readonly user: string;
-  readonly userAndScopes: string;
+  readonly keys: ExchangeKeys;
   readonly tenantId: string;
+  /** Claims request in its canonical spelling. */
+  readonly claims: string | undefined;
+  /** End of the assertion, ms since the epoch. */
+  readonly assertionExpiresAt: number;
 }
 
 export interface FailureDomainOptions {
@@ -20,98 +24,116 @@ export interface FailureDomainOptions {
 }
 
 export interface FailureDomains {
+  /** The refusal that stands until the user signs in again, because the session behind the assertion has ended. */
+  recallEnded(subject: Pick<ExchangeSubject, "keys">): GatewayError | undefined;
   /** The refusal that would meet this exchange again right now, if there is one. */
   recall(subject: ExchangeSubject): GatewayError | undefined;
   /** The same for a proof of the gateway's own, by its fingerprint. */
   recallCredential(subject: ExchangeSubject, fingerprint: string): GatewayError | undefined;
   learn(refusal: Refusal, subject: ExchangeSubject, fingerprint: string): void;
+  /** Entra answered a request that was sent at that time (ms since the epoch), and limited nothing. */
+  answered(subject: ExchangeSubject, sentAt: number): void;
 }
 
 interface Memory {
   readonly until: number;
-  readonly error: GatewayError<RefusalCode>;
-  readonly user: string;
+  readonly error: GatewayError;
 }
 
-/** Longest time that anybody is held back, ms, whatever the authority asked for. */
+/** Longest time that a user is held back, ms, whatever the authority asked for. */
 const LONGEST_HOLD_MS = 300_000;
 /** A refused credential is tried again soon: a federated credential works seconds after it was registered. */
 const CREDENTIAL_HOLD_MS = 1_000;
-/** Oldest memories go first; forgetting one costs a request to the authority and no more. */
+/**
+ * Memories of each kind. The oldest go first; forgetting one costs a request to the authority and no more. Apart, so
+ * that the refusals of one user's many assertions do not push out the holds of others.
+ */
 const MOST_MEMORIES = 10_000;
 
 export function createFailureDomains({ refusalMs, now }: FailureDomainOptions): FailureDomains {
-  const memories = new Map<string, Memory>();
+  const bound = { maxEntries: MOST_MEMORIES };
+  const ended = createBoundedMap<Memory>(bound);
+  const requests = createBoundedMap<Memory>(bound);
+  const holds = createBoundedMap<Memory>(bound);
+  const tenants = createTenantThrottle(now);
 
-  function remember(key: string, error: GatewayError<RefusalCode>, ms: number, user: string): void {
+  function remember(memories: typeof holds, key: string, error: GatewayError, ms: number): void {
     if (ms <= 0) return;
-    memories.delete(key);
-    memories.set(key, { until: now() + Math.min(ms, LONGEST_HOLD_MS), error, user });
-    for (const oldest of memories.keys()) {
-      if (memories.size <= MOST_MEMORIES) break;
-      memories.delete(oldest);
-    }
+    const until = now() + ms;
+    memories.set(key, { until, error }, until);
   }
-
-  function memoryOf(key: string): Memory | undefined {
-    const memory = memories.get(key);
-    if (memory === undefined || memory.until > now()) return memory;
-    memories.delete(key);
-    return undefined;
-  }
+  const hold = (key: string, error: GatewayError, ms: number) =>
+    remember(holds, key, error, Math.min(ms, LONGEST_HOLD_MS));
 
   return {
-    recall({ request, userAndScopes, tenantId }) {
-      const keys = [
-        `tenant ${tenantId}`,
-        `scopes ${userAndScopes}`,
-        ...(request === undefined ? [] : [`request ${request}`]),
-      ];
-      for (const key of keys) {
-        const memory = memoryOf(key);
-        if (memory !== undefined) return again(memory, now());
-      }
-      return undefined;
+    recallEnded: ({ keys }) => ended.get(keys.assertion, now())?.error,
+
+    recall(subject) {
+      const { keys, tenantId, claims } = subject;
+      const time = now();
+      const memory =
+        holds.get(`user ${keys.user}`, time) ??
+        holds.get(`scopes ${keys.userAndScopes}`, time) ??
+        (claims === undefined ? requests.get(keys.token, time) : undefined);
+      if (memory !== undefined) return again(memory, time);
+      const heldUntil = tenants.heldUntil(tenantId);
+      return heldUntil === undefined ? undefined : tenantHeld(heldUntil - time);
     },
 
     recallCredential({ tenantId }, fingerprint) {
-      const memory = memoryOf(`credential ${fingerprint} ${tenantId}`);
-      return memory === undefined ? undefined : again(memory, now());
+      const time = now();
+      const memory = holds.get(`credential ${fingerprint} ${tenantId}`, time);
+      return memory === undefined ? undefined : again(memory, time);
     },
 
-    learn({ error, domain }, { request, user, userAndScopes, tenantId }, fingerprint) {
+    learn({ error, domain }, subject, fingerprint) {
+      const { keys, tenantId, claims, assertionExpiresAt } = subject;
       const holdMs = (error.retryAfterSeconds ?? 0) * 1000;
       switch (domain) {
         case "request":
-          if (request !== undefined) remember(`request ${request}`, error, refusalMs, user);
+          if (claims === undefined) remember(requests, keys.token, error, refusalMs);
           break;
-        case "user_and_scopes":
-          remember(`scopes ${userAndScopes}`, error, holdMs, user);
+        case "session":
+          // What ended stays ended for this assertion; a newer one has another key.
+          if (refusalMs > 0 && Number.isFinite(assertionExpiresAt))
+            remember(ended, keys.assertion, withClaims(error, claims), assertionExpiresAt - now());
           break;
+        case "scopes":
+          hold(`scopes ${keys.userAndScopes}`, error, holdMs);
+          break;
+        case "user":
         case "tenant":
-          remember(`tenant ${tenantId}`, error, holdMs, user);
+          hold(`user ${keys.user}`, error, holdMs);
+          tenants.throttled(tenantId, keys.user, Math.min(holdMs, LONGEST_HOLD_MS), domain === "tenant");
           break;
-        case "tenant_if_repeated": {
-          // A 429 does not say whose limit was reached. It is taken for this user's until a second user of the
-          // tenant meets one as well: so one busy client cannot shut out its whole organisation.
-          const earlier = memoryOf(`throttled ${tenantId}`);
-          if (earlier !== undefined && earlier.user !== user)
-            remember(`tenant ${tenantId}`, error, holdMs, user);
-          remember(`throttled ${tenantId}`, error, holdMs, user);
-          remember(`scopes ${userAndScopes}`, error, holdMs, user);
-          break;
-        }
         case "credential":
-          remember(`credential ${fingerprint} ${tenantId}`, error, CREDENTIAL_HOLD_MS, user);
+          hold(`credential ${fingerprint} ${tenantId}`, error, CREDENTIAL_HOLD_MS);
           break;
-        case "nobody":
+        case "none":
           break;
       }
+    },
+
+    answered({ keys, tenantId }, sentAt) {
+      tenants.answered(tenantId, keys.user, sentAt);
     },
   };
 }
 
-/** The remembered refusal with what is left of its time. */
+/** The claims of the API, where Entra named none: the caller needs some for its next sign-in. */
+function withClaims(error: GatewayError<RefusalCode>, claims: string | undefined): GatewayError {
+  if (claims === undefined || error.claims !== undefined) return error;
+  const { detail, reason, diagnostics } = error;
+  return new GatewayError("claims_challenged", {
+    detail,
+    claims,
+    ...(reason !== undefined && { reason }),
+    ...(diagnostics !== undefined && { diagnostics }),
+    cause: error,
+  });
+}
+
+/** The remembered refusal with the rest of its time. */
 function again({ error, until }: Memory, now: number): GatewayError {
   if (error.retryAfterSeconds === undefined) return error;
   return new GatewayError(error.code, {
@@ -119,5 +141,13 @@ function again({ error, until }: Memory, now: number): GatewayError {
     reason: "held_back",
     retryAfterSeconds: Math.max(1, Math.ceil((until - now) / 1000)),
     ...(error.diagnostics === undefined ? {} : { diagnostics: error.diagnostics }),
+  });
+}
+
+function tenantHeld(ms: number): GatewayError<"authority_throttled"> {
+  return new GatewayError("authority_throttled", {
+    detail: "The identity provider is limiting requests of the user's organisation at the moment.",
+    reason: "held_back",
+    retryAfterSeconds: Math.max(1, Math.ceil(ms / 1000)),
   });
 }

@@ -1,17 +1,23 @@
-/** One exchange on behalf of all who wait for it: the shared tier, then remembered refusals, then Entra. */
+/** One exchange on behalf of all callers who wait for it: the shared tier, then remembered refusals, then Entra. */
 
 import { GatewayError } from "../errors.ts";
-import type { ExchangeKeys } from "./cache/keys.ts";
+import type { KeyMaker } from "./cache/keys.ts";
 import { notShared, type SharedTokens } from "./cache/shared-tokens.ts";
 import type { TokenCache } from "./cache/token-cache.ts";
+import type {
+  DownstreamToken,
+  ExchangeEvent,
+  ExchangeFacts,
+  ExchangeRequest,
+  ExchangeResult,
+  TokenRequestFacts,
+  TokenSubject,
+} from "./contract.ts";
 import type { Acquire, AcquiredToken } from "./entra/acquire.ts";
-import type { ExchangeEvent, ExchangeFacts } from "./events.ts";
-import type { ExchangeEvidence } from "./evidence.ts";
-import type { DownstreamToken, ExchangeRequest, ExchangeResult } from "./exchange.ts";
-import type { FailureDomains } from "./failure-domains.ts";
+import type { ExchangeSubject, FailureDomains } from "./failure-domains.ts";
 
 export interface FlightPorts {
-  readonly keys: ExchangeKeys;
+  readonly keyMaker: KeyMaker;
   readonly cache: TokenCache;
   readonly shared: SharedTokens | undefined;
   readonly domains: FailureDomains;
@@ -21,46 +27,48 @@ export interface FlightPorts {
 }
 
 /**
- * @param key The exchange's own, by which refusals are remembered.
- * @param endingAfter A token that ends at or before this does not do: it is what is to be replaced. Ms since the epoch.
+ * @param subject The request's keys, by which tokens are cached and refusals remembered.
+ * @param endingAfter A token that ends at or before this does not do: it is the one to be replaced. Ms since the epoch.
  */
-export type Fly = (key: string, request: ExchangeRequest, endingAfter?: number) => Promise<ExchangeResult>;
+export type Fly = (
+  request: ExchangeRequest,
+  subject: ExchangeSubject,
+  endingAfter?: number,
+) => Promise<ExchangeResult>;
 
 const SHARED_HIT: ExchangeEvent = { type: "shared_hit" };
 const SHARED_MISS: ExchangeEvent = { type: "shared_miss" };
 
 export function createFlight(ports: FlightPorts): Fly {
-  const { keys, cache, shared, domains, acquire, now, onEvent } = ports;
+  const { keyMaker, cache, shared, domains, acquire, now, onEvent } = ports;
   let departures = 0;
 
-  return async (key, asked, endingAfter) => {
-    // The key stands for the scopes as they are now, so what is sent may not follow later changes of the array.
-    const request = { ...asked, scopes: [...asked.scopes] };
+  return async (request, subject, endingAfter) => {
     const { assertion, scopes, claims } = request;
     const { tenantId } = assertion;
-    const group = keys.group(assertion, scopes);
-    const user = keys.user(assertion);
-    const userAndScopes = keys.userAndScopes(assertion, scopes);
+    const { group, user } = subject.keys;
     const departure = ++departures;
     const startedAt = now();
-    const subject = {
-      request: claims === undefined ? key : undefined,
-      user,
-      userAndScopes,
-      tenantId,
-    };
-    const subjectToShare = shared && keys.shared(assertion, scopes);
-    const place = (subjectToShare && shared?.of(subjectToShare, endingAfter)) ?? notShared;
+    // Sealed by the master key alone, the gateway's own token would be open to a holder of that key.
+    const place =
+      shared === undefined || assertion.token === undefined
+        ? notShared
+        : shared.of({
+            ...keyMaker.shared(assertion, scopes),
+            assertion: assertion.token,
+            assertionExpiresAt: assertion.expiresAt,
+            endingAfter,
+          });
 
-    function keep({ accessToken, expiresAt }: AcquiredToken, order: number): DownstreamToken {
-      const token = { accessToken, expiresAt: Math.min(expiresAt, assertion.expiresAt) };
+    function keep({ accessToken, expiresAt, grantedScopes }: AcquiredToken, order: number): DownstreamToken {
+      const token = { accessToken, expiresAt: Math.min(expiresAt, assertion.expiresAt), grantedScopes };
       cache.put({ group, digest: assertion.digest, user, token, tokenExpiresAt: expiresAt, order });
       return token;
     }
 
     function takeOver(token: AcquiredToken): ExchangeResult {
       onEvent(SHARED_HIT);
-      // What others left behind displaces nothing that this process obtained, unless it was asked to outlive that.
+      // A token from Redis does not replace one that this process fetched, unless a longer lifetime was requested.
       return { token: keep(token, endingAfter === undefined ? 0 : departure), origin: "shared" };
     }
 
@@ -75,35 +83,44 @@ export function createFlight(ports: FlightPorts): Fly {
       onEvent({ type: "held_back", tenantId, code: held.code });
       throw held;
     }
-    let evidence: ExchangeEvidence | undefined;
+    let tokenRequest: TokenRequestFacts | undefined;
     const facts = (): ExchangeFacts => ({
       correlationId: request.correlationId,
       grant: assertion.token === undefined ? "client_credentials" : "on_behalf_of",
       tenantId,
       objectId: assertion.token === undefined ? undefined : assertion.objectId,
-      assertion: assertion.token?.fingerprint(),
+      assertion: fingerprintOf(assertion),
       scopes,
       challenged: claims !== undefined,
       ahead: endingAfter !== undefined,
-      evidence,
+      tokenRequest,
     });
     try {
       const ask = () =>
         acquire(request, subject, startedAt, (latest) => {
-          evidence = latest;
+          tokenRequest = latest;
         });
       // No token from before a claims challenge can meet it.
       const obtained = await (claims === undefined ? place.obtain(ask) : place.replace(ask));
       if (obtained.shared) return takeOver(obtained);
-      const { accessToken, expiresAt } = obtained;
-      const granted = { ...facts(), token: accessToken.fingerprint(), expiresAt };
-      onEvent({ type: "exchanged", tenantId, durationMs: now() - startedAt, facts: granted });
-      return { token: keep(obtained, departure), origin: "authority", evidence };
+      const { accessToken, expiresAt, grantedScopes } = obtained;
+      onEvent({
+        type: "exchanged",
+        tenantId,
+        durationMs: now() - startedAt,
+        facts: { ...facts(), token: accessToken.fingerprint(), expiresAt, grantedScopes },
+      });
+      return { token: keep(obtained, departure), origin: "authority", tokenRequest };
     } catch (error) {
       if (error instanceof GatewayError) onEvent(refusedEvent(error, facts(), now() - startedAt));
       throw error;
     }
   };
+}
+
+/** First 8 hex digits of the token's SHA-256, which the digest is. */
+function fingerprintOf({ token, digest }: TokenSubject): string | undefined {
+  return token && Buffer.from(digest.slice(0, 8), "base64url").toString("hex").slice(0, 8);
 }
 
 function refusedEvent(error: GatewayError, facts: ExchangeFacts, durationMs: number): ExchangeEvent {

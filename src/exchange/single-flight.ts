@@ -1,16 +1,16 @@
 /** Concurrent calls for the same key share one piece of work. */
 
 export interface Boarding<T> {
-  /** Whether the work had been started by somebody else. */
+  /** Whether another caller had started the work. */
   readonly joined: boolean;
   readonly result: Promise<T>;
 }
 
 export interface SingleFlight<T> {
   /**
-   * Joins the flight under `key`, or starts it. It belongs to nobody: a caller whose `signal` fires stops waiting,
-   * with `signal.reason` as `fetch` would, while the flight goes on for the others and for what it leaves behind.
-   * A failure reaches everyone on board and is then forgotten, so the next caller starts afresh.
+   * Joins the flight under `key`, or starts it. A caller whose `signal` fires stops waiting, with `signal.reason` as
+   * `fetch` would, while the flight goes on for the others and for the cache. A failure reaches all callers on board
+   * and is then forgotten, so the next caller starts afresh. What `start` throws at once is thrown.
    */
   board(key: string, start: () => Promise<T>, signal?: AbortSignal): Boarding<T>;
   has(key: string): boolean;

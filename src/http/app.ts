@@ -1,16 +1,17 @@
 /** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
 
-import express, { type Express, type Request, type RequestHandler, type Response } from "express";
+import express, { type Express, type RequestHandler } from "express";
 import type { Forward, OwnFields } from "../downstream/contract.ts";
-import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { GatewayError } from "../errors.ts";
-import type { TokenExchange } from "../exchange/exchange.ts";
+import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
+import { checkMessage } from "./message-check.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { admit, type ProxyRoute, permit, proxyTo } from "./pipeline.ts";
+import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
 import { answerErrors } from "./refusal.ts";
@@ -39,6 +40,9 @@ export interface PublicAppOptions {
   /** Addresses and networks whose `X-Forwarded-*` are believed. */
   readonly trustedProxies: readonly string[];
   readonly cors: CrossOriginOptions;
+  /** Path at which anybody learns whether the gateway is ready; none where it is not configured. */
+  readonly probePath?: string | undefined;
+  readonly isReady: () => boolean;
   /** Said in every answer. */
   readonly own: OwnFields;
   readonly observer: RequestObserver;
@@ -77,6 +81,8 @@ export function createPublicApp(options: PublicAppOptions): Express {
   ];
   const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
 
+  // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
+  if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
   app.use(receive(options.observer, options.refuseAll));
   // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
   const say = saying(options.own);
@@ -155,32 +161,7 @@ function saying(own: OwnFields): RequestHandler {
   };
 }
 
-/** A message that two servers could frame in two ways is the last of its connection. */
-function checkMessage(request: Request, response: Response): void {
-  try {
-    readFraming(request);
-    // RFC 9112 §3.2: one Host, no more and no less; Node drops all but the first.
-    if (request.httpVersion === "1.1" && hostsOf(request) !== 1)
-      throw new GatewayError("request_malformed", {
-        detail: "The request must have one Host field.",
-        reason: "host",
-      });
-  } catch (error) {
-    response.shouldKeepAlive = false;
-    throw error;
-  }
-}
-
-function hostsOf({ rawHeaders }: Request): number {
-  let hosts = 0;
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index];
-    if (name?.length === 4 && name.toLowerCase() === "host") hosts++;
-  }
-  return hosts;
-}
-
-/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
 function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
   const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
   return (_request, response) => {

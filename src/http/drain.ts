@@ -1,26 +1,30 @@
 /** The graceful end of a listener: what is in flight finishes, what comes late is told so, nothing is begun to be lost. */
 
 import type { Server, ServerResponse } from "node:http";
-import type { Socket } from "node:net";
-import { createInFlight, type InFlight } from "./in-flight.ts";
+import { Server as NetServer, type Socket } from "node:net";
+import { connectionOf } from "./connection.ts";
+import type { Connections } from "./connections.ts";
+import { createMembers } from "./members.ts";
 
 export interface Drain {
-  /** Responses that are not closed yet. */
-  readonly inFlight: InFlight;
   /**
-   * Takes note of a request's response, and says what becomes of it. One that is `ignored` must be left alone: an
-   * earlier answer has told the caller that nothing after it would be processed (RFC 9112 §9.6), so it may repeat it.
+   * Takes note of a request's response. One that is not admitted must be left alone: an earlier answer has said that
+   * nothing after it would be processed (RFC 9112 §9.6), so its caller may repeat it.
    */
-  admit(response: ServerResponse): "serve" | "refuse" | "ignored";
+  admit(response: ServerResponse): boolean;
+  /** Takes note that an admitted response is closed. */
+  left(response: ServerResponse): void;
+  /** Whether the time for new work is over, so that a request which begins now is refused. */
+  isRefusing(): boolean;
   /** See `Listening`. */
-  drain(server: Server, graceMs: number): Promise<void>;
+  drain(server: Server, connections: Connections, graceMs: number): Promise<void>;
 }
 
 /** Longest time that balancers get to turn away, ms. */
 const TURN_AWAY_LIMIT_MS = 2_500;
 
 export function createDrain(): Drain {
-  const inFlight = createInFlight();
+  const inFlight = createMembers<ServerResponse>();
   /** The response on each connection that says it is the last. */
   const last = new WeakMap<Socket, ServerResponse>();
   let phase: "serving" | "draining" | "refusing" = "serving";
@@ -34,24 +38,26 @@ export function createDrain(): Drain {
   }
 
   return {
-    inFlight,
     admit(response) {
       const { socket } = response.req;
-      if (phase !== "serving" && last.get(socket)?.headersSent === true) return "ignored";
+      if (phase !== "serving" && last.get(socket)?.headersSent === true) return false;
       inFlight.add(response);
-      response.on("close", () => {
-        inFlight.delete(response);
-        if (phase !== "serving" && inFlight.size === 0) wasEmptied();
-      });
       if (phase !== "serving") makeLast(response, socket);
-      return phase === "refusing" ? "refuse" : "serve";
+      return true;
     },
-    async drain(server, graceMs) {
+    left(response) {
+      inFlight.delete(response);
+      if (phase !== "serving" && inFlight.size === 0) wasEmptied();
+    },
+    isRefusing: () => phase === "refusing",
+    async drain(server, connections, graceMs) {
       const turnAwayMs = Math.min(graceMs / 10, TURN_AWAY_LIMIT_MS);
       phase = "draining";
-      // In the order in which they came: an answer that says it is the last would take those behind it along.
-      const newest = new Map([...inFlight].map((response) => [response.req.socket, response]));
-      for (const [socket, response] of newest) if (!response.headersSent) makeLast(response, socket);
+      for (const response of inFlight) {
+        const { socket } = response.req;
+        // An answer that says it is the last would take those behind it along.
+        if (connectionOf(socket)?.newest() === response && !response.headersSent) makeLast(response, socket);
+      }
       const late = setTimeout(() => {
         phase = "refusing";
       }, graceMs / 2);
@@ -65,7 +71,12 @@ export function createDrain(): Drain {
 
       // An idle connection may have a request on its way, and a balancer may be about to open one.
       await Promise.race([pause(turnAwayMs), over]);
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // Not `Server.close` of node:http: it takes a connection for idle whose answer is written, but not sent yet.
+      const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+      const closeIdle = () => {
+        if (!connections.hasUnread()) server.closeIdleConnections();
+      };
+      closeIdle();
       while (!isOver) {
         if (inFlight.size > 0)
           await Promise.race([
@@ -74,12 +85,15 @@ export function createDrain(): Drain {
             }),
             over,
           ]);
+        closeIdle();
         // What is still open has not been told that it would close: a stream's, or one that is sending its first head.
         await Promise.race([closed, pause(turnAwayMs), over]);
         if (inFlight.size === 0) break;
       }
       clearTimeout(late);
       server.closeAllConnections();
+      // Stops what node:http does at intervals.
+      server.close();
       await closed;
     },
   };

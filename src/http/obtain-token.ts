@@ -1,8 +1,8 @@
 /** The exchange bound to one request: for whom a token is asked, and how a refusal is told to the caller. */
 
 import { GatewayError } from "../errors.ts";
-import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
-import { type AnyAssertion, noAssertion } from "../exchange/no-assertion.ts";
+import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
+import { applicationSubject } from "../exchange/entra/application.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { VerifiedCaller } from "../identity/contract.ts";
 import type { RequestRecord } from "./request-record.ts";
@@ -15,7 +15,7 @@ import { inTermsOf, notTheUsers } from "./user-challenge.ts";
 export type ActsAs = "user" | "app";
 
 export interface Actor {
-  assertionOf(record: RequestRecord): AnyAssertion;
+  assertionOf(record: RequestRecord): TokenSubject;
   /** What Entra says of the gateway's own token is the operator's to mend, never the caller's. */
   rephrase(record: RequestRecord, error: unknown, claims?: string): unknown;
 }
@@ -23,7 +23,7 @@ export interface Actor {
 export function actorOf(as: ActsAs | undefined, clientId: string): Actor {
   if (as === "app")
     return {
-      assertionOf: (record) => noAssertion(callerOf(record).principal.tenantId, clientId),
+      assertionOf: (record) => applicationSubject(callerOf(record).principal.tenantId, clientId),
       rephrase: (_record, error) => notTheUsers(error),
     };
   return {
@@ -46,7 +46,8 @@ export function recallToken(
 ): DownstreamToken | undefined {
   const began = performance.now();
   const { correlationId } = record;
-  const held = exchange.recall({ assertion: actor.assertionOf(record), scopes, correlationId });
+  const { clientId } = callerOf(record).principal;
+  const held = exchange.recall({ assertion: actor.assertionOf(record), scopes, correlationId, clientId });
   if (held === undefined) return undefined;
   record.trace?.room("exchange").granted(held.origin);
   record.tokenOrigin = held.origin;
@@ -55,6 +56,8 @@ export function recallToken(
 }
 
 export type ObtainToken = (options?: {
+  /** `recallToken` has just found no token. */
+  readonly recalled?: boolean;
   readonly claims?: string;
   /** The token that the API refused with those claims. */
   readonly refused?: Secret;
@@ -64,22 +67,24 @@ export type ObtainToken = (options?: {
 /** Exchanges where no token is at hand, noting in the record where it came from and how long that took. */
 export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: TokenSource): ObtainToken {
   const assertion = actor.assertionOf(record);
-  return async ({ claims, refused, signal } = {}) => {
+  return async ({ recalled, claims, refused, signal } = {}) => {
     const span = record.trace?.room("exchange");
     const began = performance.now();
     if (claims !== undefined)
       exchange.forget({ assertion, scopes, ...(refused !== undefined && { refused }) });
     try {
-      const { token, origin, evidence } = await exchange.exchange({
+      const { token, origin, tokenRequest } = await exchange.exchange({
         assertion,
         scopes,
         correlationId: record.correlationId,
+        clientId: callerOf(record).principal.clientId,
+        ...(recalled !== undefined && { recalled }),
         ...(claims !== undefined && { claims }),
         ...(signal !== undefined && { signal }),
         ...(span !== undefined && { trace: span }),
       });
       record.tokenOrigin = origin;
-      if (evidence !== undefined) record.evidence = evidence;
+      if (tokenRequest !== undefined) record.tokenRequest = tokenRequest;
       span?.granted(origin);
       return token;
     } catch (error) {

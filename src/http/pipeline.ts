@@ -14,7 +14,7 @@ import type {
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
 import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
-import type { DownstreamToken, TokenExchange } from "../exchange/exchange.ts";
+import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { Owner } from "../foundation/budget.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
@@ -43,7 +43,7 @@ export function admit(
   { path, policy, verifier }: Admission,
   proceed: RequestHandler = (_request, _response, next) => next(),
 ): RequestHandler {
-  const judge = (
+  const letPass = (
     record: RequestRecord,
     began: number,
     verification: Verification,
@@ -57,20 +57,22 @@ export function admit(
     span?.granted();
     record.caller = verification.caller;
     record.owner = ownerOf(verification.caller.principal);
-    judgeBy(policy, verification.caller.principal);
+    checkPolicy(policy, verification.caller.principal);
   };
   return (request, response, next) => {
     const record = recordOf(request);
     record.route = path;
     const span = record.trace?.room("verify");
     const began = performance.now();
+    // A token that was verified before is known without a turn of the event loop. What that saves has not been measured
+    // since; a caller of `admit` need not know which way it went.
     const verification = verifier.verify(authorizationOf(request));
     if (verification instanceof Promise)
       return verification.then((late) => {
-        judge(record, began, late, span);
+        letPass(record, began, late, span);
         return proceed(request, response, next);
       });
-    judge(record, began, verification, span);
+    letPass(record, began, verification, span);
     return proceed(request, response, next);
   };
 }
@@ -78,14 +80,19 @@ export function admit(
 /** Lets pass whom the route's policy admits, where something stands between that and `admit`. */
 export function permit(policy: RoutePolicy | undefined): RequestHandler {
   return (request, _response, next) => {
-    judgeBy(policy, callerOf(recordOf(request)).principal);
+    checkPolicy(policy, callerOf(recordOf(request)).principal);
     next();
   };
 }
 
-function judgeBy(policy: RoutePolicy | undefined, principal: Principal): void {
+function checkPolicy(policy: RoutePolicy | undefined, principal: Principal): void {
   const refusal = policy && authorize(principal, policy);
   if (refusal !== undefined) throw refusal;
+}
+
+/** For whom the rooms behind hold places, bytes and slots, so that one caller takes no more than a share of them. */
+function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
+  return { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
 }
 
 export interface ProxyRoute {
@@ -114,13 +121,14 @@ type Challenged = Extract<ForwardOutcome, { readonly kind: "challenged" }>;
 export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const { clientId, exchange, forward, forwardBatch, challenge } = ports;
   const api: DownstreamApiOptions = route.as === "app" ? { ...route.api, actsAs: "app" } : route.api;
-  const targetOf = compileTarget(api, route.target);
+  const methods = withHead(route.target.methods);
+  const targetOf = compileTarget(api, { ...route.target, methods });
   const graph = isGraph(api);
   const tellsHop = api.headers?.sendForwarded === true;
   const rewriteFor = readsOData(api)
     ? linkRewrites(api, route.target.path, ports.publicUrl)
     : () => undefined;
-  const allowedMethods = route.target.methods.join(", ");
+  const allowedMethods = methods.join(", ");
   const actor = actorOf(route.as, clientId);
   const source = { actor, scopes: api.scopes, exchange };
 
@@ -128,7 +136,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const record = recordOf(request);
     const { correlationId } = record;
     // RFC 9110 §15.5.6: a 405 names what would have been allowed.
-    if (!route.target.methods.includes(request.method)) response.setHeader("allow", allowedMethods);
+    if (!methods.includes(request.method)) response.setHeader("allow", allowedMethods);
     const target = targetOf(request.method, request.originalUrl);
     const rewrite = rewriteFor(request);
     const forwarded = tellsHop ? hopOf(request) : undefined;
@@ -142,7 +150,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         record,
         route: route.target,
         check: targetOf,
-        owner: ownerOf(callerOf(record).principal),
+        owner: record.owner ?? ownerOf(callerOf(record).principal),
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
@@ -176,7 +184,9 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
       );
     };
     const held = recallToken(record, source);
-    return held === undefined ? obtainWith(record, source)().then(sendFirst) : sendFirst(held);
+    return held === undefined
+      ? obtainWith(record, source)({ recalled: true }).then(sendFirst)
+      : sendFirst(held);
   };
 
   async function sendAgain(record: RequestRecord, first: ForwardRequest, outcome: Challenged): Promise<void> {
@@ -189,9 +199,9 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   }
 }
 
-/** On whose account a batch is held. */
-function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
-  return { user: `${tenantId}/${objectId}`, client: `${tenantId}/${clientId}` };
+/** RFC 9110 §9.3.2: HEAD is GET without the content, so a route that lets GET pass gives nothing away by it. */
+function withHead(methods: readonly string[]): readonly string[] {
+  return methods.includes("GET") && !methods.includes("HEAD") ? [...methods, "HEAD"] : methods;
 }
 
 /** Links are rewritten to one address, or in development to that of a few loopback names: the last one is kept. */

@@ -37,6 +37,9 @@ const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, titl
   internal: [500, "Something went wrong in the gateway"],
 };
 
+/** Where HTTP has a status for one cause of a code. RFC 6585 §5. */
+const STATUS_OF_REASON: Readonly<Record<string, number>> = { header_fields: 431 };
+
 /** What the gateway's own challenges name. */
 export interface ChallengeFacts {
   readonly clientId: string;
@@ -44,6 +47,9 @@ export interface ChallengeFacts {
   /** URL of the RFC 9728 document, when the gateway publishes one. */
   readonly resourceMetadata: string | undefined;
 }
+
+/** Refusals of what the caller wrote: the reason says which rule, so that the caller can write it otherwise. */
+const SHOWS_REASON: ReadonlySet<GatewayErrorCode> = new Set(["request_malformed", "target_forbidden"]);
 
 export interface Problem {
   readonly status: number;
@@ -57,7 +63,8 @@ export function phraseProblem(
   facts: ChallengeFacts,
   request: { readonly correlationId: string; readonly tenantId: string | undefined },
 ): Problem {
-  const [status, title] = PROBLEMS[error.code];
+  const [statusOfCode, title] = PROBLEMS[error.code];
+  const status = STATUS_OF_REASON[error.reason ?? ""] ?? statusOfCode;
   const challenge = challengeFor(error, facts, request.tenantId);
   return {
     status,
@@ -75,7 +82,9 @@ export function phraseProblem(
       status,
       code: error.code,
       detail: error.detail,
+      ...(error.code === "request_malformed" && error.reason !== undefined && { reason: error.reason }),
       correlationId: request.correlationId,
+      ...(SHOWS_REASON.has(error.code) && error.reason !== undefined && { reason: error.reason }),
       ...(error.requiredScopes !== undefined && { requiredScopes: error.requiredScopes }),
       ...(error.consentUri !== undefined && { consentUri: error.consentUri }),
       ...(error.claims !== undefined && { claims: error.claims }),

@@ -3,7 +3,7 @@
 import type { RequestHandler } from "express";
 import { GatewayError } from "../errors.ts";
 import type { Principal } from "../identity/contract.ts";
-import type { SharedCounters } from "../redis/counters.ts";
+import type { SharedCounters } from "../redis/contract.ts";
 import { callerOf } from "./obtain-token.ts";
 import {
   type CountRequest,

@@ -3,7 +3,7 @@
 import RateLimiterMemory from "rate-limiter-flexible/lib/RateLimiterMemory.js";
 import RateLimiterRedis from "rate-limiter-flexible/lib/RateLimiterRedis.js";
 import RateLimiterRes from "rate-limiter-flexible/lib/RateLimiterRes.js";
-import type { SharedCounters } from "../redis/counters.ts";
+import type { SharedCounters } from "../redis/contract.ts";
 
 export interface RateLimit {
   readonly requests: number;

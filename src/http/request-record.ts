@@ -4,8 +4,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Request } from "express";
 import type { ForwardRecord, TransferObserver } from "../downstream/contract.ts";
-import type { ExchangeEvidence } from "../exchange/evidence.ts";
-import type { TokenOrigin } from "../exchange/exchange.ts";
+import type { TokenOrigin, TokenRequestFacts } from "../exchange/contract.ts";
 import type { Owner } from "../foundation/budget.ts";
 import type { VerifiedCaller } from "../identity/contract.ts";
 import type { RequestTrace } from "./request-trace.ts";
@@ -28,7 +27,7 @@ export interface RequestRecord extends ForwardRecord {
   verifyMs: number | undefined;
   exchangeMs: number | undefined;
   /** Of the token request to Entra, where there was one. */
-  evidence: ExchangeEvidence | undefined;
+  tokenRequest: TokenRequestFacts | undefined;
   /** Set when the request begins, if anybody wants to know. */
   trace: RequestTrace | undefined;
   transfers: TransferObserver | undefined;
@@ -70,7 +69,7 @@ export function openRecord(request: Request): RequestRecord {
     cut: undefined,
     verifyMs: undefined,
     exchangeMs: undefined,
-    evidence: undefined,
+    tokenRequest: undefined,
     downstreamMs: undefined,
     downstreamRequestId: undefined,
     throttleMs: undefined,

@@ -1,10 +1,10 @@
 /** The trace of one request as the rooms see it; there is none unless the environment asks for traces. */
 
 import type { TransferTrace } from "../downstream/contract.ts";
-import type { ExchangeTrace } from "../exchange/evidence.ts";
+import type { AuthorityTrace } from "../exchange/contract.ts";
 
 /** The span of a room that the request walks through. */
-export interface RoomSpan extends ExchangeTrace {
+export interface RoomSpan extends AuthorityTrace {
   /** @param origin Where what the room gave came from. */
   granted(origin?: string): void;
   refused(error: unknown): void;

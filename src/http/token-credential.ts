@@ -1,7 +1,7 @@
 /** A credential in the shape of `@azure/core-auth`'s TokenCredential, so that Azure and Graph clients act for the user. */
 
 import { GatewayError } from "../errors.ts";
-import type { DownstreamToken } from "../exchange/exchange.ts";
+import type { DownstreamToken } from "../exchange/contract.ts";
 import type { ObtainToken } from "./obtain-token.ts";
 
 /** What the SDKs hand over as signal: less than the platform's own. */

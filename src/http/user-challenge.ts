@@ -27,10 +27,13 @@ export function inTermsOf(principal: Principal, error: unknown, downstreamClaims
   });
 }
 
-/** A demand on the user, met where the gateway acts for itself: no sign-in of a user can mend what it lacks. */
+/**
+ * A demand on the user, met where the gateway acts for itself: no sign-in of a user can meet it. A tenant that has not
+ * been set up for the gateway is that tenant's matter here too, and no reason to page the operator.
+ */
 export function notTheUsers(error: unknown): unknown {
-  if (!(error instanceof GatewayError) || (error.actor !== "user" && error.code !== "token_rejected"))
-    return error;
+  if (!(error instanceof GatewayError) || error.code === "tenant_not_onboarded") return error;
+  if (error.actor !== "user" && error.code !== "token_rejected") return error;
   return new GatewayError("client_rejected", {
     detail: "The gateway is not accepted by the identity provider at the moment.",
     reason: error.reason ?? error.code,

@@ -24,7 +24,7 @@ const DATABASE = /^\d{1,4}$/;
  * one host only: `rediss+cluster://…@host:port,host:port` and `redis+sentinel://…@host:port,host:port/master[/database]`.
  * A password may hold `/` and `=` as they are, as access keys of Azure do; other marks percent-encoded.
  *
- * @returns undefined for anything else. Nothing of the text, which may hold a password, is ever quoted.
+ * @returns undefined for anything else; `describeAddressProblem` says why.
  */
 export function parseRedisAddress(text: string): RedisAddress | undefined {
   const parts = SHAPE.exec(text)?.groups;
@@ -80,4 +80,42 @@ function decode(text: string): string | undefined {
     // A stray percent sign; the caller names the fault.
     return undefined;
   }
+}
+
+const SCHEME = /^([a-z][a-z\d+.-]*):\/\//i;
+const FORM = "write rediss://[user:password@]host[:port]";
+
+/**
+ * The reason why a text is no address, and the form to write instead. It quotes nothing of the text, which may hold a
+ * password.
+ */
+export function describeAddressProblem(text: string): string {
+  const trimmed = text.trim();
+  if (trimmed !== text || /^["'].*["']$/s.test(trimmed))
+    return `has blanks or quotation marks around it; ${FORM}`;
+  const scheme = SCHEME.exec(text)?.[1]?.toLowerCase();
+  if (/(?:^|,)\s*(?:password|ssl|abortConnect)\s*=/i.test(text))
+    return "is a connection string of Azure's portal, which is for .NET; write rediss://:<access key>@<host>:<port>, with = and / of the key as they are";
+  if (scheme === undefined)
+    return NODE.test(text)
+      ? "lacks its scheme; write rediss:// in front of the host, or redis:// for a server without TLS"
+      : `is no URL; ${FORM}`;
+  if (!/^rediss?(?:\+(?:cluster|sentinel))?$/.test(scheme)) return "must be a redis:// or rediss:// URL";
+  const [, topology = "single"] = scheme.split("+");
+  const rest = text.slice(text.indexOf("://") + 3);
+  const at = rest.lastIndexOf("@");
+  const credentials = at < 0 ? undefined : rest.slice(0, at);
+  if (parseCredentials(credentials) === undefined)
+    return "has a user name or password in which % stands for itself; write it as %25 (and @ as %40, ? as %3F, # as %23)";
+  const [nodes = "", ...path] = rest.slice(at + 1).split("/");
+  if (/[?#]/.test(rest.slice(at + 1)))
+    return "has parameters behind ? or #; the gateway takes none: TLS follows from the scheme, the database from /<number>; in a password write ? as %3F and # as %23";
+  if (topology === "single" && nodes.includes(","))
+    return "names several servers; write redis+cluster:// or redis+sentinel:// (rediss with TLS) for those";
+  if (nodes.split(",").some((node) => parseNode(node, topology as RedisAddress["topology"]) === undefined))
+    return "names a host or port that cannot be one; write host or host:port, an IPv6 address in brackets, a port from 1 to 65535";
+  if (topology === "sentinel" && (path[0] ?? "") === "")
+    return "lacks the master's name; write redis+sentinel://host:port,host:port/<master>";
+  if (topology === "cluster") return "names a database, which a cluster does not have";
+  return "names a database that is no number from 0 to 9999";
 }

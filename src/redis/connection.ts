@@ -1,47 +1,31 @@
-/** The Redis behind the shared tier, asked within a small time budget and left alone while it fails: the only file that knows ioredis. */
+/** The connection to Redis, asked within a small time budget and left alone while it fails: the only file that knows ioredis. */
 
 import { Cluster, Redis } from "ioredis";
 import { createBreaker } from "../foundation/breaker.ts";
 import type { RedisAddress } from "./address.ts";
-import type { RedisEvent } from "./contract.ts";
+import type { RedisEvent, RedisStore, Unavailable } from "./contract.ts";
 import { MOST_SEALED_BYTES } from "./sealing.ts";
 
-export interface SharedCacheOptions {
+export interface RedisStoreOptions {
   readonly address: RedisAddress;
   /** Milliseconds that one operation may take before the request goes on without. */
   readonly timeoutMs: number;
   readonly onEvent?: (event: RedisEvent) => void;
 }
 
-/** Where nothing came of an operation, for whatever reason: never an error, for no request depends on Redis. */
-export type Unavailable = undefined;
-
-/** Every operation ends within the time budget; none ever rejects. */
-export interface SharedCache {
-  /** Null when nothing is there. Longer values come cut off, and will not open. */
-  read(name: string): Promise<Buffer | null | Unavailable>;
-  write(name: string, value: Buffer | string, lifeMs: number): Promise<boolean | Unavailable>;
-  /** Whether the name was free, and is now taken for so many ms. */
-  take(name: string, owner: string, lifeMs: number): Promise<boolean | Unavailable>;
-  isTaken(name: string): Promise<boolean | Unavailable>;
-  /** Removes the value only while it is still this one. */
-  removeIf(name: string, value: Buffer | string): Promise<boolean | Unavailable>;
-  /** What the script answers that ran with this name as its only key. */
-  run(script: string, name: string, args: readonly string[]): Promise<unknown | Unavailable>;
-  /** Whether it answered of late. */
-  available(): boolean;
-  close(): void;
-}
-
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Silence with questions open, ms, after which the connection is taken for dead. */
 const SILENCE_MS = 3_000;
 const LONGEST_RECONNECT_MS = 2_000;
+/** Label of a connection that ended without saying why. */
+const DISCONNECTED = "disconnected";
+/** First word of Redis' refusal of a write that its `maxmemory` has no room for. */
+const FULL = "OOM";
 
 const REMOVE_IF = `if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`;
 
 /** Connects in the background, and again whenever the connection is lost, until closed. */
-export function openSharedCache(options: SharedCacheOptions): SharedCache {
+export function openRedisStore(options: RedisStoreOptions): RedisStore {
   const { timeoutMs, onEvent = () => {} } = options;
   const redis = connect(options.address);
   const breaker = createBreaker({
@@ -49,12 +33,17 @@ export function openSharedCache(options: SharedCacheOptions): SharedCache {
     onOpened: (reason) => onEvent({ type: "shared_suspended", reason }),
     onClosed: () => onEvent({ type: "shared_resumed" }),
   });
-  // What went wrong with a connection says more than the operation that found it absent.
-  let disconnection = "disconnected";
+  // The connection's own error says more than the operation that found the connection gone. An error of an earlier
+  // connection says nothing about this one.
+  let disconnection = DISCONNECTED;
   redis.on("error", (error: unknown) => {
-    disconnection = labelOf(error, disconnection);
+    disconnection = labelOf(error, DISCONNECTED);
   });
-  // A failed first attempt is told by the event above, and repeated by the retry strategy.
+  redis.on("connect", () => {
+    disconnection = DISCONNECTED;
+  });
+  let full = false;
+  // A failed first attempt becomes the event above, and the retry strategy repeats it.
   redis.connect().catch(() => {});
 
   async function ask<T>(operation: () => Promise<T>): Promise<T | Unavailable> {
@@ -66,10 +55,21 @@ export function openSharedCache(options: SharedCacheOptions): SharedCache {
       return answer;
     } catch (error) {
       const reason = redis.status === "ready" ? labelOf(error, "failed") : disconnection;
-      breaker.failed(reason);
+      // A full Redis answers, and what it holds serves on; it only takes nothing more.
+      if (reason === FULL) {
+        breaker.succeeded();
+        if (!full) onEvent({ type: "shared_full" });
+        full = true;
+      } else breaker.failed(reason);
       onEvent({ type: "shared_failed", reason });
       return undefined;
     }
+  }
+
+  async function store(operation: () => Promise<unknown>): Promise<boolean | Unavailable> {
+    const stored = await ask(async () => (await operation()) === "OK");
+    if (stored === true) full = false;
+    return stored;
   }
 
   return {
@@ -79,9 +79,8 @@ export function openSharedCache(options: SharedCacheOptions): SharedCache {
         return value.length === 0 ? null : value;
       }),
     write: (name, value, lifeMs) =>
-      ask(async () => (await redis.set(name, value, "PX", Math.max(1, Math.floor(lifeMs)))) === "OK"),
-    take: (name, owner, lifeMs) =>
-      ask(async () => (await redis.set(name, owner, "PX", lifeMs, "NX")) === "OK"),
+      store(() => redis.set(name, value, "PX", Math.max(1, Math.floor(lifeMs)))),
+    take: (name, owner, lifeMs) => store(() => redis.set(name, owner, "PX", lifeMs, "NX")),
     isTaken: (name) => ask(async () => (await redis.exists(name)) === 1),
     removeIf: (name, value) => ask(async () => (await redis.eval(REMOVE_IF, 1, name, value)) === 1),
     run: (script, name, args) => ask(() => redis.eval(script, 1, name, ...args)),
@@ -90,10 +89,10 @@ export function openSharedCache(options: SharedCacheOptions): SharedCache {
   };
 }
 
-/** What one patient look at a Redis found. */
-export type SharedCacheProbe =
+/** The finding of one patient look at a Redis. */
+export type RedisProbe =
   | {
-      /** What was read back, which is what was written unless something is wrong with the server. */
+      /** The value that was read back: the written one, unless something is wrong with the server. */
       readonly value: Buffer;
       /** Milliseconds for one operation, on a connection that is open already. */
       readonly roundTripMs: number;
@@ -102,25 +101,25 @@ export type SharedCacheProbe =
   | { readonly failure: string };
 
 /** Connects once, writes a value for a moment, reads it back and removes it, within `limitMs`. Never rejects. */
-export async function probeSharedCache(
+export async function probeRedis(
   address: RedisAddress,
   { name, value, limitMs }: { readonly name: string; readonly value: Buffer; readonly limitMs: number },
-): Promise<SharedCacheProbe> {
+): Promise<RedisProbe> {
   const redis = connect(address);
   let first: string | undefined;
-  // Why a connection fails is told here; who waits for it hears only that it is closed.
+  // This event has the reason; the promise of a connection says only that it is closed.
   redis.on("error", (error: unknown) => {
-    first ??= labelOf(error, "disconnected");
+    first ??= labelOf(error, DISCONNECTED);
   });
   try {
     return await within(limitMs, probe());
   } catch (error) {
-    return { failure: first ?? labelOf(error, "disconnected") };
+    return { failure: first ?? labelOf(error, DISCONNECTED) };
   } finally {
     redis.disconnect();
   }
 
-  async function probe(): Promise<SharedCacheProbe> {
+  async function probe(): Promise<RedisProbe> {
     await redis.connect();
     await redis.set(name, value, "PX", limitMs);
     const before = performance.now();
@@ -178,7 +177,7 @@ function connect(address: RedisAddress): Redis | Cluster {
   });
 }
 
-/** A stable word for what happened: an error code of the system, or the first word of Redis' own (`OOM`, `READONLY`). */
+/** A stable word for an error: an error code of the system, or the first word of Redis' own (`OOM`, `READONLY`). */
 function labelOf(error: unknown, otherwise: string): string {
   if (typeof error !== "object" || error === null) return otherwise;
   const {
@@ -196,7 +195,7 @@ const LATE = new Error("no answer in time");
 
 function within<T>(ms: number, answer: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    // When this process was busy, the answer may be waiting in the socket: it is read before the verdict falls.
+    // When this process was busy, the answer may be waiting in the socket: it is read before time is declared over.
     const timer = setTimeout(() => setImmediate(reject, LATE), ms).unref();
     answer.finally(() => clearTimeout(timer)).then(resolve, reject);
   });

@@ -2,28 +2,9 @@
 
 import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, randomBytes } from "node:crypto";
 import type { Secret } from "../foundation/secret.ts";
+import type { SealedPlace, Sealing } from "./contract.ts";
 
-/** Where one token is kept, under one master key. */
-export interface SealedPlace {
-  /** A keyed hash: whoever lacks the master key or the assertion can neither make nor recognise it. */
-  readonly name: string;
-  seal(text: string): Buffer;
-  /** Undefined for whatever was not sealed for this place, or was changed since. */
-  open(sealed: Buffer): string | undefined;
-}
-
-export interface Sealing {
-  /**
-   * One place for each master key, the one that seals first.
-   *
-   * @param binding What the token is for: authority, client, tenant and scopes, unambiguously.
-   */
-  places(assertion: Secret, binding: string): readonly [SealedPlace, ...SealedPlace[]];
-  /** Names for what is known about a user across assertions, again one for each master key. */
-  userNames(user: string): readonly [string, ...string[]];
-}
-
-/** Of what is kept, and read back. Genuine tokens are a few kilobytes. */
+/** Largest sealed value that is kept and read back. Genuine tokens are a few kilobytes. */
 export const MOST_SEALED_BYTES = 64 * 1024;
 
 const VERSION = 1;
@@ -80,7 +61,7 @@ function placeOf(master: Buffer, assertion: Buffer, binding: string): SealedPlac
       try {
         return Buffer.concat([decipher.update(sealed.subarray(HEADER_BYTES)), decipher.final()]).toString();
       } catch {
-        // The tag does not fit. Why is not to be known, and the caller counts it.
+        // The tag does not fit, which says nothing about the reason; the caller counts it.
         return undefined;
       }
     },

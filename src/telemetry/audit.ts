@@ -15,7 +15,7 @@ export interface AuditedExchange {
   readonly ahead: boolean;
   /** Ms since the epoch. */
   readonly expiresAt?: number;
-  readonly evidence:
+  readonly tokenRequest:
     | {
         readonly requestId: string | undefined;
         readonly source: string;
@@ -42,15 +42,15 @@ export function createAudit(log: Logger): Audit {
   const stream = log.child({ stream: "audit" }, { level });
 
   return {
-    exchange({ evidence, expiresAt, tenantId, objectId, ...facts }, durationMs, refusal) {
+    exchange({ tokenRequest, expiresAt, tenantId, objectId, ...facts }, durationMs, refusal) {
       const line = {
         event: refusal === undefined ? "exchange_granted" : "exchange_refused",
         ...facts,
         tid: tenantId,
         oid: objectId,
-        credential: evidence?.source,
-        credentialGeneration: evidence?.generation,
-        entraRequestId: evidence?.requestId,
+        credential: tokenRequest?.source,
+        credentialGeneration: tokenRequest?.generation,
+        entraRequestId: tokenRequest?.requestId,
         expiresAt: expiresAt === undefined ? undefined : new Date(expiresAt).toISOString(),
         ms: Math.round(durationMs),
       };

@@ -2,6 +2,7 @@
 
 import { STATUS_CODES } from "node:http";
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { ConnectionEvent } from "../http/contract.ts";
 import { createInstruments } from "./instruments.ts";
 import { createRoomMetrics, type RoomMetrics } from "./room-metrics.ts";
 
@@ -51,11 +52,15 @@ export interface Metrics extends RoomMetrics {
   rateLimitEvent(event: string): void;
   /** Turned away before anything of it was looked at, because the event loop lags. */
   requestShed(): void;
+  /** An operation of the shared tier came to nothing: `timeout`, `OOM`, … */
+  sharedTierFailed(reason: string): void;
+  /** From now on each exposition shows by how much this host's clock is ahead of Entra's, ms, once that is known. */
+  watchClock(driftMs: () => number | undefined): void;
   /** Lines of a stream that will never be written. */
   linesLost(stream: "log" | "audit", lines: number): void;
   /** From now on each exposition tells how the event loop keeps up, as load shedding sees it. */
   watchLoad(load: { isOverloaded(): boolean; lagMs(): number }): void;
-  connection(event: "opened" | "closed" | "dropped"): void;
+  connection(event: ConnectionEvent): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
   /** Asked at each scrape for what is known of the gateway's own credentials. */
@@ -135,6 +140,11 @@ export function createMetrics(): Metrics {
     "Requests turned away because the event loop lagged; they are in no other metric, and not in the log",
     [],
   );
+  const sharedFailures = counter(
+    "obo_gateway_shared_cache_failures_total",
+    "Operations of the shared tier (Redis) that came to nothing, by reason (timeout, OOM: its memory is full, …)",
+    ["reason"],
+  );
   const linesLost = counter(
     "obo_gateway_log_lines_lost_total",
     "Lines of the log and of the audit stream that were lost, because the output was blocked or failed",
@@ -146,6 +156,11 @@ export function createMetrics(): Metrics {
     "obo_gateway_connections_dropped_total",
     "Connections closed at once, because http.connections.max were open",
     [],
+  );
+  const cut = counter(
+    "obo_gateway_connections_cut_total",
+    "Connections closed by the gateway: a newcomer took the place (gave_way), or the answer was not read (unread)",
+    ["reason"],
   );
   let connections = 0;
   watch("obo_gateway_connections", "Connections of callers open right now", () => connections);
@@ -191,6 +206,19 @@ export function createMetrics(): Metrics {
     credentialEvent: credential.inc,
     rateLimitEvent: rateLimits.inc,
     requestShed: () => shed.inc(),
+    sharedTierFailed: sharedFailures.inc,
+    watchClock(driftMs) {
+      new Gauge({
+        name: "obo_gateway_clock_drift_seconds",
+        help: "By how much this host's clock is ahead of Entra's (negative: behind), by Entra's latest answers",
+        registers,
+        collect() {
+          const drift = driftMs();
+          if (drift !== undefined) this.set(drift / 1000);
+          else this.reset();
+        },
+      });
+    },
     linesLost: (stream, lines) => linesLost.add(lines, stream),
     watchLoad({ isOverloaded, lagMs }) {
       const lag = "Worst lag of the event loop in the last half second";
@@ -202,7 +230,8 @@ export function createMetrics(): Metrics {
     connection(event) {
       if (event === "opened") connections += 1;
       else if (event === "closed") connections -= 1;
-      else dropped.inc();
+      else if (event === "dropped") dropped.inc();
+      else cut.inc(event);
     },
     watchCredential: (read) => credentialGauges(read, registers),
   };

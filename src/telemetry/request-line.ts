@@ -25,7 +25,7 @@ export interface RequestFacts {
   readonly cut: string | undefined;
   readonly downstreamRequestId: string | undefined;
   /** Of the token request to Entra, where there was one. */
-  readonly evidence:
+  readonly tokenRequest:
     | {
         readonly requestId: string | undefined;
         readonly source: string;
@@ -112,8 +112,8 @@ function requestLine(level: Level, facts: RequestFacts, end: RequestEnd): string
     line += `,"azp":${quoted(principal.clientId)}`;
   }
   if (facts.tokenOrigin !== undefined) line += `,"tokenOrigin":"${facts.tokenOrigin}"`;
-  if (facts.evidence !== undefined) {
-    const { source, generation, requestId } = facts.evidence;
+  if (facts.tokenRequest !== undefined) {
+    const { source, generation, requestId } = facts.tokenRequest;
     line += `,"credential":"${source}"`;
     if (generation !== undefined) line += `,"credentialGeneration":${generation}`;
     if (requestId !== undefined) line += `,"entraRequestId":${quoted(requestId)}`;

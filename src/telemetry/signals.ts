@@ -3,12 +3,12 @@
 import type { CredentialEvent } from "../credential/contract.ts";
 import type { TransportEvent } from "../downstream/contract.ts";
 import type { GatewayErrorCode } from "../errors.ts";
-import type { ExchangeEvent, SharedCacheEvent } from "../exchange/events.ts";
+import type { ExchangeEvent, SharedCacheEvent } from "../exchange/contract.ts";
 import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
+import type { ConnectionEvent } from "../http/contract.ts";
 import type { LoadEvent } from "../http/load-shedding.ts";
 import type { RateLimitEvent } from "../http/request-counter.ts";
 import type { RequestObserver, RequestRecord } from "../http/request-record.ts";
-import type { ConnectionEvent } from "../http/server.ts";
 import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
 import type { Logger } from "./log.ts";
@@ -80,6 +80,7 @@ export function createSignals(
   const keySetFailures = createLogThrottles();
   const sharedLosses = createLogThrottle();
   const limitWarnings = createLogThrottles();
+  const fullTier = createLogThrottle();
   const drops = createLogThrottle();
   let sharedLossLogged = false;
 
@@ -93,6 +94,16 @@ export function createSignals(
       sharedLossLogged = false;
       log.info("the shared token cache answers again");
     }
+  }
+
+  /** A full Redis takes nothing and is otherwise well: requests go on, each of them without it. */
+  function sharedTierFailed(reason: string): void {
+    metrics.sharedTierFailed(reason);
+    if (reason !== "OOM" || fullTier.due() === undefined) return;
+    log.warn(
+      { reason },
+      "the memory of the shared token cache (Redis) is full and it evicts nothing; set maxmemory-policy to allkeys-lru",
+    );
   }
 
   function roomTimes(record: RequestRecord, route: string): void {
@@ -130,6 +141,7 @@ export function createSignals(
 
     exchange(event) {
       metrics.exchangeEvent(event.type);
+      if (event.type === "shared_failed") sharedTierFailed(event.reason);
       if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
       if (event.type === "exchanged") {
         metrics.exchangeEnded("granted", event.durationMs / 1000);

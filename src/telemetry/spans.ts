@@ -87,7 +87,7 @@ function openSpan(tracer: Tracer, span: Span, context: Context): OpenSpan {
         span.setAttribute("obo_gateway.reason", error.reason);
       span.end();
     },
-    asking(endpoint) {
+    tokenRequest(endpoint) {
       const client = startClient(tracer, "token request", { method: "POST", url: endpoint }, context);
       return {
         ended({ status, code }) {

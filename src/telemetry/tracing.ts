@@ -64,7 +64,7 @@ export interface OpenSpan {
   granted(origin?: string): void;
   refused(error: unknown): void;
   /** A token request to the authority, as part of this span. */
-  asking(endpoint: string): {
+  tokenRequest(endpoint: string): {
     ended(outcome: { readonly status?: number | undefined; readonly code?: string | undefined }): void;
   };
 }

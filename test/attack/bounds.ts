@@ -35,6 +35,8 @@ export interface Measurement {
   readonly peakMiB: number;
   /** Slowest answer of `/livez`, ms, and how many were not answered in time. */
   readonly livez: { readonly longest: number; readonly missed: number };
+  /** Share of the time in which the process could have run, but others had its core; NaN where the system does not tell. */
+  readonly waitedShare: number;
   /** How the process ended while it was attacked; `undefined` when it lived. */
   readonly died: string | undefined;
   /** `undefined` when it had died before. */

@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { setPriority } from "node:os";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { residentMemory } from "../bench/processor.ts";
+import { processorUse, residentMemory } from "../bench/processor.ts";
 import { endWithUs } from "../bench/server-process.ts";
 import type { Shutdown } from "./bounds.ts";
 
@@ -15,13 +15,13 @@ const START_LIMIT_MS = 30_000;
 /** Three quarters of the container's 512 MiB, as the image asks for by a percentage: here nothing limits the process. */
 export const HEAP_MIB = 384;
 const SAMPLE_MS = 50;
-/** The attacker gets what the gateway and its second user leave of the machine: real attackers bring their own. */
+/** The attacker gets what the gateway and its second user leave of the machine: real attackers bring other machines. */
 const ATTACKER_PRIORITY = 5;
 /** Lines of the standard error that are kept for the report. */
 const LAST_WORDS = 40;
 
 /** A TypeScript file as a process that answers messages. */
-export interface Helper {
+export interface Participant {
   /** The next message of this kind. Rejects when the process ends first. */
   heard<T>(kind: string): Promise<T>;
   tell(message: object): void;
@@ -29,11 +29,13 @@ export interface Helper {
   end(): Promise<void>;
 }
 
-export function startHelper(file: string, args: readonly string[], isAttacker = false): Helper {
+export function startParticipant(file: string, args: readonly string[], isAttacker = false): Participant {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
     cwd: ROOT,
     execArgv: ["--import", "tsx"],
     stdio: ["ignore", "ignore", "inherit", "ipc"],
+    // JSON has no word for a figure that could not be measured.
+    serialization: "advanced",
   });
   endWithUs(child);
   if (isAttacker && child.pid !== undefined) setPriority(child.pid, ATTACKER_PRIORITY);
@@ -83,6 +85,8 @@ export interface AttackedGateway {
   forgetPeak(): void;
   /** Largest resident memory, MiB; to the last moment where the process has died. */
   peakMiB(): number;
+  /** Time in which its main thread could have run, but other processes had its core, ms so far. */
+  waitedMs(): number;
   /** How it ended, if it did. */
   died(): string | undefined;
   /** Last lines of its standard error. */
@@ -138,6 +142,7 @@ export async function startAttackedGateway(env: Readonly<Record<string, string>>
       sample();
       return peak;
     },
+    waitedMs: () => processorUse(pid)?.waited ?? Number.NaN,
     died: () => ended,
     lastWords: () => words.join("\n"),
     async terminate(limitMs) {

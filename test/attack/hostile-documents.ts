@@ -1,4 +1,4 @@
-/** JSON documents that a user may store in an API, made to cost whoever looks for paging links in them. */
+/** JSON documents that a user may store in an API, made to cost as much as can be where paging links are looked for. */
 
 export const HOSTILE_KINDS = [
   "values",

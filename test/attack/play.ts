@@ -6,10 +6,15 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Target } from "../bench/result.ts";
 import type { Measurement } from "./bounds.ts";
-import { type AttackedGateway, type Helper, startAttackedGateway, startHelper } from "./children.ts";
+import {
+  type AttackedGateway,
+  type Participant,
+  startAttackedGateway,
+  startParticipant,
+} from "./children.ts";
 import { probeLiveness } from "./liveness.ts";
 import type { Scenario, Settings } from "./scenario.ts";
-import { startSecondUser } from "./second-user.ts";
+import { type SecondUser, startSecondUser } from "./second-user.ts";
 
 /** How long each part takes, ms. */
 export interface Times {
@@ -32,6 +37,10 @@ export interface Played extends Measurement {
 }
 
 const PER_SECOND = 100;
+const WINDOW_MS = 500;
+const LONGEST_WARM_UP_MS = 5_000;
+/** No request of a window takes longer once the gateway is warm, unless the machine is busy or newcomers wait for Entra. */
+const WARM_MS = 200;
 /** Time that the attacker may take beyond the measured time to report what it got. */
 const REPORT_LIMIT_MS = 15_000;
 
@@ -49,8 +58,9 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
   const ms = scenario.ms ?? times.attack;
   const { newcomersPerSecond = 0 } = scenario;
   // Twice as many as the time needs: phases end late on a busy machine.
-  const newcomers = Math.ceil(((newcomersPerSecond * (times.warmUp + times.calm + ms)) / 1000) * 2) + 20;
-  const attacker = startHelper(
+  const newcomers =
+    Math.ceil(((newcomersPerSecond * (LONGEST_WARM_UP_MS + times.calm + ms)) / 1000) * 2) + 20;
+  const attacker = startParticipant(
     "./attacker-main.ts",
     [scenario.name, newcomersPerSecond === 0 ? "0" : String(newcomers), ...(quick ? ["quick"] : [])],
     true,
@@ -79,7 +89,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
 async function measure(
   scenario: Scenario,
   gateway: AttackedGateway,
-  attacker: Helper,
+  attacker: Participant,
   { token, newcomers }: Facts,
   { times }: PlayOptions,
 ): Promise<Played> {
@@ -92,22 +102,34 @@ async function measure(
     newcomersPerSecond: scenario.newcomersPerSecond ?? 0,
     perSecond: PER_SECOND,
   });
-  await sleep(times.warmUp);
+  await warmUp(user, times.warmUp);
   const before = await user.during(() => sleep(times.calm));
   gateway.forgetPeak();
   const liveness = probeLiveness(adminPort);
+  const attackedAt = performance.now();
+  const waitedBefore = gateway.waitedMs();
   attacker.tell({ port, adminPort, ms });
   let found: Found | undefined;
   const during = await user.during(async () => {
     found = await withLimit(attacker.heard<Found>("found"), ms + REPORT_LIMIT_MS);
   });
+  const waitedShare = (gateway.waitedMs() - waitedBefore) / (performance.now() - attackedAt);
   const livez = liveness.stop();
   await user.stop();
   const died = gateway.died();
   const shutdown = died === undefined ? await gateway.terminate(times.shutdown) : undefined;
   const peakMiB = gateway.peakMiB();
   if (found === undefined) throw new Error("the attacker reported nothing");
-  return { before, during, livez, died, shutdown, peakMiB, ...found, lastWords: gateway.lastWords() };
+  const lastWords = gateway.lastWords();
+  return { before, during, livez, waitedShare, died, shutdown, peakMiB, ...found, lastWords };
+}
+
+/** The first exchange and the first compilation are no calm traffic, and a slow start would excuse a slow attack. */
+async function warmUp(user: SecondUser, atLeastMs: number): Promise<void> {
+  for (let ms = 0; ms < LONGEST_WARM_UP_MS; ms += WINDOW_MS) {
+    const { requests, served, longest } = await user.during(() => sleep(WINDOW_MS));
+    if (ms + WINDOW_MS >= atLeastMs && served === requests && longest < WARM_MS) return;
+  }
 }
 
 /** JSON is YAML. Whatever is silent here is at its default, as it would be in production. */

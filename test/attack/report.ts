@@ -22,6 +22,8 @@ const HEADINGS = [
   "attacker got",
 ] as const;
 
+/** Of the time, waited for a core: beyond, the machine says as much as the gateway. */
+const BUSY_SHARE = 0.15;
 /** Most frequent outcomes that are shown. */
 const OUTCOMES_SHOWN = 4;
 
@@ -64,6 +66,11 @@ export function textOf(row: Row, calmShutdownMs: number): string {
     `${broken.length === 0 ? "kept  " : "BROKEN"} ${row.name}: ${title}`,
     `       ${cells.map((cell, index) => `${HEADINGS[index + 1]} ${cell}`).join("; ")}`,
     ...broken.map(({ what, figure }) => `       - ${what}: ${figure}`),
+    ...(row.measured.waitedShare > BUSY_SHARE
+      ? [
+          `       the machine was busy: the gateway waited ${(row.measured.waitedShare * 100).toFixed(0)} % of the time for a core`,
+        ]
+      : []),
   ].join("\n");
 }
 

@@ -22,7 +22,7 @@ export interface SecondUser {
 
 /** A person would have left by then. */
 const ANSWER_LIMIT_MS = 5_000;
-/** One request in so many opens a connection of its own, as new callers do. */
+/** One request in so many opens a new connection, as new callers do. */
 const NEW_CONNECTION_EVERY = 10;
 
 export function startSecondUser(options: SecondUserOptions): SecondUser {

@@ -38,6 +38,9 @@ export interface PumpOptions {
   readonly port?: number;
 }
 
+/** Connections that were closed from this side. */
+const leavers = new WeakSet<Socket>();
+
 const READ_BYTES = 64 * 1024;
 const BATCH = 64;
 const CONNECT_LIMIT_MS = 5_000;
@@ -65,6 +68,8 @@ export function createAttacker(gatewayPort: number): Attacker {
   const count = (outcome: string) => void counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
   const open = new Map<number, Socket>();
   let opened = 0;
+  /** Local ports of the connections that this side has not given up. */
+  const kept = () => [...open].filter(([, socket]) => !leavers.has(socket)).map(([port]) => port);
 
   const attacker: Attacker = {
     count,
@@ -143,16 +148,17 @@ export function createAttacker(gatewayPort: number): Attacker {
       for (let index = 0; index < connections; index++) void one();
     },
     outcomes() {
-      const unseen = unseenEnds(open.keys());
+      const unseen = unseenEnds(kept());
       const seen = Object.fromEntries([...counts].sort());
       return unseen === 0 ? seen : { ...seen, closed: (seen.closed ?? 0) + unseen };
     },
-    connections: () => ({ opened, held: open.size - unseenEnds(open.keys()) }),
+    connections() {
+      const ports = kept();
+      return { opened, held: ports.length - unseenEnds(ports) };
+    },
   };
   return attacker;
 }
-
-const leavers = new WeakSet<Socket>();
 
 /** Closes a connection from this side, at once and without a word. */
 export function leave(socket: Socket): void {

@@ -215,7 +215,7 @@ describe("on the wire the token endpoint", () => {
     [
       "answers a bare invalid_grant",
       { kind: "json", status: 400, body: { error: "invalid_grant" } },
-      rejected,
+      interaction,
     ],
     ["answers without the token", { kind: "patch", remove: ["access_token"] }, unavailable],
     ["answers with a token of no text", { kind: "patch", set: { access_token: 7 } }, unavailable],

@@ -45,7 +45,7 @@ function faultsOf(yaml: string, env: Record<string, string> = {}): string[] {
 
 describe("a good configuration", () => {
   test("the shipped config/gateway.yaml needs only tenant and client id", () => {
-    const config = loadConfig(ENV);
+    const config = loadConfig(ENV, 4 * 2 ** 30);
     expect(config.identity.tenants).toEqual([TENANT]);
     expect(config.identity.audiences).toEqual([CLIENT, `api://${CLIENT}`]);
     expect(config.identity.verifier).toBe("passport-azure-ad");
@@ -55,6 +55,17 @@ describe("a good configuration", () => {
     expect(config.routes.map(({ target }) => target)).toEqual([
       { path: "/graph", methods: ["GET"], allow: ["/me", "/me/**"] },
     ]);
+  });
+
+  test("bounds its caches by the heap of the process, and refuses bounds that do not fit into it", () => {
+    const small = loadConfig(ENV, 200 * 2 ** 20);
+    expect(small.exchange.cache.maxBytes).toBe(60 * 2 ** 20);
+    expect(small.identity.cache.maxBytes).toBe(20 * 2 ** 20);
+    const file = join(directory, "bounded.yaml");
+    writeFileSync(file, `${MINIMAL}exchange: { cache: { maxBytes: 104857600 } }\n`);
+    const env = { ...ENV, GATEWAY_CONFIG: file };
+    expect(loadConfig(env, 4 * 2 ** 30).exchange.cache.maxBytes).toBe(100 * 2 ** 20);
+    expect(() => loadConfig(env, 200 * 2 ** 20)).toThrow(/exchange\.cache\.maxBytes: .*120 MiB.*200 MiB/s);
   });
 
   test("is frozen to the bottom", () => {

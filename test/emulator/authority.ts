@@ -3,14 +3,25 @@
 import type { Express } from "express";
 import { createTokenFactory } from "./entra/access-tokens.ts";
 import { createEntraApp } from "./entra/app.ts";
+import { createAuthorizationCodeGrant } from "./entra/authorization-code-grant.ts";
+import { createAuthorizationCodes } from "./entra/authorization-codes.ts";
+import { createAuthorizeEndpoint } from "./entra/authorize-endpoint.ts";
+import { createBrowserSessions } from "./entra/browser-session.ts";
 import { createClientAuthentication } from "./entra/client-authentication.ts";
+import { createClientCredentialsGrant } from "./entra/client-credentials-grant.ts";
 import { type Clouds, createClouds } from "./entra/clouds.ts";
 import { createDirectory, type Directory } from "./entra/directory.ts";
 import { createFederatedVerifier } from "./entra/federated-assertion.ts";
 import { createSigningKeys, type SigningKeys } from "./entra/keys.ts";
 import { createMint } from "./entra/mint.ts";
+import { createOnBehalfOfGrant } from "./entra/on-behalf-of-grant.ts";
 import { createPolicies, type Policies } from "./entra/policies.ts";
+import { createRefreshTokenGrant } from "./entra/refresh-token-grant.ts";
+import { createRefreshTokens } from "./entra/refresh-tokens.ts";
+import { createSeals } from "./entra/sealed.ts";
 import { type Seed, seedDirectory } from "./entra/seed.ts";
+import { createSignOut } from "./entra/sign-out.ts";
+import { createTokenAnswers } from "./entra/token-answer.ts";
 import { createTokenEndpoint } from "./entra/token-endpoint.ts";
 import { createUserAssertionVerifier } from "./entra/user-assertion.ts";
 import type { FaultInjection } from "./faults.ts";
@@ -44,24 +55,65 @@ export async function createAuthority(parts: {
   const seed = seedDirectory(directory, { graphOrigin, tenants: options.tenants ?? [] });
   const keys = await createSigningKeys(now);
   const tokens = createTokenFactory(now, sessions);
-  const policies = createPolicies(directory);
+  const policies = createPolicies(directory, now);
   const isOwnIssuer = (issuer: string) =>
     directory.tenants.some(({ id }) =>
       clouds.all.some((cloud) => cloud.v1Issuer(id) === issuer || cloud.v2Issuer(id) === issuer),
     );
   const federated = createFederatedVerifier({ now, caCertificate, isOwnIssuer });
-  const tokenEndpoint = createTokenEndpoint({
+  const clientAuthentication = createClientAuthentication({ directory, federated, now });
+  const seals = createSeals();
+  const codes = createAuthorizationCodes(seals, now);
+  const refreshTokens = createRefreshTokens({
+    seals,
+    sessions,
+    now,
+    overlapSeconds: options.refreshTokenOverlapSeconds,
+  });
+  const answers = createTokenAnswers({
     directory,
     keys,
     tokens,
-    policies,
-    clientAuthentication: createClientAuthentication({ directory, federated, now }),
-    userAssertions: createUserAssertionVerifier({ directory, keys, sessions, now }),
-    now,
+    refreshTokens,
     lifetimes: options.tokenLifetimeSeconds ?? {},
   });
+  const grants = { directory, policies, sessions, clientAuthentication, answers };
+  const tokenEndpoint = createTokenEndpoint({
+    directory,
+    clientAuthentication,
+    onBehalfOf: createOnBehalfOfGrant({
+      ...grants,
+      userAssertions: createUserAssertionVerifier({ directory, keys, sessions, now }),
+    }),
+    clientCredentials: createClientCredentialsGrant(grants),
+    authorizationCode: createAuthorizationCodeGrant({ ...grants, codes }),
+    refreshToken: createRefreshTokenGrant({ ...grants, refreshTokens }),
+    now,
+  });
+  const browsers = createBrowserSessions({ seals, sessions, directory });
+  const authorizeEndpoint = createAuthorizeEndpoint({
+    directory,
+    clouds,
+    policies,
+    sessions,
+    browsers,
+    codes,
+    seals,
+    now,
+  });
+  const signOut = createSignOut({ directory, browsers });
   return {
-    app: createEntraApp({ clouds, directory, keys, tokenEndpoint, recorder, faults, now }),
+    app: createEntraApp({
+      clouds,
+      directory,
+      keys,
+      tokenEndpoint,
+      authorizeEndpoint,
+      signOut,
+      recorder,
+      faults,
+      now,
+    }),
     clouds,
     directory,
     seed,

@@ -5,12 +5,14 @@ import { createCertificateAuthority, type ServerCertificate } from "./certificat
 import { createControlApp } from "./control.ts";
 import { createAdministration } from "./entra/administration.ts";
 import { PRODUCTION_HOSTS } from "./entra/clouds.ts";
+import { principalIdOf } from "./entra/seed.ts";
 import type { Faults } from "./fault.ts";
 import { createFaultInjection } from "./faults.ts";
 import { createGraphApp } from "./graph/app.ts";
 import { createGraphChallenges } from "./graph/challenges.ts";
 import { createTokenCheck } from "./graph/delegated-token.ts";
 import { createFiles } from "./graph/files.ts";
+import { acceptedPermissions } from "./graph/permissions.ts";
 import { createResources } from "./graph/resources.ts";
 import { createUploads } from "./graph/uploads.ts";
 import type { Emulator, EmulatorOptions, Tenant } from "./handle.ts";
@@ -65,11 +67,12 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Emul
   const files = createFiles({ downloadOrigin, now });
   const uploads = createUploads({ origin: downloadOrigin, now });
   const challenges = createGraphChallenges({ directory, sessions, graph: seed.graph, authorityHost, now });
+  let permissionsEnforced = options.enforceGraphPermissions ?? true;
   const graphApp = createGraphApp({
     origin: graphOrigin,
     checkToken: createTokenCheck({ directory, keys, clouds: authority.clouds, graph: seed.graph, now }),
     challenges,
-    resources: createResources({ directory, files, uploads }),
+    resources: createResources({ directory, files, uploads, isEnforced: () => permissionsEnforced }),
     files,
     uploads,
     ...shared,
@@ -139,13 +142,21 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Emul
     tenantId: homeTenant.id,
     clientId: seed.gateway.clientId,
     frontEndClientId: seed.frontEnd.clientId,
+    publicClientId: seed.publicClient.clientId,
+    gatewayPrincipalId: principalIdOf(seed.gateway.clientId),
     gateway: seed.gateway,
     ordersApi: seed.orders,
     users: seed.users,
     clientCertificate,
     tokenVolume,
     kubernetes: { ...kubernetes, mountServiceAccountToken: state.mount },
-    graph: challenges,
+    graph: {
+      ...challenges,
+      acceptedPermissions,
+      enforcePermissions(enforced) {
+        permissionsEnforced = enforced;
+      },
+    },
     faults,
     requests: recorder.log,
     now,
@@ -166,7 +177,11 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Emul
     refuse: policies.refuse,
     clearRefusals: policies.clear,
     requireMfa: policies.requireMfa,
+    requireSignInFrequency: policies.requireSignInFrequency,
     revokeSessions: (ref) => sessions.revoke(directory.user(ref).objectId),
+    changePassword(ref, { by = "administrator" } = {}) {
+      sessions.revoke(directory.user(ref).objectId, by === "administrator" ? "all" : "public");
+    },
     close() {
       closing ??= close();
       return closing;

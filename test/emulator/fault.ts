@@ -6,6 +6,7 @@ export type Listener = "authority" | "graph" | "kubernetes";
 
 export type FaultEndpoint =
   | "token"
+  | "authorize"
   | "discovery"
   | "keys"
   | "instance-discovery"

@@ -22,6 +22,13 @@ export interface EmulatorOptions {
   readonly tenants?: readonly TenantOptions[];
   /** Life of issued access tokens in seconds: plain (default 4500) and for clients that declared cp1 (default 86399). */
   readonly tokenLifetimeSeconds?: { readonly plain?: number; readonly longLived?: number };
+  /**
+   * How long a refresh token stays good after its first use, stricter than Entra, which never ends one because it was
+   * used. Default: without end.
+   */
+  readonly refreshTokenOverlapSeconds?: number;
+  /** Whether Graph refuses a call whose token lacks each permission that its table accepts. Default true. */
+  readonly enforceGraphPermissions?: boolean;
   /** Directory for certificates and token files; it stays after `close()`. Default: a temporary one, removed by `close()`. */
   readonly stateDirectory?: string;
 }
@@ -52,12 +59,17 @@ export interface User {
   readonly hasPhoto: boolean;
   /** How many messages the mailbox holds. */
   readonly messageCount: number;
+  /** May consent for the whole tenant. */
+  readonly administrator?: boolean;
   /** Drop-in claims of every token of this user: `groups`, `wids`, `roles`. */
   readonly claims?: Readonly<Record<string, unknown>>;
 }
 
 /** A user by handle, by `oid`, or by short name (of the home tenant first). */
 export type UserRef = User | string;
+
+/** What a redirect URI was registered as: a web page's script, a server, or a program on the user's machine. */
+export type RedirectType = "spa" | "web" | "public";
 
 /** An application whose tokens or grants the directory knows. */
 export interface Application {
@@ -138,6 +150,8 @@ export interface MintOptions {
   readonly signWith?: SigningKeyChoice;
 }
 
+export type GrantName = "on-behalf-of" | "client-credentials" | "authorization-code" | "refresh-token";
+
 export interface RefusalOptions {
   /** AADSTS number. */
   readonly code: number;
@@ -147,7 +161,8 @@ export interface RefusalOptions {
   readonly clientId?: string;
   /** One of the requested scopes, exactly as requested. */
   readonly scope?: string;
-  readonly grant?: "on-behalf-of" | "client-credentials";
+  /** Without it: every request to the token endpoint. `authorize` is the sign-in page, which must be named. */
+  readonly grant?: GrantName | "authorize";
   /** How often. Default: until cleared. */
   readonly times?: number;
   /** A claims request to send along (JSON text), or `true` for a policy of our own. */
@@ -167,6 +182,8 @@ export interface MfaRequirement {
   /** Authentication context (`c1`) to ask for by `acrs`; without it a Conditional Access policy id is sent (`capolids`). */
   readonly authContext?: string;
   readonly spelling?: "own-error" | "basic-action";
+  /** The policy covers the gateway itself, so sign-in and renewal ask for it. Default: only what lies behind an exchange. */
+  readonly atSignIn?: boolean;
 }
 
 export interface Removable {
@@ -243,6 +260,10 @@ export interface GraphControl {
   throttle(options?: GraphThrottleOptions): Removable;
   /** Ends challenges and throttling. */
   clearChallenges(): void;
+  /** Any one of them lets a delegated call pass; undefined: the table does not know the call. */
+  acceptedPermissions(method: string, path: string): readonly string[] | undefined;
+  /** Switches the check of permissions by method and path. */
+  enforcePermissions(enforced: boolean): void;
 }
 
 export interface Emulator {
@@ -270,7 +291,12 @@ export interface Emulator {
   /** Home tenant's id and the gateway's client id, the two most needed. */
   readonly tenantId: string;
   readonly clientId: string;
+  /** Single-page application; its redirect URI is `http://localhost` with any port. */
   readonly frontEndClientId: string;
+  /** Public client for programs on the user's machine: command lines, MCP clients. */
+  readonly publicClientId: string;
+  /** `oid` of tokens that the gateway gets for itself. */
+  readonly gatewayPrincipalId: string;
   readonly gateway: Application;
   /** A second downstream API besides Graph, with v2 tokens and scope `orders.read`. */
   readonly ordersApi: Application;
@@ -350,6 +376,19 @@ export interface Emulator {
   assignUser(user: UserRef): void;
   /** Tokens issued until now are void: Entra answers AADSTS50173 to them, Graph challenges them. */
   revokeSessions(user: UserRef): void;
+  /**
+   * `administrator` (default): a reset, which ends everything. `user`: ends browser sessions and the refresh tokens of
+   * public clients; those of confidential clients stay alive, as documented.
+   */
+  changePassword(user: UserRef, options?: { readonly by?: "user" | "administrator" }): void;
+  /** Conditional Access: a sign-in older than so many seconds must be repeated. */
+  requireSignInFrequency(user: UserRef, seconds: number): Removable;
+  /** Whether users of the tenant may consent for themselves. Default: they may, to permissions that need no administrator. */
+  setUserConsent(options: { readonly allowed: boolean; readonly tenantId?: string }): void;
+  registerRedirectUri(
+    clientId: string,
+    redirect: { readonly uri: string; readonly type: RedirectType },
+  ): void;
 
   close(): Promise<void>;
 }

@@ -2,11 +2,21 @@
 
 import { createHash } from "node:crypto";
 import type { ServerResponse } from "node:http";
-import type { GraphRequest, MetadataRequest, RequestLog, TokenRequest } from "./request-record.ts";
+import type {
+  AuthorizeRecord,
+  GraphRequest,
+  MetadataRequest,
+  RequestLog,
+  TokenRequest,
+} from "./request-record.ts";
 
 type ListName = keyof RequestLog["counts"];
 export type Draft<T> = { -readonly [Member in keyof T]: T[Member] };
-export type AnyDraft = Draft<TokenRequest> | Draft<MetadataRequest> | Draft<GraphRequest>;
+export type AnyDraft =
+  | Draft<TokenRequest>
+  | Draft<AuthorizeRecord>
+  | Draft<MetadataRequest>
+  | Draft<GraphRequest>;
 
 export interface Recorder {
   readonly log: RequestLog;
@@ -22,15 +32,16 @@ export interface Recorder {
 const KEPT = 5_000;
 
 export function createRecorder(): Recorder {
-  const lists = { token: [], discovery: [], keys: [], graph: [], kubernetes: [] } as {
+  const lists = { token: [], authorize: [], discovery: [], keys: [], graph: [], kubernetes: [] } as {
     token: TokenRequest[];
+    authorize: AuthorizeRecord[];
     discovery: MetadataRequest[];
     keys: MetadataRequest[];
     graph: GraphRequest[];
     kubernetes: MetadataRequest[];
   };
-  const counts = { token: 0, discovery: 0, keys: 0, graph: 0, kubernetes: 0 };
-  const pending = { token: 0, discovery: 0, keys: 0, graph: 0, kubernetes: 0 };
+  const counts = { token: 0, authorize: 0, discovery: 0, keys: 0, graph: 0, kubernetes: 0 };
+  const pending = { token: 0, authorize: 0, discovery: 0, keys: 0, graph: 0, kubernetes: 0 };
   const drafts = new WeakMap<ServerResponse, AnyDraft>();
   const waiting = new Set<() => void>();
   const changed = () => {
@@ -101,6 +112,7 @@ export function createRecorder(): Recorder {
 function listOf(draft: AnyDraft): ListName {
   switch (draft.endpoint) {
     case "token":
+    case "authorize":
     case "graph":
     case "keys":
       return draft.endpoint;

@@ -9,9 +9,10 @@ const MARK = 0x0b0e;
 export interface Sessions {
   /** A fresh `uti` claim: 16 bytes, base64url, as Entra writes it. */
   nextTokenId(): string;
-  /** Voids all tokens issued to this `oid` so far. */
-  revoke(objectId: string): void;
-  isRevoked(claims: Claims): boolean;
+  /** Voids all tokens issued to this `oid` so far; `public`: only those of clients that hold no credential. */
+  revoke(objectId: string, scope?: "all" | "public"): void;
+  /** @param client who holds it; access tokens, whose holder does not matter, are asked about without it. */
+  isRevoked(claims: Claims, client?: "confidential" | "public" | "single-page"): boolean;
   /** A test for tokens issued up to this moment. */
   issuedUntilNow(): (claims: Claims) => boolean;
 }
@@ -19,6 +20,7 @@ export interface Sessions {
 export function createSessions(now: () => number): Sessions {
   let issued = 0;
   const revocations = new Map<unknown, (claims: Claims) => boolean>();
+  const publicRevocations: typeof revocations = new Map();
 
   const issuedUntilNow = () => {
     const last = issued;
@@ -37,8 +39,13 @@ export function createSessions(now: () => number): Sessions {
       bytes.writeUIntBE(issued, 2, 6);
       return bytes.toString("base64url");
     },
-    revoke: (objectId) => void revocations.set(objectId, issuedUntilNow()),
-    isRevoked: (claims) => revocations.get(claims.oid)?.(claims) ?? false,
+    revoke(objectId, scope = "all") {
+      (scope === "all" ? revocations : publicRevocations).set(objectId, issuedUntilNow());
+    },
+    isRevoked(claims, client = "confidential") {
+      const applying = client === "confidential" ? [revocations] : [revocations, publicRevocations];
+      return applying.some((each) => each.get(claims.oid)?.(claims) ?? false);
+    },
     issuedUntilNow,
   };
 }

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { ExchangeResult } from "../../src/exchange/exchange.ts";
+import type { ExchangeResult } from "../../src/exchange/contract.ts";
 import {
   type Answer,
   assertionOf,
@@ -311,7 +311,7 @@ describe("single flight", () => {
       await opened;
       return granted(request, count);
     });
-    const { exchange } = exchangeWith(entra, { maxConcurrent: 1 });
+    const { exchange } = exchangeWith(entra, { budget: { total: 1, userShare: 1, clientShare: 1 } });
     const first = exchange(requestOf("ann"));
     const joined = exchange(requestOf("ann"));
     expect(await codeOf(exchange(requestOf("bob")))).toBe("overloaded");

@@ -161,21 +161,82 @@ describe("throttling", () => {
     expect((await exchange(requestOf("ann"))).origin).toBe("authority");
   });
 
-  test("a second user's 429 holds the tenant back, and no other tenant", async () => {
+  test("two accounts' 429s, however long their Retry-After, leave a third user's exchange alone", async () => {
+    const long = { ...throttled, headers: { "retry-after": "300" } };
+    entra.respond(refusing({ ann: long, bob: long }));
+    const { exchange, clock } = exchangeWith(entra);
+    for (const user of ["ann", "bob"]) await refusalOf(exchange(requestOf(user)));
+    expect((await exchange(requestOf("cat"))).origin).toBe("authority");
+    clock.advance(1_000);
+    expect((await exchange(requestOf("dan"))).origin).toBe("authority");
+  });
+
+  test("a 429 holds its user for all scopes and assertions", async () => {
+    entra.respond(refusing({ ann: throttled }));
+    const { exchange } = exchangeWith(entra);
+    await refusalOf(exchange(requestOf("ann")));
+    for (const over of [
+      { scopes: ["api://other/.default"] },
+      { assertion: assertionOf("ann", { serial: 2 }) },
+      { claims: CLAIMS },
+    ])
+      expect((await refusalOf(exchange(requestOf("ann", over)))).code).toBe("authority_throttled");
+    expect(askedFor("ann")).toBe(1);
+  });
+
+  const users = (count: number, prefix = "user") =>
+    Array.from({ length: count }, (_, index) => `${prefix}-${index}`);
+
+  test("a tenant whose users are all limited is held, and no other tenant", async () => {
     entra.respond((request, count) => (request.tenantId === HOME ? throttled : granted(request, count)));
     const { exchange } = exchangeWith(entra);
-    for (const user of ["ann", "bob", "cat", "dan"]) {
-      expect((await refusalOf(exchange(requestOf(user)))).code).toBe("authority_throttled");
+    for (const user of users(30)) {
+      const refusal = await refusalOf(exchange(requestOf(user)));
+      expect([refusal.code, (refusal.retryAfterSeconds ?? 0) > 0]).toEqual(["authority_throttled", true]);
     }
-    expect(entra.requests).toHaveLength(2);
+    expect(entra.requests).toHaveLength(3);
     const elsewhere = requestOf("eve", { assertion: assertionOf("eve", { tenantId: FOREIGN }) });
     expect((await exchange(elsewhere)).origin).toBe("authority");
+  });
+
+  test("a held tenant is probed, less and less often, and never for the whole Retry-After unprobed", async () => {
+    entra.respond(() => ({ ...throttled, headers: { "retry-after": "300" } }));
+    const { exchange, clock } = exchangeWith(entra);
+    for (const user of users(3)) await refusalOf(exchange(requestOf(user)));
+    const asked: number[] = [];
+    for (let second = 0; second < 250; second += 1) {
+      clock.advance(1_000);
+      await refusalOf(exchange(requestOf(`late-${second}`)));
+      asked.push(entra.requests.length);
+    }
+    expect(asked[0]).toBe(4);
+    expect(asked[249]).toBeGreaterThan(8);
+    expect(asked[249]).toBeLessThan(20);
+  });
+
+  test("one answered probe ends the hold, long before Retry-After", async () => {
+    entra.respond(() => ({ ...throttled, headers: { "retry-after": "300" } }));
+    const { exchange, clock } = exchangeWith(entra);
+    for (const user of users(3)) await refusalOf(exchange(requestOf(user)));
+    entra.respond(granted);
+    expect((await refusalOf(exchange(requestOf("early")))).reason).toBe("held_back");
+    clock.advance(1_000);
+    for (const user of users(5, "later")) expect((await exchange(requestOf(user))).origin).toBe("authority");
+  });
+
+  test("a few limited users among many who are answered do not hold the tenant", async () => {
+    const limited = Object.fromEntries(users(8, "busy").map((user) => [user, throttled]));
+    entra.respond(refusing(limited));
+    const { exchange } = exchangeWith(entra);
+    for (const user of users(10)) await exchange(requestOf(user));
+    for (const user of users(8, "busy")) await refusalOf(exchange(requestOf(user)));
+    expect((await exchange(requestOf("another"))).origin).toBe("authority");
   });
 
   test("one user's 429s, however many, do not hold the tenant back", async () => {
     entra.respond(refusing({ ann: throttled }));
     const { exchange } = exchangeWith(entra);
-    for (const scope of ["api://x/a", "api://x/b", "api://x/c"]) {
+    for (const scope of ["api://x/a", "api://x/b", "api://x/c", "api://x/d"]) {
       await refusalOf(exchange(requestOf("ann", { scopes: [scope] })));
     }
     expect((await exchange(requestOf("bob"))).origin).toBe("authority");

@@ -5,13 +5,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import type { ClientCredential } from "../../src/credential/contract.ts";
 import { GatewayError } from "../../src/errors.ts";
-import type { ExchangeEvent } from "../../src/exchange/events.ts";
-import {
-  type CachingTokenExchange,
-  createTokenExchange,
-  type ExchangeRequest,
-  type TokenExchangeOptions,
-} from "../../src/exchange/exchange.ts";
+import type { ExchangeEvent, ExchangeRequest, OpenTokenExchange } from "../../src/exchange/contract.ts";
+import { createTokenExchange, type TokenExchangeOptions } from "../../src/exchange/exchange.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import type { UserAssertion } from "../../src/identity/contract.ts";
@@ -97,6 +92,8 @@ export async function startFakeEntra(): Promise<FakeEntra> {
   const urls: string[] = [];
   let responder = granting;
   const server = createServer((incoming, response) => {
+    // The tests' clock stands elsewhere; those that are about the difference send a Date of their own.
+    response.sendDate = false;
     void (async () => {
       let text = "";
       for await (const chunk of incoming) text += chunk;
@@ -192,7 +189,7 @@ export const secretCredential: ClientCredential = {
   authenticate: async () => ({ method: "client_secret", clientSecret: new Secret("the-client-secret") }),
 };
 
-export interface Rig extends CachingTokenExchange {
+export interface Rig extends OpenTokenExchange {
   readonly events: ExchangeEvent[];
   readonly clock: Clock;
 }
@@ -211,6 +208,8 @@ export function exchangeWith(entra: Pick<FakeEntra, "fetch">, over: Partial<Toke
     fetch: entra.fetch,
     timeoutMs: 5_000,
     cache: { maxEntries: 1_000, expiryMarginMs: 60_000 },
+    refusalMemoryMs: 3_000,
+    budget: { total: 1_000, userShare: 0.125, clientShare: 1 },
     now: clock.now,
     onEvent: (event) => events.push(event),
     ...over,

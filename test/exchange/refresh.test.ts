@@ -120,7 +120,7 @@ test("a token that nobody asks for is not replaced", async () => {
 });
 
 test("refreshes under way are bounded, and those left out cost nobody anything", async () => {
-  const rig = exchangeWith(entra, { maxConcurrent: 20 });
+  const rig = exchangeWith(entra, { budget: { total: 20, userShare: 1, clientShare: 1 } });
   const users = Array.from({ length: 12 }, (_, index) => `user-${index}`);
   for (const user of users) await rig.exchange(requestOf(user));
   let release = () => {};

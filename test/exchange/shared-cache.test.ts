@@ -3,9 +3,9 @@ import type { AddressInfo } from "node:net";
 import { createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import type { SharedTokens } from "../../src/exchange/cache/shared-tokens.ts";
-import { openSharedTier } from "../../src/exchange/shared-tier.ts";
 import { Secret } from "../../src/foundation/secret.ts";
+import type { OpenRedis } from "../../src/redis/contract.ts";
+import { openRedis } from "../../src/redis/redis.ts";
 import { createSealing } from "../../src/redis/sealing.ts";
 import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
 import {
@@ -30,7 +30,7 @@ const newKey = () => new Secret(randomBytes(32).toString("base64"));
 const KEY = newKey();
 
 let entra: FakeEntra;
-const open: SharedTokens[] = [];
+const open: { close(): Promise<unknown> }[] = [];
 beforeAll(async () => {
   entra = await startFakeEntra();
 });
@@ -47,28 +47,25 @@ afterEach(async () => {
 async function replica(
   url: string,
   over: { keys?: readonly Secret[]; timeoutMs?: number; await?: boolean; timeout?: number } = {},
-): Promise<Rig & { readonly shared: SharedTokens }> {
+): Promise<Rig & { readonly shared: OpenRedis }> {
   const { keys = [KEY], timeoutMs = 2_000, timeout = 5_000 } = over;
   const events: Rig["events"] = [];
   const rig = exchangeWith(entra);
-  const shared = await openSharedTier({
+  const shared = await openRedis({
     url: new Secret(url),
     keys,
     timeoutMs,
-    expiryMarginMs: 60_000,
-    exchangeTimeoutMs: timeout,
-    now: rig.clock.now,
     onEvent: (event) => events.push(event),
   });
-  if (shared === undefined) throw new Error("no shared tier");
-  open.push(shared);
+  if (shared === undefined) throw new Error("no Redis");
   if (over.await !== false) await until(() => shared.available());
   const joined = exchangeWith(entra, {
-    shared,
+    redis: shared,
     timeoutMs: timeout,
     now: rig.clock.now,
     onEvent: (event) => events.push(event),
   });
+  open.push({ close: () => joined.close().finally(shared.close) });
   return { ...joined, events, clock: rig.clock, shared };
 }
 

@@ -4,20 +4,19 @@ import { once } from "node:events";
 import type { RequestListener, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "@jest/globals";
-import {
-  type ConnectionEvent,
-  type ConnectionLimits,
-  type Listening,
-  type ListenOptions,
-  listen,
-} from "../../src/http/server.ts";
+import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
+import { type Listening, type ListenOptions, listen } from "../../src/http/server.ts";
 
 const PATIENT: ConnectionLimits = {
   max: 1_000,
+  maxPipelined: 16,
   headersTimeoutSeconds: 60,
   requestTimeoutSeconds: 0,
   keepAliveTimeoutSeconds: 60,
   maxRequests: 0,
+  writeStallSeconds: 60,
+  minWriteBytesPerSecond: 0,
+  writeTimeoutSeconds: 60,
 };
 const GET = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 

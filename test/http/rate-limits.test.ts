@@ -6,7 +6,7 @@ import { createPublicApp, type PublicAppOptions } from "../../src/http/app.ts";
 import { createRateLimits, type RateLimitRules } from "../../src/http/rate-limits.ts";
 import { openRecord, recordOf } from "../../src/http/request-record.ts";
 import type { RoutePolicy, VerifiedCaller } from "../../src/identity/contract.ts";
-import type { SharedCounters } from "../../src/redis/counters.ts";
+import type { SharedCounters } from "../../src/redis/contract.ts";
 
 const LIMIT = { requests: 5, perSeconds: 60 };
 const BOTH = { perUser: LIMIT, perClient: LIMIT };

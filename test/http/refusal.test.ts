@@ -11,7 +11,7 @@ const refusal = createRefusal({
     resourceMetadata: undefined,
   },
   own: securityFields(),
-  cors: { origins: [ORIGIN], maxAgeSeconds: 600 },
+  cors: { origins: [ORIGIN], maxAgeSeconds: 600, exposedHeaders: [] },
 });
 
 describe("whoever is refused without a look", () => {

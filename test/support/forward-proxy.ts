@@ -27,8 +27,12 @@ const programs = { tinyproxy: find("tinyproxy"), squid: find("squid") };
 const HELPER = "/usr/lib/squid/basic_ncsa_auth";
 
 /** Once for each proxy that is there; left out, and said so in a line, where one is not. In CI tinyproxy must be there. */
-export function describeWithProxies(name: string, tests: (kind: ProxyKind) => void): void {
-  for (const kind of ["tinyproxy", "squid"] as const) {
+export function describeWithProxies(
+  name: string,
+  tests: (kind: ProxyKind) => void,
+  kinds: readonly ProxyKind[] = ["tinyproxy", "squid"],
+): void {
+  for (const kind of kinds) {
     const title = `${name}, by ${kind}`;
     if (programs[kind] !== undefined && (kind === "tinyproxy" || existsSync(HELPER))) {
       describe(title, () => tests(kind));

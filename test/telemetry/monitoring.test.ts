@@ -6,10 +6,9 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parse } from "yaml";
-import type { CredentialEventType } from "../../src/credential/contract.ts";
+import type { CredentialEventType, CredentialSource } from "../../src/credential/contract.ts";
 import { ACTOR_OF } from "../../src/errors.ts";
-import type { ExchangeEvent } from "../../src/exchange/events.ts";
-import type { TokenOrigin } from "../../src/exchange/exchange.ts";
+import type { ExchangeEvent, TokenOrigin } from "../../src/exchange/contract.ts";
 import type { RateLimitEvent } from "../../src/http/request-counter.ts";
 import type { KeySetEvent } from "../../src/identity/contract.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
@@ -52,11 +51,14 @@ const EVENTS = [
   ...(["held_back", "retried", "evicted", "purged"] satisfies ExchangeEvent["type"][]),
 ];
 const ORIGINS = [...(["cache", "flight", "authority"] satisfies TokenOrigin[]), "signature"];
+const SOURCES = ["workload-identity", "certificate", "client-secret"] satisfies CredentialSource[];
 const VALUES: Readonly<Record<string, readonly string[]>> = {
   code: CODES,
   outcome: CODES,
   event: EVENTS,
   origin: ORIGINS,
+  source: SOURCES,
+  stream: ["log", "audit"],
 };
 
 /** Labels that Prometheus adds, and the histogram's own. */
@@ -83,6 +85,12 @@ beforeAll(async () => {
   metrics.transfers.answered("graph", 429, 1);
   metrics.transfers.failed("graph", "downstream_unreachable", 1);
   metrics.rateLimitEvent("counted_alone");
+  metrics.linesLost("log", 1);
+  metrics.sharedTierFailed("OOM");
+  metrics.watchClock(() => 1);
+  metrics.watchTokenCache({ entries: () => 0, bytes: () => 0, users: () => 0, sharedAvailable: () => true });
+  const usable = { source: "certificate", state: "usable", generation: 1, expiresAt: 1 };
+  metrics.watchCredential(() => ({ serving: "certificate", sources: [usable] }));
   metrics.watchLoad({ isOverloaded: () => false, lagMs: () => 0 });
   for (const line of (await metrics.exposition()).split("\n")) {
     const [, name, labels = ""] = /^([a-z_0-9]+)(?:\{(.*)\})? /.exec(line) ?? [];
@@ -233,14 +241,50 @@ if (!promtool)
           interval: "1m",
           input_series: [
             {
-              series: 'obo_gateway_credential_events_total{source="certificate",event="expiring"}',
+              series: 'obo_gateway_shared_cache_failures_total{reason="OOM"}',
               values: "_x5 1x60",
             },
           ],
           alert_rule_test: [
-            fires("OboGatewayCertificateExpiring", "3m", undefined),
-            fires("OboGatewayCertificateExpiring", "10m", { severity: "warning", source: "certificate" }),
+            fires("OboGatewaySharedCacheFull", "3m", undefined),
+            fires("OboGatewaySharedCacheFull", "10m", { severity: "warning" }),
           ],
+        },
+        {
+          name: "a certificate in its last thirty days, by its own end; a federated token lives for an hour",
+          interval: "1m",
+          input_series: [
+            {
+              series: 'obo_gateway_credential_expiry_timestamp_seconds{source="certificate"}',
+              values: `${30 * 86_400 + 20 * 60}x90`,
+            },
+            {
+              series: 'obo_gateway_credential_expiry_timestamp_seconds{source="workload-identity"}',
+              values: "100000x90",
+            },
+          ],
+          alert_rule_test: [
+            fires("OboGatewayCertificateExpiring", "25m", undefined),
+            fires("OboGatewayCertificateExpiring", "40m", { severity: "warning", source: "certificate" }),
+          ],
+        },
+        {
+          name: "lost lines, of a counter that is there from the start",
+          interval: "1m",
+          input_series: [
+            { series: 'obo_gateway_log_lines_lost_total{instance="a",stream="log"}', values: "0x10 5x30" },
+            { series: 'obo_gateway_log_lines_lost_total{instance="a",stream="audit"}', values: "0x40" },
+          ],
+          alert_rule_test: [
+            fires("OboGatewayLinesLost", "9m", undefined),
+            fires("OboGatewayLinesLost", "30m", undefined),
+          ],
+        },
+        {
+          name: "Redis that is gone for five minutes",
+          interval: "1m",
+          input_series: [{ series: 'obo_gateway_shared_cache_available{instance="a"}', values: "1x10 0x30" }],
+          alert_rule_test: [fires("OboGatewaySharedCacheLost", "14m", undefined)],
         },
         {
           name: "failed reads of the keys",

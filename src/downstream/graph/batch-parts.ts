@@ -5,6 +5,9 @@ import type { Span } from "../../foundation/json-text.ts";
 /** A request of a batch. Its body is never taken apart: only the API has to understand it. */
 export interface BatchPart {
   readonly id: string;
+  readonly method: string;
+  /** Relative to the API's base. */
+  readonly url: string;
   /** Ids of parts that must succeed first. */
   readonly dependsOn: readonly string[];
   /** The whole part as JSON. */
@@ -14,11 +17,7 @@ export interface BatchPart {
 }
 
 /** A part that the gateway's own code makes. */
-export interface NewPart {
-  readonly id: string;
-  readonly method: string;
-  /** Relative to the API's base. */
-  readonly url: string;
+export interface NewPart extends Pick<BatchPart, "id" | "method" | "url"> {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: unknown;
   readonly dependsOn?: readonly string[];
@@ -30,11 +29,12 @@ export const MAX_PARTS = 20;
 /** Writes a part. `dependsOn` comes last, so that its place in the text is known. */
 export function writePart({ dependsOn = [], ...rest }: NewPart): BatchPart {
   const own = Buffer.from(JSON.stringify(rest));
-  if (dependsOn.length === 0) return { id: rest.id, dependsOn, text: own, dependsOnAt: undefined };
+  const { id, method, url } = rest;
+  if (dependsOn.length === 0) return { id, method, url, dependsOn, text: own, dependsOnAt: undefined };
   const written = `,"dependsOn":${JSON.stringify(dependsOn)}}`;
   const text = Buffer.concat([own.subarray(0, -1), Buffer.from(written)]);
   const start = own.length - 1 + written.indexOf(":") + 1;
-  return { id: rest.id, dependsOn, text, dependsOnAt: { start, end: text.length - 1 } };
+  return { id, method, url, dependsOn, text, dependsOnAt: { start, end: text.length - 1 } };
 }
 
 /** The same part where only `remaining` of the parts it depends on are still to be sent. */

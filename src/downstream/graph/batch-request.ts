@@ -132,7 +132,7 @@ function* readPart(
   if (!/^[A-Z]+$/.test(method)) throw wrong("method");
   if (url === "") throw wrong("url");
   checkPart({ method, url }, `${where}: `, rules);
-  return { part: { id, dependsOn, text: bytes.subarray(start, end), dependsOnAt }, end };
+  return { part: { id, method, url, dependsOn, text: bytes.subarray(start, end), dependsOnAt }, end };
 }
 
 /** Fields that the gateway would strip from a request are refused here: in a batch they cannot be there by accident. */

@@ -58,31 +58,29 @@ const DEFAULT_PAUSE_MS = 1000;
  * Rejects with `claims_challenged` when a new token was not enough, and with the errors of `send` and `pause`.
  */
 export async function sendBatch(options: BatchRoundsOptions): Promise<BatchResult> {
-  const { parts, send, msLeft, pause, now } = options;
+  const { parts, msLeft, pause, now } = options;
   const answers = new Map<string, PartAnswer>();
   let pending = parts;
   let claims: string | undefined;
   let renewed = false;
-  let first: BatchAnswer | undefined;
-  let head: Answer | undefined;
-  const wholeOf = (answered: Answer, begun: BatchAnswer): BatchResult => ({
+  let answered: Answered | undefined;
+  const wholeOf = ({ head, first }: Answered): BatchResult => ({
     kind: "answered",
-    head: answered,
+    head,
     parts: answers,
-    pieces: assembleAnswer(begun, answers, options.fields),
+    pieces: assembleAnswer(first, answers, options.fields),
   });
   for (let round = 1; ; round++) {
-    const body = pending === parts && options.text !== undefined ? options.text : writeBatch(pending);
-    const answer = await readAnswer(await send(body, claims), options.mayKeep);
-    if (answer.kind === "unread") {
-      if (head === undefined || first === undefined) return answer;
-      // Only a repetition came to nothing, so the earlier answers stand.
-      answer.head.body.destroy();
-      return wholeOf(head, first);
+    const answer = await sendRound(options, pending, claims, answered !== undefined);
+    if (answer.kind === "unread" && answered === undefined) return answer;
+    if (answer.kind === "unread" || answer.kind === "failed") {
+      // Only a repetition came to nothing. What the parts were answered before stands: some of it was done.
+      if (answer.kind === "unread") answer.head.body.destroy();
+      if (answered !== undefined) return wholeOf(answered);
+      throw answer.kind === "failed" ? answer.error : new Error("a round without an answer");
     }
     if (answer.kind === "answers") {
-      head = answer.head;
-      first ??= answer.answer;
+      answered = { head: answer.head, first: answered?.first ?? answer.answer };
       for (const one of answer.answer.parts) answers.set(idKey(one.id), one);
     }
     claims = answer.kind === "challenged" ? answer.claims : challengeIn(answers.values());
@@ -92,12 +90,34 @@ export async function sendBatch(options: BatchRoundsOptions): Promise<BatchResul
       if (answer.kind === "answers") pending = partsAgain(parts, answers, isChallenged);
       continue;
     }
-    if (answer.kind === "challenged" || first === undefined) continue;
+    if (answered === undefined) continue;
     const waitMs = pauseFor([...answers.values()], round, now());
-    if (waitMs === undefined || round === MAX_ROUNDS || waitMs >= msLeft())
-      return wholeOf(answer.head, first);
+    if (waitMs === undefined || round === MAX_ROUNDS || waitMs >= msLeft()) return wholeOf(answered);
     await pause(waitMs);
     pending = partsAgain(parts, answers, isThrottled);
+  }
+}
+
+/** The first answer to the batch as such, and the head of the latest. */
+interface Answered {
+  readonly head: Answer;
+  readonly first: BatchAnswer;
+}
+
+async function sendRound(
+  { parts, text, send, mayKeep }: BatchRoundsOptions,
+  pending: readonly BatchPart[],
+  claims: string | undefined,
+  isRepetition: boolean,
+): Promise<ReadAnswer | { readonly kind: "failed"; readonly error: GatewayError }> {
+  const body = pending === parts && text !== undefined ? text : writeBatch(pending);
+  try {
+    return await readAnswer(await send(body, claims), mayKeep);
+  } catch (error) {
+    // A challenge that the exchange cannot answer has to reach the user, whatever the other parts were answered.
+    const mayStand = isRepetition && claims === undefined && error instanceof GatewayError;
+    if (mayStand) return { kind: "failed", error };
+    throw error;
   }
 }
 

@@ -2,7 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { DownstreamToken } from "../../exchange/exchange.ts";
+import type { DownstreamToken } from "../../exchange/contract.ts";
 import type { Owner } from "../../foundation/budget.ts";
 import { inTurns } from "../../foundation/json-text.ts";
 import type {

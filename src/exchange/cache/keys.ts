@@ -1,24 +1,38 @@
-/** What makes two exchanges the same, as strings that no two different exchanges share. */
+/** Keys of exchanges: strings that two exchanges share exactly where they are the same in the key's terms. */
 
 import { createHash } from "node:crypto";
 import { GatewayError } from "../../errors.ts";
-import type { AnyAssertion } from "../no-assertion.ts";
-import type { SharedSubject } from "./shared-tokens.ts";
+import type { TokenSubject } from "../contract.ts";
 
+/** One exchange, by everything that it is known under. */
 export interface ExchangeKeys {
   /**
    * Identity of a delegated token: authority, client, tenant, user assertion and the set of scopes. Claims are
    * not part of it: a token that satisfies more claims takes the place of the one before.
    */
-  token(assertion: AnyAssertion, scopes: readonly string[]): string;
+  readonly token: string;
   /** The same identity without the assertion's digest, which the cache compares by itself. */
-  group(assertion: AnyAssertion, scopes: readonly string[]): string;
+  readonly group: string;
   /** The user, across assertions and scopes. */
-  user(assertion: AnyAssertion): string;
+  readonly user: string;
   /** The user and the set of scopes, across assertions. */
-  userAndScopes(assertion: AnyAssertion, scopes: readonly string[]): string;
-  /** The exchange as the shared tier needs to know it; undefined without a token of the user's, which alone can seal. */
-  shared(assertion: AnyAssertion, scopes: readonly string[]): SharedSubject | undefined;
+  readonly userAndScopes: string;
+  /** The assertion, across scopes. */
+  readonly assertion: string;
+}
+
+/** The exchange as the shared tier needs to know it. */
+export interface SharedKeys {
+  /** Authority, client, tenant and scopes, unambiguously. */
+  readonly binding: string;
+  /** The user, across assertions and scopes. */
+  readonly user: string;
+}
+
+export interface KeyMaker {
+  of(subject: TokenSubject, scopes: readonly string[]): ExchangeKeys;
+  group(subject: TokenSubject, scopes: readonly string[]): string;
+  shared(subject: TokenSubject, scopes: readonly string[]): SharedKeys;
 }
 
 /** RFC 6749 §3.3 `scope-token`. A blank inside would make two scopes of one on the wire. */
@@ -28,11 +42,11 @@ const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
 const MAX_TENANTS = 1_000;
 
 /**
- * Unambiguous by construction: parts of varying content carry their length in front. What is the same for all users
- * of an API comes last and digested, so that a million keys do not repeat it; before the digest it is JSON, whose
- * strings cannot break out of their quotes.
+ * Unambiguous by construction: parts of varying content carry their length in front. The part that all users of an
+ * API have in common comes last and digested, so that a million keys do not repeat it; before the digest it is JSON,
+ * whose strings cannot break out of their quotes.
  */
-export function createExchangeKeys(authorityHost: string, clientId: string): ExchangeKeys {
+export function createKeyMaker(authorityHost: string, clientId: string): KeyMaker {
   const suffixes = new WeakMap<readonly string[], string>();
   /** By scopes, then tenant: the very same string each time, so that a Map need not hash it anew. */
   const groups = new WeakMap<readonly string[], Map<string, string>>();
@@ -58,20 +72,18 @@ export function createExchangeKeys(authorityHost: string, clientId: string): Exc
   }
 
   return {
-    token: ({ tenantId, digest }, scopes) => framed(tenantId) + framed(digest) + suffix(scopes),
-    group: ({ tenantId }, scopes) => group(tenantId, scopes),
-    user: ({ tenantId, objectId }) => framed(tenantId) + framed(objectId),
-    userAndScopes: ({ tenantId, objectId }, scopes) => framed(tenantId) + framed(objectId) + suffix(scopes),
-    shared({ token, expiresAt, tenantId, objectId }, scopes) {
-      // Sealed by the master key alone, a token would be open to whoever holds that.
-      if (token === undefined) return undefined;
-      return {
-        assertion: token,
-        assertionExpiresAt: expiresAt,
-        binding: JSON.stringify([authorityHost, clientId, tenantId, ...canonicalScopes(scopes)]),
-        user: JSON.stringify([authorityHost, clientId, tenantId, objectId]),
-      };
+    of({ tenantId, objectId, digest }, scopes) {
+      const end = suffix(scopes);
+      const tenant = framed(tenantId);
+      const user = tenant + framed(objectId);
+      const assertion = tenant + framed(digest);
+      return { token: assertion + end, group: tenant + end, user, userAndScopes: user + end, assertion };
     },
+    group: ({ tenantId }, scopes) => group(tenantId, scopes),
+    shared: ({ tenantId, objectId }, scopes) => ({
+      binding: JSON.stringify([authorityHost, clientId, tenantId, ...canonicalScopes(scopes)]),
+      user: JSON.stringify([authorityHost, clientId, tenantId, objectId]),
+    }),
   };
 }
 
@@ -79,7 +91,7 @@ export function createExchangeKeys(authorityHost: string, clientId: string): Exc
  * Sorted, each once. The letter case stays, since which scopes a resource tells apart is not ours to know.
  *
  * @throws {GatewayError} `downstream_misconfigured` when there is none, or one that is not a scope token. An empty
- * set is not harmless: what MSAL adds of its own would make it a request for a Microsoft Graph token.
+ * set is not harmless: MSAL's additions alone would make it a request for a Microsoft Graph token.
  */
 function canonicalScopes(scopes: readonly string[]): string[] {
   if (scopes.length === 0 || !scopes.every((scope) => SCOPE_TOKEN.test(scope))) {

@@ -4,55 +4,51 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseJsonObject } from "../../foundation/json.ts";
 import { Secret } from "../../foundation/secret.ts";
-import type { SharedCache } from "../../redis/connection.ts";
-import { MOST_SEALED_BYTES, type SealedPlace, type Sealing } from "../../redis/sealing.ts";
+import type { OpenRedis, RedisStore, SealedPlace } from "../../redis/contract.ts";
+import { MOST_SEALED_BYTES } from "../../redis/sealing.ts";
+import type { SharedCacheEvent } from "../contract.ts";
 import type { AcquiredToken } from "../entra/acquire.ts";
-import type { SharedCacheEvent } from "../events.ts";
+import type { SharedKeys } from "./keys.ts";
 
-export interface SharedTokensOptions {
-  readonly sealing: Sealing;
-  readonly cache: SharedCache;
+export interface SharedTokensOptions extends Pick<OpenRedis, "store" | "sealing"> {
   /** How long before its own expiry a token stops being served, ms. */
   readonly expiryMarginMs: number;
-  /** Longest wait for another process' exchange, ms; then this one makes its own. Default 2000. */
-  readonly waitMs?: number;
-  /** Life of the lock that its owner does not release, ms: longer than exchanges take. Default 3000. */
-  readonly lockMs?: number;
+  /** Milliseconds for one exchange as a whole; waiting for another process takes at most a quarter of it. */
+  readonly exchangeTimeoutMs: number;
   /** Milliseconds since the epoch. */
-  readonly now?: () => number;
-  readonly onEvent?: (event: SharedCacheEvent) => void;
+  readonly now: () => number;
+  readonly onEvent: (event: SharedCacheEvent) => void;
 }
 
 /** An exchange as the shared tier knows it. */
-export interface SharedSubject {
+export interface SharedSubject extends SharedKeys {
   readonly assertion: Secret;
-  /** End of the assertion, ms since the epoch: nobody can ask for the token after it. */
+  /** End of the assertion, ms since the epoch: no caller can ask for the token after it. */
   readonly assertionExpiresAt: number;
-  /** Authority, client, tenant and scopes, unambiguously. */
-  readonly binding: string;
-  /** The user, across assertions and scopes. */
-  readonly user: string;
+  /** A token that ends at or before this does not do. Ms since the epoch. */
+  readonly endingAfter?: number | undefined;
 }
 
-/** One exchange's place in the shared tier. Nothing here rejects for the tier's own sake, or takes long. */
+/**
+ * One exchange's place in the shared tier. It never rejects for the tier's sake, and asks Redis no further before Entra
+ * once an answer did not come in time. Beyond that it takes the bounded wait for another process' exchange.
+ */
 export interface SharedToken {
   find(): Promise<AcquiredToken | undefined>;
   /** Runs the exchange, unless another process is at it and its token comes in time. */
   obtain(exchange: () => Promise<AcquiredToken>): Promise<AcquiredToken & { readonly shared: boolean }>;
-  /** Runs the exchange whatever there is, and leaves its token in place of what was there. */
+  /** Runs the exchange whatever the tier holds, and leaves its token in place of that. */
   replace(exchange: () => Promise<AcquiredToken>): Promise<AcquiredToken & { readonly shared: false }>;
 }
 
 export interface SharedTokens {
-  /** @param endingAfter A token that ends at or before this does not do. Ms since the epoch. */
-  of(subject: SharedSubject, endingAfter?: number): SharedToken;
+  of(subject: SharedSubject): SharedToken;
   /** Drops the token of this place if it is the refused one. Best effort, in the background. */
-  forget(subject: SharedSubject, refused: Secret): void;
-  /** From now on no process takes a token of this user from here that was asked for before. Best effort. */
-  purgeUser(subject: SharedSubject): void;
-  available(): boolean;
-  /** Waits for what is being written, then disconnects. */
-  close(): Promise<void>;
+  forget(assertion: Secret, keys: SharedKeys, refused: Secret): void;
+  /** From now on no process takes a token of this user from here that was requested before. Best effort. */
+  purgeUser(keys: SharedKeys): void;
+  /** Resolves when what is being written has been. */
+  settled(): Promise<void>;
 }
 
 interface Kept {
@@ -63,8 +59,10 @@ interface Kept {
   readonly sealed: Buffer;
 }
 
-const DEFAULT_WAIT_MS = 2_000;
-const DEFAULT_LOCK_MS = 3_000;
+/** Longest wait for another process' exchange; then this one makes its own. */
+const LONGEST_WAIT_MS = 2_000;
+/** Life of a lock that its owner does not release: longer than exchanges take. */
+const LOCK_MS = 3_000;
 const FIRST_POLL_MS = 15;
 const LONGEST_POLL_MS = 120;
 /** Past the longest life of a token that Entra issues, which is 28 hours. */
@@ -76,11 +74,11 @@ const lockName = (place: SealedPlace) => `obo:{${place.name}}:lock`;
 const purgeName = (user: string) => `obo:{${user}}:purged`;
 
 export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
-  const { sealing, cache, expiryMarginMs, now = Date.now, onEvent = () => {} } = options;
-  const { waitMs = DEFAULT_WAIT_MS, lockMs = DEFAULT_LOCK_MS } = options;
+  const { sealing, store, expiryMarginMs, now, onEvent } = options;
+  const waitMs = Math.min(LONGEST_WAIT_MS, options.exchangeTimeoutMs / 4);
   const pending = new Set<Promise<unknown>>();
 
-  /** Nobody waits for these but `close`. */
+  /** Only `settled` waits for these. */
   function inBackground(work: Promise<unknown>): void {
     const settled: Promise<unknown> = work
       .catch(() => onEvent({ type: "shared_failed", reason: "unexpected" }))
@@ -88,27 +86,38 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
     pending.add(settled);
   }
 
-  async function purgedAt(user: string): Promise<number> {
-    const marks = await Promise.all(sealing.userNames(user).map((name) => cache.read(purgeName(name))));
-    // What cannot be read might forbid: then nothing is taken from here.
+  async function purgedAt(user: string, read: RedisStore["read"]): Promise<number> {
+    const marks = await Promise.all(sealing.userNames(user).map((name) => read(purgeName(name))));
+    // A mark that cannot be read might forbid: then no token is taken from here.
     return Math.max(...marks.map((mark) => (mark === null ? 0 : Number(mark ?? Number.POSITIVE_INFINITY))));
   }
 
-  async function keptAt(place: SealedPlace): Promise<Kept | undefined> {
-    const sealed = await cache.read(valueName(place));
+  async function keptAt(place: SealedPlace, read: RedisStore["read"]): Promise<Kept | undefined> {
+    const sealed = await read(valueName(place));
     if (sealed === undefined || sealed === null) return undefined;
     const content = parseContent(place.open(sealed));
     if (content === undefined) onEvent({ type: "shared_unreadable" });
     return content && { ...content, place, sealed };
   }
 
-  function of(subject: SharedSubject, endingAfter = 0): SharedToken {
-    const { assertion, assertionExpiresAt, binding, user } = subject;
+  function of(subject: SharedSubject): SharedToken {
+    const { assertion, assertionExpiresAt, binding, user, endingAfter = 0 } = subject;
     const places = sealing.places(assertion, binding);
     const [home] = places;
+    /** Redis has let a question of this exchange run out of time: it costs the exchange no second one. */
+    let unanswered = false;
+
+    const read: RedisStore["read"] = async (name) => {
+      const value = await store.read(name);
+      if (value === undefined) unanswered = true;
+      return value;
+    };
 
     async function find(): Promise<AcquiredToken | undefined> {
-      const [purged, ...kept] = await Promise.all([purgedAt(user), ...places.map(keptAt)]);
+      const [purged, ...kept] = await Promise.all([
+        purgedAt(user, read),
+        ...places.map((place) => keptAt(place, read)),
+      ]);
       const usable = kept.find(
         (one) =>
           one !== undefined &&
@@ -121,10 +130,11 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
 
     async function put(token: AcquiredToken, askedAt: number): Promise<void> {
       const lifeMs = Math.min(token.expiresAt - expiryMarginMs, assertionExpiresAt) - now();
-      const text = JSON.stringify({ t: token.accessToken.reveal(), e: token.expiresAt, a: askedAt });
+      const { accessToken, expiresAt, grantedScopes: s } = token;
+      const text = JSON.stringify({ t: accessToken.reveal(), e: expiresAt, a: askedAt, s });
       const sealed = home.seal(text);
       if (lifeMs > 0 && sealed.length <= MOST_SEALED_BYTES)
-        await cache.write(valueName(home), sealed, lifeMs);
+        await store.write(valueName(home), sealed, lifeMs);
     }
 
     const replace: SharedToken["replace"] = async (exchange) => {
@@ -135,11 +145,11 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
     };
 
     async function asOwner(owner: string, exchange: () => Promise<AcquiredToken>): Promise<AcquiredToken> {
-      const release = () => cache.removeIf(lockName(home), owner);
+      const release = () => store.removeIf(lockName(home), owner);
       const askedAt = now();
       try {
         const token = await exchange();
-        // Released after the token is there, so that who finds the lock gone and no token knows that it failed.
+        // Released after the token is there, so that a lock that is gone without a token means failure.
         inBackground(put(token, askedAt).then(release));
         return token;
       } catch (error) {
@@ -148,14 +158,14 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
       }
     }
 
-    /** Somebody else's token, or undefined when its owner failed, died or takes too long. */
+    /** The other process' token, or undefined when that process failed, died or takes too long. */
     async function awaitOther(): Promise<AcquiredToken | undefined> {
       onEvent({ type: "shared_awaited" });
       const deadline = performance.now() + waitMs;
       for (let pauseMs = FIRST_POLL_MS; performance.now() < deadline; pauseMs *= 1.5) {
         await sleep(Math.min(pauseMs, LONGEST_POLL_MS) * (0.5 + Math.random()));
         // Sent in this order, and answered so: a lock seen gone means that its token would be seen.
-        const [taken, found] = await Promise.all([cache.isTaken(lockName(home)), find()]);
+        const [taken, found] = await Promise.all([store.isTaken(lockName(home)), find()]);
         if (found !== undefined || taken !== true) return found;
       }
       return undefined;
@@ -166,11 +176,12 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
       replace,
 
       async obtain(exchange) {
+        if (unanswered) return replace(exchange);
         const owner = randomUUID();
         // Asked again with the lock: between the first look and now its former owner may have finished.
-        const [taken, found] = await Promise.all([cache.take(lockName(home), owner, lockMs), find()]);
+        const [taken, found] = await Promise.all([store.take(lockName(home), owner, LOCK_MS), find()]);
         if (found !== undefined) {
-          if (taken === true) inBackground(cache.removeIf(lockName(home), owner));
+          if (taken === true) inBackground(store.removeIf(lockName(home), owner));
           return { ...found, shared: true };
         }
         if (taken === true) return { ...(await asOwner(owner, exchange)), shared: false };
@@ -181,25 +192,25 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
     };
   }
 
-  async function forget({ assertion, binding }: SharedSubject, refused: Secret): Promise<void> {
-    const kept = await Promise.all(sealing.places(assertion, binding).map(keptAt));
+  async function forget(assertion: Secret, { binding }: SharedKeys, refused: Secret): Promise<void> {
+    const kept = await Promise.all(
+      sealing.places(assertion, binding).map((place) => keptAt(place, store.read)),
+    );
     for (const one of kept) {
       if (one?.token.accessToken.reveal() === refused.reveal())
-        await cache.removeIf(valueName(one.place), one.sealed);
+        await store.removeIf(valueName(one.place), one.sealed);
     }
   }
 
   return {
     of,
-    forget: (subject, refused) => inBackground(forget(subject, refused)),
+    forget: (assertion, keys, refused) => inBackground(forget(assertion, keys, refused)),
     purgeUser({ user }) {
       const [name] = sealing.userNames(user);
-      inBackground(cache.write(purgeName(name), String(now()), PURGE_MEMORY_MS));
+      inBackground(store.write(purgeName(name), String(now()), PURGE_MEMORY_MS));
     },
-    available: () => cache.available(),
-    async close() {
+    async settled() {
       await Promise.all(pending);
-      cache.close();
     },
   };
 }
@@ -212,7 +223,8 @@ export const notShared: SharedToken = {
 };
 
 function parseContent(text: string | undefined): Pick<Kept, "token" | "askedAt"> | undefined {
-  const { t, e, a } = (text === undefined ? undefined : parseJsonObject(text)) ?? {};
+  const { t, e, a, s } = (text === undefined ? undefined : parseJsonObject(text)) ?? {};
   if (typeof t !== "string" || typeof e !== "number" || typeof a !== "number") return undefined;
-  return { token: { accessToken: new Secret(t), expiresAt: e }, askedAt: a };
+  const grantedScopes = Array.isArray(s) && s.every((scope) => typeof scope === "string") ? s : undefined;
+  return { token: { accessToken: new Secret(t), expiresAt: e, grantedScopes }, askedAt: a };
 }

@@ -1,7 +1,7 @@
 /** Delegated tokens by exchange key: bounded in entries and bytes, every operation independent of how many there are. */
 
 import type { Secret } from "../../foundation/secret.ts";
-import type { DownstreamToken, ExchangeResult } from "../exchange.ts";
+import type { DownstreamToken, EvictionCause, ExchangeResult } from "../contract.ts";
 import { createSlots } from "../slots.ts";
 import { createUserIndex, type OfUser } from "./user-index.ts";
 
@@ -13,8 +13,6 @@ export interface TokenCacheOptions {
   /** How long before its own expiry a token stops being served, ms: time for the request that carries it. */
   readonly expiryMarginMs: number;
 }
-
-export type EvictionCause = "full" | "expired";
 
 export interface TokenCachePorts {
   readonly now: () => number;

@@ -2,15 +2,15 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClientAuthentication, ClientCredential } from "../../credential/contract.ts";
-import { GatewayError } from "../../errors.ts";
+import { ACTOR_OF, GatewayError } from "../../errors.ts";
 import type { Secret } from "../../foundation/secret.ts";
-import type { ExchangeEvent } from "../events.ts";
-import { type ExchangeEvidence, requestIdOf } from "../evidence.ts";
-import type { ExchangeRequest } from "../exchange.ts";
+import type { ClockDrift } from "../clock-drift.ts";
+import type { ExchangeEvent, ExchangeRequest, TokenRequestFacts } from "../contract.ts";
 import type { ExchangeSubject, FailureDomains } from "../failure-domains.ts";
-import type { Judge } from "./judge.ts";
+import { requestIdOf } from "./answers.ts";
 import type { SendGrant } from "./msal.ts";
 import { createRetryBudget, pauseBeforeRetry } from "./retry.ts";
+import type { TokenOutcome, TokenResponses } from "./token-response.ts";
 
 export interface AcquireOptions {
   readonly clientId: string;
@@ -24,11 +24,12 @@ export interface AcquireOptions {
 
 export interface AcquirePorts {
   readonly send: SendGrant;
-  readonly judge: Judge;
+  readonly responses: TokenResponses;
   readonly domains: FailureDomains;
+  readonly clockDrift: ClockDrift;
   readonly now: () => number;
   readonly onEvent: (event: ExchangeEvent) => void;
-  /** The authority says that nothing held for this user is good any more. */
+  /** The authority says that no token held for this user is good any more. */
   readonly forgetUser: (subject: ExchangeSubject, request: ExchangeRequest) => void;
 }
 
@@ -36,6 +37,7 @@ export interface AcquiredToken {
   readonly accessToken: Secret;
   /** Reckoned from before the request was sent, so never later than Entra's own reckoning. Ms since the epoch. */
   readonly expiresAt: number;
+  readonly grantedScopes?: readonly string[] | undefined;
 }
 
 /**
@@ -47,18 +49,51 @@ export type Acquire = (
   subject: ExchangeSubject,
   /** When the exchange began, from which its time is reckoned; ms since the epoch. */
   startedAt: number,
-  /** Told of each answer of Entra, whatever it says. */
-  onEvidence?: (evidence: ExchangeEvidence) => void,
+  /** Called for each response of Entra, of whatever kind. */
+  onResponse?: (facts: TokenRequestFacts) => void,
 ) => Promise<AcquiredToken>;
 
 export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acquire {
   const { clientId, tokenEndpoint, credential, timeoutMs, attemptTimeoutMs } = options;
-  const { send, judge, domains, now, onEvent, forgetUser } = ports;
+  const { domains, now, onEvent, forgetUser } = ports;
   const budget = createRetryBudget();
 
-  return async (request, subject, startedAt, onEvidence) => {
+  /** One token request; resolves to its outcome and the time when it was sent. */
+  async function attempt(
+    request: ExchangeRequest,
+    authentication: ClientAuthentication,
+    leftMs: number,
+    onResponse: ((facts: TokenRequestFacts) => void) | undefined,
+  ): Promise<{ readonly outcome: TokenOutcome; readonly sentAt: number }> {
     const { assertion, scopes, claims, correlationId, trace } = request;
-    const { tenantId } = assertion;
+    const sentAt = now();
+    const origin = credential.originOf?.(authentication) ?? { source: credential.source };
+    const span = trace?.tokenRequest(tokenEndpoint(assertion.tenantId));
+    let status: number | undefined;
+    const outcome = await ports
+      .send({
+        assertion,
+        scopes,
+        claims,
+        correlationId,
+        authentication,
+        timeoutMs: Math.min(attemptTimeoutMs, leftMs),
+      })
+      .then((response) => {
+        ({ status } = response);
+        ports.clockDrift.observe(response.headers, sentAt);
+        onResponse?.({ requestId: requestIdOf(response.headers), ...origin });
+        return ports.responses.process({ assertion, scopes, authentication }, response);
+      }, ports.responses.failure);
+    span?.ended({
+      status,
+      code: outcome.outcome === "granted" ? undefined : outcome.refusal.error.code,
+    });
+    return { outcome, sentAt };
+  }
+
+  return async (request, subject, startedAt, onResponse) => {
+    const { tenantId } = request.assertion;
     const deadline = startedAt + timeoutMs;
     const leftMs = () => Math.max(1, deadline - now());
     let credentialRenewed = false;
@@ -74,31 +109,13 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
       const held = domains.recallCredential(subject, fingerprint);
       if (held !== undefined) throw held;
 
-      const sentAt = now();
-      const made = credential.originOf?.(authentication) ?? { source: credential.source };
-      const span = trace?.asking(tokenEndpoint(tenantId));
-      let status: number | undefined;
-      const judgement = await send({
-        assertion,
-        scopes,
-        claims,
-        correlationId,
-        authentication,
-        timeoutMs: Math.min(attemptTimeoutMs, leftMs()),
-      }).then((answer) => {
-        ({ status } = answer);
-        onEvidence?.({ requestId: requestIdOf(answer.headers), ...made });
-        return judge.answer({ assertion, scopes, authentication }, answer);
-      }, judge.failure);
-      span?.ended({
-        status,
-        code: judgement.outcome === "granted" ? undefined : judgement.refusal.error.code,
-      });
-
-      if (judgement.outcome === "granted") {
-        return { accessToken: judgement.accessToken, expiresAt: sentAt + judgement.expiresInSeconds * 1000 };
+      const { outcome, sentAt } = await attempt(request, authentication, leftMs(), onResponse);
+      if (outcome.outcome === "granted") {
+        domains.answered(subject, sentAt);
+        const { accessToken, expiresInSeconds, grantedScopes } = outcome;
+        return { accessToken, expiresAt: sentAt + expiresInSeconds * 1000, grantedScopes };
       }
-      const { refusal } = judgement;
+      const { refusal } = outcome;
       if (refusal.domain === "credential" && !credentialRenewed) {
         credentialRenewed = true;
         if ((await credential.refused?.(authentication)) === true) {
@@ -113,6 +130,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
         await sleep(pauseMs);
         continue;
       }
+      if (ACTOR_OF[refusal.error.code] !== "authority") domains.answered(subject, sentAt);
       domains.learn(refusal, subject, fingerprint);
       if (refusal.forgetUser) forgetUser(subject, request);
       throw refusal.error;

@@ -1,11 +1,13 @@
-/** The wire: MSAL phrases the token request, this module sends it, and the answer comes back raw. */
+/** The one door to MSAL: it phrases the token request, this module sends it, and the response comes back raw. */
 
 import { createRequire } from "node:module";
 import type { INetworkModule } from "@azure/msal-node";
 import type { ClientAuthentication } from "../../credential/contract.ts";
 import { GatewayError } from "../../errors.ts";
 import { type BoundedResponse, boundedFetch, type Fetch } from "../../foundation/bounded-fetch.ts";
-import type { AnyAssertion } from "../no-assertion.ts";
+import type { TokenSubject } from "../contract.ts";
+
+export type { INetworkModule, ManagedIdentityApplication, NetworkResponse } from "@azure/msal-node";
 
 export interface WireOptions {
   readonly clientId: string;
@@ -23,7 +25,7 @@ export interface WireOptions {
  * without one for the gateway itself (Entra, v2-oauth2-client-creds-grant-flow).
  */
 export interface TokenGrant {
-  readonly assertion: AnyAssertion;
+  readonly assertion: TokenSubject;
   readonly scopes: readonly string[];
   /** Claims request as JSON text of an object. */
   readonly claims?: string | undefined;
@@ -34,7 +36,7 @@ export interface TokenGrant {
 }
 
 /**
- * Sends one grant and returns whatever was answered, whatever its status: judging it is somebody else's duty.
+ * Sends one grant and returns the response, whatever its status; `createTokenResponses` processes it.
  *
  * @throws {FetchFailure} when no whole answer came.
  * @throws {GatewayError} `internal` when MSAL would not phrase the request.

@@ -1,35 +1,40 @@
-/** Entra's refusal of a token request, or its silence, becomes the error that names who must act. */
+/** Turns Entra's refusal of a token request, or its silence, into the error that names who must act. */
 
 import type { ClientAuthentication } from "../../credential/contract.ts";
 import { ACTOR_OF, type Actor, GatewayError, type GatewayErrorDetails } from "../../errors.ts";
 import type { FetchFailure } from "../../foundation/bounded-fetch.ts";
 import { parseRetryAfter } from "../../foundation/retry-after.ts";
-import type { AnyAssertion } from "../no-assertion.ts";
-import { claimsOf, diagnosticsOf, type EntraAnswer, labelOf, numbersOf } from "./answers.ts";
-import { describeClientAssertion } from "./client-assertion.ts";
-import { type Hint, hintFor, type RefusalCode } from "./codes.ts";
+import type { TokenSubject } from "../contract.ts";
+import {
+  aadstsEntry,
+  claimsOf,
+  describeClientAssertion,
+  diagnosticsOf,
+  type EntraAnswer,
+  labelOf,
+  numbersOf,
+} from "./answers.ts";
+import type { AadstsEntry, RefusalCode } from "./codes.ts";
 
-/** Whose later requests a refusal speaks for; `nobody` when the next one may well succeed. */
-export type FailureDomain =
-  | "request"
-  | "user_and_scopes"
-  | "tenant"
-  | "tenant_if_repeated"
-  | "credential"
-  | "nobody";
+/**
+ * The later exchanges that a refusal speaks for: the same `request`; the assertion, whose `session` has ended; the
+ * `user`; the user's exchanges for these `scopes`; the `tenant`; those with the same `credential`; or `none`, when the
+ * next one may well succeed.
+ */
+export type FailureDomain = "request" | "session" | "user" | "scopes" | "tenant" | "credential" | "none";
 
 export interface Refusal {
   readonly error: GatewayError<RefusalCode>;
   readonly domain: FailureDomain;
   /** One more attempt soon may succeed. */
   readonly transient: boolean;
-  /** Entra knows this user's sessions as ended, or the account as unusable: nothing cached may outlive that. */
+  /** Entra knows this user's sessions as ended, or the account as unusable: no cached token may outlive that. */
   readonly forgetUser: boolean;
 }
 
 /** The exchange that was refused. */
 export interface RefusedExchange {
-  readonly assertion: AnyAssertion;
+  readonly assertion: TokenSubject;
   readonly scopes: readonly string[];
   /** The proof that was sent along. */
   readonly authentication: ClientAuthentication;
@@ -42,11 +47,7 @@ export interface RefusalOptions {
   readonly now: () => number;
 }
 
-interface Verdict {
-  readonly code: RefusalCode;
-  readonly reason: string;
-  readonly concerns?: Hint["concerns"];
-}
+type Classification = Pick<AadstsEntry, "code" | "reason" | "concerns">;
 
 /** RFC 6749 §5.2 and Entra's own codes for "not now". */
 const BUSY_ERRORS = ["temporarily_unavailable", "server_error"];
@@ -74,21 +75,23 @@ const DEFAULT_LOOP_SECONDS = 60;
 /** Longest wait believed: a slip of the authority must not shut a user out for a day. */
 const LONGEST_WAIT_SECONDS = 3600;
 
-/** Judges by status, `Retry-After`, `error`, `suberror` and `claims`; numbers only refine, texts never steer. */
+/** Classifies by status, `Retry-After`, `error`, `suberror` and `claims`; numbers only refine, texts never steer. */
 export function createRefusals(options: RefusalOptions) {
   const { consentUri, adminConsentUri, now } = options;
   const homeTenantId = options.homeTenantId.toLowerCase();
 
-  function refuse(exchange: RefusedExchange, answer: EntraAnswer, verdict: Verdict): Refusal {
+  function refuse(exchange: RefusedExchange, answer: EntraAnswer, classification: Classification): Refusal {
     const { tenantId } = exchange.assertion;
     const atHome = tenantId.toLowerCase() === homeTenantId;
-    const code = verdict.code === "tenant_not_onboarded" && atHome ? "client_rejected" : verdict.code;
+    const code =
+      classification.code === "tenant_not_onboarded" && atHome ? "client_rejected" : classification.code;
     const requested = requestedWait(answer, now());
-    const retryAfterSeconds = waitOf(code, verdict, requested);
-    const proof = verdict.concerns === "credential" ? describeClientAssertion(exchange.authentication) : {};
+    const retryAfterSeconds = waitOf(code, classification, requested);
+    const proof =
+      classification.concerns === "credential" ? describeClientAssertion(exchange.authentication) : {};
     const details: GatewayErrorDetails = {
       detail: DETAIL[code],
-      reason: verdict.reason,
+      reason: classification.reason,
       diagnostics: { ...diagnosticsOf(answer), ...proof },
       ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
       ...(code === "claims_challenged" ? { claims: claimsOf(answer.body) ?? "" } : {}),
@@ -99,16 +102,16 @@ export function createRefusals(options: RefusalOptions) {
     };
     return {
       error: new GatewayError(code, details),
-      domain: domainOf(code, verdict, retryAfterSeconds),
+      domain: domainOf(code, classification, retryAfterSeconds),
       transient: answer.status === 503,
-      forgetUser: verdict.concerns === "user" && ACTOR_OF[code] === "user",
+      forgetUser: ACTOR_OF[code] === "user" && ["session", "user"].includes(classification.concerns ?? ""),
     };
   }
 
   return {
     /** An answer that is not 2xx. */
     refusalOf: (exchange: RefusedExchange, answer: EntraAnswer): Refusal =>
-      refuse(exchange, answer, verdictOn(answer)),
+      refuse(exchange, answer, classify(answer)),
 
     /** A 2xx answer that holds no token which could be used. */
     unusable: (exchange: RefusedExchange, answer: EntraAnswer, reason: string): Refusal =>
@@ -118,55 +121,58 @@ export function createRefusals(options: RefusalOptions) {
     silence(cause: FetchFailure): Refusal {
       const code = cause.kind === "timeout" ? "authority_timeout" : "authority_unavailable";
       const error = new GatewayError(code, { detail: DETAIL[code], reason: cause.kind, cause });
-      return { error, domain: "nobody", transient: cause.kind !== "too_large", forgetUser: false };
+      return { error, domain: "none", transient: cause.kind !== "too_large", forgetUser: false };
     },
   };
 }
 
 /** The order binds: the first rule that fits decides. */
-function verdictOn({ status, body }: EntraAnswer): Verdict {
+function classify({ status, body }: EntraAnswer): Classification {
   const error = labelOf(body?.error) ?? "";
   const suberror = labelOf(body?.suberror) ?? "";
-  const hint = hintFor(numbersOf(body));
-  const hintOf = (...actors: readonly Actor[]) =>
-    hint !== undefined && actors.includes(ACTOR_OF[hint.code]) ? hint : undefined;
-  const as = (code: RefusalCode, fallback: string): Verdict => ({
-    ...hint,
+  const entry = aadstsEntry(numbersOf(body));
+  const entryFor = (...actors: readonly Actor[]) =>
+    entry !== undefined && actors.includes(ACTOR_OF[entry.code]) ? entry : undefined;
+  const as = (code: RefusalCode, fallback: string): Classification => ({
+    ...entry,
     code,
-    reason: hint?.reason ?? fallback,
+    reason: entry?.reason ?? fallback,
   });
 
   if (status === 429) {
-    if (hint?.code === "authority_throttled") return hint;
+    if (entry?.code === "authority_throttled") return entry;
     return { code: "authority_throttled", reason: "too_many_requests" };
   }
   if (status >= 500 || BUSY_ERRORS.includes(error)) {
-    return hintOf("authority") ?? { code: "authority_unavailable", reason: "server_error" };
+    return entryFor("authority") ?? { code: "authority_unavailable", reason: "server_error" };
   }
   if (error === "") return { code: "authority_unavailable", reason: "answer_unusable" };
   // Never the caller's fault, whatever number stands beside it.
   if (error === "invalid_client") {
     return (
-      hintOf("operator", "authority") ?? { code: "client_rejected", reason: error, concerns: "credential" }
+      entryFor("operator", "authority") ?? { code: "client_rejected", reason: error, concerns: "credential" }
     );
   }
   if (claimsOf(body) !== undefined) return as("claims_challenged", "claims");
-  if (suberror === "consent_required") return consentVerdict(hint);
+  if (suberror === "consent_required") return classifyConsent(entry);
   if (suberror === "message_only") return as("blocked_by_policy", "conditional_access");
   if (INTERACTION_SUBERRORS.includes(suberror)) return as("interaction_required", suberror);
   if (INTERACTION_ERRORS.includes(error)) return as("interaction_required", error);
-  if (error === "consent_required") return consentVerdict(hint);
+  if (error === "consent_required") return classifyConsent(entry);
   if (RESOURCE_ERRORS.includes(error)) {
-    if (hint?.code === "downstream_misconfigured") return hint;
+    if (entry?.code === "downstream_misconfigured") return entry;
     return { code: "downstream_misconfigured", reason: error };
   }
-  if (hint !== undefined) return hint;
-  if (error === "invalid_grant") return { code: "token_rejected", reason: "assertion_refused" };
+  if (entry !== undefined) return entry;
+  // The assertion was verified a moment before, so an unknown refusal of the grant speaks of the user or of a policy.
+  // A caller who is sent away for a new token instead would renew silently for ever.
+  if (error === "invalid_grant") return { code: "interaction_required", reason: "grant_refused" };
+  if (error === "access_denied") return { code: "blocked_by_policy", reason: error };
   return { code: "client_rejected", reason: CLIENT_ERRORS.includes(error) ? error : "unrecognised" };
 }
 
-function consentVerdict(hint: Hint | undefined): Verdict {
-  if (hint?.code === "admin_consent_required" || hint?.code === "consent_required") return hint;
+function classifyConsent(entry: AadstsEntry | undefined): Classification {
+  if (entry?.code === "admin_consent_required" || entry?.code === "consent_required") return entry;
   return { code: "consent_required", reason: "consent_missing" };
 }
 
@@ -176,22 +182,30 @@ function requestedWait({ headers }: EntraAnswer, now: number): number | undefine
   return ms === undefined ? undefined : Math.min(Math.max(1, Math.ceil(ms / 1000)), LONGEST_WAIT_SECONDS);
 }
 
-function waitOf(code: RefusalCode, verdict: Verdict, requested: number | undefined): number | undefined {
+function waitOf(
+  code: RefusalCode,
+  classification: Classification,
+  requested: number | undefined,
+): number | undefined {
   if (ACTOR_OF[code] !== "authority") return undefined;
   if (requested !== undefined || code !== "authority_throttled") return requested;
-  return verdict.concerns === "scopes" ? DEFAULT_LOOP_SECONDS : DEFAULT_THROTTLE_SECONDS;
+  return classification.concerns === "scopes" ? DEFAULT_LOOP_SECONDS : DEFAULT_THROTTLE_SECONDS;
 }
 
-function domainOf(code: RefusalCode, verdict: Verdict, retryAfterSeconds: number | undefined): FailureDomain {
+function domainOf(
+  code: RefusalCode,
+  { concerns }: Classification,
+  retryAfterSeconds: number | undefined,
+): FailureDomain {
   if (code === "authority_throttled") {
-    if (verdict.concerns === "tenant") return "tenant";
-    return verdict.concerns === "scopes" ? "user_and_scopes" : "tenant_if_repeated";
+    // A 429 does not say whose limit was reached, so it is taken for this user's.
+    return concerns === "tenant" || concerns === "scopes" ? concerns : "user";
   }
   // "Busy" is said to one request. Whether others fare the same is theirs to find out.
-  if (code === "authority_unavailable") return retryAfterSeconds === undefined ? "nobody" : "user_and_scopes";
-  if (ACTOR_OF[code] === "operator") return verdict.concerns === "credential" ? "credential" : "nobody";
-  // Only authority errors are left out here; whatever concerns the user or their token will be said again.
-  return ACTOR_OF[code] === "authority" ? "nobody" : "request";
+  if (code === "authority_unavailable") return retryAfterSeconds === undefined ? "none" : "scopes";
+  if (ACTOR_OF[code] === "operator") return concerns === "credential" ? "credential" : "none";
+  if (ACTOR_OF[code] === "authority") return "none";
+  return concerns === "session" ? "session" : "request";
 }
 
 const DETAIL: Readonly<Record<RefusalCode, string>> = {

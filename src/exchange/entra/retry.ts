@@ -13,7 +13,7 @@ export interface RetryBudget {
 const SHARE = 0.1;
 /** Saved up at most, and at the start: so that a quiet gateway may retry at all. */
 const MOST_SAVED = 10;
-/** A `Retry-After` beyond this is no hiccup: the caller is told instead of kept waiting. Seconds. */
+/** A `Retry-After` beyond this is no hiccup: the caller is refused instead of kept waiting. Seconds. */
 const LONGEST_PAUSE_SECONDS = 2;
 const PAUSE_MS = 50;
 const JITTER_MS = 100;

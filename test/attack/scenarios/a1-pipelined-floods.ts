@@ -4,7 +4,7 @@ import type { Attack, AttackStage, Scenario } from "../scenario.ts";
 import { bearer, type Reading, repeated, requestOf } from "../wire.ts";
 
 const CONNECTIONS = 36;
-/** More than 3000: the kernel of the loopback interface takes some megabytes of answers that nobody reads. */
+/** More than 3000: the kernel of the loopback interface takes some megabytes of answers that stay unread. */
 const TIMES = 12_000;
 const SMALLEST = Buffer.from("GET /graph/me HTTP/1.1\r\nHost:x\r\n\r\n");
 const JUNK_TOKEN = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImEifQ.e30.c2ln";

@@ -1,4 +1,4 @@
-/** `$batch`: bodies that are small as bytes and large as trees, bodies that never end, answers that nobody reads. */
+/** `$batch`: bodies that are small as bytes and large as trees, bodies that never end, answers that stay unread. */
 
 import type { Attack, Scenario } from "../scenario.ts";
 import { bearer, requestOf } from "../wire.ts";
@@ -6,17 +6,28 @@ import { bearer, requestOf } from "../wire.ts";
 const MIB = 2 ** 20;
 /** What a batch may have. */
 const BODY_BYTES = 4 * MIB;
-const FRAME_BYTES = '{"requests":[]}'.length;
+/** More than what stands around a part's body. */
+const FRAME_BYTES = 256;
 
+/** A tree of many small things as the body of a part: the batch is what its API may take, and held until it has answered. */
 function filled(item: string): string {
   const items = Math.floor((BODY_BYTES - FRAME_BYTES) / (item.length + 1));
-  return `{"requests":[${Array.from({ length: items }, () => item).join(",")}]}`;
+  return partWith(`[${Array.from({ length: items }, () => item).join(",")}]`);
+}
+
+/** The same where the requests should be. */
+function unreadable(): string {
+  const items = Math.floor((BODY_BYTES - FRAME_BYTES) / 3);
+  return `{"requests":[${Array.from({ length: items }, () => "{}").join(",")}]}`;
+}
+
+function partWith(body: string): string {
+  return `{"requests":[{"id":"1","method":"POST","url":"/me","headers":{"content-type":"application/json"},"body":${body}}]}`;
 }
 
 function nested(): string {
-  const depth = Math.floor((BODY_BYTES - 200) / 2);
-  const body = "[".repeat(depth) + "]".repeat(depth);
-  return `{"requests":[{"id":"1","method":"POST","url":"/me","headers":{"content-type":"application/json"},"body":${body}}]}`;
+  const depth = Math.floor((BODY_BYTES - FRAME_BYTES) / 2);
+  return partWith("[".repeat(depth) + "]".repeat(depth));
 }
 
 function posted(connections: number, body: () => string): Attack {
@@ -51,19 +62,24 @@ const unreadBatches: Attack = async ({ attacker, newToken, over }) => {
 export const a5: readonly Scenario[] = [
   {
     name: "a5-trees",
-    title: "one user: 8 callers post batches of 4 MiB like [{},{},…]",
+    title: "one user: 12 callers post batches of 4 MiB with a part like [{},{},…]",
     quick: true,
-    attack: posted(8, () => filled("{}")),
+    attack: posted(12, () => filled("{}")),
   },
   {
     name: "a5-trees-of-arrays",
-    title: "one user: 8 callers post batches of 4 MiB like [[],[],…]",
-    attack: posted(8, () => filled("[]")),
+    title: "one user: 12 callers post batches of 4 MiB with a part like [[],[],…]",
+    attack: posted(12, () => filled("[]")),
+  },
+  {
+    name: "a5-trees-of-requests",
+    title: "one user: 12 callers post batches of 4 MiB of a million empty requests",
+    attack: posted(12, unreadable),
   },
   {
     name: "a5-nested",
-    title: "one user: 8 callers post batches of 4 MiB whose part is arrays in arrays",
-    attack: posted(8, nested),
+    title: "one user: 12 callers post batches of 4 MiB whose part is arrays in arrays",
+    attack: posted(12, nested),
   },
   {
     name: "a5-held-back",

@@ -13,7 +13,7 @@ const HONEST_EVERY_MS = 100;
 const HONEST_CLIENTS = 4;
 const ACCEPTED_WITHIN_S = 10;
 
-/** `bogusPerSecond` names the rate of tokens with a key id of their own. */
+/** `bogusPerSecond` names the rate of tokens, each with another key id. */
 function rollover(bogusPerSecond: number): Attack {
   return async (stage) => {
     const { attacker, emulator, isOver, over } = stage;

@@ -18,7 +18,7 @@ import { garbageTokens } from "./garbage-tokens.ts";
 /** No attack: what the measuring itself shows, and how long an orderly end takes. */
 export const CALM: Scenario = {
   name: "calm",
-  title: "nobody attacks",
+  title: "no attack",
   ms: 2_000,
   attack: async ({ over }) => {
     await over;

@@ -4,7 +4,8 @@ import { createHash } from "node:crypto";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { ConfidentialClientApplication, type INetworkModule } from "@azure/msal-node";
-import { createTokenExchange, type TokenExchange } from "../../../src/exchange/exchange.ts";
+import type { TokenExchange } from "../../../src/exchange/contract.ts";
+import { createTokenExchange } from "../../../src/exchange/exchange.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 
 const HOST = "https://login.microsoftonline.com/";
@@ -146,6 +147,8 @@ function gatewayExchange(users: number, tokenLength: number, wire: "msal" | "non
     fetch: async () => new Response(text),
     timeoutMs: 10_000,
     cache: { maxEntries: users, maxBytes: 16 * 2 ** 30, expiryMarginMs: 0 },
+    refusalMemoryMs: 3_000,
+    budget: { total: 1_000, userShare: 0.125, clientShare: 1 },
   };
   if (wire === "msal") return createTokenExchange(options);
   // Filling by way of MSAL would take minutes; parsing makes each token a string of its own, as an answer does.

@@ -188,4 +188,25 @@ describe("a batch", () => {
     const body = `${"[".repeat(128)}${"]".repeat(128)}`;
     expect(refusal(`{"requests":[{"id":"1","method":"POST","url":"/me","body":${body}}]}`)).toBe("passed");
   });
+
+  test("of a million small values is read without a tree of them", () => {
+    const text = Buffer.from(
+      `{"requests":[{"id":"1","body":[${"{},".repeat(1_350_000)}{}],"method":"POST","url":"/me"}]}`,
+    );
+    let heapUsed = Number.POSITIVE_INFINITY;
+    const before = process.memoryUsage().heapUsed;
+    const reading = readBatch(text, {
+      route,
+      check(method, target) {
+        heapUsed = process.memoryUsage().heapUsed;
+        return check(method, target);
+      },
+    });
+    let pauses = 0;
+    while (reading.next().done !== true) pauses++;
+    // As objects they take 80 MB and more.
+    expect(heapUsed - before).toBeLessThan(20 * 2 ** 20);
+    // So that others get their turn: a pause for each quarter of a megabyte.
+    expect(pauses).toBeGreaterThanOrEqual(14);
+  });
 });

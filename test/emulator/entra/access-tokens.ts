@@ -8,6 +8,8 @@ import type { Cloud } from "./clouds.ts";
 import type { SigningKey } from "./keys.ts";
 import { GRAPH_APP_ID } from "./seed.ts";
 
+const ID_TOKEN_LIFETIME_SECONDS = 3_600;
+
 export interface AccessTokenRequest {
   readonly cloud: Cloud;
   readonly tenant: Pick<Tenant, "id">;
@@ -30,7 +32,8 @@ export interface AccessTokenRequest {
 
 export interface TokenFactory {
   accessToken(request: AccessTokenRequest, key: SigningKey): string;
-  idToken(request: AccessTokenRequest, key: SigningKey): string;
+  /** @param claims further ones, such as the `nonce` of the sign-in request. */
+  idToken(request: AccessTokenRequest, key: SigningKey, claims?: Claims): string;
 }
 
 export function createTokenFactory(now: () => number, sessions: Sessions): TokenFactory {
@@ -105,9 +108,21 @@ export function createTokenFactory(now: () => number, sessions: Sessions): Token
       if (request.resource.clientId === GRAPH_APP_ID) return signForGraph(header, payload, key);
       return signJws(merged(header, request.header), payload, key.privateKey, key.publicKey);
     },
-    idToken(request, key) {
-      const { aud: _, azp, azpacr: _acr, scp: _scp, xms_ftd: _ftd, ...claims } = v2Claims(request);
-      return signJws({ typ: "JWT", alg: "RS256", kid: key.kid }, { ...claims, aud: azp }, key.privateKey);
+    idToken(request, key, claims) {
+      const {
+        azp: _,
+        azpacr: _acr,
+        scp: _scp,
+        xms_ftd: _ftd,
+        ...others
+      } = v2Claims({
+        ...request,
+        audience: request.clientId,
+        // Its subject is pairwise for the client, not for the API.
+        resource: { clientId: request.clientId },
+        lifetimeSeconds: ID_TOKEN_LIFETIME_SECONDS,
+      });
+      return signJws({ typ: "JWT", alg: "RS256", kid: key.kid }, merged(others, claims), key.privateKey);
     },
   };
 }

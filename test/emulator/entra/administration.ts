@@ -19,6 +19,8 @@ type Administration = Pick<
   | "enableUser"
   | "unassignUser"
   | "assignUser"
+  | "setUserConsent"
+  | "registerRedirectUri"
 >;
 
 export function createAdministration(parts: {
@@ -90,6 +92,14 @@ export function createAdministration(parts: {
     enableUser: (ref) => void directory.disabledUsers.delete(objectIdOf(ref)),
     unassignUser: (ref) => void directory.unassignedUsers.add(objectIdOf(ref)),
     assignUser: (ref) => void directory.unassignedUsers.delete(objectIdOf(ref)),
+    setUserConsent({ allowed, tenantId = homeTenantId }) {
+      if (allowed) directory.adminConsentTenants.delete(tenantId);
+      else directory.adminConsentTenants.add(tenantId);
+    },
+    registerRedirectUri(clientId, { uri, type }) {
+      const { redirectUris } = directory.registration(clientId);
+      if (!redirectUris.some((known) => known.uri === uri)) redirectUris.push({ uri, type });
+    },
   };
 }
 

@@ -3,15 +3,18 @@
 import express, { type Express, type Request, type RequestHandler, type Response } from "express";
 import type { FaultEndpoint } from "../fault.ts";
 import type { FaultInjection } from "../faults.ts";
-import { decodeJws } from "../jws.ts";
+import { decodeJws, isObject } from "../jws.ts";
 import { type Draft, type Recorder, sha256Hex } from "../request-log.ts";
-import type { MetadataRequest, TokenRequest } from "../request-record.ts";
+import type { AuthorizeRecord, MetadataRequest, TokenRequest } from "../request-record.ts";
+import type { AuthorizeEndpoint, Outcome } from "./authorize-endpoint.ts";
+import type { Parameters } from "./authorize-request.ts";
 import { credentialKind, namedThumbprint } from "./client-authentication.ts";
 import type { Clouds } from "./clouds.ts";
 import type { Directory } from "./directory.ts";
 import { discoveryDocument, instanceDiscoveryDocument, MULTI_TENANT_SEGMENTS } from "./discovery.ts";
 import type { SigningKeys } from "./keys.ts";
 import { EntraRefusal, refusalAnswer } from "./refusal.ts";
+import type { createSignOut } from "./sign-out.ts";
 import type { TokenEndpoint } from "./token-endpoint.ts";
 import { readTokenRequest, requestedScopes, type TokenForm } from "./token-request.ts";
 
@@ -20,11 +23,13 @@ export function createEntraApp(parts: {
   readonly directory: Directory;
   readonly keys: SigningKeys;
   readonly tokenEndpoint: TokenEndpoint;
+  readonly authorizeEndpoint: AuthorizeEndpoint;
+  readonly signOut: ReturnType<typeof createSignOut>;
   readonly recorder: Recorder;
   readonly faults: FaultInjection;
   readonly now: () => number;
 }): Express {
-  const { clouds, directory, keys, tokenEndpoint, recorder, faults, now } = parts;
+  const { clouds, directory, keys, tokenEndpoint, authorizeEndpoint, signOut, recorder, faults, now } = parts;
   const app = express().disable("x-powered-by").disable("etag");
 
   const observe =
@@ -50,7 +55,10 @@ export function createEntraApp(parts: {
   ) => {
     app.get(path, observe(endpoint), faults.meets(endpoint), (request, response) => {
       try {
-        response.set("Cache-Control", "max-age=86400, private").json(document(request));
+        // Pages of any origin read it.
+        response
+          .set({ "Cache-Control": "max-age=86400, private", "Access-Control-Allow-Origin": "*" })
+          .json(document(request));
       } catch (error) {
         answerRefusal(error, request, response);
       }
@@ -99,28 +107,103 @@ export function createEntraApp(parts: {
     keys.document(cloudOf(request), tenantOf(request), 1),
   );
 
-  app.post(
-    "/:tenant/oauth2/v2.0/token",
-    express.urlencoded({ extended: false, limit: "1mb" }),
-    (request, response, next) => {
-      const form = readTokenRequest(request, clouds);
-      const draft = describe(form, now());
+  const form = express.urlencoded({ extended: false, limit: "1mb" });
+
+  /** A request of a browser: recorded by what the client asked for, whichever page it is about. */
+  const page = (
+    answer: (parameters: Parameters, request: Request, response: Response) => Outcome,
+  ): RequestHandler => {
+    return (request, response, next) => {
+      const parameters = textParameters(request.method === "POST" ? request.body : request.query);
+      const asked = "step" in parameters ? authorizeEndpoint.parametersOf(parameters) : parameters;
+      const draft = describePage(request, asked, now());
       recorder.arrived(draft, response);
-      faults.meets("token")(request, response, (error?: unknown) => {
+      faults.meets("authorize")(request, response, (error?: unknown) => {
         if (error !== undefined) return next(error);
-        tokenEndpoint.answer(form, response).then((code) => {
-          draft.aadsts = code;
-        }, next);
+        draft.aadsts = answer(parameters, request, response);
       });
-    },
+    };
+  };
+  const authorize = page((parameters, request, response) =>
+    authorizeEndpoint.begin("authorize", parameters, request, response),
   );
+  app.get("/:tenant/oauth2/v2.0/authorize", authorize);
+  app.post("/:tenant/oauth2/v2.0/authorize", form, authorize);
+  app.post("/:tenant/login", form, page(authorizeEndpoint.advance));
+  app.get(
+    ["/:tenant/v2.0/adminconsent", "/:tenant/adminconsent"],
+    page((parameters, request, response) =>
+      authorizeEndpoint.begin("admin-consent", parameters, request, response),
+    ),
+  );
+  const leave = page((parameters, request, response) => {
+    signOut(parameters, request, response);
+    return 0;
+  });
+  app.get("/:tenant/oauth2/v2.0/logout", leave);
+  app.post("/:tenant/oauth2/v2.0/logout", form, leave);
+
+  app.options("/:tenant/oauth2/v2.0/token", (request, response) => {
+    response
+      .set({
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "POST, OPTIONS",
+        "Access-Control-Allow-Headers": request.get("access-control-request-headers") ?? "",
+        "Access-Control-Max-Age": "86400",
+      })
+      .sendStatus(200);
+  });
+  app.post("/:tenant/oauth2/v2.0/token", form, (request, response, next) => {
+    const form = readTokenRequest(request, clouds);
+    const draft = describe(form, now());
+    recorder.arrived(draft, response);
+    faults.meets("token")(request, response, (error?: unknown) => {
+      if (error !== undefined) return next(error);
+      tokenEndpoint.answer(form, response).then((code) => {
+        draft.aadsts = code;
+      }, next);
+    });
+  });
   return app;
+}
+
+/** A parameter that stands twice counts with its first value. */
+function textParameters(source: unknown): Parameters {
+  const texts = Object.entries(isObject(source) ? source : {}).map(([name, value]) => [
+    name,
+    [value].flat()[0],
+  ]);
+  return Object.fromEntries(texts.filter(([, value]) => typeof value === "string"));
+}
+
+function describePage(request: Request, asked: Parameters, at: number): Draft<AuthorizeRecord> {
+  return {
+    endpoint: "authorize",
+    at,
+    status: 0,
+    faulted: false,
+    aborted: false,
+    method: request.method,
+    path: request.path,
+    tenant: String(request.params.tenant),
+    clientId: asked.client_id,
+    redirectUri: asked.redirect_uri,
+    scopes: (asked.scope ?? "").split(/\s+/).filter((scope) => scope !== ""),
+    prompt: asked.prompt,
+    loginHint: asked.login_hint,
+    claims: asked.claims,
+    resource: asked.resource,
+    challengeMethod:
+      asked.code_challenge === undefined ? undefined : (asked.code_challenge_method ?? "plain"),
+    aadsts: undefined,
+  };
 }
 
 function describe(form: TokenForm, at: number): Draft<TokenRequest> {
   const { parameters } = form;
   const assertion = parameters.get("assertion");
   const clientAssertion = parameters.get("client_assertion");
+  const refreshToken = parameters.get("refresh_token");
   const oid = assertion === undefined ? undefined : decodeJws(assertion)?.payload.oid;
   const named = namedThumbprint(decodeJws(clientAssertion ?? "")?.header ?? {});
   return {
@@ -138,6 +221,8 @@ function describe(form: TokenForm, at: number): Draft<TokenRequest> {
     credential: credentialKind(form),
     clientAssertionSha256: clientAssertion === undefined ? undefined : sha256Hex(clientAssertion),
     userAssertionSha256: assertion === undefined ? undefined : sha256Hex(assertion),
+    refreshTokenSha256: refreshToken === undefined ? undefined : sha256Hex(refreshToken),
+    resource: parameters.get("resource"),
     thumbprint: named.sha256 ?? named.sha1,
     correlationId: form.correlationId,
     aadsts: undefined,

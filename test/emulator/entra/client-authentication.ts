@@ -15,12 +15,16 @@ const NOT_BEFORE_LEEWAY_SECONDS = 5;
 export interface AuthenticatedClient {
   readonly application: Registration;
   /** `azpacr` of tokens that follow from it. */
-  readonly authentication: "1" | "2";
+  readonly authentication: "0" | "1" | "2";
 }
 
 export interface ClientAuthentication {
   /** @throws {EntraRefusal} */
   authenticate(form: TokenForm, tenantId: string): Promise<AuthenticatedClient>;
+  /** The application that the form names, before it has proved anything. @throws {EntraRefusal} */
+  identify(form: TokenForm, tenantId: string | undefined): Registration;
+  /** A client without a credential, which must not present one. @throws {EntraRefusal} */
+  asPublic(form: TokenForm, tenantId: string): AuthenticatedClient;
 }
 
 export function createClientAuthentication(parts: {
@@ -61,13 +65,24 @@ export function createClientAuthentication(parts: {
     checkTimes(payload, now());
   };
 
-  return {
-    async authenticate(form, tenantId) {
-      const clientId = form.basic?.clientId ?? required(form, "client_id");
-      if (!isGuid(clientId)) throw new EntraRefusal(700038, "not a GUID");
-      const application = directory.application(clientId);
-      if (application === undefined || !application.tenants.has(tenantId)) throw new EntraRefusal(700016);
+  const identify = (form: TokenForm, tenantId: string | undefined): Registration => {
+    const clientId = form.basic?.clientId ?? required(form, "client_id");
+    if (!isGuid(clientId)) throw new EntraRefusal(700038, "not a GUID");
+    const application = directory.application(clientId);
+    const isPresent = tenantId === undefined || application?.tenants.has(tenantId) === true;
+    if (application === undefined || !isPresent) throw new EntraRefusal(700016);
+    return application;
+  };
 
+  return {
+    identify,
+    asPublic(form, tenantId) {
+      const application = identify(form, tenantId);
+      if (credentialKind(form) !== "none") throw new EntraRefusal(700025);
+      return { application, authentication: "0" };
+    },
+    async authenticate(form, tenantId) {
+      const application = identify(form, tenantId);
       const assertion = form.parameters.get("client_assertion");
       if (assertion !== undefined) {
         if (required(form, "client_assertion_type") !== ASSERTION_TYPE) {

@@ -5,6 +5,7 @@ import type {
   Application,
   ClientCertificate,
   FederatedCredential,
+  RedirectType,
   Tenant,
   User,
   UserRef,
@@ -25,8 +26,13 @@ export interface Registration extends Application {
   readonly federatedCredentials: (FederatedCredential & { readonly effectiveAt: number })[];
   /** Tenants that hold a service principal. */
   readonly tenants: Set<string>;
-  /** Resources that `.default` may name (`requiredResourceAccess`), by client id. */
-  readonly requiredResources: Set<string>;
+  /** Resources that `.default` may name, by client id, each with the permissions asked for (`requiredResourceAccess`). */
+  readonly requiredResources: Map<string, readonly string[]>;
+  readonly redirectUris: { readonly uri: string; readonly type: RedirectType }[];
+  /** Of the exposed scopes, those that only an administrator may grant. */
+  readonly adminScopes: ReadonlySet<string>;
+  /** Front ends whose consent covers this application's own permissions as well (`knownClientApplications`). */
+  readonly knownClients: Set<string>;
 }
 
 export interface Grant {
@@ -45,6 +51,8 @@ export interface Directory {
   readonly grants: Grant[];
   readonly disabledUsers: Set<string>;
   readonly unassignedUsers: Set<string>;
+  /** Tenants whose users may not consent for themselves. */
+  readonly adminConsentTenants: Set<string>;
   /** By GUID in any letter case, or by verified domain. */
   tenant(segment: string): Tenant | undefined;
   application(clientId: string): Registration | undefined;
@@ -73,6 +81,7 @@ export function createDirectory(): Directory {
     grants,
     disabledUsers: new Set(),
     unassignedUsers: new Set(),
+    adminConsentTenants: new Set(),
     tenant: (segment) => {
       const wanted = segment.toLowerCase();
       return tenants.find(({ id, domain }) => id === wanted || domain === wanted);

@@ -175,7 +175,7 @@ export const ERRORS: Readonly<Record<number, ErrorRow>> = {
   },
   50132: grant("D", "The session ended after a password change."),
   50133: grant("D", "The session was revoked."),
-  70043: grant("D", "The session ended by sign-in frequency."),
+  70043: { ...grant("I 2023", "The session ended by sign-in frequency."), suberror: "token_expired" },
   700082: grant("D", "The session ended by inactivity."),
   50057: grant("D; wire M", "The user account is disabled."),
   50034: grant("D; wire M", "The user is not in the directory."),
@@ -185,6 +185,64 @@ export const ERRORS: Readonly<Record<number, ErrorRow>> = {
   500212: grant("D; wire M", "The home tenant's policy forbids access to this tenant."),
   500213: grant("D; wire M", "This tenant's policy forbids access by that tenant."),
   50196: grant("D, I; wire M", "The same request was repeated too fast."),
+
+  // Sign-in: the authorize endpoint and what redeems its codes.
+  50011: request("D; status of the page M", "The redirect URI is not registered for the application."),
+  500113: request("D; status of the page M", "No redirect URI is registered for the application."),
+  500112: { ...client("M", "The redirect URI is not the one of the authorization request."), status: 400 },
+  700054: {
+    error: "unsupported_response_type",
+    status: 400,
+    text: "The response type is not enabled for the application.",
+    grade: "D; wire M",
+  },
+  70007: request("D; wire M", "The response mode is not supported."),
+  90023: request("M", "A parameter has a value that is not supported."),
+  9002325: request("I; wire M", "A code challenge is required to redeem the code from a page or a device."),
+  50149: request("D; wire M", "The code challenge method is not supported."),
+  501491: request("D; wire M", "The code challenge or verifier has a wrong size."),
+  9002326: request(
+    "C 2022",
+    "A request from another origin may redeem only codes of a single-page application.",
+  ),
+  9002327: request("I 2020", "Tokens of a single-page application are redeemed from its own origin only."),
+  700025: client("D; status M", "The client is public, so it must not present a credential."),
+  501481: grant("I 2020, 2024", "The code verifier does not match the code challenge."),
+  50148: grant("I 2021, 2022", "The code verifier is missing for the code challenge."),
+  54005: grant("D; wire M", "The authorization code was already redeemed."),
+  70008: grant("D; wire M", "The authorization code has expired."),
+  70000: grant("D; wire M", "The code or refresh token is not valid for this request."),
+  9002313: grant("M", "The request is malformed or invalid."),
+  700084: {
+    ...grant("I 2022; suberror cut in the source", "The refresh token of a single-page application ended."),
+    suberror: "bad_token",
+  },
+  50058: { error: "login_required", status: 400, text: "No user is signed in.", grade: "D, I" },
+  16000: {
+    error: "interaction_required",
+    status: 400,
+    text: "Several users are signed in.",
+    grade: "D; wire M",
+  },
+  500121: { ...interaction("D; wire M", "The second factor was refused."), error: "access_denied" },
+  50089: request("D; wire M", "The sign-in took too long, or the page belongs to another sign-in."),
+  // Reported for clients of the Model Context Protocol; not confirmed.
+  9010010: {
+    error: "invalid_target",
+    status: 400,
+    text: "The 'resource' parameter does not match the requested scopes.",
+    grade: "I 2026",
+  },
+  90009: request(
+    "I 2022-26",
+    "The application asks for a token for itself and does not name itself by its GUID.",
+  ),
+  650053: {
+    error: "invalid_client",
+    status: 400,
+    text: "A requested scope does not exist on the resource.",
+    grade: "I 2026; error M",
+  },
 
   // The authority itself.
   90055: busy("D; wire M", "Too many requests in this tenant.", 429),

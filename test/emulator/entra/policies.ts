@@ -1,20 +1,24 @@
 /** What an administrator decided besides consent: refusals on demand, multi-factor and authentication contexts. */
 
 import { randomUUID } from "node:crypto";
-import type { MfaRequirement, RefusalOptions, Removable, User, UserRef } from "../handle.ts";
+import type { GrantName, MfaRequirement, RefusalOptions, Removable, User, UserRef } from "../handle.ts";
 import type { Claims } from "../jws.ts";
 import type { Directory } from "./directory.ts";
+import { ERRORS } from "./errors.ts";
 import { requestedValues } from "./mint.ts";
 import { EntraRefusal } from "./refusal.ts";
+import type { SignIn } from "./sign-in.ts";
 
 export interface PolicySubject {
-  readonly grant: "on-behalf-of" | "client-credentials";
+  readonly grant: GrantName | "authorize";
   readonly tenantId: string;
   readonly clientId: string;
   readonly scopes: readonly string[];
   readonly user?: User;
-  /** Of the user assertion. */
+  /** Of the user assertion, or what the sign-in behind the grant amounts to. */
   readonly claims?: Claims;
+  /** Whether an API behind the middle tier is asked for, whose policies are stricter. Default: by the grant. */
+  readonly isExchange?: boolean;
   /** `access_token` member of the claims request. */
   readonly requested: Claims;
 }
@@ -23,11 +27,26 @@ export interface Policies {
   refuse(options: RefusalOptions): Removable;
   clear(): void;
   requireMfa(user: UserRef, requirement?: MfaRequirement): Removable;
+  requireSignInFrequency(user: UserRef, seconds: number): Removable;
   /** @throws {EntraRefusal} */
   check(subject: PolicySubject): void;
+  /** The refusals on demand alone. @throws {EntraRefusal} */
+  checkRefusals(subject: PolicySubject): void;
+  /** What this sign-in still lacks, in the form of a claims request; undefined: nothing. */
+  lacking(subject: PolicySubject): Lacking | undefined;
+  /** Whether a sign-in frequency policy does not accept this sign-in any more. */
+  isTooOld(signIn: SignIn): boolean;
 }
 
-export function createPolicies(directory: Directory): Policies {
+export interface Lacking {
+  /** JSON text. */
+  readonly claims: string;
+  /** Contexts that a second factor now would satisfy. */
+  readonly contexts: readonly string[];
+  readonly spelling?: MfaRequirement["spelling"];
+}
+
+export function createPolicies(directory: Directory, now: () => number): Policies {
   const refusals = new Set<{ readonly options: RefusalOptions; left: number }>();
   const requirements = new Set<{
     readonly user: User;
@@ -35,7 +54,9 @@ export function createPolicies(directory: Directory): Policies {
     readonly policy: string;
   }>();
 
-  const refuseIfTold = (subject: PolicySubject) => {
+  const frequencies = new Set<{ readonly user: User; readonly seconds: number }>();
+
+  const checkRefusals = (subject: PolicySubject) => {
     for (const refusal of refusals) {
       const { options } = refusal;
       if (!applies(options, subject, directory)) continue;
@@ -49,8 +70,38 @@ export function createPolicies(directory: Directory): Policies {
     }
   };
 
+  const lacking = (subject: PolicySubject): Lacking | undefined => {
+    const { user, claims, requested, grant } = subject;
+    if (user === undefined || claims === undefined) return undefined;
+    const isExchange = subject.isExchange ?? grant === "on-behalf-of";
+    for (const { user: whom, requirement, policy } of requirements) {
+      if (whom.objectId !== user.objectId || !(isExchange || requirement.atSignIn === true)) continue;
+      const { authContext, spelling = "own-error" } = requirement;
+      const satisfied =
+        authContext === undefined ? holds(claims.amr, "mfa") : holds(claims.acrs, authContext);
+      if (satisfied) continue;
+      return authContext === undefined
+        ? { claims: policyClaims(policy), contexts: [], spelling }
+        : { claims: contextClaims(authContext), contexts: [authContext], spelling };
+    }
+    // A client that passes a challenge on asks for a context that the user's sign-in must already have.
+    const missing = requestedValues(requested.acrs).filter((context) => !holds(claims.acrs, context));
+    const [first] = missing;
+    if (first !== undefined) return { claims: contextClaims(first), contexts: missing };
+    // A challenge of a policy behind an exchange names it; only a sign-in can answer that.
+    const policies = requestedValues(requested.capolids ?? requested.polids);
+    const [named] = policies;
+    if (!isExchange && named !== undefined && !holds(claims.amr, "mfa")) {
+      return { claims: policyClaims(named), contexts: [] };
+    }
+    return undefined;
+  };
+
   return {
     refuse(options) {
+      if (ERRORS[options.code] === undefined && options.error === undefined) {
+        throw new Error(`the emulator has no row for AADSTS${options.code}; name its 'error' as well`);
+      }
       const refusal = { options, left: options.times ?? Number.POSITIVE_INFINITY };
       refusals.add(refusal);
       return { remove: () => void refusals.delete(refusal) };
@@ -58,29 +109,31 @@ export function createPolicies(directory: Directory): Policies {
     clear() {
       refusals.clear();
       requirements.clear();
+      frequencies.clear();
     },
     requireMfa(ref, requirement = {}) {
       const entry = { user: directory.user(ref), requirement, policy: randomUUID() };
       requirements.add(entry);
       return { remove: () => void requirements.delete(entry) };
     },
-    check(subject) {
-      refuseIfTold(subject);
-      const { user, claims } = subject;
-      if (user === undefined || claims === undefined) return;
-      for (const { user: whom, requirement, policy } of requirements) {
-        if (whom.objectId !== user.objectId) continue;
-        const { authContext, spelling = "own-error" } = requirement;
-        const satisfied =
-          authContext === undefined ? holds(claims.amr, "mfa") : holds(claims.acrs, authContext);
-        if (satisfied) continue;
-        const wanted = authContext === undefined ? policyClaims(policy) : contextClaims(authContext);
-        throw new EntraRefusal(50076, { claims: wanted, spelling });
-      }
-      // A client that passes a challenge on asks for a context that the user's sign-in must already have.
-      const missing = requestedValues(subject.requested.acrs).find((context) => !holds(claims.acrs, context));
-      if (missing !== undefined) throw new EntraRefusal(50076, { claims: contextClaims(missing) });
+    requireSignInFrequency(ref, seconds) {
+      const entry = { user: directory.user(ref), seconds };
+      frequencies.add(entry);
+      return { remove: () => void frequencies.delete(entry) };
     },
+    check(subject) {
+      checkRefusals(subject);
+      const lack = lacking(subject);
+      if (lack === undefined) return;
+      const { claims, spelling } = lack;
+      throw new EntraRefusal(50076, { claims, ...(spelling === undefined ? {} : { spelling }) });
+    },
+    checkRefusals,
+    lacking,
+    isTooOld: ({ userObjectId, at }) =>
+      [...frequencies].some(
+        ({ user, seconds }) => user.objectId === userObjectId && now() / 1000 - at >= seconds,
+      ),
   };
 }
 
@@ -90,7 +143,7 @@ function applies(options: RefusalOptions, subject: PolicySubject, directory: Dir
     (options.tenantId === undefined || options.tenantId.toLowerCase() === subject.tenantId) &&
     (options.clientId === undefined || options.clientId.toLowerCase() === subject.clientId) &&
     (options.scope === undefined || subject.scopes.includes(options.scope)) &&
-    (options.grant === undefined || options.grant === subject.grant)
+    (options.grant === undefined ? subject.grant !== "authorize" : options.grant === subject.grant)
   );
 }
 

@@ -5,7 +5,7 @@ import { EntraRefusal } from "./refusal.ts";
 
 /** What a name without a resource belongs to. */
 const GRAPH = "https://graph.microsoft.com";
-const OIDC_SCOPES = ["openid", "profile", "email", "offline_access"];
+export const OIDC_SCOPES = ["openid", "profile", "email", "offline_access"];
 
 export interface RequestedResource {
   readonly resource: Registration;
@@ -13,6 +13,8 @@ export interface RequestedResource {
   readonly identifier: string;
   /** Without the resource in front; `[".default"]` or names. */
   readonly names: readonly string[];
+  /** Whether the client wrote the resource in front of its scopes; the answer repeats its spelling. */
+  readonly isQualified: boolean;
 }
 
 /** @throws {EntraRefusal} for an unknown or second resource, an unknown name, or nothing at all. */
@@ -34,7 +36,64 @@ export function parseScopes(
   } else if (!names.every((name) => resource.exposedScopes.includes(name))) {
     throw new EntraRefusal(70011);
   }
-  return { resource, identifier: first.identifier, names };
+  return { resource, identifier: first.identifier, names, isQualified: true };
+}
+
+/**
+ * The same for a sign-in: several resources may be named for consent, and the token is for the first one. Without
+ * any, it is for Graph, which then answers who the user is.
+ *
+ * @throws {EntraRefusal}
+ */
+export function parseSignInScopes(
+  scopes: readonly string[],
+  application: Registration,
+  directory: Directory,
+  tenantId: string,
+): readonly [RequestedResource, ...RequestedResource[]] {
+  const byResource = new Map<Registration, RequestedResource>();
+  for (const scope of scopes.filter((each) => !OIDC_SCOPES.includes(each))) {
+    const { identifier, name } = splitScope(scope);
+    const resource = directory.resource(identifier);
+    if (resource === undefined || !resource.tenants.has(tenantId)) {
+      throw new EntraRefusal(500011, identifier);
+    }
+    // Reported; a bare scope is taken for one of Graph's.
+    if (name !== ".default" && !resource.exposedScopes.includes(name)) {
+      throw new EntraRefusal(650053, `'${name}' on the resource '${resource.clientId}'`);
+    }
+    if (resource === application && identifier !== application.clientId) throw new EntraRefusal(90009);
+    const known = byResource.get(resource);
+    byResource.set(resource, {
+      resource,
+      identifier: known?.identifier ?? identifier,
+      names: [...(known?.names ?? []), name],
+      isQualified: scope.includes("/"),
+    });
+  }
+  const [first, ...more] = byResource.values();
+  if (first !== undefined) return [first, ...more];
+  const graph = directory.resource(GRAPH);
+  if (graph === undefined) throw new EntraRefusal(500011, GRAPH);
+  return [{ resource: graph, identifier: GRAPH, names: [], isQualified: false }];
+}
+
+/**
+ * RFC 8707's parameter beside scopes of another resource: refused since spring 2026, as users report.
+ *
+ * @throws {EntraRefusal} 9010010
+ */
+export function checkResourceParameter(
+  resource: string | undefined,
+  scopes: readonly string[],
+  directory: Directory,
+): void {
+  if (resource === undefined) return;
+  const named = directory.resource(resource);
+  const matches = scopes
+    .filter((scope) => !OIDC_SCOPES.includes(scope))
+    .every((scope) => directory.resource(splitScope(scope).identifier) === named);
+  if (named === undefined || !matches) throw new EntraRefusal(9010010);
 }
 
 /** Everything that was granted, not only what was asked for: so does Entra. @throws {EntraRefusal} */

@@ -1,6 +1,7 @@
 /** The directory that every emulator starts with. */
 
 import { randomUUID } from "node:crypto";
+import { ADMIN_PERMISSIONS, DELEGATED_PERMISSIONS } from "../graph/permissions.ts";
 import type { Application, TenantOptions, User } from "../handle.ts";
 import { GRAPH_ORIGINS } from "./clouds.ts";
 import type { Directory, Registration } from "./directory.ts";
@@ -18,11 +19,26 @@ const GATEWAY_ID = "b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c01";
 const FRONT_END_ID = "b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c02";
 const ORDERS_ID = "b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c03";
 
-const GATEWAY_GRAPH_SCOPES = ["User.Read", "Mail.Read", "Mail.ReadWrite", "Mail.Send", "Files.ReadWrite"];
+const PUBLIC_CLIENT_ID = "b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c04";
+/** Azure's own id of the API behind `https://redis.azure.com`. */
+const REDIS_APP_ID = "acca5fbb-b7e4-4009-81f1-37e38fd66d78";
+
+/** What the shipped routes need of Graph, by its permission table, and what their writing neighbours need. */
+const GATEWAY_GRAPH_SCOPES = [
+  "User.Read",
+  "User.Read.All",
+  "Mail.ReadBasic",
+  "Mail.Read",
+  "Mail.ReadWrite",
+  "Mail.Send",
+  "Files.Read",
+  "Files.ReadWrite",
+];
 
 export interface Seed {
   readonly gateway: Registration;
   readonly frontEnd: Registration;
+  readonly publicClient: Registration;
   readonly orders: Registration;
   readonly graph: Registration;
   readonly users: Record<"ada" | "grace" | "edsger" | "linus" | "mallory", User>;
@@ -48,7 +64,8 @@ export function seedDirectory(
     displayName: "Microsoft Graph",
     identifierUris: [...graphOrigins, ...graphOrigins.map((origin) => `${origin}/`), GRAPH_APP_ID],
     accessTokenVersion: 1,
-    exposedScopes: [...GATEWAY_GRAPH_SCOPES, "User.Read.All", "Group.Read.All", "Calendars.Read"],
+    exposedScopes: DELEGATED_PERMISSIONS,
+    adminScopes: new Set(ADMIN_PERMISSIONS),
   });
   const orders = registration(everywhere, {
     clientId: ORDERS_ID,
@@ -71,7 +88,13 @@ export function seedDirectory(
     accessTokenVersion: 2,
     exposedScopes: ["access_as_user"],
   });
-  gateway.requiredResources.add(GRAPH_APP_ID).add(ORDERS_ID).add(TOKEN_EXCHANGE_APP_ID);
+  gateway.requiredResources
+    .set(GRAPH_APP_ID, GATEWAY_GRAPH_SCOPES)
+    .set(ORDERS_ID, ["orders.read"])
+    .set(TOKEN_EXCHANGE_APP_ID, [])
+    .set(REDIS_APP_ID, []);
+  gateway.knownClients.add(FRONT_END_ID).add(PUBLIC_CLIENT_ID);
+  gateway.redirectUris.push({ type: "web", uri: "http://localhost/consented" });
   const frontEnd = registration(onboarded, {
     clientId: FRONT_END_ID,
     displayName: "Front end",
@@ -79,15 +102,46 @@ export function seedDirectory(
     accessTokenVersion: 2,
     exposedScopes: [],
   });
-  directory.applications.push(graph, orders, tokenExchange, gateway, frontEnd);
+  frontEnd.requiredResources.set(GATEWAY_ID, ["access_as_user"]);
+  frontEnd.redirectUris.push(
+    { type: "spa", uri: "http://localhost" },
+    { type: "spa", uri: "http://localhost/redirect" },
+    { type: "spa", uri: "http://localhost/redirect.html" },
+  );
+  const publicClient = registration(onboarded, {
+    clientId: PUBLIC_CLIENT_ID,
+    displayName: "Command line and MCP client",
+    identifierUris: [],
+    accessTokenVersion: 2,
+    exposedScopes: [],
+  });
+  publicClient.requiredResources.set(GATEWAY_ID, ["access_as_user"]);
+  publicClient.redirectUris.push(
+    { type: "public", uri: "http://localhost" },
+    { type: "public", uri: "http://localhost/callback" },
+    { type: "public", uri: "http://localhost/oauth/callback" },
+    { type: "public", uri: "http://127.0.0.1:33418" },
+    { type: "public", uri: "https://vscode.dev/redirect" },
+  );
+  const redis = registration(everywhere, {
+    clientId: REDIS_APP_ID,
+    displayName: "Azure Cache for Redis",
+    identifierUris: ["https://redis.azure.com", "https://redis.azure.com/", REDIS_APP_ID],
+    accessTokenVersion: 1,
+    exposedScopes: [],
+  });
+  directory.applications.push(graph, orders, tokenExchange, gateway, frontEnd, publicClient, redis);
 
   for (const tenantId of onboarded) {
     directory.grants.push(
       { tenantId, clientId: GATEWAY_ID, resourceId: GRAPH_APP_ID, scopes: GATEWAY_GRAPH_SCOPES },
       { tenantId, clientId: GATEWAY_ID, resourceId: ORDERS_ID, scopes: ["orders.read"] },
+      // As for clients that the gateway's registration names as pre-authorised.
+      { tenantId, clientId: FRONT_END_ID, resourceId: GATEWAY_ID, scopes: ["access_as_user"] },
+      { tenantId, clientId: PUBLIC_CLIENT_ID, resourceId: GATEWAY_ID, scopes: ["access_as_user"] },
     );
   }
-  return { gateway, frontEnd, orders, graph, users: seedUsers(directory) };
+  return { gateway, frontEnd, publicClient, orders, graph, users: seedUsers(directory) };
 }
 
 function seedUsers(directory: Directory): Seed["users"] {
@@ -114,10 +168,16 @@ function seedUsers(directory: Directory): Seed["users"] {
   const edsger = add("edsger", "Edsger Dijkstra", HOME_TENANT, {
     objectId: id("003"),
     managerObjectId: ada.objectId,
+    administrator: true,
   });
   const linus = add("linus", "Linus Pauling", SECOND_TENANT, { objectId: id("004"), messageCount: 2 });
   const mallory = add("mallory", "Mallory Foreign", FOREIGN_TENANT, { objectId: id("005") });
   return { ada, grace, edsger, linus, mallory };
+}
+
+/** Object id of an application's service principal: `oid` of the tokens that it gets for itself. */
+export function principalIdOf(clientId: string): string {
+  return clientId.replace(/^.{8}/, "5e5e5e5e");
 }
 
 export function newUser(given: Partial<User>): User {
@@ -135,13 +195,19 @@ export function newUser(given: Partial<User>): User {
   };
 }
 
-function registration(tenants: readonly string[], application: Application): Registration {
+function registration(
+  tenants: readonly string[],
+  application: Application & Partial<Pick<Registration, "adminScopes">>,
+): Registration {
   return {
+    adminScopes: new Set(),
     ...application,
     certificates: [],
     secrets: [],
     federatedCredentials: [],
     tenants: new Set(tenants),
-    requiredResources: new Set(),
+    requiredResources: new Map(),
+    redirectUris: [],
+    knownClients: new Set(),
   };
 }

@@ -14,6 +14,8 @@ export interface TokenForm {
   readonly duplicates: readonly string[];
   /** Of HTTP Basic authentication, form-decoded (RFC 6749 §2.3.1). */
   readonly basic: { readonly clientId: string; readonly secret: string } | undefined;
+  /** The `Origin` header: a browser sends it with a request from a page of another origin. */
+  readonly origin: string | undefined;
   readonly correlationId: string;
   readonly traceId: string;
   readonly echoCorrelationId: boolean;
@@ -29,11 +31,6 @@ export function readTokenRequest(request: Request, clouds: Clouds): TokenForm {
     if (typeof value === "string") parameters.set(name, value);
     else duplicates.push(name);
   }
-  const ids = [
-    request.get("client-request-id"),
-    parameters.get("client-request-id"),
-    request.query["client-request-id"],
-  ];
   const echo = [request.get("return-client-request-id"), parameters.get("return-client-request-id")];
   return {
     cloud: clouds.ofHost(request.get("host")),
@@ -41,10 +38,17 @@ export function readTokenRequest(request: Request, clouds: Clouds): TokenForm {
     parameters,
     duplicates,
     basic: readBasic(request.get("authorization")),
-    correlationId: ids.find((id): id is string => typeof id === "string" && GUID.test(id)) ?? randomUUID(),
+    origin: request.get("origin"),
+    correlationId: correlationOf(request, parameters.get("client-request-id")),
     traceId: randomUUID(),
     echoCorrelationId: echo.some((value) => value?.toLowerCase() === "true"),
   };
+}
+
+/** A client names it in a header, in the form or in the query. */
+export function correlationOf(request: Request, ofForm: string | undefined): string {
+  const ids = [request.get("client-request-id"), ofForm, request.query["client-request-id"]];
+  return ids.find((id): id is string => typeof id === "string" && GUID.test(id)) ?? randomUUID();
 }
 
 function readBasic(header: string | undefined): TokenForm["basic"] {
@@ -62,6 +66,11 @@ export function required(form: TokenForm, name: string): string {
   const value = form.parameters.get(name);
   if (value === undefined || value.trim() === "") throw new EntraRefusal(900144, `'${name}'`);
   return value;
+}
+
+/** Entra looks at the presence of the header, as users of other tools have found. */
+export function isCrossOrigin({ origin }: TokenForm): boolean {
+  return origin !== undefined;
 }
 
 export function isGuid(value: string): boolean {

@@ -23,7 +23,7 @@ interface Challenge {
   left: number;
 }
 
-export interface GraphChallenges extends GraphControl {
+export interface GraphChallenges extends Omit<GraphControl, "acceptedPermissions" | "enforcePermissions"> {
   /** For a request as a whole. @throws {GraphProblem} 401 with a claims challenge */
   check(caller: DelegatedCaller): void;
   /** For one call, a part of a batch included. @throws {GraphProblem} 401 with a claims challenge, or 429 */

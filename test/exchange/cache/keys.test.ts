@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { createExchangeKeys } from "../../../src/exchange/cache/keys.ts";
+import { createKeyMaker } from "../../../src/exchange/cache/keys.ts";
 import { assertionOf, CLIENT, GRAPH, HOST } from "../fake-entra.ts";
 
 interface Parts {
@@ -11,7 +11,7 @@ interface Parts {
 }
 
 const keyOf = ({ host, client, tenantId, digest, scopes }: Parts) =>
-  createExchangeKeys(host, client).token(assertionOf("ann", { tenantId, digest }), scopes);
+  createKeyMaker(host, client).of(assertionOf("ann", { tenantId, digest }), scopes).token;
 /** What two exchanges must have in common to be the same. */
 const identityOf = ({ host, client, tenantId, digest, scopes }: Parts) =>
   JSON.stringify({ host, client, tenantId, digest, scopes: [...new Set(scopes)].sort() });
@@ -46,22 +46,24 @@ describe("keys of exchanges", () => {
   });
 
   test("take scopes from a frozen array once, and agree with what a fresh array says", () => {
-    const keys = createExchangeKeys(HOST, CLIENT);
+    const keys = createKeyMaker(HOST, CLIENT);
     const assertion = assertionOf("ann");
-    expect(keys.token(assertion, GRAPH)).toBe(keys.token(assertion, [...GRAPH]));
-    expect(keys.token(assertion, GRAPH)).toBe(keys.token(assertion, GRAPH));
+    expect(keys.of(assertion, GRAPH).token).toBe(keys.of(assertion, [...GRAPH]).token);
+    expect(keys.of(assertion, GRAPH).token).toBe(keys.of(assertion, GRAPH).token);
   });
 
   test("of a user hold for every assertion, and differ between tenants that share an object id", () => {
-    const keys = createExchangeKeys(HOST, CLIENT);
-    expect(keys.user(assertionOf("ann", { serial: 1 }))).toBe(keys.user(assertionOf("ann", { serial: 2 })));
-    expect(keys.user(assertionOf("ann", { tenantId: "a" }))).not.toBe(
-      keys.user(assertionOf("ann", { tenantId: "b" })),
+    const keys = createKeyMaker(HOST, CLIENT);
+    expect(keys.of(assertionOf("ann", { serial: 1 }), GRAPH).user).toBe(
+      keys.of(assertionOf("ann", { serial: 2 }), GRAPH).user,
+    );
+    expect(keys.of(assertionOf("ann", { tenantId: "a" }), GRAPH).user).not.toBe(
+      keys.of(assertionOf("ann", { tenantId: "b" }), GRAPH).user,
     );
   });
 
   test("hold nothing of the assertion but its digest", () => {
-    const keys = createExchangeKeys(HOST, CLIENT);
-    expect(keys.token(assertionOf("ann"), GRAPH)).not.toContain("assertion-of-ann");
+    const keys = createKeyMaker(HOST, CLIENT);
+    expect(keys.of(assertionOf("ann"), GRAPH).token).not.toContain("assertion-of-ann");
   });
 });

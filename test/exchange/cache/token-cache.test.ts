@@ -1,10 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import {
-  createTokenCache,
-  type EvictionCause,
-  type TokenCacheOptions,
-} from "../../../src/exchange/cache/token-cache.ts";
-import type { DownstreamToken } from "../../../src/exchange/exchange.ts";
+import { createTokenCache, type TokenCacheOptions } from "../../../src/exchange/cache/token-cache.ts";
+import type { DownstreamToken, EvictionCause } from "../../../src/exchange/contract.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { START, startClock } from "../fake-entra.ts";
 

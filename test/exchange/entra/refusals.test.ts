@@ -44,7 +44,7 @@ describe("each refusal of Entra names who must act", () => {
   >([
     ["an expired assertion", [500133], "invalid_grant", "", "token_rejected"],
     ["an assertion of bad signature or form", [50013, 50027], "invalid_grant", "", "token_rejected"],
-    ["a bare invalid_grant of an unknown number", [999999], "invalid_grant", "", "token_rejected"],
+    ["a bare invalid_grant of an unknown number", [999999], "invalid_grant", "", "interaction_required"],
     ["an assertion for another application", [500131], "invalid_grant", "", "client_rejected"],
     ["an app-only assertion", [7000114], "unauthorized_client", "", "user_token_required"],
     ["missing consent", [65001], "invalid_grant", "consent_required", "consent_required"],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { createCredentialCheck } from "../../../src/exchange/entra/credential-check.ts";
+import { createCredentialCheck } from "../../../src/exchange/entra/application.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { resolveAuthority } from "../../../src/identity/authority.ts";
 

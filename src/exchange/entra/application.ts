@@ -1,0 +1,156 @@
+/** The gateway as an application of its own: its token requests without a user, the check of its credential, and tokens of managed identities. */
+
+import { randomUUID } from "node:crypto";
+import type { ClientAuthentication, TrialVerdict } from "../../credential/contract.ts";
+import type { GatewayError } from "../../errors.ts";
+import { boundedFetch, type Fetch, FetchFailure } from "../../foundation/bounded-fetch.ts";
+import { parseJsonObject } from "../../foundation/json.ts";
+import type { ApplicationSubject } from "../contract.ts";
+import { createConsentUris } from "./consent.ts";
+import {
+  createMsalWire,
+  type INetworkModule,
+  loadMsal,
+  type ManagedIdentityApplication,
+  type NetworkResponse,
+  type SendGrant,
+  type WireOptions,
+} from "./msal.ts";
+import { createTokenResponses } from "./token-response.ts";
+
+/** Shorter than any SHA-256 digest, so that no user's token shares its key in the cache. */
+const DIGEST = "application";
+
+/** The gateway in place of a user, where it acts with permissions of its own (RFC 6749 §4.4). */
+export function applicationSubject(tenantId: string, clientId: string): ApplicationSubject {
+  return {
+    token: undefined,
+    digest: DIGEST,
+    tenantId,
+    objectId: clientId,
+    expiresAt: Number.POSITIVE_INFINITY,
+  };
+}
+
+export interface CredentialCheckOptions extends WireOptions {
+  /** Tenant of the gateway's own registration, where its credentials are registered. */
+  readonly homeTenantId: string;
+  /** Milliseconds for the request and its answer. */
+  readonly timeoutMs: number;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+/**
+ * Makes a function that asks Entra whether it accepts a proof of the gateway. It never rejects. The token requested
+ * is one for the gateway itself (`<client id>/.default`): it exists in every cloud, needs no permission and opens
+ * nothing. A refusal that does not concern the credential proves neither that it is accepted nor that it is not.
+ */
+export function createCredentialCheck(
+  options: CredentialCheckOptions,
+  send: SendGrant = createMsalWire(options),
+): (authentication: ClientAuthentication) => Promise<TrialVerdict> {
+  const { clientId, homeTenantId, timeoutMs, now = Date.now } = options;
+  const responses = createTokenResponses({ homeTenantId, ...createConsentUris(options), now });
+  const assertion = applicationSubject(homeTenantId, clientId);
+  const scopes = [`${clientId}/.default`];
+
+  return async (authentication) => {
+    try {
+      const outcome = await send({
+        assertion,
+        scopes,
+        correlationId: randomUUID(),
+        authentication,
+        timeoutMs,
+      }).then(
+        (response) => responses.process({ assertion, scopes, authentication }, response),
+        responses.failure,
+      );
+      if (outcome.outcome === "granted") return { verdict: "accepted" };
+      const { error, domain } = outcome.refusal;
+      const numbers = error.diagnostics?.error_codes;
+      const aadsts = Array.isArray(numbers) ? ` (AADSTS${numbers.join(", ")})` : "";
+      return {
+        // A client or tenant that Entra does not know is as definite as a proof that it does not accept.
+        verdict: domain === "credential" || isDefinite(error) ? "refused" : "undecided",
+        problem: `${error.code}: ${error.reason}${aadsts}`,
+      };
+    } catch {
+      // MSAL would not phrase the request. The cause stays out of the problem, since it may quote the proof.
+      return { verdict: "undecided", problem: "the token request could not be formed" };
+    }
+  };
+}
+
+/** Error codes of Entra that are not known, and that name no number, may mean anything. */
+function isDefinite({ code, reason }: GatewayError): boolean {
+  return code === "client_rejected" && reason !== "unrecognised" && reason !== "invalid_request";
+}
+
+export interface ManagedIdentityTokenOptions {
+  /** Client id of a user-assigned identity; no other kind can be a federated credential. */
+  readonly clientId: string;
+  readonly fetch: Fetch;
+  /** Milliseconds for one request to the platform. */
+  readonly timeoutMs: number;
+}
+
+/** The endpoint is on this machine or its host, and its answers are a token and little more. */
+const MAX_ANSWER_BYTES = 64 * 1024;
+
+/**
+ * Makes a function that asks the platform for a token, each time anew: keeping it is the caller's part. MSAL finds out
+ * from the environment which platform it is (`IDENTITY_ENDPOINT` of App Service and Container Apps; else the metadata
+ * endpoint of a virtual machine) and keeps that, with the first network client it was given, for the whole process.
+ */
+export function createManagedIdentityToken({
+  clientId,
+  fetch,
+  timeoutMs,
+}: ManagedIdentityTokenOptions): (
+  audience: string,
+) => Promise<{ readonly token: string } | { readonly problem: string }> {
+  let status: number | undefined;
+  const send = async <T>(
+    method: "GET" | "POST",
+    url: string,
+    { headers = {}, body }: { readonly headers?: Record<string, string>; readonly body?: string } = {},
+  ): Promise<NetworkResponse<T>> => {
+    status = undefined;
+    const answer = await boundedFetch(fetch, url, {
+      method,
+      headers,
+      ...(body === undefined ? {} : { body }),
+      timeoutMs,
+      maxBytes: MAX_ANSWER_BYTES,
+    });
+    status = answer.status;
+    const parsed = parseJsonObject(answer.text) ?? {};
+    return { status, headers: Object.fromEntries(answer.headers), body: parsed as T };
+  };
+  const networkClient: INetworkModule = {
+    sendGetRequestAsync: (url, options) => send("GET", url, options),
+    sendPostRequestAsync: (url, options) => send("POST", url, options),
+  };
+  let application: ManagedIdentityApplication | undefined;
+
+  return async (audience) => {
+    const { AuthError, ManagedIdentityApplication } = await loadMsal();
+    try {
+      application ??= new ManagedIdentityApplication({
+        managedIdentityIdParams: { userAssignedClientId: clientId },
+        // Its retries take minutes; the gateway asks again by itself, and the token before serves meanwhile.
+        system: { networkClient, disableInternalRetries: true },
+      });
+      const { accessToken } = await application.acquireToken({ resource: audience, forceRefresh: true });
+      return accessToken === "" ? { problem: `gave no token (status ${status})` } : { token: accessToken };
+    } catch (cause) {
+      if (status !== undefined && status !== 200) return { problem: `gave no token (status ${status})` };
+      if (cause instanceof FetchFailure) return { problem: `gave no answer (${cause.kind})` };
+      // MSAL's code is one word of its own; its message may quote the platform.
+      const label = cause instanceof AuthError ? cause.errorCode : "unexpected";
+      return { problem: status === undefined ? `gave no answer (${label})` : `gave no token (${label})` };
+    }
+  };
+}

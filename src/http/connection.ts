@@ -1,0 +1,233 @@
+/** One caller's connection: how many of its requests run, which of them wait, and which bytes are not parsed yet. */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+
+export interface ConnectionOptions {
+  /** Requests of one connection that run at the same time; a later one waits. */
+  readonly maxPipelined: number;
+  /** Begins a request that had to wait. */
+  readonly run: (request: IncomingMessage, response: ServerResponse) => void;
+  /** What all connections of the listener hold together. */
+  readonly held: PipelinesHeld;
+}
+
+/** What pipelines hold, over all connections. */
+export interface PipelinesHeld {
+  /** Requests that came while an earlier one of their connection was still open. */
+  requests: number;
+  /** Bytes that are not parsed yet. */
+  bytes: number;
+}
+
+export interface Connection {
+  readonly socket: Socket;
+  /**
+   * Takes note of a request. One that `waits` is begun by `run` when its turn comes. One that is `ignored` must not be
+   * processed: an answer before it has ended the connection, or is about to.
+   */
+  arrived(response: ServerResponse): "runs" | "waits" | "ignored";
+  /** Takes note of the end of an answer, given or not. */
+  left(response: ServerResponse): void;
+  /** Answers that are not closed yet. */
+  open(): number;
+  /** The request whose head was parsed last, with its answer. */
+  newest(): ServerResponse | undefined;
+  /** Whether nothing more of what it sends is processed. */
+  hasEnded(): boolean;
+  /** Makes the request that is being looked at the last one: nothing behind it is processed, parsed or not. */
+  endHere(): void;
+  /** Gives the answers that are due, processes nothing behind them, and closes. */
+  endAfterAnswers(): void;
+}
+
+/**
+ * Requests of one connection that are held at most, running and waiting together. Node parses one read of 64 KiB to its
+ * end before anything can stop it: requests of 34 bytes would be 1900. A request with a genuine token takes more than
+ * 1 KiB, so a read holds less than 64 of them: a connection that is closed for this has sent requests without a token.
+ */
+const MOST_PARSED = 128;
+
+/** Bytes that are kept of a caller who sends further requests while it has as many under way as it may have. */
+const READ_AHEAD_BYTES = 64 * 1024;
+
+/** The same for all connections of a listener together: past these, a pipeline is closed, and one request after the other still passes. */
+const MOST_PIPELINED = 4_096;
+const MOST_READ_AHEAD_BYTES = 16 * 1024 * 1024;
+
+/** Bytes that are read and thrown away behind the last answer, so that the caller can finish sending and read it. */
+const DISCARDED_BYTES = 16 * 1024 * 1024;
+
+/** Least piece of a request's body that is parsed at once, so that a body of nothing but line breaks stays cheap. */
+const LEAST_PIECE = 1024;
+
+const NOTHING: Buffer = Buffer.alloc(0);
+
+/** RFC 9110 §9.2.1. */
+const SAFE: readonly string[] = ["GET", "HEAD", "OPTIONS", "TRACE"];
+
+const CONNECTION = Symbol("connection");
+type Connected = Socket & { [CONNECTION]?: Connection };
+
+/** The connection of a request, where the gateway's own server accepted it. */
+export function connectionOf(socket: Socket): Connection | undefined {
+  return (socket as Connected)[CONNECTION];
+}
+
+/**
+ * Up to `maxPipelined` requests of a pipeline run at the same time. Nothing behind an unsafe request begins before that
+ * is answered, so that unsafe ones run one after the other in the order in which they were sent (RFC 9112 §9.3.2).
+ *
+ * Node reads and parses by itself until a connection shows that it pipelines, which costs nothing. From then on its
+ * bytes pass through here, and are parsed up to the end of one head in a turn of the event loop: a refusal is answered
+ * before the next request is parsed, and no more is parsed while `maxPipelined` requests run. What comes meanwhile is
+ * read nevertheless, for the end of a connection stands behind it: a caller who has left is noticed, and its requests
+ * end. A caller who sends more than `READ_AHEAD_BYTES` ahead gets the answers that are due, and the last one says that
+ * the connection ends, so that the rest can be sent again on another (RFC 9112 §9.6).
+ */
+export function openConnection(socket: Socket, { maxPipelined, run, held }: ConnectionOptions): Connection {
+  let running = 0;
+  let unsafe: ServerResponse | undefined;
+  let newest: ServerResponse | undefined;
+  const waiting: ServerResponse[] = [];
+  let isLast = false;
+  let closesAfterAnswers = false;
+  let parse: ((chunk: Buffer) => void) | undefined;
+  let rest = NOTHING;
+  let discarded = 0;
+  let isScheduled = false;
+  let dropped = false;
+
+  function keep(bytes: Buffer): void {
+    held.bytes += bytes.length - rest.length;
+    rest = bytes;
+  }
+
+  function mayRun(): boolean {
+    return running === 0 || (unsafe === undefined && running < maxPipelined);
+  }
+
+  function begin(response: ServerResponse): void {
+    running += 1;
+    if (!SAFE.includes(response.req.method ?? "")) unsafe = response;
+  }
+
+  /** Takes the reads over from Node, which hands them to its own listener of `data` once another one is there. */
+  function parseInPieces(): void {
+    if (parse !== undefined) return;
+    const [ofNode] = socket.listeners("data") as ((chunk: Buffer) => void)[];
+    if (ofNode === undefined) return;
+    parse = ofNode;
+    socket.on("data", onData).removeListener("data", ofNode);
+    socket.on("resume", proceed).once("close", () => keep(NOTHING));
+  }
+
+  function onData(chunk: Buffer): void {
+    if (isLast) {
+      discarded += chunk.length;
+      if (discarded > DISCARDED_BYTES) socket.destroy();
+      return;
+    }
+    keep(rest.length === 0 ? chunk : Buffer.concat([rest, chunk]));
+    proceed();
+    if (!isFull()) return;
+    if (rest.length > READ_AHEAD_BYTES || held.bytes > MOST_READ_AHEAD_BYTES) connection.endAfterAnswers();
+  }
+
+  function proceed(): void {
+    isScheduled = false;
+    while (rest.length > 0 && parse !== undefined && !isLast && !socket.destroyed) {
+      // Node has paused it: the caller does not read, or a body waits to be read. It goes on with `resume`.
+      if (socket.isPaused()) return;
+      if (isFull()) return;
+      const end = endOfHead(rest, isInBody() ? LEAST_PIECE : 0);
+      const piece = rest.subarray(0, end);
+      keep(rest.subarray(end));
+      const before = newest;
+      parse.call(socket, piece);
+      if (newest !== before && rest.length > 0) {
+        isScheduled = true;
+        setImmediate(proceed);
+        return;
+      }
+    }
+  }
+
+  function isInBody(): boolean {
+    return newest?.req.complete === false;
+  }
+
+  /** Whether the next request would have to wait. A body goes on nevertheless: Node pauses it where it is not read. */
+  function isFull(): boolean {
+    return !isInBody() && (waiting.length > 0 || running >= maxPipelined);
+  }
+
+  function closeWhenAnswered(): void {
+    // The answer to a request that came broken is never due.
+    const broken = newest?.req.complete === false && !newest.closed ? 1 : 0;
+    if (running + waiting.length <= broken) socket.destroySoon();
+  }
+
+  const connection: Connection = {
+    socket,
+    arrived(response) {
+      if (isLast || socket.destroyed) return "ignored";
+      const open = running + waiting.length;
+      if (open >= MOST_PARSED || (open > 0 && held.requests >= MOST_PIPELINED)) {
+        isLast = true;
+        socket.destroy();
+        return "ignored";
+      }
+      if (open > 0) {
+        held.requests += 1;
+        parseInPieces();
+      }
+      newest = response;
+      if (waiting.length === 0 && mayRun()) {
+        begin(response);
+        return "runs";
+      }
+      waiting.push(response);
+      return "waits";
+    },
+    left(response) {
+      const place = waiting.indexOf(response);
+      if (place >= 0) waiting.splice(place, 1);
+      else running -= 1;
+      if (running + waiting.length > 0) held.requests -= 1;
+      if (unsafe === response) unsafe = undefined;
+      if (socket.destroyed) return;
+      for (let next = waiting[0]; !dropped && next !== undefined && mayRun(); next = waiting[0]) {
+        waiting.shift();
+        begin(next);
+        run(next.req, next);
+      }
+      if (closesAfterAnswers) closeWhenAnswered();
+      else if (!isScheduled) proceed();
+    },
+    open: () => running + waiting.length,
+    newest: () => newest,
+    hasEnded: () => isLast,
+    endHere() {
+      isLast = true;
+      keep(NOTHING);
+      // They get no answer: their responses are closed with the connection.
+      dropped = true;
+    },
+    endAfterAnswers() {
+      isLast = true;
+      closesAfterAnswers = true;
+      keep(NOTHING);
+      if (newest !== undefined && !newest.headersSent) newest.shouldKeepAlive = false;
+      closeWhenAnswered();
+    },
+  };
+  (socket as Connected)[CONNECTION] = connection;
+  return connection;
+}
+
+/** Where the first head that ends at or behind `least` ends, or all of it where none does. */
+function endOfHead(bytes: Buffer, least: number): number {
+  const end = bytes.indexOf("\r\n\r\n", least, "latin1");
+  return end < 0 ? bytes.length : end + 4;
+}

@@ -1,0 +1,106 @@
+/** All connections of a listener: how many there are, which give way when there are too many, and which are cut. */
+
+import type { Socket } from "node:net";
+import { type Connection, openConnection, type PipelinesHeld } from "./connection.ts";
+import type { ConnectionEvent, ConnectionLimits } from "./contract.ts";
+import { createMembers } from "./members.ts";
+import { type Progress, type UnreadLimits, watchProgress } from "./unread-answers.ts";
+
+export interface ConnectionsOptions extends Pick<Parameters<typeof openConnection>[1], "run"> {
+  readonly limits: ConnectionLimits;
+  readonly onEvent: (event: ConnectionEvent) => void;
+}
+
+export interface Connections {
+  /** Takes a connection in, or closes it where the most are open and none gives way. */
+  opened(socket: Socket): void;
+  /** From now on unread answers go first: a caller who does not take its answer does not hold up the end. */
+  drain(): void;
+  /** Whether an answer, or a part of one, has been handed over and is not sent yet. */
+  hasUnread(): boolean;
+  close(): void;
+}
+
+interface Watched {
+  readonly connection: Connection;
+  readonly progress: Progress;
+  /** For how long no request has been open, ms; one whose head is still on its way is not open. */
+  idleMs: number;
+}
+
+/** How often progress is looked at, ms. A busy event loop looks less often, and that is to the caller's advantage. */
+const LOOK_MS = 1_000;
+/** Without progress for so long, a connection gives way to a new one, ms. */
+const GIVES_WAY_MS = 5_000;
+
+/** While the process ends: what an honest caller on a slow line still keeps, and one who does not read does not. */
+const DRAINING: UnreadLimits = { stallSeconds: 2, minBytesPerSecond: 16_384, totalSeconds: 20 };
+
+export function watchConnections({ limits, run, onEvent }: ConnectionsOptions): Connections {
+  const watched = createMembers<Watched>();
+  const held: PipelinesHeld = { requests: 0, bytes: 0 };
+  let unreadLimits: UnreadLimits = {
+    stallSeconds: limits.writeStallSeconds,
+    minBytesPerSecond: limits.minWriteBytesPerSecond,
+    totalSeconds: limits.writeTimeoutSeconds,
+  };
+  const lookMs = Math.min(LOOK_MS, limits.writeStallSeconds * 250);
+  const timer = setInterval(look, lookMs).unref();
+
+  function look(): void {
+    // One that is cut leaves the collection a turn later.
+    for (const one of watched) {
+      one.idleMs = one.connection.open() === 0 ? one.idleMs + lookMs : 0;
+      if (!one.progress.passed(lookMs, unreadLimits)) continue;
+      onEvent("unread");
+      one.connection.socket.destroy();
+    }
+  }
+
+  /** An answer that is not read keeps more than an idle connection, so it goes first; then who has waited longest. */
+  function giveWay(): boolean {
+    let least: Watched | undefined;
+    let most = 0;
+    for (const one of watched) {
+      if (one.connection.socket.destroyed) continue;
+      const stalledMs = one.progress.stalledMs();
+      const without = stalledMs >= GIVES_WAY_MS ? stalledMs + 1e9 : one.idleMs;
+      if (without < GIVES_WAY_MS || without <= most) continue;
+      most = without;
+      least = one;
+    }
+    least?.connection.socket.destroy();
+    return least !== undefined;
+  }
+
+  return {
+    opened(socket) {
+      if (watched.size >= limits.max) {
+        if (!giveWay()) {
+          onEvent("dropped");
+          socket.destroy();
+          return;
+        }
+        onEvent("gave_way");
+      }
+      const connection = openConnection(socket, { maxPipelined: limits.maxPipelined, run, held });
+      const one = { connection, progress: watchProgress(socket), idleMs: 0 };
+      watched.add(one);
+      onEvent("opened");
+      socket.once("close", () => {
+        watched.delete(one);
+        onEvent("closed");
+      });
+    },
+    drain() {
+      unreadLimits = DRAINING;
+    },
+    hasUnread() {
+      for (const { connection } of watched) if (connection.socket.writableLength > 0) return true;
+      return false;
+    },
+    close() {
+      clearInterval(timer);
+    },
+  };
+}

@@ -1,0 +1,52 @@
+/** Opens the Redis that replicas share, as configured: address and keys in, sealed tokens and counts out. */
+
+import { ConfigurationError } from "../errors.ts";
+import type { Secret } from "../foundation/secret.ts";
+import { describeAddressProblem, parseRedisAddress } from "./address.ts";
+import type { OpenRedis, RedisEvent } from "./contract.ts";
+import { createSharedCounters } from "./counters.ts";
+import { createSealing } from "./sealing.ts";
+
+export interface RedisOptions {
+  /** Address of the Redis, in a form that `parseRedisAddress` knows; empty for none. */
+  readonly url: Secret;
+  /** Master keys, base64 of 32 bytes each; the first one seals, all open. */
+  readonly keys: readonly Secret[];
+  /** Milliseconds that Redis may cost a request before the request goes on without. */
+  readonly timeoutMs: number;
+  readonly onEvent?: (event: RedisEvent) => void;
+}
+
+/**
+ * Undefined when no address is configured. Never waits for Redis: it may come later, or never.
+ *
+ * @throws {ConfigurationError} for an address that cannot be read, or without a key.
+ */
+export async function openRedis({
+  url,
+  keys,
+  timeoutMs,
+  onEvent,
+}: RedisOptions): Promise<OpenRedis | undefined> {
+  if (url.reveal() === "") return undefined;
+  const address = parseRedisAddress(url.reveal());
+  if (address === undefined) throw fault("exchange.cache.redis.url", describeAddressProblem(url.reveal()));
+  const [first, ...others] = keys;
+  if (first === undefined)
+    throw fault("TOKEN_CACHE_KEYS", "is not set, and exchange.cache.redis.url needs it");
+  // Loaded where a Redis is configured: its client takes twenty megabytes.
+  const { openRedisStore } = await import("./connection.ts");
+  const sealing = createSealing([first, ...others]);
+  const store = openRedisStore({ address, timeoutMs, ...(onEvent && { onEvent }) });
+  return {
+    store,
+    sealing,
+    counters: createSharedCounters({ sealing, store }),
+    available: store.available,
+    close: store.close,
+  };
+}
+
+function fault(path: string, problem: string): ConfigurationError {
+  return new ConfigurationError([{ path, problem }]);
+}

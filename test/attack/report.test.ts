@@ -1,0 +1,71 @@
+/** The table that the documentation shows. */
+
+import { expect, test } from "@jest/globals";
+import { BOUNDS, type Measurement, verdictsOf } from "./bounds.ts";
+import { markdownOf, type Row, textOf } from "./report.ts";
+
+const measured: Measurement = {
+  before: { requests: 400, served: 400, p99: 10, longest: 12 },
+  during: { requests: 1_000, served: 999, p99: 25, longest: 30 },
+  peakMiB: 123.4,
+  livez: { longest: 3.21, missed: 0 },
+  waitedShare: 0.01,
+  died: undefined,
+  shutdown: { ms: 3_100, limitMs: 28_000, ended: "exit code 0" },
+  outcomes: { "200": 1, "503": 700, closed: 20, "429": 40, "400": 2 },
+  connections: { opened: 20, held: 4 },
+  targets: [{ what: "calls", value: 0.123, digits: 2, limit: { atMost: 1 } }],
+};
+
+function row(change: Partial<Measurement> = {}): Row {
+  const all = { ...measured, ...change };
+  return { name: "a-flood", title: "a | flood", measured: all, verdicts: verdictsOf(all, 2_500, BOUNDS) };
+}
+
+test("a row holds every figure, and a bar in its title does not end a cell", () => {
+  const [, , line] = markdownOf([row()], 2_500).split("\n");
+  expect(line).toBe(
+    "| a \\| flood | 99.90 % | 10.0 ms | 25.0 ms | 2.5 | 123 MiB | 3.2 ms | 0.6 s | lived, ended with exit code 0 | " +
+      "503 × 700, 429 × 40, closed × 20, 400 × 2, 4 connections held, calls: 0.12 | kept |",
+  );
+});
+
+test("every line of the table has as many cells as its head", () => {
+  const lines = markdownOf([row(), row({ died: "SIGABRT", shutdown: undefined })], 2_500).split("\n");
+  const cells = lines.map((line) => line.split(/(?<!\\)\|/).length);
+  expect(new Set(cells).size).toBe(1);
+});
+
+test("a share that is short of all is not rounded up to all", () => {
+  const during = { requests: 100_000, served: 99_999, p99: 1, longest: 1 };
+  expect(markdownOf([row({ during })], 2_500)).toContain("| 99.99 % |");
+});
+
+test("what could not be measured is a dash", () => {
+  const during = { requests: 0, served: 0, p99: Number.NaN, longest: Number.NaN };
+  expect(markdownOf([row({ during, died: "SIGABRT", shutdown: undefined })], 2_500)).toContain(
+    "| – | 10.0 ms | – | – | 123 MiB | 3.2 ms | – | died: SIGABRT |",
+  );
+});
+
+test("a broken bound is named with its figure, a kept one is not", () => {
+  const text = textOf(row({ peakMiB: 700 }), 2_500);
+  expect(text).toMatch(/^BROKEN a-flood/);
+  expect(text).toContain("memory: 700 MiB, below 512");
+  expect(textOf(row(), 2_500)).toMatch(/^kept {3}a-flood/);
+  expect(textOf(row(), 2_500)).not.toContain("below 512");
+  expect(markdownOf([row({ peakMiB: 700 })], 2_500)).toContain("| broken: memory |");
+});
+
+test("a shutdown that had to be cut is shown as at least so long", () => {
+  const shutdown = { ms: undefined, limitMs: 28_000, ended: "killed" };
+  expect(markdownOf([row({ shutdown })], 2_500)).toContain("| > 25.5 s |");
+});
+
+test("a machine that kept the gateway from its core is named beside the figures", () => {
+  expect(textOf(row({ waitedShare: 0.4 }), 2_500)).toContain(
+    "the gateway waited 40 % of the time for a core",
+  );
+  expect(textOf(row(), 2_500)).not.toContain("for a core");
+  expect(textOf(row({ waitedShare: Number.NaN }), 2_500)).not.toContain("for a core");
+});

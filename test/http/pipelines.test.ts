@@ -1,0 +1,201 @@
+/** Callers that send further requests on a connection without waiting for the answers to earlier ones. */
+
+import { once } from "node:events";
+import type { RequestListener, ServerResponse } from "node:http";
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, test } from "@jest/globals";
+import { type Listening, listen } from "../../src/http/server.ts";
+
+const open: Listening[] = [];
+const sockets: Socket[] = [];
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  await Promise.all(open.splice(0).map((server) => server.drain(0)));
+});
+
+const refuse: RequestListener = (_request, response) => void response.writeHead(503).end("late");
+
+/** A server whose answers the test gives. */
+async function start(maxPipelined = 16) {
+  const arrived: ServerResponse[] = [];
+  const server = await listen((_request, response) => void arrived.push(response), {
+    host: "127.0.0.1",
+    port: 0,
+    setting: "PORT",
+    refuse,
+    connections: { maxPipelined },
+  });
+  open.push(server);
+  const socket = connect(server.port, "127.0.0.1");
+  sockets.push(socket);
+  await once(socket, "connect");
+  return { arrived, socket, server };
+}
+
+const paths = (responses: readonly ServerResponse[]) => responses.map(({ req }) => req.url);
+const numbers = (from: number, to: number) =>
+  Array.from({ length: to - from + 1 }, (_, at) => `/${from + at}`);
+const gets = (...all: string[]) => all.map((path) => `GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`).join("");
+const post = (path: string, body: string) =>
+  `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await sleep(1);
+}
+
+/** Long enough that a request which is free to begin would have begun. */
+const settle = () => sleep(50);
+
+function reading(socket: Socket) {
+  const state = { text: "", closed: false };
+  socket.on("data", (chunk) => {
+    state.text += chunk;
+  });
+  socket.on("error", () => {});
+  socket.on("close", () => {
+    state.closed = true;
+  });
+  return state;
+}
+
+describe("requests of a pipeline", () => {
+  test.each([
+    ["in one packet", (socket: Socket, all: string[]) => void socket.write(gets(...all))],
+    [
+      "in a packet each",
+      async (socket: Socket, all: string[]) => {
+        for (const path of all) {
+          socket.write(gets(path));
+          await sleep(1);
+        }
+      },
+    ],
+    [
+      "in packets that end anywhere",
+      async (socket: Socket, all: string[]) => {
+        const bytes = gets(...all);
+        for (let at = 0; at < bytes.length; at += 37) {
+          socket.write(bytes.slice(at, at + 37));
+          if (at % 5 === 0) await sleep(1);
+        }
+      },
+    ],
+  ])("that come %s run 16 at a time, and every one is answered in order", async (_, send) => {
+    const { arrived, socket } = await start();
+    const received = reading(socket);
+    void send(socket, numbers(1, 100));
+    await until(() => arrived.length === 16);
+    await settle();
+    expect(paths(arrived)).toEqual(numbers(1, 16));
+    for (let answered = 0; answered < 100; answered++) {
+      await until(() => arrived.length > answered);
+      expect(arrived.length - answered).toBeLessThanOrEqual(16);
+      arrived[answered]?.end(`[${arrived[answered]?.req.url}]`);
+    }
+    await until(() => received.text.includes("[/100]"));
+    expect(received.text.match(/\[\/\d+\]/g)).toEqual(numbers(1, 100).map((path) => `[${path}]`));
+  });
+
+  test("have a limit that can be set", async () => {
+    const { arrived, socket } = await start(2);
+    socket.write(gets(...numbers(1, 5)));
+    await until(() => arrived.length === 2);
+    await settle();
+    expect(arrived).toHaveLength(2);
+    arrived[0]?.end();
+    await until(() => arrived.length === 3);
+    await settle();
+    expect(arrived).toHaveLength(3);
+  });
+
+  test("that are unsafe run one after the other, each with its body", async () => {
+    const { arrived, socket } = await start();
+    const received = reading(socket);
+    socket.write(
+      post("/1", "one") + post("/2", "GET / HTTP/1.1\r\n\r\n\r\n\r\n") + gets("/3") + post("/4", ""),
+    );
+    for (const [path, body] of [
+      ["/1", "one"],
+      ["/2", "GET / HTTP/1.1\r\n\r\n\r\n\r\n"],
+      ["/3", ""],
+    ] as const) {
+      await until(() => arrived.length > 0);
+      await settle();
+      expect(paths(arrived)).toEqual(path === "/3" ? ["/3", "/4"] : [path]);
+      const [response] = arrived.splice(0) as [ServerResponse];
+      let text = "";
+      for await (const chunk of response.req) text += chunk;
+      expect(text).toBe(body);
+      response.end(path);
+    }
+    await until(() => received.text.includes("/3"));
+  });
+
+  test("may have bodies larger than what is read ahead", async () => {
+    const { arrived, socket } = await start();
+    const received = reading(socket);
+    const body = "\r\n\r\n".repeat(200_000);
+    socket.write(post("/1", body) + post("/2", body) + post("/3", body));
+    for (const path of ["/1", "/2", "/3"]) {
+      await until(() => arrived.length > 0);
+      const [response] = arrived.splice(0) as [ServerResponse];
+      let length = 0;
+      for await (const chunk of response.req) length += chunk.length;
+      expect([response.req.url, length]).toEqual([path, body.length]);
+      response.end(path);
+    }
+    await until(() => received.text.includes("/3"));
+  });
+
+  test("past what is read ahead are not processed, and the last answer says that the connection ends", async () => {
+    const { arrived, socket } = await start();
+    const received = reading(socket);
+    // With a header of 2 KB, as a token makes it, a read of 64 KiB holds about 32 of them.
+    const padded = numbers(1, 400).map(
+      (path) => `GET ${path} HTTP/1.1\r\nhost: x\r\nauthorization: ${"a".repeat(2_000)}\r\n\r\n`,
+    );
+    socket.write(padded.join(""));
+    await until(() => arrived.length === 16);
+    await settle();
+    let answered = 0;
+    while (!received.closed) {
+      for (; answered < arrived.length; answered++) arrived[answered]?.end(`[${arrived[answered]?.req.url}]`);
+      await sleep(1);
+    }
+    expect(answered).toBeGreaterThanOrEqual(16);
+    expect(answered).toBeLessThan(200);
+    expect(received.text.match(/\[\/\d+\]/g)).toEqual(numbers(1, answered).map((path) => `[${path}]`));
+    const heads = received.text.split("HTTP/1.1 200").slice(1);
+    expect(heads.map((head) => /^connection: close/im.test(head)).indexOf(true)).toBe(answered - 1);
+  });
+
+  test("of a flood without tokens end the connection before they are all made objects of", async () => {
+    const { arrived, socket } = await start();
+    const received = reading(socket);
+    socket.write(gets(...numbers(1, 1_500)));
+    await until(() => received.closed);
+    expect(arrived).toHaveLength(16);
+    expect(arrived.every(({ destroyed }) => destroyed)).toBe(true);
+  });
+});
+
+describe("a caller who leaves", () => {
+  test.each([
+    ["closes the connection", (socket: Socket) => socket.end()],
+    ["destroys the connection", (socket: Socket) => socket.destroy()],
+    ["resets the connection", (socket: Socket) => socket.resetAndDestroy()],
+  ])("and %s behind requests that wait is noticed at once", async (_, leave) => {
+    const { arrived, socket } = await start();
+    const padding = "a".repeat(2_000);
+    const all = numbers(1, 600).map((path) => `GET ${path} HTTP/1.1\r\nhost: x\r\nx: ${padding}\r\n\r\n`);
+    socket.on("error", () => {});
+    socket.write(all.join(""));
+    await until(() => arrived.length === 16);
+    const closed = Promise.all(arrived.map((response) => once(response, "close")));
+    leave(socket);
+    await closed;
+    await settle();
+    expect(arrived).toHaveLength(16);
+  });
+});
