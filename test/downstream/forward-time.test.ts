@@ -12,13 +12,14 @@ describe("an upload", () => {
   /** Sends pieces at a pace, and resolves with the answer. */
   async function upload(
     url: string,
-    { pieces, size, everyMs }: { pieces: number; size: number; everyMs: number },
+    { first = 0, pieces, size, everyMs }: { first?: number; pieces: number; size: number; everyMs: number },
   ) {
     const request = http.request(url, { method: "POST", agent: false }).on("error", () => {});
     onCleanup(() => {
       request.destroy();
     });
     const answered = reply(request);
+    if (first > 0) request.write(Buffer.alloc(first, 7));
     for (let piece = 0; piece < pieces && !request.destroyed && request.writable; piece++) {
       request.write(Buffer.alloc(size, 7));
       await sleep(everyMs);
@@ -45,6 +46,15 @@ describe("an upload", () => {
     const api = apiAt(port, { timeoutMs: 300, minUploadBytesPerSecond: 10_000 });
     const gateway = await startGateway({ api });
     const answer = await upload(gateway.url("/graph/me"), { pieces: 40, size: 10, everyMs: 50 });
+    expect(answer.headers["x-code"]).toBe("request_malformed");
+  });
+
+  test("that becomes too slow is ended, however fast it began", async () => {
+    const port = await startApi((request) => request.resume());
+    const api = apiAt(port, { timeoutMs: 300, minUploadBytesPerSecond: 10_000 });
+    const gateway = await startGateway({ api });
+    const pace = { first: 60_000, pieces: 40, size: 10, everyMs: 50 };
+    const answer = await upload(gateway.url("/graph/me"), pace);
     expect(answer.headers["x-code"]).toBe("request_malformed");
   });
 
