@@ -15,7 +15,7 @@ import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
 import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
-import { createAdminApp } from "./http/admin.ts";
+import { type AdminPages, adminListener, adminPages } from "./http/admin.ts";
 import { createPublicApp } from "./http/app.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createLoadShedding } from "./http/load-shedding.ts";
@@ -65,6 +65,8 @@ export interface Gateway {
   readonly app: RequestListener;
   /** The admin side: live, ready, metrics. */
   readonly admin: RequestListener;
+  /** What the admin side answers, for a listener in a thread of its own. */
+  readonly adminPages: AdminPages;
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
@@ -339,13 +341,16 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
     createLoadShedding({ ...config.http, refuseWith, sampleLag: parts.sampleLag, onEvent: signals.load }),
   );
   if (overload !== undefined) metrics.watchLoad(overload);
+  const pages = adminPages({ checks: readiness.checks, metrics });
+
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
   keep({ close: () => clearInterval(watch) });
   return {
     app,
-    admin: createAdminApp({ checks: readiness.checks, metrics }),
+    admin: adminListener(pages),
+    adminPages: pages,
     refuse: refuseWith(),
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,

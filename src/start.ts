@@ -3,6 +3,7 @@
 import type { GatewayConfig } from "./config/load.ts";
 import { connectionsFor, type FileDescriptors, readFileDescriptors } from "./foundation/file-descriptors.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
+import { listenForAdmin } from "./http/admin-listener.ts";
 import { unlinkedRoutes } from "./http/public-address.ts";
 import { listen } from "./http/server.ts";
 import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
@@ -23,13 +24,16 @@ export interface RunningGateway {
   stop(): Promise<void>;
 }
 
+/** How long the event loop may stand still where load is never shed for it, ms. */
+const NEVER_SHED_MS = 10_000;
+
 /**
  * Starts both listeners, then fetches signing keys in the background; readiness waits for them.
  *
  * @throws {ConfigurationError} when something configured cannot be had, a port included. Nothing is left half-started.
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
-  const { app, admin, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
+  const { app, adminPages, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
     await createGateway(config, parts);
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
@@ -41,11 +45,12 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       throw error;
     },
   );
-  const adminSide = await listen(admin, {
+  const adminSide = await listenForAdmin({
     host,
     port: adminPort,
-    setting: "ADMIN_PORT",
-    refuse: admin,
+    pages: adminPages,
+    maxBusyMs: config.http.maxEventLoopLagMs || NEVER_SHED_MS,
+    ...config.admin,
   }).catch(async (error: unknown) => {
     await publicSide.drain(0);
     await close();
@@ -85,7 +90,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     leaveRotation();
     await publicSide.drain(graceMs);
     await close();
-    await adminSide.drain(0);
+    await adminSide.close();
     log.info("stopped");
   }
   let ended: Promise<void> | undefined;

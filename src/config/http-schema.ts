@@ -119,3 +119,17 @@ export const http = z.strictObject({
     .default(25)
     .describe("After SIGTERM, how long requests in flight may take to finish."),
 });
+
+/** The part that the admin listener reads. */
+export const admin = z.strictObject({
+  hosts: z
+    .array(
+      z
+        .string()
+        .regex(/^[A-Za-z0-9.-]+$/, "must be a host name without a port, such as gateway.monitoring.svc"),
+    )
+    .default([])
+    .describe(
+      "Names under which the admin port is reached, besides addresses and localhost; a request for another is refused.",
+    ),
+});

@@ -77,6 +77,7 @@ export interface GatewayConfig {
   /** Routes that a handler answers. */
   readonly handlerRoutes: readonly HandlerRouteConfig[];
   readonly http: GatewayYaml["http"];
+  readonly admin: GatewayYaml["admin"];
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
@@ -242,6 +243,7 @@ function assemble(
             ],
     ),
     http: yaml.http,
+    admin: yaml.admin,
     limits: yaml.limits,
     fairness: yaml.fairness,
     log: {

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { Secret } from "../foundation/secret.ts";
 import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
-import { http, rateLimits } from "./http-schema.ts";
+import { admin, http, rateLimits } from "./http-schema.ts";
 import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
@@ -341,6 +341,7 @@ export const gatewayYaml = z
       .refine((apis) => Object.keys(apis).length > 0, "must name at least one API"),
     routes: z.array(route).min(1),
     http: http.prefault({}),
+    admin: admin.prefault({}),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
     log: log.prefault({}),

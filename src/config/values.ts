@@ -23,11 +23,11 @@ export const scope = z
 const plainOrigin = z
   .string()
   .refine(
-    (value) => /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value,
+    (value) => /^https?:[^*]*$/.test(value) && URL.canParse(value) && new URL(value).origin === value,
     "must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
   );
 
-const WILDCARD = /^(https?:\/\/)\*\.([^.:]+\.[^:*]+(?::\d+)?)$/;
+const WILDCARD = /^(https?:\/\/)\*\.([^.:*]+\.[^:*]+(?::\d+)?)$/;
 
 /** `*` may stand for the leftmost label of a host with two more: `https://*.example` would let in sites of anybody. */
 const originsOfDomain = z.string().refine((value) => {

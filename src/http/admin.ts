@@ -1,6 +1,6 @@
-/** The admin port: alive, ready, metrics. Not for the public; it authenticates nobody. */
+/** The admin side: alive, ready, metrics. Not for the public; it authenticates nobody. */
 
-import express, { type Express } from "express";
+import type { RequestListener } from "node:http";
 
 /** One condition of readiness, with what an operator wants to know about it. */
 export interface ReadinessCheck {
@@ -14,33 +14,51 @@ export interface AdminOptions {
   readonly metrics: { readonly contentType: string; exposition(): Promise<string> };
 }
 
-export function createAdminApp({ checks, metrics }: AdminOptions): Express {
-  const app = express();
-  app.disable("x-powered-by");
-  app.disable("etag");
-  app.use((_request, response, next) => {
-    response.setHeader("cache-control", "no-store");
-    next();
-  });
+export interface AdminPage {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
 
-  // Alive means only that the event loop turns: an outage elsewhere is no reason to be restarted.
-  app.get("/livez", (_request, response) => {
-    response.json({ alive: true });
-  });
+/** The answer at a path of the admin side. */
+export type AdminPages = (path: string) => Promise<AdminPage>;
 
-  app.get("/readyz", (_request, response) => {
-    const all = checks();
-    const ready = all.every((check) => check.ready);
-    response.status(ready ? 200 : 503).json({ ready, checks: all });
-  });
+const JSON_TYPE = "application/json; charset=utf-8";
 
-  app.get("/metrics", async (_request, response) => {
-    response.setHeader("content-type", metrics.contentType);
-    response.end(await metrics.exposition());
+export function adminPages({ checks, metrics }: AdminOptions): AdminPages {
+  const json = (status: number, value: unknown) => ({
+    status,
+    contentType: JSON_TYPE,
+    body: JSON.stringify(value),
   });
+  return async (path) => {
+    switch (path) {
+      case "/livez":
+        // Alive means only that the event loop turns: an outage elsewhere is no reason to be restarted.
+        return json(200, { alive: true });
+      case "/readyz": {
+        const all = checks();
+        const ready = all.every((check) => check.ready);
+        return json(ready ? 200 : 503, { ready, checks: all });
+      }
+      case "/metrics":
+        return { status: 200, contentType: metrics.contentType, body: await metrics.exposition() };
+      default:
+        return json(404, { paths: ["/livez", "/readyz", "/metrics"] });
+    }
+  };
+}
 
-  app.use((_request, response) => {
-    response.status(404).json({ paths: ["/livez", "/readyz", "/metrics"] });
-  });
-  return app;
+/** The pages on a server of the program that embeds the gateway, in the thread that also does the work. */
+export function adminListener(pages: AdminPages): RequestListener {
+  return (request, response) => {
+    const path = (request.url ?? "/").replace(/\?.*$/s, "");
+    pages(path).then(
+      ({ status, contentType, body }) => {
+        response.writeHead(status, { "content-type": contentType, "cache-control": "no-store" });
+        response.end(request.method === "HEAD" ? undefined : body);
+      },
+      () => response.writeHead(500, { "cache-control": "no-store" }).end(),
+    );
+  };
 }

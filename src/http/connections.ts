@@ -14,7 +14,10 @@ export interface ConnectionsOptions extends Pick<Parameters<typeof openConnectio
 export interface Connections {
   /** Takes a connection in, or closes it where the most are open and none gives way. */
   opened(socket: Socket): void;
-  /** From now on unread answers go first: a caller who does not take its answer does not hold up the end. */
+  /**
+   * From now on unread answers go first: a caller who does not take its answer does not hold up the end. Nor does one
+   * that keeps sending ahead: what of it is not parsed yet is not processed, so that it can be sent to another instance.
+   */
   drain(): void;
   /** Whether an answer, or a part of one, has been handed over and is not sent yet. */
   hasUnread(): boolean;
@@ -51,6 +54,7 @@ export function watchConnections({ limits, run, onEvent }: ConnectionsOptions): 
     // One that is cut leaves the collection a turn later.
     for (const one of watched) {
       one.idleMs = one.connection.open() === 0 ? one.idleMs + lookMs : 0;
+      if (unreadLimits === DRAINING && one.connection.isAhead()) one.connection.endAfterAnswers();
       if (!one.progress.passed(lookMs, unreadLimits)) continue;
       onEvent("unread");
       one.connection.socket.destroy();

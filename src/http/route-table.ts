@@ -80,7 +80,8 @@ function policyFaults(route: CodeRoute): readonly ConfigurationFault[] {
   const { requiredScopes, requiredRoles, allowedClients, callers } = route.policy;
   const path = `route ${title(route)}`;
   if (route.as !== "app")
-    return callers === "user"
+    // Where no API is called, no token is exchanged.
+    return callers === "user" || route.uses.length === 0
       ? []
       : [
           {

@@ -75,8 +75,12 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
   };
   const serve: RequestListener = (request, response) => {
     const connection = connectionOf(request.socket);
+    if (connection?.hasEnded() === true || !admit(response)) return;
     const place = connection?.arrived(response) ?? "runs";
-    if (place === "ignored" || !admit(response)) return;
+    if (place === "ignored") {
+      left(response);
+      return;
+    }
     response.on("close", () => {
       left(response);
       connection?.left(response);
@@ -177,7 +181,10 @@ function bindTo(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-function notBound(cause: NodeJS.ErrnoException, { host, port, setting }: ListenOptions): ConfigurationError {
+export type Bound = Pick<ListenOptions, "host" | "port" | "setting">;
+
+/** Why an address cannot be had, and which setting to change. */
+export function notBound(cause: NodeJS.ErrnoException, { host, port, setting }: Bound): ConfigurationError {
   const why: Readonly<Record<string, string>> = {
     EADDRINUSE: `port ${port} on ${host} is in use; stop the other process or set another ${setting}`,
     EACCES: `port ${port} needs privileges that this process lacks; set ${setting} above 1023`,

@@ -55,6 +55,48 @@ async function statuses(gateway: TestGateway, path: string, tokens: readonly str
   return seen;
 }
 
+describe("a route asks for its whole policy where limits are configured, too", () => {
+  const GENEROUS = `limits: { perUser: { requests: 1000, ${HOUR} }, perClient: { requests: 1000, ${HOUR} } }\n`;
+  const ROUTES = `routes:
+  - { path: /role, downstreamApi: graph, requiredRoles: [Reader], allow: ["/me"] }
+  - { path: /client, downstreamApi: graph, allowedClients: ["b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c01"], allow: ["/me"] }
+`;
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    const yaml = LIMITED(GENEROUS).replace("routes:\n", ROUTES);
+    gateway = await startTestGateway({ emulator, yaml, routes: [ping, machine, rare] });
+  });
+  afterAll(() => gateway.stop());
+
+  test.each<[what: string, path: string, lacks: MintOptions, has: MintOptions, status: number, code: string]>(
+    [
+      ["scope", "/admin/me", {}, { claims: { scp: "admin.read" } }, 403, "scope_insufficient"],
+      ["role", "/role/me", {}, { claims: { roles: ["Reader"] } }, 403, "scope_insufficient"],
+      [
+        "client",
+        "/client/me",
+        {},
+        { claims: { azp: "b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c01" } },
+        403,
+        "scope_insufficient",
+      ],
+      [
+        "authentication context",
+        "/step-up/me",
+        {},
+        { claims: { acrs: ["c1"] } },
+        401,
+        "interaction_required",
+      ],
+      ["role, in code", "/api/machine", {}, { claims: { roles: ["Run"] } }, 403, "scope_insufficient"],
+    ],
+  )("%s", async (_, path, lacks, has, status, code) => {
+    const refused = await gateway.get(path, somebody(lacks));
+    expect([refused.status, JSON.parse(refused.text).code]).toEqual([status, code]);
+    expect((await gateway.get(path, emulator.mintUserToken({ user: "ada", ...has }))).status).toBe(200);
+  });
+});
+
 describe.each(["passport-azure-ad", "jose"])("behind %s", (verifier) => {
   const limited = (limits: string) => start(LIMITED(limits), { VERIFIER: verifier });
 

@@ -57,6 +57,24 @@ describe("a good configuration", () => {
     ]);
   });
 
+  test.each([
+    ["[::]", "::"],
+    ["::", "::"],
+    ["[::1]", "::1"],
+    ["0.0.0.0", "0.0.0.0"],
+    ["localhost", "localhost"],
+  ])("HOST may be an address with or without the brackets of a URL: %s", (written, host) => {
+    expect(load(MINIMAL, { HOST: written }).listen.host).toBe(host);
+  });
+
+  test.each([
+    "https://*.contoso.com",
+    "https://*.preview.contoso.com:8443",
+    "http://*.dev.localhost.example",
+  ])("an origin may hold * for its leftmost label: %s", (origin) => {
+    expect(load(`${MINIMAL}http: { cors: { origins: ["${origin}"] } }`).http.cors.origins).toEqual([origin]);
+  });
+
   test("bounds its caches by the heap of the process, and refuses bounds that do not fit into it", () => {
     const small = loadConfig(ENV, 200 * 2 ** 20);
     expect(small.exchange.cache.maxBytes).toBe(60 * 2 ** 20);
@@ -214,6 +232,41 @@ describe("a bad configuration", () => {
         "http.cors.origins[0]: must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
       ],
     ),
+    ...[
+      "https://*",
+      "https://*.example",
+      "https://*.*.app.example",
+      "https://*.app.example/",
+      "https://*.APP.example",
+      "https://*.app.example:443",
+      "https://*.app.*.example",
+    ].map((origin): [string, string, string] => [
+      `an origin with * for more than one leftmost label: ${origin}`,
+      `${MINIMAL}http: { cors: { origins: ["${origin}"] } }`,
+      "http.cors.origins[0]: may hold * for one leftmost label alone, with a domain of two labels or more behind it, such as https://*.app.example",
+    ]),
+    ...["https://a*.app.example", "https://app.*.example", "*.app.example"].map(
+      (origin): [string, string, string] => [
+        `an origin with * elsewhere: ${origin}`,
+        `${MINIMAL}http: { cors: { origins: ["${origin}"] } }`,
+        "http.cors.origins[0]: must be an origin as browsers send it, such as https://app.example: no path, no trailing slash, no *",
+      ],
+    ),
+    [
+      "* for the fields that scripts may read",
+      `${MINIMAL}http: { cors: { exposedHeaders: ["*"] } }`,
+      "http.cors.exposedHeaders[0]: must be the name of a header field: * exposes nothing that is not named",
+    ],
+    ...["/graph", "/graph/healthz"].map((path): [string, string, string] => [
+      `a probe that would hide a path of an API: ${path}`,
+      `${MINIMAL}http: { probePath: ${path} }`,
+      "http.probePath: lies at or below routes[0] (/graph); choose another path",
+    ]),
+    [
+      "a probe that is no path",
+      `${MINIMAL}http: { probePath: healthz }`,
+      "http.probePath: must be a path such as /healthz",
+    ],
     [
       "no routes",
       MINIMAL.replace(/routes:.*/s, "routes: []"),

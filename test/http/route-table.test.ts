@@ -94,5 +94,5 @@ describe("a route in code that acts as the application", () => {
 
 test("a route in code that does not act as the application admits users only", () => {
   const policy = { callers: "any" as const, requiredScopes: [], requiredRoles: [], allowedClients: [] };
-  expect(faultsOf([code({ policy })])[0]).toMatch(/admits applications/);
+  expect(faultsOf([code({ policy, uses: ["graph"] })])[0]).toMatch(/admits applications/);
 });

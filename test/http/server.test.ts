@@ -8,6 +8,7 @@ import {
   type ServerResponse,
 } from "node:http";
 import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
@@ -79,9 +80,11 @@ describe("draining", () => {
     const answer = answerTo(get({ port: server.port, agent: new Agent({ keepAlive: true }) }));
     const response = await next();
     let drained = false;
-    const drain = server.drain(10_000).then(() => {
+    const drain = server.drain(5_000).then(() => {
       drained = true;
     });
+    // Longer than balancers get, so that nothing but the request can hold it up.
+    await sleep(1_000);
     expect(drained).toBe(false);
     response.end("done");
     expect(await answer).toEqual({ status: 200, connection: "close", body: "done" });
@@ -154,9 +157,10 @@ describe("draining", () => {
     );
     const [first, second] = [await next(), await next()];
     second.end("2");
+    const closed = once(socket, "close");
     const drain = server.drain(1_000);
     first.end("1");
-    await drain;
+    await Promise.all([drain, closed]);
     expect(received.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
   });
 
@@ -199,10 +203,16 @@ describe("draining", () => {
     await drain;
   });
 
-  test("an idle kept-alive connection does not hold it up", async () => {
+  test("an idle kept-alive connection does not hold it up for longer than balancers get", async () => {
     const server = await start((_request, response) => response.end("ok"));
-    await answerTo(get({ port: server.port, agent: new Agent({ keepAlive: true }) }));
-    await server.drain(10_000);
+    const agent = new Agent({ keepAlive: true });
+    await answerTo(get({ port: server.port, agent }));
+    const began = performance.now();
+    await server.drain(20_000);
+    const tookMs = performance.now() - began;
+    expect(tookMs).toBeGreaterThan(1_950);
+    expect(tookMs).toBeLessThan(3_500);
+    agent.destroy();
   });
 
   test("a request that outlives the grace is cut, so that the process can end", async () => {
@@ -283,6 +293,22 @@ describe("bytes that are no request", () => {
     for (let sent = 0; sent < 64; sent++) expect(await send("a".repeat(16 * 1024))).toBeFalsy();
     expect(await answer).toMatch(/^HTTP\/1\.1 431 /);
     socket.end();
+  });
+
+  test("behind an answered request whose body never came they are no second answer to it", async () => {
+    const server = await listen((_request, response) => response.writeHead(401).end("first"), {
+      host: "127.0.0.1",
+      port: 0,
+      setting: "PORT",
+      refuse,
+      connections: { headersTimeoutSeconds: 0.1, requestTimeoutSeconds: 0.2 },
+    });
+    open.push(server);
+    const socket = await connected(server.port);
+    socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nbo");
+    const text = await textOf(socket).catch(({ code }) => code);
+    expect(text).toMatch(/^HTTP\/1\.1 401 /);
+    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1);
   });
 
   test("they are answered on a connection that has served before, too", async () => {
@@ -392,6 +418,24 @@ test("a port in use names the setting and the mend", async () => {
       { path: "ADMIN_PORT", problem: expect.stringMatching(/in use; stop the other process or set another/) },
     ],
   });
+});
+
+test.each([
+  ["::", ["127.0.0.1", "::1"]],
+  ["::1", ["::1"]],
+])("at %s callers of both families are served, as far as it means them", async (host, addresses) => {
+  const server = await listen((_request, response) => response.end("ok"), {
+    host,
+    port: 0,
+    setting: "PORT",
+    refuse,
+  });
+  open.push(server);
+  for (const address of addresses)
+    expect(await answerTo(get({ port: server.port, host: address }))).toMatchObject({
+      status: 200,
+      body: "ok",
+    });
 });
 
 test("an address that this machine does not have is blamed on HOST", async () => {

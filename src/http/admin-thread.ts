@@ -1,0 +1,138 @@
+/** The admin listener: a server in a thread of its own, which answers while the main thread is busy. */
+
+import type * as http from "node:http";
+import type * as workers from "node:worker_threads";
+import type { AdminPage } from "./admin.ts";
+
+/** What the main thread hands over when it starts the thread. */
+export interface AdminThreadData {
+  readonly host: string;
+  readonly port: number;
+  /** `process.hrtime` of the last turn of the main thread's event loop, ns. */
+  readonly lastTurn: BigInt64Array;
+  /** For how long the main thread may be busy and still count as alive, ms. */
+  readonly maxBusyMs: number;
+  /** Names under which the listener is reached, besides addresses and `localhost`. */
+  readonly hosts: readonly string[];
+}
+
+/** To the main thread: a page is wanted, or the listener is there, or cannot be. */
+export type FromAdminThread =
+  | { readonly type: "asked"; readonly path: string }
+  | { readonly type: "listening"; readonly port: number }
+  | { readonly type: "failed"; readonly code: string };
+
+/** From the main thread: the page at a path. */
+export interface ToAdminThread {
+  readonly path: string;
+  readonly page: AdminPage;
+}
+
+/**
+ * Runs in the thread, from its own text: it can refer to nothing outside itself. The main thread's answers are waited
+ * for within bounds, and each page is asked for once at a time however many want it.
+ */
+export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof workers): void {
+  /** How long a page is waited for, ms. A scrape may take a while; a probe gets the last state that is known. */
+  const WAITS: Readonly<Record<string, number>> = { "/readyz": 200, "/metrics": 5_000 };
+  const MOST_CONNECTIONS = 64;
+  const SILENT_MS = 15_000;
+
+  const main = parentPort as workers.MessagePort;
+  const { host, port, lastTurn, maxBusyMs, hosts } = workerData as AdminThreadData;
+  const known = new Map<string, AdminPage>();
+  const wanted = new Map<string, ((page: AdminPage | undefined) => void)[]>();
+
+  const json = (status: number, value: unknown): AdminPage => ({
+    status,
+    contentType: "application/json; charset=utf-8",
+    body: JSON.stringify(value),
+  });
+
+  function busyMs(): number {
+    return Number(process.hrtime.bigint() - Atomics.load(lastTurn, 0)) / 1e6;
+  }
+
+  function ask(path: string): Promise<AdminPage | undefined> {
+    return new Promise((resolve) => {
+      const waiting = wanted.get(path);
+      if (waiting === undefined) {
+        wanted.set(path, [resolve]);
+        main.postMessage({ type: "asked", path } satisfies FromAdminThread);
+      } else waiting.push(resolve);
+      setTimeout(resolve, WAITS[path] ?? 0, undefined);
+    });
+  }
+
+  async function pageAt(path: string): Promise<AdminPage> {
+    if (path === "/livez") {
+      const alive = busyMs() <= maxBusyMs;
+      return json(alive ? 200 : 503, { alive });
+    }
+    if (WAITS[path] === undefined) return json(404, { paths: ["/livez", "/readyz", "/metrics"] });
+    const page = await ask(path);
+    if (page !== undefined) return page;
+    // Readiness changes seldom, so the last state holds while the main thread is busy; numbers would be wrong.
+    const last = path === "/readyz" && busyMs() <= maxBusyMs ? known.get(path) : undefined;
+    return last ?? json(503, { busyMs: Math.round(busyMs()) });
+  }
+
+  /**
+   * A page that a browser has open may have its name resolved to this address (DNS rebinding), and reads the answers
+   * then. It cannot choose an address as `Host`; who sends none is no browser.
+   */
+  function isMeant(field: string | undefined): boolean {
+    if (field === undefined) return true;
+    const name = field.replace(/:\d*$/, "").toLowerCase();
+    return /^(?:[\d.]+|\[[\da-f:.]+\]|localhost)$/.test(name) || hosts.includes(name);
+  }
+
+  main.on("message", ({ path, page }: ToAdminThread) => {
+    known.set(path, page);
+    const waiting = wanted.get(path) ?? [];
+    wanted.delete(path);
+    for (const settle of waiting) settle(page);
+  });
+
+  const server = node.createServer(
+    {
+      maxHeaderSize: 8_192,
+      headersTimeout: 5_000,
+      requestTimeout: 10_000,
+      connectionsCheckingInterval: 1_000,
+    },
+    (request, response) => {
+      const { method = "", url = "/", headers } = request;
+      const answer = ({ status, contentType, body }: AdminPage) => {
+        response.writeHead(status, {
+          "content-type": contentType,
+          "cache-control": "no-store",
+          "content-length": Buffer.byteLength(body),
+        });
+        response.end(method === "HEAD" ? undefined : body);
+      };
+      // Nothing that is asked here has a body; one that comes is not read.
+      if (method !== "GET" && method !== "HEAD") {
+        response.shouldKeepAlive = false;
+        answer(json(405, { methods: ["GET", "HEAD"] }));
+      } else if (isMeant(headers.host)) void pageAt(url.replace(/\?.*$/s, "")).then(answer);
+      else answer(json(421, { problem: "name this host in admin.hosts" }));
+    },
+  );
+  server.setTimeout(SILENT_MS);
+  // The probe that decides about this process comes last, so the connection that came first gives way.
+  const connections = new Set<NonNullable<http.IncomingMessage["socket"]>>();
+  server.on("connection", (socket) => {
+    connections.add(socket);
+    socket.once("close", () => connections.delete(socket));
+    if (connections.size > MOST_CONNECTIONS) for (const first of connections) return void first.destroy();
+  });
+  server.once("error", ({ code }: NodeJS.ErrnoException) =>
+    main.postMessage({ type: "failed", code: code ?? "" } satisfies FromAdminThread),
+  );
+  server.listen(port, host, () => {
+    const address = server.address();
+    const bound = typeof address === "object" ? (address?.port ?? 0) : 0;
+    main.postMessage({ type: "listening", port: bound } satisfies FromAdminThread);
+  });
+}
