@@ -1,7 +1,7 @@
 /** The code under which the end of a request is logged, counted and traced. */
 
 import { expect, test } from "@jest/globals";
-import type { RequestRecord } from "../../src/http/request-record.ts";
+import type { RequestRecord } from "../../src/http/contract.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { createSignals } from "../../src/telemetry/signals.ts";
 

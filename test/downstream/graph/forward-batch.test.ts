@@ -402,6 +402,27 @@ describe("the rounds of a batch", () => {
     expect(gateway.sent).toHaveLength(4);
   });
 
+  test.each([
+    ["within", 100_000, 4],
+    ["beyond", 2 * MEBI, 1],
+  ])("of an answer %s the user's share of memory, of %i bytes, are %i", async (_, length, rounds) => {
+    const text = `{"responses":[{"id":"1","status":429,"headers":{"Retry-After":"0"},"body":"${"x".repeat(length)}"}]}`;
+    const gateway = await startBatchGateway({
+      limits: { bytes: 4 * MEBI },
+      answer: (_body, _round, response) => response.writeHead(200, JSON_TYPE).end(text),
+    });
+    expect((await post(gateway, onePart())).body.toString()).toBe(text);
+    expect(gateway.sent).toHaveLength(rounds);
+  });
+
+  test("pass an answer on as it is that holds one id twice", async () => {
+    const text = '{"responses":[{"id":"1","status":200,"body":1},{"id":"1","status":200,"body":2}]}';
+    const gateway = await startBatchGateway({
+      answer: (_body, _round, response) => response.writeHead(200, JSON_TYPE).end(text),
+    });
+    expect((await post(gateway, onePart())).body.toString()).toBe(text);
+  });
+
   test("pass an answer that is no batch on as it is", async () => {
     const text = '{"error":{"code":1.0}}';
     const gateway = await startBatchGateway({
