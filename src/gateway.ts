@@ -10,7 +10,7 @@ import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { isGraph } from "./downstream/target/downstream-api.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
-import type { OpenTokenExchange, TokenExchange } from "./exchange/contract.ts";
+import type { OpenTokenExchange } from "./exchange/contract.ts";
 import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
