@@ -1,51 +1,84 @@
-/** The code under which the end of a request is logged, counted and traced. */
+/** Events of the rooms as log lines: what an operator has to know, and not oftener than it helps. */
 
-import { expect, test } from "@jest/globals";
-import type { RequestRecord } from "../../src/http/contract.ts";
+import { expect, jest, test } from "@jest/globals";
+import { GatewayError } from "../../src/errors.ts";
+import { createAudit } from "../../src/telemetry/audit.ts";
+import { createLogger } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { createSignals } from "../../src/telemetry/signals.ts";
 
-function signals() {
-  const codes: string[] = [];
+function open() {
+  const lines: Record<string, unknown>[] = [];
+  const log = createLogger("info", { write: (line: string) => void lines.push(JSON.parse(line)) });
   const metrics = createMetrics();
-  const unused = new Proxy({}, { get: () => () => {} }) as never;
-  const made = createSignals(unused, (_record, { code }) => codes.push(code), unused, metrics, undefined);
-  return { made, codes, metrics };
+  const signals = createSignals(log, () => {}, createAudit(log), metrics, undefined);
+  return { lines, metrics, signals };
 }
 
-const record = (cut: string | undefined, refusal?: RequestRecord["refusal"]) =>
-  ({ startedAt: 0, route: "/graph", cut, refusal }) as RequestRecord;
+test.each([
+  [90_000, "90 s ahead of"],
+  [-90_000, "90 s behind"],
+  [-10_000, "10 s behind"],
+])("a clock that is off by %d ms is a warning that says so", (driftMs, words) => {
+  const { lines, signals } = open();
+  signals.exchange({ type: "clock_drift", driftMs });
+  expect(lines).toEqual([
+    expect.objectContaining({ level: "warn", driftMs, msg: expect.stringContaining(words) }),
+  ]);
+});
+
+test("a clock that is off by less than ten seconds is nothing to warn of", () => {
+  const { lines, signals } = open();
+  for (const driftMs of [0, 9_999, -9_999]) signals.exchange({ type: "clock_drift", driftMs });
+  expect(lines).toEqual([]);
+});
 
 test.each([
-  ["idle", "downstream_timeout"],
-  ["downstream_failed", "downstream_unreachable"],
-  ["caller_gone", "abandoned"],
-  ["caller_stalled", "abandoned"],
-  [undefined, "abandoned"],
-])("an answer that was cut as %s is logged as %s", (cut, code) => {
-  const { made, codes } = signals();
-  made.requests.ended(record(cut), { method: "GET", status: 200, completed: false });
-  expect(codes).toEqual([code]);
+  ["status", { document: "metadata", status: 400 }, /error status.*AZURE_TENANT_ID/],
+  ["timeout", { document: "keys" }, /did not answer in time/],
+  ["network", { document: "metadata" }, /cannot be connected to/],
+] as const)("keys that cannot be fetched are logged with their cause: %s", (reason, diagnostics, cause) => {
+  const { lines, signals } = open();
+  const error = new GatewayError("key_set_unavailable", { detail: "No keys.", reason, diagnostics });
+  signals.identity({ type: "key_set_failed", keySet: "common", error });
+  expect(lines).toEqual([
+    expect.objectContaining({
+      level: "warn",
+      keySet: "common",
+      reason,
+      ...diagnostics,
+      msg: expect.stringMatching(cause),
+    }),
+  ]);
 });
 
-test("an answer that was given whole is granted, and a refusal keeps its code", () => {
-  const { made, codes } = signals();
-  made.requests.ended(record(undefined), { method: "GET", status: 200, completed: true });
-  const refusal = { code: "rate_limited", reason: undefined, diagnostics: undefined };
-  made.requests.ended(record(undefined, refusal), { method: "GET", status: 429, completed: true });
-  expect(codes).toEqual(["granted", "rate_limited"]);
+test("one cause is logged once in half a minute, and another cause does not wait for it", () => {
+  jest.useFakeTimers();
+  try {
+    const { lines, signals } = open();
+    const fail = (reason: string) =>
+      signals.identity({
+        type: "key_set_failed",
+        keySet: "common",
+        error: new GatewayError("key_set_unavailable", { detail: "", reason }),
+      });
+    fail("timeout");
+    fail("timeout");
+    fail("status");
+    expect(lines.map(({ reason }) => reason)).toEqual(["timeout", "status"]);
+    jest.advanceTimersByTime(30_000);
+    fail("timeout");
+    expect(lines).toHaveLength(3);
+  } finally {
+    jest.useRealTimers();
+  }
 });
 
-test("statuses that an API invents share one label, so that their number has a bound", async () => {
-  const { made, metrics } = signals();
-  for (let status = 100; status < 1000; status++)
-    made.requests.ended(record(undefined), { method: "GET", status, completed: true });
-  const exposition = await metrics.exposition();
-  const labels = [...exposition.matchAll(/obo_gateway_requests_total\{[^}]*status="([^"]+)"/g)].map(
-    ([, status]) => status,
-  );
-  expect(labels).toContain("404");
-  expect(labels).toContain("other");
-  expect(labels).not.toContain("889");
-  expect(labels.length).toBeLessThan(80);
+test("a Redis whose memory is full is a warning, and every failure is counted by its reason", async () => {
+  const { lines, metrics, signals } = open();
+  for (const reason of ["OOM", "OOM", "timeout"]) signals.exchange({ type: "shared_failed", reason });
+  expect(lines).toEqual([expect.objectContaining({ level: "warn", reason: "OOM" })]);
+  const text = await metrics.exposition();
+  expect(text).toContain('obo_gateway_shared_cache_failures_total{reason="OOM"} 2');
+  expect(text).toContain('obo_gateway_shared_cache_failures_total{reason="timeout"} 1');
 });
