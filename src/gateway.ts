@@ -2,11 +2,12 @@
 
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
-import type { ClientAssertionCallback, CredentialRing } from "./credential/contract.ts";
+import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
+import { isGraph } from "./downstream/target/downstream-api.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
 import type { OpenTokenExchange } from "./exchange/contract.ts";
@@ -29,6 +30,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { openRedis } from "./redis/redis.ts";
 import { createAudit } from "./telemetry/audit.ts";
 import type { Logger, LogSink } from "./telemetry/log.ts";
@@ -105,13 +107,15 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const authority = resolveAuthority(config.application.authorityHost);
   const routes = codeRoutesOf(config, parts);
 
-  const observability = await openObservability(config, parts, keep);
+  const outbound = keep(openOutbound(config.proxies));
+  const observability = await openObservability(config, parts, keep, outbound);
   const building: Building = {
     config,
     parts,
     keep,
     authority,
-    fetch: parts.fetch ?? globalThis.fetch,
+    outbound,
+    fetch: parts.fetch ?? outbound.fetch,
     now: parts.now ?? Date.now,
     ...observability,
   };
@@ -119,7 +123,12 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
-  const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
+  const readiness = createReadiness({
+    verifier,
+    credential,
+    clockDriftMs: exchange.clockDriftMs,
+    outputs: building.outputs,
+  });
   const { isReady } = readiness;
   const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
@@ -134,6 +143,7 @@ interface Building {
   readonly parts: GatewayParts;
   readonly keep: Keep;
   readonly authority: Authority;
+  readonly outbound: Outbound;
   readonly fetch: Fetch;
   readonly now: () => number;
   readonly log: Logger;
@@ -152,12 +162,12 @@ function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly Code
 }
 
 /** Log, audit, metrics and traces. Rooms call back with events; `signals` puts them into words and numbers. */
-async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
+async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep, outbound: Outbound) {
   const metrics = createMetrics();
   const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
   const { log } = outputs;
   const audit = createAudit(outputs.auditLog);
-  const tracing = config.tracing && keep(await openTracing(config.tracing, log));
+  const tracing = config.tracing && keep(await openTracing(config.tracing, log, outbound.agentFor));
   const logRequest = createRequestLog(log, outputs.logSink, config.log);
   const signals = createSignals(log, logRequest, audit, metrics, tracing);
   return { log, outputs, metrics, signals };
@@ -202,7 +212,14 @@ async function openExchange(building: Building) {
     ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
     now,
   };
-  const credential = await openGatewayCredential(building, createCredentialCheck(wire));
+  const credential = await openGatewayCredential({
+    ...building,
+    directFetch: building.parts.fetch ?? building.outbound.directFetch,
+    clientAssertion: building.parts.clientAssertion,
+    proveWith: createCredentialCheck(wire),
+    onEvent: signals.credential,
+  });
+  metrics.watchCredential(credential.status);
 
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
   const redis = keep(
@@ -227,20 +244,32 @@ async function openExchange(building: Building) {
   return { credential, exchange, counters: redis?.counters };
 }
 
-/** How the gateway proves itself to Entra: certificate, workload identity, or another configured source. */
-async function openGatewayCredential(
-  { config, parts, fetch, now, authority, metrics, signals }: Building,
-  proveWith: ReturnType<typeof createCredentialCheck>,
-): Promise<CredentialRing> {
+export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
+  readonly clientAssertion: ClientAssertionCallback | undefined;
+  /** Reaches what gives managed identities their tokens, which no proxy does. */
+  readonly directFetch: Fetch;
+  /** Asks Entra whether it accepts a proof. */
+  readonly proveWith: ReturnType<typeof createCredentialCheck>;
+  readonly onEvent: CredentialOptions["onEvent"];
+}
+
+/**
+ * How the gateway proves itself to Entra: certificate, workload identity, or another configured source. The doctor
+ * opens credentials by this function too, so that it finds what the gateway will find.
+ *
+ * @throws {ConfigurationError} when none can be opened.
+ */
+export async function openGatewayCredential(options: GatewayCredentialOptions): Promise<CredentialRing> {
+  const { config, fetch, directFetch, now, authority, clientAssertion, proveWith, onEvent } = options;
   const { clientId, tenantId } = config.application;
   const { managedIdentityClientId } = config.credential;
-  const credential = await openCredential({
+  return openCredential({
     ...config.credential,
-    clientAssertion: parts.clientAssertion,
+    clientAssertion,
     ...(managedIdentityClientId !== undefined && {
       managedIdentityToken: createManagedIdentityToken({
         clientId: managedIdentityClientId,
-        fetch,
+        fetch: directFetch,
         timeoutMs: config.exchange.timeoutMs,
       }),
     }),
@@ -249,20 +278,19 @@ async function openGatewayCredential(
     fetch,
     production: config.production,
     now,
-    onEvent: signals.credential,
+    onEvent,
   });
-  metrics.watchCredential(credential.status);
-  return credential;
 }
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
-function openDownstream({ config, parts, keep, now, signals }: Building) {
+function openDownstream({ config, parts, outbound, keep, now, signals }: Building) {
   const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
   const transport = keep(
     createTransport({
       apis,
       fairness,
+      proxyFor: outbound.proxyFor,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
@@ -336,6 +364,7 @@ function challengeOf({ config, authority }: Building) {
     clientId: config.application.clientId,
     authorizeEndpoint: authority.authorizeEndpoint,
     resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
+    graphMounts: config.routes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path),
   };
 }
 
@@ -377,6 +406,7 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
+      // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
       await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), exchange.warmUp()]);
     },
     async reload() {
