@@ -9,7 +9,7 @@ import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
-import type { OpenTokenExchange } from "./exchange/contract.ts";
+import type { OpenTokenExchange, TokenExchange } from "./exchange/contract.ts";
 import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
@@ -115,8 +115,9 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     now: parts.now ?? Date.now,
     ...observability,
   };
-  const verifier = await openIdentity(building);
   const { credential, exchange, counters } = await openExchange(building);
+  // After the exchange, which sees the time on the answers of Entra.
+  const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
   const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
   const { isReady } = readiness;
@@ -163,9 +164,25 @@ async function openObservability(config: GatewayConfig, parts: GatewayParts, kee
 }
 
 /** Verifies the callers' tokens. */
-async function openIdentity({ config, keep, authority, fetch, now, signals }: Building) {
+async function openIdentity(
+  building: Building,
+  routes: readonly CodeRoute[],
+  { clockDriftMs }: Pick<OpenTokenExchange, "clockDriftMs">,
+) {
+  const { config, keep, authority, fetch, now, signals } = building;
+  // Named in refusals of tokens for other APIs, and so only where anybody may read them in the metadata.
+  const publishedScopes = publishedResource(building, routes)?.scopes ?? [];
+  const onEvent = signals.identity;
   return keep(
-    await createTokenVerifier({ ...config.identity, authority, fetch, now, onEvent: signals.identity }),
+    await createTokenVerifier({
+      ...config.identity,
+      authority,
+      publishedScopes,
+      fetch,
+      now,
+      clockDriftMs,
+      onEvent,
+    }),
   );
 }
 
@@ -206,6 +223,7 @@ async function openExchange(building: Building) {
     }),
   );
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
+  metrics.watchClock(exchange.clockDriftMs);
   return { credential, exchange, counters: redis?.counters };
 }
 
@@ -281,10 +299,8 @@ type AppPorts = Pick<
 
 /** The public Express app: every route with its policy, limits and answers. */
 function assembleApp(building: Building, { routes, counters, ...ports }: AppPorts) {
-  const { config, authority, outputs, signals } = building;
+  const { config, outputs, signals } = building;
   const { clientId } = config.application;
-  const { publicUrl } = config.http;
-  const { appIdUri = `api://${clientId}` } = config.exchange.consent;
   return createPublicApp({
     ...ports,
     ...config.http,
@@ -292,19 +308,24 @@ function assembleApp(building: Building, { routes, counters, ...ports }: AppPort
     codeRoutes: routes,
     limit: createRateLimits({ clientId, rules: config.limits, counters, onEvent: signals.rateLimit }),
     challenge: challengeOf(building),
-    resource:
-      publicUrl === undefined
-        ? undefined
-        : resourceFacts({
-            publicUrl,
-            tenants: config.identity.tenants,
-            issuer: (tenant) => authority.issuer(tenant, "2.0"),
-            appIdUri,
-            policies: [...config.routes, ...routes].map(({ policy }) => policy),
-          }),
+    resource: publishedResource(building, routes),
     observer: signals.requests,
     refuseAll: () => (outputs.auditIsAtRisk() ? auditAtRisk() : undefined),
     onInternalError: signals.internalError,
+  });
+}
+
+/** The RFC 9728 document of the gateway, where its public address is configured. */
+function publishedResource({ config, authority }: Building, routes: readonly CodeRoute[]) {
+  const { publicUrl } = config.http;
+  if (publicUrl === undefined) return undefined;
+  const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
+  return resourceFacts({
+    publicUrl,
+    tenants: config.identity.tenants,
+    issuer: (tenant) => authority.issuer(tenant, "2.0"),
+    appIdUri,
+    policies: [...config.routes, ...routes].map(({ policy }) => policy),
   });
 }
 
@@ -341,7 +362,13 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
-  keep({ close: () => clearInterval(watch) });
+  const closing = new AbortController();
+  keep({
+    close() {
+      clearInterval(watch);
+      closing.abort();
+    },
+  });
   return {
     app,
     admin: adminListener(pages),
@@ -350,7 +377,7 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
-      await Promise.all([verifier.warmUp(), exchange.warmUp()]);
+      await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), exchange.warmUp()]);
     },
     async reload() {
       outputs.reopen();

@@ -65,6 +65,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       { routes: unlinked },
       "http.publicUrl is not set: Graph's paging links will lead callers to Graph, which does not take their token",
     );
+  for (const { path, problem } of config.notices) log.warn({ setting: path }, `${path} ${problem}`);
   log.info(
     {
       host,

@@ -3,17 +3,23 @@
 import { readFileSync } from "node:fs";
 import { parseEnv } from "node:util";
 import { ConfigurationError } from "../errors.ts";
+import { decodeText } from "../foundation/text.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Two folders up, from the sources as from what is built of them. */
+export const DOT_ENV_FILE = new URL("../../.env", import.meta.url);
+
 /**
- * What the environment says wins over the file. A missing file is no fault.
+ * The environment wins over the file. A missing file is no fault. UTF-8 and UTF-16 are read, with or without a byte
+ * order mark: the mark would otherwise become part of the first variable's name, which is then missing.
  *
- * @throws {ConfigurationError} when there is one that cannot be read.
+ * @throws {ConfigurationError} when the file is there and cannot be read.
  */
-export function withDotEnv(env: Environment): Environment {
+export function withDotEnv(env: Environment, file: URL = DOT_ENV_FILE): Environment {
   try {
-    return { ...parseEnv(readFileSync(new URL("../.env", import.meta.url), "utf8")), ...env };
+    const text = decodeText(readFileSync(file)).replaceAll(/\r\n?/g, "\n");
+    return { ...parseEnv(text), ...env };
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT") return env;

@@ -1,8 +1,10 @@
 /** The environment variables that the gateway reads, under the names that the Azure SDKs gave them. */
 
+import { distance } from "fastest-levenshtein";
 import { z } from "zod";
 import type { ConfigurationFault } from "../errors.ts";
 import { Secret } from "../foundation/secret.ts";
+import { TRACING_VARIABLES } from "./tracing.ts";
 import { guid } from "./values.ts";
 
 const port = z
@@ -54,6 +56,7 @@ export const environment = z.object({
   AZURE_AUTHORITY_HOST: authorityHost.default("https://login.microsoftonline.com/"),
   AZURE_FEDERATED_TOKEN_FILE: z.string().optional(),
   AZURE_CLIENT_CERTIFICATE_PATH: z.string().optional(),
+  AZURE_CLIENT_CERTIFICATE: secret.optional(),
   AZURE_CLIENT_CERTIFICATE_PASSWORD: secret.optional(),
   AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: flag.default(false),
   AZURE_CLIENT_SECRET: secret.optional(),
@@ -88,19 +91,105 @@ export const environment = z.object({
 
 export type GatewayEnvironment = z.output<typeof environment>;
 
+type Variables = Readonly<Record<string, string | undefined>>;
+
+/** Read by other files of this room, or by Node itself. */
+const OTHER_NAMES = [
+  "GATEWAY_CONFIG",
+  "REDIS_URL",
+  "NODE_OPTIONS",
+  "NODE_EXTRA_CA_CERTS",
+  ...TRACING_VARIABLES,
+];
+
+const NAMES: readonly string[] = [...Object.keys(environment.shape), ...OTHER_NAMES];
+
+/** A blank at either end may be meant here; a line break is what an editor or a pipe has added. */
+const SECRETS: readonly string[] = [
+  "AZURE_CLIENT_SECRET",
+  "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+  "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+  "SYSTEM_ACCESSTOKEN",
+];
+
+/** The variables without what surrounds their values by accident, and what an operator should know of that. */
+export interface CleanEnvironment {
+  readonly env: Variables;
+  /** Nothing that keeps the gateway from starting; never the value of a variable. */
+  readonly notices: readonly ConfigurationFault[];
+}
+
+/**
+ * White space around a value is dropped: `kubectl create secret --from-file` and `echo >` end what they write with a line
+ * break, and Entra would be asked for a tenant of that name. Of variables that are not known only line breaks at the end
+ * are dropped, since the file may refer to them.
+ */
+export function cleanEnvironment(env: Variables): CleanEnvironment {
+  const notices: ConfigurationFault[] = [];
+  const cleaned: Record<string, string | undefined> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (value === undefined) continue;
+    const bare = value.replace(/^\ufeff/, "");
+    const isPlain = NAMES.includes(name) && !SECRETS.includes(name);
+    cleaned[name] = isPlain ? bare.trim() : bare.replace(/[\r\n]+$/, "");
+    if (SECRETS.includes(name) && cleaned[name] !== bare)
+      notices.push({ path: name, problem: "ends in a line break, which is left out" });
+    if (SECRETS.includes(name) && isQuoted(cleaned[name]))
+      notices.push({ path: name, problem: "has quotes around it, which are taken as part of it" });
+    const meant = misspeltNameOf(name, env);
+    if (meant !== undefined) notices.push({ path: name, problem: `is not read; did you mean ${meant}?` });
+  }
+  return { env: cleaned, notices };
+}
+
+/** The known name from which this one differs by a letter, by two letters that changed places, or by case. */
+function misspeltNameOf(name: string, env: Variables): string | undefined {
+  if (NAMES.includes(name) || name.length < SHORTEST_NAME) return undefined;
+  return NAMES.find(
+    (known) => known.length >= SHORTEST_NAME && env[known] === undefined && differByALetter(name, known),
+  );
+}
+
+/** Shorter ones resemble too many others. */
+const SHORTEST_NAME = 8;
+
+function differByALetter(name: string, known: string): boolean {
+  if (name.toUpperCase() === known) return true;
+  const letters = (text: string) => [...text].sort().join("");
+  const edits = distance(name, known);
+  return edits === 1 || (edits === 2 && letters(name) === letters(known));
+}
+
+function isQuoted(value: string | undefined): boolean {
+  return value !== undefined && /^(["']).*\1$/s.test(value) && value.length > 1;
+}
+
 /** Parses the variables; a variable that is set to nothing counts as unset, as Kubernetes manifests often leave it. */
 export function readEnvironment(
-  env: Readonly<Record<string, string | undefined>>,
+  env: Variables,
   faults: ConfigurationFault[],
 ): GatewayEnvironment | undefined {
   const set = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ""),
   );
   const parsed = environment.safeParse(set);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    if (set.AZURE_CLIENT_CERTIFICATE === undefined || set.AZURE_CLIENT_CERTIFICATE_PATH === undefined)
+      return parsed.data;
+    const problem = "is set beside AZURE_CLIENT_CERTIFICATE_PATH; only one of them may be";
+    faults.push({ path: "AZURE_CLIENT_CERTIFICATE", problem });
+    return undefined;
+  }
   for (const issue of parsed.error.issues) {
     const name = String(issue.path[0]);
-    faults.push({ path: name, problem: set[name] === undefined ? "is not set" : issue.message });
+    const value = set[name];
+    const quoted = isQuoted(value) ? "; it has quotes around it, which do not belong to the value" : "";
+    faults.push({ path: name, problem: value === undefined ? unset(name, set) : issue.message + quoted });
   }
   return undefined;
+}
+
+function unset(name: string, set: Variables): string {
+  const misspelt = Object.keys(set).find((other) => !NAMES.includes(other) && differByALetter(other, name));
+  return misspelt === undefined ? "is not set" : `is not set; is ${misspelt} a slip of the pen?`;
 }

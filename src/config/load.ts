@@ -9,10 +9,11 @@ import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.t
 
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
+import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { TracingOptions } from "../telemetry/tracing.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
-import { type GatewayEnvironment, readEnvironment } from "./environment.ts";
+import { cleanEnvironment, type GatewayEnvironment, readEnvironment } from "./environment.ts";
 import { faultsOf } from "./faults.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
@@ -87,6 +88,8 @@ export interface GatewayConfig {
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
   readonly production: boolean;
+  /** What an operator should know of the environment, although the gateway starts; never the value of a variable. */
+  readonly notices: readonly ConfigurationFault[];
 }
 
 /**
@@ -97,9 +100,10 @@ export interface GatewayConfig {
  * @throws {ConfigurationError} with every fault of the file and the environment together.
  */
 export function loadConfig(
-  env: Readonly<Record<string, string | undefined>>,
+  variables: Readonly<Record<string, string | undefined>>,
   heapBytes = getHeapStatistics().heap_size_limit,
 ): GatewayConfig {
+  const { env, notices } = cleanEnvironment(variables);
   const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
   const faults: ConfigurationFault[] = [];
   const environment = readEnvironment(env, faults);
@@ -112,7 +116,7 @@ export function loadConfig(
   );
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing });
+  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, notices });
 }
 
 function readYaml(
@@ -122,7 +126,7 @@ function readYaml(
 ): GatewayYaml | undefined {
   let text: string;
   try {
-    text = readFileSync(file, "utf8");
+    text = decodeText(readFileSync(file));
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     faults.push({ path: "GATEWAY_CONFIG", problem: `cannot read ${file} (${code ?? "unknown error"})` });
@@ -161,7 +165,7 @@ function assemble(
   env: GatewayEnvironment,
   yaml: GatewayYaml,
   bounds: CacheBounds,
-): Omit<GatewayConfig, "tracing"> {
+): Omit<GatewayConfig, "tracing" | "notices"> {
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );
@@ -180,6 +184,7 @@ function assemble(
     credential: {
       ...(yaml.credential.sources && { sources: yaml.credential.sources }),
       ...(env.AZURE_CLIENT_CERTIFICATE_PATH && { certificatePath: env.AZURE_CLIENT_CERTIFICATE_PATH }),
+      ...(env.AZURE_CLIENT_CERTIFICATE && { certificate: env.AZURE_CLIENT_CERTIFICATE }),
       ...(env.AZURE_CLIENT_CERTIFICATE_PASSWORD && {
         certificatePassword: env.AZURE_CLIENT_CERTIFICATE_PASSWORD,
       }),

@@ -18,9 +18,34 @@ const SAMPLERS = [
 /** Baggage is accepted because it stands in the default; the gateway passes it to no API. */
 const PROPAGATORS = ["tracecontext", "baggage", "none"] as const;
 
+/** Every variable that is read here, so that one that differs by a letter can be pointed out. */
+export const TRACING_VARIABLES: readonly string[] = [
+  "OTEL_SDK_DISABLED",
+  "OTEL_SERVICE_NAME",
+  "OTEL_RESOURCE_ATTRIBUTES",
+  "OTEL_PROPAGATORS",
+  "OTEL_TRACES_EXPORTER",
+  "OTEL_TRACES_SAMPLER",
+  "OTEL_TRACES_SAMPLER_ARG",
+  "OTEL_BSP_SCHEDULE_DELAY",
+  "OTEL_BSP_EXPORT_TIMEOUT",
+  "OTEL_BSP_MAX_QUEUE_SIZE",
+  "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+  ...[
+    "ENDPOINT",
+    "PROTOCOL",
+    "HEADERS",
+    "TIMEOUT",
+    "COMPRESSION",
+    "CERTIFICATE",
+    "CLIENT_CERTIFICATE",
+    "CLIENT_KEY",
+  ].flatMap((name) => [`OTEL_EXPORTER_OTLP_${name}`, `OTEL_EXPORTER_OTLP_TRACES_${name}`]),
+];
+
 /**
- * Off unless an exporter or an endpoint is named. A value that OpenTelemetry itself would drop with a word that
- * nobody sees is a fault here: traces that silently go nowhere are found missing when they are needed.
+ * Off unless an exporter or an endpoint is named. A value that OpenTelemetry itself would drop, with a word on a channel
+ * that is not read, is a fault here: traces that silently go nowhere are found missing when they are needed.
  */
 export function readTracing(env: Environment, faults: ConfigurationFault[]) {
   const read = reader(env, faults);

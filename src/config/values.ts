@@ -3,10 +3,17 @@
 import { z } from "zod";
 import { GUID } from "../foundation/patterns.ts";
 
+/** What examples show where an id has to be put. */
+const NIL_GUID = "00000000-0000-0000-0000-000000000000";
+
 /** A GUID as Entra writes tenant and client ids; kept in lower case, since `tid` and `azp` are compared exactly. */
 export const guid = z
   .string()
   .regex(GUID, "must be a GUID such as 11111111-2222-3333-4444-555555555555")
+  .refine(
+    (value) => value !== NIL_GUID,
+    "is still the placeholder of zeros; put the id from the registration here",
+  )
   .transform((value) => value.toLowerCase());
 
 /** Both ends included. */

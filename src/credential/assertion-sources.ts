@@ -19,6 +19,8 @@ export interface GitHubActionsOptions {
   readonly requestToken: Secret;
   /** `aud` of the token, as the federated credential has it: `api://AzureADTokenExchange` in the public cloud. */
   readonly audience: string;
+  /** Milliseconds for one answer. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface GitHubActionsOptions {
  * @throws {ConfigurationError} when GitHub gives no token now.
  */
 export async function openGitHubActions(
-  { requestUrl, requestToken, audience }: GitHubActionsOptions,
+  { requestUrl, requestToken, audience, timeoutMs }: GitHubActionsOptions,
   fetch: Fetch,
   ports: SourcePorts,
 ): Promise<SourceCredential> {
@@ -43,6 +45,7 @@ export async function openGitHubActions(
       request: { headers },
       member: "value",
       hint: "does the job have `permissions: id-token: write`?",
+      timeoutMs,
     },
     fetch,
     ports,
@@ -55,6 +58,8 @@ export interface AzurePipelinesOptions {
   /** SYSTEM_ACCESSTOKEN, which a pipeline has to map into the environment of the step. */
   readonly accessToken: Secret;
   readonly serviceConnectionId: string;
+  /** Milliseconds for one answer. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /**
@@ -63,7 +68,7 @@ export interface AzurePipelinesOptions {
  * @throws {ConfigurationError} when Azure Pipelines gives no token now.
  */
 export async function openAzurePipelines(
-  { requestUri, accessToken, serviceConnectionId }: AzurePipelinesOptions,
+  { requestUri, accessToken, serviceConnectionId, timeoutMs }: AzurePipelinesOptions,
   fetch: Fetch,
   ports: SourcePorts,
 ): Promise<SourceCredential> {
@@ -86,6 +91,7 @@ export async function openAzurePipelines(
       request: { method: "POST", headers },
       member: "oidcToken",
       hint: "is SYSTEM_ACCESSTOKEN mapped into the step, and may the pipeline use the service connection?",
+      timeoutMs,
     },
     fetch,
     ports,
@@ -101,6 +107,7 @@ interface Platform {
   readonly member: string;
   /** What to check when the platform refuses. */
   readonly hint: string;
+  readonly timeoutMs: number | undefined;
 }
 
 function openPlatform(platform: Platform, fetch: Fetch, ports: SourcePorts): Promise<SourceCredential> {
@@ -119,10 +126,13 @@ function openPlatform(platform: Platform, fetch: Fetch, ports: SourcePorts): Pro
   );
 }
 
-async function obtain({ setting, url, request, member, hint }: Platform, fetch: Fetch): Promise<string> {
+async function obtain(
+  { setting, url, request, member, hint, timeoutMs = TIMEOUT_MS }: Platform,
+  fetch: Fetch,
+): Promise<string> {
   const answer = await boundedFetch(fetch, url.href, {
     ...request,
-    timeoutMs: TIMEOUT_MS,
+    timeoutMs,
     maxBytes: MAX_BYTES,
   }).catch((cause: unknown) => {
     if (!(cause instanceof FetchFailure)) throw cause;

@@ -1,4 +1,4 @@
-/** Certificate: the gateway signs its own client assertions with a key from a file that may be replaced any time. */
+/** Certificate: the gateway signs client assertions with a key from a file that may be replaced any time, or from a variable. */
 
 import type { X509Certificate } from "node:crypto";
 import { realpath } from "node:fs/promises";
@@ -6,20 +6,25 @@ import { ConfigurationError } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { createAssertionSigner } from "./client-assertion.ts";
 import type { AuthenticationRequest, Canary, TrialVerdict } from "./contract.ts";
-import { isBinary, type KeyAndChain, PemFault, readPem } from "./pem.ts";
+import { readKeyAndChain } from "./key-file.ts";
+import { type KeyAndChain, PemFault } from "./pem.ts";
 import { openReloadingFile } from "./reloading-file.ts";
+import { openReloadingValue, type ReloadingValue } from "./reloading-value.ts";
 import type { SourceCredential, SourcePorts } from "./source.ts";
 
 const SETTING = "AZURE_CLIENT_CERTIFICATE_PATH";
+const TEXT_SETTING = "AZURE_CLIENT_CERTIFICATE";
 const PASSWORD_SETTING = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
 
 /** Shortest time between two looks at the file. Certificates change days before they have to. */
 const LOOK_INTERVAL_MS = 5_000;
+const MAX_BYTES = 1024 * 1024;
 const DAY_MS = 24 * 60 * 60_000;
 const EXPIRY_NOTICE_MS = 30 * DAY_MS;
 
 export interface CertificateOptions {
-  readonly path: string;
+  /** Where key and certificate come from: a file, which is read again when it changes, or the text of a variable. */
+  readonly from: { readonly path: string } | { readonly text: Secret };
   readonly password: Secret | undefined;
   /** Whether assertions carry the chain as `x5c`. */
   readonly sendChain: boolean;
@@ -41,38 +46,22 @@ export async function openCertificate(
   options: CertificateOptions,
   ports: SourcePorts,
 ): Promise<SourceCredential> {
-  const { path, sendChain } = options;
-  const { now, emit, canary } = ports;
-  const file = await openReloadingFile<Certificate>(
-    {
-      source: "certificate",
-      setting: SETTING,
-      path,
-      maxBytes: 1024 * 1024,
-      intervalMs: LOOK_INTERVAL_MS,
-      marginMs: 0,
-      async parse(content, { mode, generation }) {
-        const { privateKey, chain } = await read(content, options);
-        const expiresAt = endOfValidity(chain[0], path, now());
-        if (await isExposed(path, mode)) {
-          const message = `${SETTING}: ${path} holds a private key that every user may read; chmod 600`;
-          emit({ type: "file_exposed", source: "certificate", generation, message });
-        }
-        return { expiresAt, sign: createAssertionSigner({ privateKey, chain, sendChain, now }) };
-      },
-      trial: canary && ((candidate) => tryOut(candidate, canary)),
-    },
-    ports,
-  );
+  const { from } = options;
+  const { now, emit } = ports;
+  const place =
+    "path" in from ? { setting: SETTING, name: from.path } : { setting: TEXT_SETTING, name: "its text" };
+  const certificate = await ("path" in from
+    ? openFile(from.path, options, ports)
+    : openText(from.text, options, ports));
 
   let noticed: { readonly generation: number; readonly at: number } | undefined;
   function noticeExpiry(): void {
-    const { generation, expiresAt = 0 } = file.status();
+    const { generation, expiresAt = 0 } = certificate.status();
     const at = now();
     const dueAgain = noticed?.generation !== generation || at - noticed.at >= DAY_MS;
     if (expiresAt - at > EXPIRY_NOTICE_MS || !dueAgain) return;
     noticed = { generation, at };
-    const message = `${SETTING}: the certificate in ${path} ends at ${toDate(expiresAt)}; replace the file before then`;
+    const message = `${place.setting}: the certificate in ${place.name} ends at ${toDate(expiresAt)}; replace it before then`;
     emit({ type: "expiring", source: "certificate", generation, message, expiresAt });
   }
   noticeExpiry();
@@ -80,17 +69,81 @@ export async function openCertificate(
   return {
     source: "certificate",
     async prove(request) {
-      const { value, generation } = await file.read();
+      const { value, generation } = await certificate.read();
       noticeExpiry();
       const clientAssertion = await value.sign(request);
       return { authentication: { method: "client_assertion", clientAssertion }, generation };
     },
     async look(force) {
-      await file.look(force);
+      await certificate.look(force);
       noticeExpiry();
     },
-    status: file.status,
+    status: certificate.status,
   };
+}
+
+function openFile(
+  path: string,
+  options: CertificateOptions,
+  ports: SourcePorts,
+): Promise<ReloadingValue<Certificate>> {
+  const { emit, canary } = ports;
+  return openReloadingFile<Certificate>(
+    {
+      source: "certificate",
+      setting: SETTING,
+      path,
+      maxBytes: MAX_BYTES,
+      intervalMs: LOOK_INTERVAL_MS,
+      marginMs: 0,
+      async parse(content, { mode, generation }) {
+        const parsed = await parse(content, { setting: SETTING, name: path }, options, ports);
+        if (await isExposed(path, mode)) {
+          const message = `${SETTING}: ${path} holds a private key that every user may read; chmod 600`;
+          emit({ type: "file_exposed", source: "certificate", generation, message });
+        }
+        return parsed;
+      },
+      trial: canary && ((candidate) => tryOut(candidate, canary)),
+    },
+    ports,
+  );
+}
+
+/** A variable cannot change while the process runs, so it is read once. */
+function openText(
+  text: Secret,
+  options: CertificateOptions,
+  ports: SourcePorts,
+): Promise<ReloadingValue<Certificate>> {
+  const place = { setting: TEXT_SETTING, name: "its text" };
+  return openReloadingValue<Certificate>(
+    {
+      source: "certificate",
+      origin: TEXT_SETTING,
+      marginMs: 0,
+      isDue: () => false,
+      load: () => parse(Buffer.from(text.reveal()), place, options, ports),
+    },
+    ports,
+  );
+}
+
+/** Which setting a certificate comes from, and how messages call what it holds. */
+interface Place {
+  readonly setting: string;
+  readonly name: string;
+}
+
+async function parse(
+  content: Buffer,
+  place: Place,
+  { password, sendChain }: CertificateOptions,
+  { now }: SourcePorts,
+): Promise<Certificate> {
+  const { privateKey, chain } = await read(content, password, place);
+  const expiresAt = endOfValidity(chain[0], place, now());
+  return { expiresAt, sign: createAssertionSigner({ privateKey, chain, sendChain, now }) };
 }
 
 async function tryOut({ sign }: Certificate, { request, proveWith }: Canary): Promise<TrialVerdict> {
@@ -101,40 +154,32 @@ async function tryOut({ sign }: Certificate, { request, proveWith }: Canary): Pr
   }
 }
 
-/** @throws {PemFault} when the file, PEM or PKCS#12, does not hold a key and its certificate that will do. */
-export async function readKeyAndChain(content: Buffer, password: Secret | undefined): Promise<KeyAndChain> {
-  if (!isBinary(content)) return readPem(content, password);
-  // Loaded when there is such a file: its library takes ten megabytes.
-  const { pemOfPkcs12 } = await import("./pkcs12.ts");
-  return readPem(pemOfPkcs12(content, password), undefined);
-}
-
-async function read(content: Buffer, { path, password }: CertificateOptions): Promise<KeyAndChain> {
+async function read(content: Buffer, password: Secret | undefined, place: Place): Promise<KeyAndChain> {
   try {
     return await readKeyAndChain(content, password);
   } catch (cause) {
     if (!(cause instanceof PemFault)) throw cause;
-    const setting = cause.aboutPassword ? PASSWORD_SETTING : SETTING;
-    throw new ConfigurationError([{ path: setting, problem: `${path} ${cause.message}` }], { cause });
+    const setting = cause.aboutPassword ? PASSWORD_SETTING : place.setting;
+    throw new ConfigurationError([{ path: setting, problem: `${place.name} ${cause.message}` }], { cause });
   }
 }
 
-function endOfValidity(certificate: X509Certificate, path: string, now: number): number {
+function endOfValidity(certificate: X509Certificate, { setting, name }: Place, now: number): number {
   const from = Date.parse(certificate.validFrom);
   const to = Date.parse(certificate.validTo);
   const problem =
     now < from
-      ? `the certificate in ${path} is not valid before ${toDate(from)}; is the clock right?`
+      ? `the certificate in ${name} is not valid before ${toDate(from)}; is the clock right?`
       : now >= to
-        ? `the certificate in ${path} ended at ${toDate(to)}; put a new one in its place`
+        ? `the certificate in ${name} ended at ${toDate(to)}; put a new one in its place`
         : undefined;
-  if (problem !== undefined) throw new ConfigurationError([{ path: SETTING, problem }]);
+  if (problem !== undefined) throw new ConfigurationError([{ path: setting, problem }]);
   return to;
 }
 
 /**
  * Whether the file's mode lets every user of the machine read the key. A volume that the kubelet mounts (its files
- * are reached through a `..data` link) is seen by this pod alone and has mode 0644 unless told otherwise, so its
+ * are reached through a `..data` link) is seen by this pod alone and has mode 0644 by default, so its
  * mode says nothing; nor does any mode on Windows.
  */
 async function isExposed(path: string, mode: number): Promise<boolean> {

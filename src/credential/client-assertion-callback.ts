@@ -53,7 +53,7 @@ export async function openClientAssertionCallback(
     source: "client-assertion",
     prove,
     async look() {
-      // Only to find out whether a failure is over; what it gives is told by `status()`.
+      // Only to find out whether a failure is over; `status()` reports the outcome.
       if (fault !== undefined && asked !== undefined) await prove(asked).catch(() => {});
     },
     status: () => ({

@@ -6,7 +6,7 @@ interface Turn {
 }
 
 /**
- * Wraps `run` so that at most one is under way and at most one waits behind it. Whoever calls during a run joins
+ * Wraps `run` so that at most one is under way and at most one waits behind it. A caller during a run joins
  * the one after it: the run under way may have looked before the change that the caller already knows of.
  * A joined run is forced when any of its callers asked for that.
  */

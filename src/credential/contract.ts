@@ -105,7 +105,7 @@ export interface SourceStatus {
   };
 }
 
-/** What Entra says to a proof that nobody depends on yet. `undecided`: nothing, or something about another matter. */
+/** What Entra says to a proof that no request depends on yet. `undecided`: nothing, or something about another matter. */
 export type TrialVerdict =
   | { readonly verdict: "accepted" }
   | { readonly verdict: "refused" | "undecided"; readonly problem: string };
@@ -152,7 +152,7 @@ export interface CredentialEvent {
   readonly type: CredentialEventType;
   readonly source: CredentialSource;
   readonly generation: number;
-  /** Sentence for the operator: file or setting, what is wrong, how to mend it. */
+  /** Sentence for the operator: file or setting, what is wrong, what to do. */
   readonly message: string;
   /** End of the certificate or token that the event is about, ms since the epoch. */
   readonly expiresAt?: number;
@@ -168,6 +168,8 @@ export type ManagedIdentityToken = (
 
 /** The address of AKS' identity-binding proxy and what its certificate is checked against. */
 export interface TokenProxyOptions {
+  /** Milliseconds for one answer, connecting included. Default 10 000. */
+  readonly timeoutMs?: number | undefined;
   /** AZURE_KUBERNETES_TOKEN_PROXY: https, without query, fragment and user information. */
   readonly url: string;
   /** AZURE_KUBERNETES_SNI_NAME: name that the proxy's certificate is for. */
@@ -191,6 +193,8 @@ export interface CredentialOptions {
   readonly sources?: readonly CredentialSource[] | "auto" | undefined;
   /** AZURE_CLIENT_CERTIFICATE_PATH: PEM or PKCS#12 file with an RSA key and its certificate. */
   readonly certificatePath?: string | undefined;
+  /** AZURE_CLIENT_CERTIFICATE: the content of such a file, as text or base64. The file wins where both are given. */
+  readonly certificate?: Secret | undefined;
   /** AZURE_CLIENT_CERTIFICATE_PASSWORD: opens a PKCS#12 file, or an encrypted key in a PEM file. */
   readonly certificatePassword?: Secret | undefined;
   /** AZURE_CLIENT_SEND_CERTIFICATE_CHAIN: adds `x5c`, which trust by subject name and issuer needs. */
@@ -226,6 +230,8 @@ export interface CredentialOptions {
   readonly federationAudience?: string | undefined;
   /** Proves what replaces a credential while the old one serves on. Without it, what is new takes over at once. */
   readonly canary?: Canary | undefined;
+  /** Milliseconds for one answer of a platform or proxy that issues federated tokens. Default 10 000. */
+  readonly issuerTimeoutMs?: number | undefined;
   /** Default the global one. */
   readonly fetch?: Fetch | undefined;
   /** Whether this process serves production, where a client secret earns a warning. Default false. */

@@ -10,7 +10,7 @@ import { chooseSources } from "./sources.ts";
  * Opens every chosen source, and so proves each one before the gateway listens: files are read, parsed and
  * checked here, then watched while they serve.
  *
- * @throws {ConfigurationError} with the faults of all sources, each naming its environment variable and the mend.
+ * @throws {ConfigurationError} with the faults of all sources, each naming its environment variable and what to do.
  */
 export async function openCredential(options: CredentialOptions): Promise<CredentialRing> {
   const { now = Date.now, onEvent: emit = () => {}, canary } = options;

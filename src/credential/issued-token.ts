@@ -45,7 +45,7 @@ export async function openIssuedToken(issuer: TokenIssuer, ports: SourcePorts): 
         const text = await issuer.obtain();
         // An issuer with a cache of its own gives the same token again for a while.
         if (text === last) return undefined;
-        const token = judge(text, issuer, ports.now());
+        const token = parseToken(text, issuer, ports.now());
         last = text;
         return token;
       },
@@ -64,7 +64,7 @@ export async function openIssuedToken(issuer: TokenIssuer, ports: SourcePorts): 
   };
 }
 
-function judge(text: string, { origin, setting }: TokenIssuer, now: number): FederatedToken {
+function parseToken(text: string, { origin, setting }: TokenIssuer, now: number): FederatedToken {
   const token = readFederatedToken(text);
   if ("problem" in token)
     throw new ConfigurationError([{ path: setting, problem: `the token of ${origin} ${token.problem}` }]);

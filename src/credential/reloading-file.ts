@@ -19,7 +19,7 @@ export interface ReloadingFileOptions<Value> {
   readonly intervalMs: number;
   /** How long before its `expiresAt` a value is no longer handed out, ms. */
   readonly marginMs: number;
-  /** Judges a content. Rejects with ConfigurationError, whose text never quotes the content. */
+  /** Parses and checks a content. Rejects with ConfigurationError, whose text never quotes the content. */
   readonly parse: (
     content: Buffer,
     file: { readonly mode: number; readonly generation: number },
@@ -33,7 +33,7 @@ export function openReloadingFile<Value extends { readonly expiresAt: number }>(
   ports: SourcePorts,
 ): Promise<ReloadingValue<Value>> {
   const { source, path, marginMs, intervalMs, trial } = options;
-  // Of the last content that was good, so that a bad one is judged again at each look: a certificate that is not
+  // Of the last content that was good, so that a bad one is parsed again at each look: a certificate that is not
   // valid yet will be.
   let good: { readonly version: string; readonly digest: string } | undefined;
 

@@ -48,7 +48,7 @@ export interface ReloadingValue<Value> {
   read(): Promise<Loaded<Value>>;
   /**
    * Replaces the value when there is a newer one; at once, without trial, when that is forced, since then the
-   * current one is of no use. What is wrong is told by `status()`, not thrown.
+   * current one is of no use. `status()` reports faults; none is thrown.
    */
   look(force: boolean): Promise<void>;
   status(): SourceStatus;

@@ -20,7 +20,7 @@ interface Member {
   readonly credential: SourceCredential;
   /** Set since Entra refused this generation of it. */
   rest: { readonly generation: number; readonly until: number; readonly onTrial: boolean } | undefined;
-  /** Whether it had nothing to offer when it was last asked, so that a spell of that is told once. */
+  /** Whether it had nothing to offer when it was last asked, so that one spell of that gives one event. */
   unusable: boolean;
 }
 

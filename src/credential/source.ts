@@ -15,8 +15,8 @@ export interface SourceCredential {
   /** Rejects with `credential_unavailable` when the source has nothing valid. */
   prove(request: AuthenticationRequest): Promise<Proof>;
   /**
-   * Looks whether the source has something newer: when that is due, or, forced, though nothing says so. What is
-   * wrong is told by `status()`, not thrown.
+   * Looks whether the source has something newer: when that is due, or, forced, though nothing says so. `status()` reports
+   * faults; none is thrown.
    */
   look(force: boolean): Promise<void>;
   status(): SourceStatus;

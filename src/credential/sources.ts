@@ -17,23 +17,39 @@ const PUBLIC_CLOUD_AUDIENCE = "api://AzureADTokenExchange";
 type Opener = (ports: SourcePorts) => Promise<SourceCredential>;
 
 interface SourceEntry {
+  /** What usually keeps the settings from being there, as the end of a sentence. */
+  readonly hint?: string;
   /** Environment variables (for the callback, the part) that have to be set for the source to exist. */
   readonly settings: readonly string[];
   /** Undefined where one of them is absent or empty. */
   readonly opener: (options: CredentialOptions) => Opener | undefined;
 }
 
+/** Azure/azure-workload-identity: the webhook sets the variable, at creation of the pod, and only where it is asked to. */
+const WEBHOOK_HINT =
+  'on AKS the workload identity webhook sets it: the pod (not the service account) needs the label azure.workload.identity/use: "true", ' +
+  "the service account the annotation azure.workload.identity/client-id and to be named in serviceAccountName, " +
+  "and a pod that is older than label or annotation has to be created anew (kubectl rollout restart)";
+
 // The order of the rows is the order of `auto`: what the platform renews by itself comes first, a secret last.
 const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "workload-identity": {
     settings: ["AZURE_FEDERATED_TOKEN_FILE"],
+    hint: WEBHOOK_HINT,
     opener: ({ federatedTokenFile: path, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
       path ? (ports) => openWorkloadIdentity({ path, audience }, ports) : undefined,
   },
   certificate: {
     settings: ["AZURE_CLIENT_CERTIFICATE_PATH"],
-    opener: ({ certificatePath: path, certificatePassword: password, sendCertificateChain: sendChain }) =>
-      path ? (ports) => openCertificate({ path, password, sendChain }, ports) : undefined,
+    opener({
+      certificatePath: path,
+      certificate: text,
+      certificatePassword: password,
+      sendCertificateChain,
+    }) {
+      const from = path ? { path } : text?.reveal() ? { text } : undefined;
+      return from && ((ports) => openCertificate({ from, password, sendChain: sendCertificateChain }, ports));
+    },
   },
   "client-assertion": {
     settings: ["a clientAssertion callback"],
@@ -42,19 +58,21 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   },
   "github-actions": {
     settings: ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"],
-    opener({ githubActions = {}, federationAudience = PUBLIC_CLOUD_AUDIENCE, fetch = globalThis.fetch }) {
+    opener({ githubActions = {}, federationAudience = PUBLIC_CLOUD_AUDIENCE, ...options }) {
+      const { fetch = globalThis.fetch, issuerTimeoutMs: timeoutMs } = options;
       const { requestUrl, requestToken } = githubActions;
       if (!requestUrl || !requestToken?.reveal()) return undefined;
-      const options = { requestUrl, requestToken, audience: federationAudience };
-      return (ports) => openGitHubActions(options, fetch, ports);
+      const issuer = { requestUrl, requestToken, audience: federationAudience, timeoutMs };
+      return (ports) => openGitHubActions(issuer, fetch, ports);
     },
   },
   "azure-pipelines": {
     settings: ["SYSTEM_OIDCREQUESTURI", "SYSTEM_ACCESSTOKEN", "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"],
-    opener({ azurePipelines = {}, fetch = globalThis.fetch }) {
+    opener({ azurePipelines = {}, fetch = globalThis.fetch, issuerTimeoutMs: timeoutMs }) {
       const { requestUri, accessToken, serviceConnectionId } = azurePipelines;
       if (!requestUri || !accessToken?.reveal() || !serviceConnectionId) return undefined;
-      return (ports) => openAzurePipelines({ requestUri, accessToken, serviceConnectionId }, fetch, ports);
+      const issuer = { requestUri, accessToken, serviceConnectionId, timeoutMs };
+      return (ports) => openAzurePipelines(issuer, fetch, ports);
     },
   },
   "identity-binding": {
@@ -69,6 +87,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       if (!tokenProxy?.url || !federatedTokenFile || !clientId || canary === undefined) return undefined;
       const { tokenEndpoint } = canary.request;
       const binding = {
+        timeoutMs: options.issuerTimeoutMs,
         ...tokenProxy,
         url: tokenProxy.url,
         federatedTokenFile,
@@ -116,7 +135,7 @@ export function chooseSources(options: CredentialOptions): ChosenSources {
     return { openers, absent: [], faults: openers.length > 0 ? [] : [NOTHING_CONFIGURED] };
   }
   const openers: Opener[] = [];
-  const absent: { source: CredentialSource; problem: string; index: number }[] = [];
+  const absent: { source: CredentialSource; problem: string; hint: string | undefined; index: number }[] = [];
   const faults: ConfigurationFault[] = names.length > 0 ? [] : [NOTHING_CONFIGURED];
   for (const [index, name] of names.entries()) {
     const path = `credential.sources[${index}]`;
@@ -125,14 +144,18 @@ export function chooseSources(options: CredentialOptions): ChosenSources {
       faults.push({ path, problem: `no source is named ${JSON.stringify(name)}; there are ${known}` });
       continue;
     }
-    const { settings, opener } = SOURCES[name];
+    const { settings, hint, opener } = SOURCES[name];
     const open = opener(options);
     if (names.indexOf(name) < index) faults.push({ path, problem: `${name} is named twice` });
-    else if (open === undefined) absent.push({ source: name, problem: needs(name, settings), index });
+    else if (open === undefined) absent.push({ source: name, problem: needs(name, settings), hint, index });
     else openers.push(open);
   }
   if (openers.length === 0)
-    for (const { problem, index } of absent) faults.push({ path: `credential.sources[${index}]`, problem });
+    for (const { problem, hint, index } of absent)
+      faults.push({
+        path: `credential.sources[${index}]`,
+        problem: hint === undefined ? problem : `${problem}; ${hint}`,
+      });
   return { openers, absent, faults };
 }
 
@@ -147,5 +170,5 @@ const NOTHING_CONFIGURED: ConfigurationFault = {
   path: "credential.sources",
   problem:
     "no credential is configured; set AZURE_FEDERATED_TOKEN_FILE (workload identity), " +
-    "AZURE_CLIENT_CERTIFICATE_PATH (certificate) or AZURE_CLIENT_SECRET (for development)",
+    "AZURE_CLIENT_CERTIFICATE_PATH or AZURE_CLIENT_CERTIFICATE (certificate) or AZURE_CLIENT_SECRET (for development)",
 };

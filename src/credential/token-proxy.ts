@@ -36,17 +36,25 @@ export function createTokenProxy(
     const target = new URL(base.href);
     target.pathname = base.pathname.replace(/\/$/, "") + pathname;
     target.search = search;
-    return send(target, form.toString(), { ca, servername: options.sniName || undefined });
+    return send(target, form.toString(), {
+      ca,
+      servername: options.sniName || undefined,
+      timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
+    });
   };
 }
 
 function send(
   target: URL,
   body: string,
-  tls: { readonly ca: string | undefined; readonly servername: string | undefined },
+  tls: {
+    readonly ca: string | undefined;
+    readonly servername: string | undefined;
+    readonly timeoutMs: number;
+  },
 ): Promise<ProxyAnswer> {
   return new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const signal = AbortSignal.timeout(tls.timeoutMs);
     const failed = (cause: unknown) =>
       reject(
         fault(

@@ -30,7 +30,7 @@ export interface Trials<Value> {
   status(): Pick<SourceStatus, "candidate" | "fault">;
 }
 
-/** Trials run in the background, one at a time; whoever asks for the value never waits for one. */
+/** Trials run in the background, one at a time; a proof never waits for one. */
 export function createTrials<Value>({ now, onAccepted, onFailed }: TrialsOptions<Value>): Trials<Value> {
   let current:
     | {
@@ -44,7 +44,7 @@ export function createTrials<Value>({ now, onAccepted, onFailed }: TrialsOptions
       }
     | undefined;
 
-  async function judge(verdict: Promise<TrialVerdict>, tried: NonNullable<typeof current>): Promise<void> {
+  async function settle(verdict: Promise<TrialVerdict>, tried: NonNullable<typeof current>): Promise<void> {
     tried.running = true;
     const outcome = await verdict;
     tried.running = false;
@@ -66,7 +66,7 @@ export function createTrials<Value>({ now, onAccepted, onFailed }: TrialsOptions
       const verdict = attempt();
       if (verdict === undefined) return false;
       current = { candidate, attempt, running: false, endedAt: 0, failed: undefined };
-      void judge(verdict, current);
+      void settle(verdict, current);
       return true;
     },
     repeat() {
@@ -76,7 +76,7 @@ export function createTrials<Value>({ now, onAccepted, onFailed }: TrialsOptions
       // A clock that was set back must not postpone the next trial.
       if (sinceMs >= 0 && sinceMs < pauseMs) return;
       const verdict = current.attempt();
-      if (verdict !== undefined) void judge(verdict, current);
+      if (verdict !== undefined) void settle(verdict, current);
     },
     end() {
       current = undefined;

@@ -35,7 +35,7 @@ export async function openWorkloadIdentity(
       intervalMs: 0,
       marginMs: MARGIN_MS,
       async parse(content, { generation }) {
-        const token = judge(content.toString("utf8"), path, ports.now());
+        const token = parseToken(content.toString("utf8"), path, ports.now());
         for (const doubt of doubtsOf(token, path, audience, ports.now()))
           ports.emit({ ...doubt, source: "workload-identity", generation });
         return token;
@@ -62,7 +62,7 @@ export async function openWorkloadIdentity(
   };
 }
 
-function judge(text: string, path: string, now: number): FederatedToken {
+function parseToken(text: string, path: string, now: number): FederatedToken {
   const token = readFederatedToken(text);
   if ("problem" in token)
     throw new ConfigurationError([{ path: SETTING, problem: `${path} ${token.problem}` }]);

@@ -1,8 +1,7 @@
 /** The certificate: dates, key, and the thumbprints that the registration has to show. */
 
 import type { X509Certificate } from "node:crypto";
-import { readKeyAndChain } from "../credential/certificate.ts";
-import { isBinary } from "../credential/pem.ts";
+import { isPkcs12 as isPkcs12File, readKeyAndChain } from "../credential/key-file.ts";
 import { listCertificates, quote, registerCertificate } from "./commands.ts";
 import type { Examination } from "./examination.ts";
 import { contentOf, type Opened, sentence } from "./opened.ts";
@@ -18,7 +17,7 @@ export async function judgeCertificate(
   const { registration, now } = examination;
   const content = await contentOf(path);
   const certificate = await leafOf(content, examination);
-  const isPkcs12 = content !== undefined && isBinary(content);
+  const isPkcs12 = content !== undefined && isPkcs12File(content);
   const facts = certificate === undefined ? {} : factsOf(certificate);
   if ("error" in opened) {
     const outdated =

@@ -92,10 +92,6 @@ const MENDS: Partial<Record<RejectionReason, Mend>> = {
   other_cloud: ["set AZURE_AUTHORITY_HOST to the cloud that the token comes from, or sign in to this one"],
   personal_account: ["sign in with a work or school account"],
   proof_of_possession: ["let the front end ask for a bearer token, without proof of possession"],
-  application_key: [
-    "remove the custom signing key (claims mapping, SAML sign-on) from the enterprise application of the gateway",
-    (registration) => [showApplication(registration)],
-  ],
   audience: [
     "ask for the gateway's scope (api://<client id>/access_as_user), or add the token's aud to identity.audiences if it is a spelling of this gateway's id",
     (registration) => [showApplication(registration)],
@@ -111,7 +107,9 @@ const MENDS: Partial<Record<RejectionReason, Mend>> = {
   client: ["add the front end's client id (azp, appid) to identity.allowedClients"],
   kind: ["give an access token for the gateway, not an ID token"],
   signature: ["give the token unchanged; a token for Microsoft Graph cannot be checked by anybody else"],
-  unknown_key: ["get the token from the authority that AZURE_AUTHORITY_HOST names"],
+  unknown_key: [
+    "get the token from the authority that AZURE_AUTHORITY_HOST names; where the gateway's enterprise application has a custom signing key (claims mapping, SAML sign-on), remove it",
+  ],
 };
 
 function claimsOf(token: string): TokenClaims {

@@ -120,8 +120,6 @@ export interface ExchangeFacts {
   readonly assertion: string | undefined;
   readonly token?: string;
   readonly scopes: readonly string[];
-  /** Scopes that Entra says it granted. */
-  readonly grantedScopes?: readonly string[] | undefined;
   /** Whether a claims challenge of the API led to it. */
   readonly challenged: boolean;
   /** Whether it replaces a token before its end. */
@@ -148,6 +146,8 @@ export type ExchangeEvent =
       readonly type: "exchanged";
       readonly tenantId: string;
       readonly durationMs: number;
+      /** Scopes that Entra says it granted: what a route needs may have gone from them since. */
+      readonly grantedScopes: readonly string[] | undefined;
       readonly facts: ExchangeFacts;
     }
   /** The exchange failed on the way to Entra, there or on the way back; `aadsts` are Entra's own numbers. */

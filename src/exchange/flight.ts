@@ -108,7 +108,8 @@ export function createFlight(ports: FlightPorts): Fly {
         type: "exchanged",
         tenantId,
         durationMs: now() - startedAt,
-        facts: { ...facts(), token: accessToken.fingerprint(), expiresAt, grantedScopes },
+        grantedScopes,
+        facts: { ...facts(), token: accessToken.fingerprint(), expiresAt },
       });
       return { token: keep(obtained, departure), origin: "authority", tokenRequest };
     } catch (error) {

@@ -7,6 +7,7 @@ import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
+import type { RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { checkMessage } from "./message-check.ts";
 import { sayOwnFields } from "./own-fields.ts";
@@ -15,7 +16,7 @@ import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
 import { answerErrors } from "./refusal.ts";
-import { openRecord, type RequestObserver, type RequestRecord, recordOf } from "./request-record.ts";
+import { openRecord, recordOf } from "./request-record.ts";
 import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
 import { methodsOf, staticPart } from "./route-table.ts";
 

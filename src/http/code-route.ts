@@ -4,9 +4,10 @@ import type { Request, RequestHandler, Response } from "express";
 import type { AssertAllowed, DownstreamClient } from "../downstream/contract.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { Principal, RoutePolicy } from "../identity/contract.ts";
+import type { RequestRecord } from "./contract.ts";
 import { type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
 import type { RateLimitRules } from "./rate-limits.ts";
-import { type RequestRecord, recordOf } from "./request-record.ts";
+import { recordOf } from "./request-record.ts";
 import {
   createTokenCredential,
   refusalBehind,

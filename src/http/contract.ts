@@ -1,5 +1,11 @@
 /** Types of this room that its files and other rooms share. */
 
+import type { IncomingMessage } from "node:http";
+import type { ForwardRecord, TransferObserver, TransferTrace } from "../downstream/contract.ts";
+import type { AuthorityTrace, TokenOrigin, TokenRequestFacts } from "../exchange/contract.ts";
+import type { Owner } from "../foundation/budget.ts";
+import type { VerifiedCaller } from "../identity/contract.ts";
+
 /** How many callers may be connected, how much each may have under way, and how long each may take. */
 export interface ConnectionLimits {
   /** Connections at once. One more takes the place of one without progress, or is closed. */
@@ -24,3 +30,81 @@ export interface ConnectionLimits {
 
 /** `dropped`: closed at once. `gave_way`: closed for a newcomer. `unread`: closed because its answer was not taken. */
 export type ConnectionEvent = "opened" | "closed" | "dropped" | "gave_way" | "unread";
+
+export type LoadEvent =
+  | { readonly type: "shedding_began"; readonly lagMs: number }
+  | { readonly type: "shedding_ended"; readonly lagMs: number }
+  | { readonly type: "shed" };
+
+/** What the counting of requests had to do without. */
+export type RateLimitEvent =
+  /** Redis did not answer, so this process counted the request by itself. */
+  | { readonly type: "counted_alone" }
+  /** More are counted at once than memory is meant for: the window nearest to its end was forgotten. */
+  | { readonly type: "window_forgotten" };
+
+/** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
+export interface RequestRecord extends ForwardRecord {
+  readonly correlationId: string;
+  /** `performance.now()` when the request came in, ms. */
+  readonly startedAt: number;
+  /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
+  route: string | undefined;
+  caller: VerifiedCaller | undefined;
+  /** On whose account the request holds places and memory, once its caller is known. */
+  owner: Owner | undefined;
+  tokenOrigin: TokenOrigin | undefined;
+  /** Why the request was refused; `undefined` while it is granted. */
+  refusal:
+    | { readonly code: string; readonly reason: string | undefined; readonly diagnostics: object | undefined }
+    | undefined;
+  /** Milliseconds spent in each room. */
+  verifyMs: number | undefined;
+  exchangeMs: number | undefined;
+  /** Of the token request to Entra, where there was one. */
+  tokenRequest: TokenRequestFacts | undefined;
+  /** Set when the request begins, if anybody wants to know. */
+  trace: RequestTrace | undefined;
+  transfers: TransferObserver | undefined;
+}
+
+/** How a request ended. */
+export interface RequestEnd {
+  readonly method: string;
+  readonly status: number;
+  /** Whether the caller was given the whole answer. */
+  readonly completed: boolean;
+}
+
+/** Is told of every request, when its headers are here and when its answer has ended. */
+export interface RequestObserver {
+  began(record: RequestRecord, incoming: IncomingMessage): void;
+  ended(record: RequestRecord, end: RequestEnd): void;
+}
+
+/** The span of a room that the request walks through. */
+export interface RoomSpan extends AuthorityTrace {
+  /** @param origin Where what the room gave came from. */
+  granted(origin?: string): void;
+  refused(error: unknown): void;
+}
+
+export interface RequestTrace extends TransferTrace {
+  /** 32 hex digits. */
+  readonly traceId: string;
+  room(name: "verify" | "exchange"): RoomSpan;
+  ended(end: TraceEnd): void;
+}
+
+/** What is known at the end of a request. */
+export interface TraceEnd {
+  readonly route: string | undefined;
+  readonly status: number;
+  readonly code: string;
+  readonly reason: string | undefined;
+  readonly completed: boolean;
+  readonly correlationId: string;
+  readonly tenantId: string | undefined;
+  readonly objectId: string | undefined;
+  readonly clientId: string | undefined;
+}

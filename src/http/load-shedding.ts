@@ -2,11 +2,7 @@
 
 import type { RequestListener } from "node:http";
 import { GatewayError } from "../errors.ts";
-
-export type LoadEvent =
-  | { readonly type: "shedding_began"; readonly lagMs: number }
-  | { readonly type: "shedding_ended"; readonly lagMs: number }
-  | { readonly type: "shed" };
+import type { LoadEvent } from "./contract.ts";
 
 export interface LoadSheddingOptions {
   /** Lag of the event loop at which shedding begins, ms; 0 never sheds. */

@@ -5,7 +5,7 @@ import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/c
 import { applicationSubject } from "../exchange/entra/application.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { VerifiedCaller } from "../identity/contract.ts";
-import type { RequestRecord } from "./request-record.ts";
+import type { RequestRecord } from "./contract.ts";
 import { inTermsOf, notTheUsers } from "./user-challenge.ts";
 
 /**

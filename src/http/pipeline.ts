@@ -18,11 +18,11 @@ import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { Owner } from "../foundation/budget.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
+import type { RequestRecord, RoomSpan } from "./contract.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";
-import { type RequestRecord, recordOf } from "./request-record.ts";
-import type { RoomSpan } from "./request-trace.ts";
+import { recordOf } from "./request-record.ts";
 import { challengedAgain } from "./user-challenge.ts";
 
 export interface Admission {

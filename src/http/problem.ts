@@ -82,7 +82,6 @@ export function phraseProblem(
       status,
       code: error.code,
       detail: error.detail,
-      ...(error.code === "request_malformed" && error.reason !== undefined && { reason: error.reason }),
       correlationId: request.correlationId,
       ...(SHOWS_REASON.has(error.code) && error.reason !== undefined && { reason: error.reason }),
       ...(error.requiredScopes !== undefined && { requiredScopes: error.requiredScopes }),

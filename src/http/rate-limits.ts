@@ -4,13 +4,9 @@ import type { RequestHandler } from "express";
 import { GatewayError } from "../errors.ts";
 import type { Principal } from "../identity/contract.ts";
 import type { SharedCounters } from "../redis/contract.ts";
+import type { RateLimitEvent } from "./contract.ts";
 import { callerOf } from "./obtain-token.ts";
-import {
-  type CountRequest,
-  createRequestCounter,
-  type RateLimit,
-  type RateLimitEvent,
-} from "./request-counter.ts";
+import { type CountRequest, createRequestCounter, type RateLimit } from "./request-counter.ts";
 import { recordOf } from "./request-record.ts";
 
 export interface RateLimitRules {

@@ -21,11 +21,15 @@ export interface Readiness {
 export function createReadiness({ verifier, credential, outputs }: ReadinessSources): Readiness {
   let inRotation = true;
   const checks = (): readonly ReadinessCheck[] => {
-    const { usable, serving, sources } = credential.status();
+    const { usable, accepted, firstTrial, serving, sources } = credential.status();
     return [
       { name: "rotation", ready: inRotation },
       { name: "signing-keys", ready: verifier.ready() },
-      { name: "credential", ready: usable, detail: { serving, sources } },
+      {
+        name: "credential",
+        ready: usable && accepted,
+        detail: { serving, sources, ...(firstTrial.state !== "accepted" && { firstTrial }) },
+      },
       { name: "audit", ready: !outputs.auditIsAtRisk() },
     ];
   };

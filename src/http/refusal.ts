@@ -3,10 +3,11 @@
 import express, { type ErrorRequestHandler, type Express } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
+import type { RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
-import { openRecord, type RequestRecord, recordOf } from "./request-record.ts";
+import { openRecord, recordOf } from "./request-record.ts";
 
 export interface RefusalOptions {
   readonly challenge: ChallengeFacts;

@@ -4,6 +4,7 @@ import RateLimiterMemory from "rate-limiter-flexible/lib/RateLimiterMemory.js";
 import RateLimiterRedis from "rate-limiter-flexible/lib/RateLimiterRedis.js";
 import RateLimiterRes from "rate-limiter-flexible/lib/RateLimiterRes.js";
 import type { SharedCounters } from "../redis/contract.ts";
+import type { RateLimitEvent } from "./contract.ts";
 
 export interface RateLimit {
   readonly requests: number;
@@ -20,12 +21,6 @@ export interface RequestWindow {
   /** Until its end, ms. */
   readonly resetMs: number;
 }
-
-export type RateLimitEvent =
-  /** Redis did not answer, so this process counted the request by itself. */
-  | { readonly type: "counted_alone" }
-  /** More are counted at once than memory is meant for: the window nearest to its end was forgotten. */
-  | { readonly type: "window_forgotten" };
 
 export interface RequestCounterOptions {
   /** Without it, each process counts by itself. */

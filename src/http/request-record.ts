@@ -1,51 +1,8 @@
-/** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
+/** Opens the record of a request, and finds it again: one place for what the rooms come to know of it. */
 
 import { randomUUID } from "node:crypto";
-import type { IncomingMessage } from "node:http";
 import type { Request } from "express";
-import type { ForwardRecord, TransferObserver } from "../downstream/contract.ts";
-import type { TokenOrigin, TokenRequestFacts } from "../exchange/contract.ts";
-import type { Owner } from "../foundation/budget.ts";
-import type { VerifiedCaller } from "../identity/contract.ts";
-import type { RequestTrace } from "./request-trace.ts";
-
-export interface RequestRecord extends ForwardRecord {
-  readonly correlationId: string;
-  /** `performance.now()` when the request came in, ms. */
-  readonly startedAt: number;
-  /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
-  route: string | undefined;
-  caller: VerifiedCaller | undefined;
-  /** On whose account the request holds places and memory, once its caller is known. */
-  owner: Owner | undefined;
-  tokenOrigin: TokenOrigin | undefined;
-  /** Why the request was refused; `undefined` while it is granted. */
-  refusal:
-    | { readonly code: string; readonly reason: string | undefined; readonly diagnostics: object | undefined }
-    | undefined;
-  /** Milliseconds spent in each room. */
-  verifyMs: number | undefined;
-  exchangeMs: number | undefined;
-  /** Of the token request to Entra, where there was one. */
-  tokenRequest: TokenRequestFacts | undefined;
-  /** Set when the request begins, if anybody wants to know. */
-  trace: RequestTrace | undefined;
-  transfers: TransferObserver | undefined;
-}
-
-/** How a request ended. */
-export interface RequestEnd {
-  readonly method: string;
-  readonly status: number;
-  /** Whether the caller was given the whole answer. */
-  readonly completed: boolean;
-}
-
-/** Is told of every request, when its headers are here and when its answer has ended. */
-export interface RequestObserver {
-  began(record: RequestRecord, incoming: IncomingMessage): void;
-  ended(record: RequestRecord, end: RequestEnd): void;
-}
+import type { RequestRecord } from "./contract.ts";
 
 const RECORD = Symbol("request record");
 type Recorded = Request & { [RECORD]?: RequestRecord };

@@ -41,7 +41,7 @@ export function createAgingMap<Entry extends Aged<Entry>>(bounds: {
   function drop(entry: Entry): void {
     oldest = entry.next;
     if (oldest === undefined) newest = undefined;
-    // V8 takes a link from an old object, although nobody reaches that one any more, for a reason to keep a young one.
+    // V8 takes a link from an old object, although that one is out of reach, for a reason to keep a young one.
     entry.next = undefined;
     if (entries.get(entry.key) === entry) entries.delete(entry.key);
     size -= 1;

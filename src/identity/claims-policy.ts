@@ -39,7 +39,7 @@ export interface ClaimsPolicyOptions {
 /** Turns claims into a principal. Throws GatewayError `token_rejected`, and nothing else, when they do not allow it. */
 export type PrincipalOf = (claims: TokenClaims) => Principal;
 
-/** The policy for tokens, whatever the route. It judges claims only; the signature over them is the verifier's. */
+/** The policy for tokens, whatever the route. It looks at claims only; the signature over them is the verifier's. */
 export function createClaimsPolicy(options: ClaimsPolicyOptions): PrincipalOf {
   const { authority, now, clockToleranceSeconds } = options;
   const anyTenant = options.tenants.includes("*");
@@ -58,7 +58,7 @@ export function createClaimsPolicy(options: ClaimsPolicyOptions): PrincipalOf {
       throw tokenRejected("issuer");
     // A string: Entra names one audience, and with several none of them could tell for whom the token was meant.
     if (typeof aud !== "string" || !audiences.has(aud)) throw tokenRejected("audience");
-    const expiresAt = judgeTimes(claims, now() / 1000, clockToleranceSeconds) * 1000;
+    const expiresAt = endOfValidity(claims, now() / 1000, clockToleranceSeconds) * 1000;
     // RFC 7800: the sender must prove possession of the key named here, and no proof is looked for.
     if (claims.cnf !== undefined) throw tokenRejected("proof_of_possession");
     const clientId = clientOf(claims, ver);
@@ -85,7 +85,7 @@ export function createClaimsPolicy(options: ClaimsPolicyOptions): PrincipalOf {
 }
 
 /** Returns `exp`. */
-function judgeTimes(claims: TokenClaims, now: number, tolerance: number): number {
+function endOfValidity(claims: TokenClaims, now: number, tolerance: number): number {
   const exp = secondsClaim(claims.exp);
   const iat = secondsClaim(claims.iat);
   const nbf = secondsClaim(claims.nbf);
@@ -97,7 +97,7 @@ function judgeTimes(claims: TokenClaims, now: number, tolerance: number): number
 }
 
 /**
- * Judges a principal by a route's policy. Returns the refusal, or undefined when the route may be used.
+ * Compares a principal with a route's policy. Returns the refusal, or undefined when the route may be used.
  *
  * A client or a kind of caller that a route does not admit is answered as `scope_insufficient`: the token is good,
  * RFC 6750 §3.1 has no narrower error for one that reaches too little, and another sign-in would not help.
@@ -120,7 +120,7 @@ export function authorize(principal: Principal, policy: RoutePolicy): GatewayErr
   if (!meetsAny(policy.requiredRoles, roles))
     return insufficient(policy, "role", "The caller holds none of the roles that this route accepts.");
   // Any application of a tenant can get a token for any API of it, without a grant. A route that names neither
-  // roles nor clients has therefore admitted nobody.
+  // roles nor clients has therefore admitted none.
   if (kind === "app" && policy.requiredRoles.length + policy.allowedClients.length === 0)
     return insufficient(policy, "role", "This route does not name the applications that may use it.");
   if (policy.authContext !== undefined && !principal.authContexts.includes(policy.authContext))

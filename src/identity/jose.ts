@@ -30,7 +30,7 @@ export function createJoseStrategy(options: StrategyOptions): passport.Strategy 
       }
       verify(tokenOf(request)).then(
         (principal) => this.success(principal),
-        // Claims were judged before, so what is left to fail in jose is the signature. Its errors carry the claims
+        // Claims were checked before, so what is left to fail in jose is the signature. Its errors carry the claims
         // of the token and are dropped for that.
         (error: unknown) =>
           refuse(this, error instanceof errors.JOSEError ? tokenRejected("signature") : error),

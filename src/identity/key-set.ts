@@ -152,7 +152,7 @@ export function createKeySet(options: KeySetOptions): KeySet {
 
   function refreshIn(delayMs: number): void {
     if (closing.signal.aborted) return;
-    // A failure is in `failure` and in the event; there is nobody here to tell.
+    // A failure is kept in `failure` and reported by the event; this call has no caller.
     cancelRefresh = options.schedule(() => void read().catch(() => {}), delayMs);
   }
 

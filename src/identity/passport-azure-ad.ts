@@ -79,7 +79,7 @@ export function createPassportAzureAdStrategy(options: StrategyOptions): passpor
       });
     }
 
-    /** Claims were judged before, so what is left to fail is the signature. The parent's message is dropped. */
+    /** Claims were checked before, so what is left to fail is the signature. The parent's message is dropped. */
     override failWithLog(): void {
       refuse(this, tokenRejected("signature"));
     }
@@ -87,7 +87,7 @@ export function createPassportAzureAdStrategy(options: StrategyOptions): passpor
 
   const strategy = new HardenedBearerStrategy(
     {
-      // Required, but fetched by nobody. Must not contain /common/, which would switch issuer validation to a list.
+      // Required, but never fetched. Must not contain /common/, which would switch issuer validation to a list.
       identityMetadata: "https://metadata.invalid/.well-known/openid-configuration",
       // Only the default audience is made of it, and audiences are given.
       clientID: "unused",
@@ -105,7 +105,7 @@ export function createPassportAzureAdStrategy(options: StrategyOptions): passpor
 
 /**
  * The parent reads the system's clock and no other. Where the gateway was given another clock, its window is opened
- * so wide that it decides nothing, and the claims policy alone judges time.
+ * so wide that it decides nothing, and the claims policy alone decides about time.
  */
 function clockSkewOf({ now, clockToleranceSeconds }: StrategyOptions): number {
   // 0 would be read as the default of 300.

@@ -15,7 +15,8 @@ const SENTENCES = {
   algorithm: "The access token is not signed with RS256.",
   type: "The access token's typ is not JWT.",
   header: "The access token's header asks for something that this API does not support.",
-  unknown_key: "The access token is signed with a key that its issuer does not publish.",
+  unknown_key:
+    "The access token is signed with a key that its issuer does not publish for this API. Tokens signed with an application's own key (a custom signing key, claims mapping) are not accepted.",
   signature: "The access token's signature is not valid.",
   // Its claims.
   version: "The access token's version is not supported.",
@@ -38,8 +39,6 @@ const SENTENCES = {
     "The access token belongs to a personal Microsoft account; this API accepts work or school accounts.",
   proof_of_possession:
     "The access token is bound to a device or key (cnf), and this API accepts bearer tokens only; ask for one without binding.",
-  application_key:
-    "The access token is signed with an application's own key; Entra does not accept such tokens from a gateway, so the application's custom signing key has to be removed.",
   client: "The application that sent the access token may not call this API.",
   // Ours, failing closed.
   internal: "The access token could not be validated.",

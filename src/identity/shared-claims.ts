@@ -1,4 +1,4 @@
-/** Shared claims: what many principals have in common is held once, and it is told what each takes of its own. */
+/** Shared claims: texts and lists that many principals have in common are held once, and each principal is charged for what it adds. */
 
 import type { Groups, Principal } from "./contract.ts";
 
@@ -25,7 +25,7 @@ const UNLISTED = {
 } as const satisfies Record<string, Groups>;
 
 /**
- * Whoever brings something first pays for it. He also leaves first, as principals are forgotten in the order in which
+ * The principal that brings something first is charged for it. It also leaves first, as principals are forgotten in the order in which
  * they came, so what is still shared and no longer paid for is never more than one filling of the tables.
  */
 export function createSharedClaims(): SharedClaims {

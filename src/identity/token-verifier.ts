@@ -113,7 +113,7 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
     });
   }
 
-  async function judge(
+  async function verifyAnew(
     authorization: readonly string[],
     unknown: string | undefined,
   ): Promise<VerifiedCaller> {
@@ -135,7 +135,7 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
       try {
         const token = usuallySpelt(authorization);
         const known = token === undefined ? undefined : cache.get(token);
-        if (known === undefined) return judge(authorization, token).then(verified, explain);
+        if (known === undefined) return verifyAnew(authorization, token).then(verified, explain);
         onEvent(FROM_CACHE);
         return verified(known);
       } catch (error) {

@@ -90,7 +90,7 @@ export function createVerifiedTokens(options: VerifiedTokensOptions): VerifiedTo
     if (entry === undefined) return undefined;
     const caller = callerOf(token, entry.key, entry.principal);
     searches += 1;
-    // Only one that came again before as many others as have room: a crowd that passes through displaces nobody.
+    // Only one that came again before as many others as have room: a crowd that passes through displaces none of them.
     if (searches - entry.foundAt <= MOST_RECENT) keepWhole(token, caller, entry.until, time);
     entry.foundAt = searches;
     return caller;

@@ -5,10 +5,13 @@ import type { TransportEvent } from "../downstream/contract.ts";
 import type { GatewayErrorCode } from "../errors.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/contract.ts";
 import { createLogThrottle, createLogThrottles } from "../foundation/throttled-log.ts";
-import type { ConnectionEvent } from "../http/contract.ts";
-import type { LoadEvent } from "../http/load-shedding.ts";
-import type { RateLimitEvent } from "../http/request-counter.ts";
-import type { RequestObserver, RequestRecord } from "../http/request-record.ts";
+import type {
+  ConnectionEvent,
+  LoadEvent,
+  RateLimitEvent,
+  RequestObserver,
+  RequestRecord,
+} from "../http/contract.ts";
 import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
 import type { Logger } from "./log.ts";

@@ -184,3 +184,38 @@ test("a token of another cloud is asked for with that cloud's audience", async (
   const federationAudience = "api://AzureADTokenExchangeUSGov";
   await expect(open(github, { federationAudience })).rejects.toThrow("answered 400");
 });
+
+describe.each([github, pipelines])("$name that does not answer", ({ setting, options }) => {
+  test.each<[string, Fetch]>([
+    [
+      "at all",
+      (_url, init) =>
+        new Promise((_, reject) =>
+          init?.signal?.addEventListener("abort", () => reject(new Error("aborted"))),
+        ),
+    ],
+    [
+      "beyond its head",
+      async (_url, init) =>
+        new Response(
+          new ReadableStream({
+            start: (controller) =>
+              init?.signal?.addEventListener("abort", () => controller.error(new Error("aborted"))),
+          }),
+        ),
+    ],
+  ])("%s is given up after its time, which is ten seconds unless set", async (_, fetch) => {
+    const began = performance.now();
+    const error: unknown = await openCredential({
+      sendCertificateChain: false,
+      now: () => NOON,
+      ...options,
+      fetch,
+      issuerTimeoutMs: 50,
+    }).catch((cause: unknown) => cause);
+    expect(error).toMatchObject({
+      faults: [{ path: setting, problem: expect.stringContaining("gave no answer (timeout)") }],
+    });
+    expect(performance.now() - began).toBeLessThan(4_000);
+  });
+});

@@ -27,7 +27,7 @@ afterEach(() => directory.remove());
 
 const open = (path: string, password?: string) =>
   openCertificate(
-    { path, password: password === undefined ? undefined : new Secret(password), sendChain: false },
+    { from: { path }, password: password === undefined ? undefined : new Secret(password), sendChain: false },
     { now: () => clock.now, emit: (event) => events.push(event) },
   );
 
@@ -213,5 +213,40 @@ describe("a key that everyone may read", () => {
     const volume = createProjectedVolume(directory, "gateway.pem", keyAndCertificate(key));
     expect(await signedBy(await open(volume.file))).toBe("first key");
     expect(events).toEqual([]);
+  });
+});
+
+describe("a certificate in a variable", () => {
+  const openText = (text: string, password?: string) =>
+    openCertificate(
+      {
+        from: { text: new Secret(text) },
+        password: password === undefined ? undefined : new Secret(password),
+        sendChain: false,
+      },
+      { now: () => clock.now, emit: (event) => events.push(event) },
+    );
+
+  test("signs as one in a file does, whatever became of its line ends", async () => {
+    for (const text of [keyAndCertificate(key), keyAndCertificate(key).replaceAll("\n", "\\n")])
+      expect(await signedBy(await openText(text))).toBe("first key");
+    const packed = Buffer.from(keyAndCertificate(key)).toString("base64");
+    const credential = await openText(packed);
+    expect(await signedBy(credential)).toBe("first key");
+    await credential.look(true);
+    expect(credential.status()).toMatchObject({ state: "usable", generation: 1 });
+  });
+
+  test("is refused under the name of the variable, and nothing of it is repeated", async () => {
+    const error: unknown = await openText("canary").catch((cause: unknown) => cause);
+    expect(error).toMatchObject({
+      faults: [
+        { path: "AZURE_CLIENT_CERTIFICATE", problem: expect.stringMatching(/^its text holds no PEM/) },
+      ],
+    });
+    expect(String(error)).not.toContain("canary");
+    await expect(openText(keyAndCertificate(key, { notAfter: NOON - 1_000 }))).rejects.toMatchObject({
+      faults: [{ path: "AZURE_CLIENT_CERTIFICATE", problem: expect.stringContaining("ended at") }],
+    });
   });
 });

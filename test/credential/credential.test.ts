@@ -204,3 +204,38 @@ describe("nothing secret shows", () => {
       expect(everything).not.toContain(text);
   });
 });
+
+describe("workload identity that the webhook did not set up", () => {
+  test("is answered with what people forget: the label on the pod, the annotation, and a new pod", async () => {
+    const [fault] = await faultsOf({ sources: ["workload-identity"] });
+    expect(fault?.path).toBe("credential.sources[0]");
+    for (const part of [
+      "AZURE_FEDERATED_TOKEN_FILE, which is not set",
+      'azure.workload.identity/use: "true"',
+      "azure.workload.identity/client-id",
+      "serviceAccountName",
+      "rollout restart",
+    ])
+      expect(fault?.problem).toContain(part);
+  });
+
+  test("is passed over in one short sentence where another source serves", async () => {
+    const events: CredentialEvent[] = [];
+    await open({
+      sources: ["workload-identity", "client-secret"],
+      clientSecret: new Secret("development"),
+      onEvent: (event) => events.push(event),
+    });
+    expect(events[0]?.message).not.toContain("azure.workload.identity/use");
+  });
+});
+
+test("a certificate in a variable is a source, and a file wins where both are given", async () => {
+  const text = new Secret(keyAndCertificate(key));
+  const fromText = await open({ certificate: text });
+  expect(fromText.status().sources).toMatchObject([{ source: "certificate", state: "usable" }]);
+  const error: unknown = await open({ certificate: text, certificatePath: "/nowhere.pem" }).catch(
+    (cause) => cause,
+  );
+  expect(error).toMatchObject({ faults: [{ path: "AZURE_CLIENT_CERTIFICATE_PATH" }] });
+});

@@ -157,3 +157,16 @@ describe("an identity binding", () => {
     );
   });
 });
+
+test("a proxy that does not answer is given up after its time", async () => {
+  answer = () => new Promise(() => {});
+  const began = performance.now();
+  const error: unknown = await open({}, { issuerTimeoutMs: 200 }).catch((cause: unknown) => cause);
+  expect(asked).toHaveLength(1);
+  expect(error).toMatchObject({
+    faults: [
+      { path: "AZURE_KUBERNETES_TOKEN_PROXY", problem: expect.stringContaining("gave no answer (timeout)") },
+    ],
+  });
+  expect(performance.now() - began).toBeLessThan(4_000);
+});

@@ -18,7 +18,7 @@ const encryptedPkcs1 = key
   .toString();
 
 function read(text: string | Buffer, passphrase?: string) {
-  return readPem(Buffer.from(text), passphrase === undefined ? undefined : new Secret(passphrase));
+  return readPem(text.toString("latin1"), passphrase === undefined ? undefined : new Secret(passphrase));
 }
 
 function faultOf(text: string | Buffer, passphrase?: string): PemFault {
@@ -97,7 +97,12 @@ describe("a file is refused with one sentence about it", () => {
     ["a certificate without its key", leaf.pem, undefined, "no private key"],
     ["a key without its certificate", pkcs8(key), undefined, "no certificate"],
     ["a key that belongs to another certificate", pkcs8(otherKey) + leaf.pem, undefined, "belongs to none"],
-    ["two keys", pkcs8(key) + pkcs8(otherKey) + leaf.pem, undefined, "2 private keys"],
+    [
+      "two keys of other certificates",
+      pkcs8(otherKey) + pkcs8(generateRsa()) + leaf.pem,
+      undefined,
+      "2 private keys",
+    ],
     ["an EC key", pkcs8(ec) + issue({ key: ec }).pem, undefined, "type EC"],
     ["an RSA key that is too short", pkcs8(short) + issue({ key: short }).pem, undefined, "1024 bits"],
     ["an encrypted key and no password", encryptedPkcs8 + leaf.pem, undefined, "no password is set"],

@@ -73,7 +73,7 @@ function derOf(structure: forge.asn1.Asn1): Buffer {
 const open = (content: Buffer, passphrase?: string) =>
   openCertificate(
     {
-      path: directory.write("gateway.pfx", content),
+      from: { path: directory.write("gateway.pfx", content) },
       password: passphrase === undefined ? undefined : new Secret(passphrase),
       sendChain: true,
     },
@@ -131,11 +131,11 @@ describe("a PKCS#12 file is refused with one sentence that names file, setting a
       "no password is set",
     ],
     [
-      "several keys",
-      () => plain([key, otherKey], [leaf]),
+      "several keys of other certificates",
+      () => plain([otherKey, generateRsa()], [leaf]),
       undefined,
       PATH,
-      "holds 2 private keys; keep the one",
+      "holds 2 private keys, none of which belongs",
     ],
     ["an EC key", () => plain([ec], [issue({ key: ec })]), undefined, PATH, "type EC; Entra takes"],
     ["no key", () => plain([], [leaf]), undefined, PATH, "no private key"],
@@ -155,7 +155,13 @@ describe("a PKCS#12 file is refused with one sentence that names file, setting a
       PATH,
       "cut short",
     ],
-    ["a binary certificate", () => leaf.der, undefined, PATH, "not PKCS#12"],
+    [
+      "a binary certificate",
+      () => leaf.der,
+      undefined,
+      PATH,
+      "is a DER certificate, which holds no private key",
+    ],
   ])("%s", async (_, content, passphrase, setting, problem) => {
     await expect(open(content(), passphrase)).rejects.toMatchObject({
       faults: [{ path: setting, problem: expect.stringContaining(problem) }],

@@ -32,7 +32,7 @@ const BROKEN: [fault: string, original: string | RegExp, replacement: string][] 
   ["something stands between the runtime's signals and node", /^CMD .*$/m, 'CMD ["npm", "start"]'],
   ["the ports are not the documented ones", "EXPOSE 8080 8081", "EXPOSE 3000"],
   ["NODE_ENV=production is not set", "NODE_ENV=production", "NODE_ENV=development"],
-  ["HOST=0.0.0.0 is not set", "HOST=0.0.0.0", "HOST=127.0.0.1"],
+  ["HOST=:: is not set", "HOST=::", "HOST=127.0.0.1"],
   [
     "NODE_OPTIONS=--max-old-space-size-percentage=75 is not set",
     "--max-old-space-size-percentage=75",

@@ -77,11 +77,7 @@ function productionFaults(stage: Stage): string[] {
     faults.push("something stands between the runtime's signals and node");
   if (allOf(stage, "EXPOSE").join(" ") !== "8080 8081") faults.push("the ports are not the documented ones");
   const environment = allOf(stage, "ENV").join(" ").split(/\s+/);
-  for (const setting of [
-    "NODE_ENV=production",
-    "HOST=0.0.0.0",
-    "NODE_OPTIONS=--max-old-space-size-percentage=75",
-  ])
+  for (const setting of ["NODE_ENV=production", "HOST=::", "NODE_OPTIONS=--max-old-space-size-percentage=75"])
     if (!environment.includes(setting)) faults.push(`${setting} is not set`);
   return faults;
 }

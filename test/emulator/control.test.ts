@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Claims } from "./jws.ts";
+import { deviceRequest, pageRequest, personAt, redeemAtPage } from "./sign-in-requests.ts";
 import { aadsts, type Client, startClient } from "./support.ts";
 
 let client: Client;
@@ -23,7 +24,7 @@ describe("the control port", () => {
     });
     return {
       status: response.status,
-      body: response.status === 200 ? ((await response.json()) as Claims) : {},
+      body: [200, 400].includes(response.status) ? ((await response.json()) as Claims) : {},
     };
   };
 
@@ -70,6 +71,158 @@ describe("the control port", () => {
     expect(await readFile(client.emulator.files.federatedToken, "utf8")).not.toBe(before);
     const { body } = await call("POST", "/keys/roll");
     expect(body.activeKid).not.toBe(body.previousKid);
+  });
+
+  test("signs people in under its control: consent, redirect URIs, password, sign-in frequency", async () => {
+    const { publicClientId, frontEndClientId } = client.emulator;
+    const uri = "http://127.0.0.1:5173/";
+    expect(
+      (await call("POST", `/applications/${frontEndClientId}/redirect-uris`, { uri, type: "spa" })).status,
+    ).toBe(204);
+    const { url, redeem } = pageRequest(client.emulator, { redirect_uri: uri });
+    const person = personAt(client);
+    const { answer } = await person.signIn(url, { user: "grace" });
+    expect(aadsts(await redeemAtPage(client, { ...redeem, code: answer.code }))).toBe(0);
+
+    const { body: policy } = await call("POST", "/users/grace/sign-in-frequency", { seconds: 0 });
+    const silent = () => person.open(pageRequest(client.emulator, { prompt: "none" }).url);
+    expect((await silent()).answer.error).toBe("login_required");
+    await call("DELETE", `/interventions/${policy.id}`);
+    expect((await silent()).answer.code).toBeDefined();
+    await call("POST", "/users/grace/change-password", { by: "user" });
+    expect((await silent()).answer.error).toBe("login_required");
+
+    await call("POST", "/consent/users", { allowed: false });
+    const asked = deviceRequest(client.emulator, {
+      client_id: publicClientId,
+      scope: "https://graph.microsoft.com/Calendars.Read",
+    });
+    expect((await personAt(client).signIn(asked.url, { user: "grace" })).pages.at(-1)?.title).toBe(
+      "Approval required",
+    );
+    await call("POST", "/consent/users", { allowed: true });
+  });
+
+  test("says which permissions a call to Graph accepts, and switches their check", async () => {
+    const path = encodeURIComponent("/me/manager");
+    expect((await call("GET", `/graph/permissions?method=GET&path=${path}`)).body).toEqual({
+      accepted: ["User.Read.All", "Directory.Read.All"],
+    });
+    expect((await call("GET", "/graph/permissions?path=/nowhere")).body).toEqual({ accepted: null });
+    expect((await call("POST", "/graph/permissions", { enforced: false })).status).toBe(204);
+    await call("POST", "/graph/permissions", { enforced: true });
+  });
+
+  test.each<[string, unknown, RegExp]>([
+    [
+      "/federated-token/break",
+      { defect: "empti" },
+      /^'defect' must be one of missing, empty, half-written; not "empti"$/,
+    ],
+    ["/federated-token/break", {}, /^'defect' is missing$/],
+    ["/federated-token/break", { defekt: "empty" }, /^unknown option 'defekt'; known: defect$/],
+    [
+      "/federated-token/rotate",
+      { subject: "x" },
+      /^unknown option 'subject'; known: namespace, serviceAccount, audience/,
+    ],
+    ["/refusals", { code: 50077 }, /^unknown code 50077; name its 'error' as well, or use one of .*65001/],
+    ["/refusals", { code: "50076" }, /^'code' must be a number$/],
+    ["/refusals", { code: 50076, grant: "obo" }, /^'grant' must be one of on-behalf-of, client-credentials/],
+    ["/refusals", { code: 50076, claims: false }, /^'claims' must be text; or: 'claims' must be true$/],
+    ["/refusals", {}, /^'code' is missing$/],
+    [
+      "/faults",
+      { endpoint: "tokens", behaviour: { kind: "html" } },
+      /^'endpoint' must be one of token, authorize/,
+    ],
+    [
+      "/faults",
+      { endpoint: "token", behaviour: { kind: "explode" } },
+      /^'kind' must be one of json, text, html/,
+    ],
+    ["/faults", { endpoint: "token", behaviour: { kind: "json" } }, /^'status' is missing$/],
+    [
+      "/faults",
+      { endpoint: "token", behaviour: { kind: "html", code: 1 } },
+      /^unknown option 'code'; known: status$/,
+    ],
+    [
+      "/faults",
+      { endpoint: "token", behaviour: { kind: "hold", ms: 1 } },
+      /^unknown option 'ms'; known: none$/,
+    ],
+    ["/faults", { endpoint: "token", behaviour: "html" }, /^'behaviour' must be an object$/],
+    ["/faults", { endpoint: "token" }, /^'behaviour' is missing$/],
+    [
+      "/faults",
+      { endpoint: "token", behaviour: { kind: "html" }, match: { url: "x" } },
+      /^unknown option 'url'; known: tenantId, path, method$/,
+    ],
+    ["/tokens", { username: "ada" }, /^unknown option 'username'; known: user, tenantId/],
+    ["/tokens", { scopes: "access_as_user" }, /^'scopes' must be a list of texts$/],
+    ["/tokens", { user: "who" }, /knows no user who$/],
+    ["/tokens", ["ada"], /^'the body' must be an object$/],
+    ["/tokens", { constructor: 1 }, /^unknown option 'constructor'/],
+    ["/users/who/require-mfa", {}, /knows no user who$/],
+    [
+      "/users/ada/require-mfa",
+      { context: "c1" },
+      /^unknown option 'context'; known: authContext, spelling, atSignIn$/,
+    ],
+    ["/users/ada/revoke-sessions", { all: true }, /^unknown option 'all'; known: none$/],
+    ["/users/ada/change-password", { by: "nobody" }, /^'by' must be one of user, administrator/],
+    ["/users/ada/sign-in-frequency", {}, /^'seconds' is missing$/],
+    [
+      "/users/ada/graph-challenge",
+      { satisfiedBy: "all" },
+      /^'satisfiedBy' must be one of new-token, nothing/,
+    ],
+    ["/graph/throttle", { retryAfter: "1" }, /^'retryAfter' must be a number$/],
+    ["/graph/permissions", { enforced: "yes" }, /^'enforced' must be true or false$/],
+    ["/consent/grant", { user: "ada" }, /^'scopes' is missing$/],
+    [
+      "/consent/grant",
+      { scopes: ["x"], resource: "https://nowhere" },
+      /knows no resource https:\/\/nowhere$/,
+    ],
+    ["/consent/revoke", { scopes: [] }, /^unknown option 'scopes'; known: clientId, tenantId, resource$/],
+    ["/consent/users", {}, /^'allowed' is missing$/],
+    ["/consent/users", { allowed: true, tenantId: "none" }, /knows no tenant none$/],
+    ["/consent/revoke", { clientId: "none" }, /knows no application none$/],
+    ["/consent/grant", { clientId: "none", scopes: [] }, /knows no application none$/],
+    [
+      "/applications/b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c02/redirect-uris",
+      { uri: "x", type: "spa" },
+      /^no absolute URI: x$/,
+    ],
+    [
+      "/applications/none/redirect-uris",
+      { uri: "http://localhost", type: "spa" },
+      /knows no application none$/,
+    ],
+    [
+      "/applications/none/redirect-uris",
+      { uri: "x", type: "native" },
+      /^'type' must be one of spa, web, public/,
+    ],
+    ["/keys/roll", { published: true }, /^unknown option 'published'; known: publish$/],
+    ["/clock/advance", { seconds: 1 }, /^unknown option 'seconds'; known: ms$/],
+    ["/clock/advance", {}, /^'ms' is missing$/],
+    ["/client-certificate/rotate", { force: true }, /^unknown option 'force'; known: none$/],
+  ])("refuses %s with %j in a sentence that names the choices", async (path, body, sentence) => {
+    const answer = await call("POST", path, body);
+    expect([answer.status, answer.body.error]).toEqual([400, expect.stringMatching(sentence)]);
+    expect((await client.exchange()).status).toBe(200);
+  });
+
+  test("refuses a body that is no JSON", async () => {
+    const response = await fetch(`${client.emulator.controlUrl}/faults`, {
+      method: "POST",
+      body: "{",
+      headers: { "content-type": "application/json" },
+    });
+    expect(response.status).toBe(400);
   });
 
   test("counts what arrived", async () => {

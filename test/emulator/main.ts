@@ -1,5 +1,6 @@
 /** The emulator on its own: `npm run emulator -- --help`. */
 
+import { createHash, randomUUID } from "node:crypto";
 import { parseArgs } from "node:util";
 import { factsOf } from "./control.ts";
 import { type Emulator, type EmulatorOptions, startEmulator } from "./emulator.ts";
@@ -103,7 +104,24 @@ function description(emulator: Emulator): string {
 Graph      ${emulator.graphUrl}
 Kubernetes ${emulator.kubernetes.issuer}
 Control    ${controlUrl}
-Users      ada, grace, edsger (tenant ${emulator.tenantId}), linus (${emulator.secondTenant.id})
+Users      ada, grace, edsger (an administrator) of ${emulator.homeTenant.domain}, tenant ${emulator.tenantId}
+           linus of ${emulator.secondTenant.domain}, tenant ${emulator.secondTenant.id}; no password is asked for
+
+Sign-in of a page, a program or an MCP client:
+
+authority      ${emulator.authorityHost}${emulator.tenantId}/v2.0
+page           client id ${emulator.frontEndClientId}
+               redirect URI http://localhost, /redirect or /redirect.html with any port (single-page application)
+program, MCP   client id ${emulator.publicClientId}
+               redirect URI http://localhost, /callback or /oauth/callback with any port, http://127.0.0.1:33418
+scope          api://${emulator.clientId}/access_as_user
+another URI    curl -s -X POST ${controlUrl}/applications/${emulator.frontEndClientId}/redirect-uris \\
+                 -H 'content-type: application/json' -d '{"uri":"http://127.0.0.1:3000/","type":"spa"}'
+
+A browser must trust ${files.caCertificate}; or open ${emulator.authorityHost} once and accept its certificate.
+To see the pages at once:
+
+${signInAddress(emulator)}
 
 Environment of a gateway, with either kind of credential; npm run build && npm start then runs it:
 
@@ -122,4 +140,20 @@ curl -s -X POST ${controlUrl}/tokens -H 'content-type: application/json' -d '{"u
 
 Ctrl-C ends it and removes its files.
 `;
+}
+
+/** A request with PKCE; the code that comes back is for a client that knows the verifier, so it only shows the pages. */
+function signInAddress(emulator: Emulator): string {
+  const url = new URL(`${emulator.authorityHost}${emulator.tenantId}/oauth2/v2.0/authorize`);
+  const parameters = {
+    client_id: emulator.frontEndClientId,
+    response_type: "code",
+    redirect_uri: "http://localhost",
+    response_mode: "fragment",
+    scope: `api://${emulator.clientId}/access_as_user openid profile`,
+    code_challenge: createHash("sha256").update(randomUUID()).digest("base64url"),
+    code_challenge_method: "S256",
+  };
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  return url.href;
 }

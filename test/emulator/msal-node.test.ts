@@ -2,9 +2,12 @@ import { readFileSync } from "node:fs";
 import {
   ConfidentialClientApplication,
   type Configuration,
+  CryptoProvider,
   InteractionRequiredAuthError,
+  PublicClientApplication,
 } from "@azure/msal-node";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { gatewayScope, personAt } from "./sign-in-requests.ts";
 import { type Client, GRAPH_DEFAULT, startClient } from "./support.ts";
 
 type NetworkClient = NonNullable<NonNullable<Configuration["system"]>["networkClient"]>;
@@ -105,6 +108,94 @@ describe("MSAL Node exchanges against the emulator", () => {
       expect((refused as InteractionRequiredAuthError).claims).toContain("capolids");
     },
   );
+});
+
+describe("MSAL Node signs a user in on her own machine", () => {
+  const redirectUri = "http://localhost:5822";
+
+  test("by code and PKCE, renews by refresh token, and hears of a second factor and a revocation", async () => {
+    const { authorityHost, tenantId, publicClientId, users } = client.emulator;
+    const application = new PublicClientApplication({
+      auth: {
+        clientId: publicClientId,
+        authority: `${authorityHost}${tenantId}`,
+        knownAuthorities: [new URL(authorityHost).host],
+        clientCapabilities: ["cp1"],
+      },
+      system: { networkClient: networkClient() },
+    });
+    const scopes = [gatewayScope(client.emulator)];
+    const signIn = async (more: { claims?: string }) => {
+      const { verifier, challenge } = await new CryptoProvider().generatePkceCodes();
+      const url = await application.getAuthCodeUrl({
+        scopes,
+        redirectUri,
+        codeChallenge: challenge,
+        codeChallengeMethod: "S256",
+        ...more,
+      });
+      const { answer } = await personAt(client).signIn(url, { user: "ada" });
+      const result = await application.acquireTokenByCode({
+        scopes,
+        redirectUri,
+        code: answer.code ?? "",
+        codeVerifier: verifier,
+        ...more,
+      });
+      if (result.account === null) throw new Error("no account");
+      return { ...result, account: result.account };
+    };
+
+    const { account, accessToken, idTokenClaims } = await signIn({});
+    expect(account).toMatchObject({ username: "ada@home.example", localAccountId: users.ada.objectId });
+    expect(idTokenClaims).toMatchObject({ aud: publicClientId, tid: tenantId });
+    expect((await client.exchange({ assertion: accessToken })).status).toBe(200);
+
+    const cached = await application.acquireTokenSilent({ scopes, account });
+    expect(cached.fromCache).toBe(true);
+    const renewed = await application.acquireTokenSilent({ scopes, account, forceRefresh: true });
+    expect([renewed.fromCache, renewed.accessToken === accessToken]).toEqual([false, false]);
+    expect(client.emulator.requests.token.at(-1)).toMatchObject({
+      grantType: "refresh_token",
+      credential: "none",
+      aadsts: 0,
+    });
+
+    const policy = client.emulator.requireMfa("ada");
+    const refused = await client.exchange({ assertion: renewed.accessToken });
+    const claims = String(refused.body.claims);
+    await expect(application.acquireTokenSilent({ scopes, account, claims })).rejects.toBeInstanceOf(
+      InteractionRequiredAuthError,
+    );
+    const stepped = await signIn({ claims });
+    expect((await client.exchange({ assertion: stepped.accessToken })).status).toBe(200);
+    policy.remove();
+
+    client.emulator.revokeSessions("ada");
+    await expect(
+      application.acquireTokenSilent({ scopes, account, forceRefresh: true }),
+    ).rejects.toMatchObject({ errorNo: 50173 });
+  });
+
+  test("and a middle tier renews in its user's absence, by the refresh token that MSAL hides", async () => {
+    const application = confidentialClient({
+      clientSecret: client.emulator.addClientSecret(client.emulator.clientId),
+    });
+    await application.acquireTokenOnBehalfOf({
+      oboAssertion: client.emulator.mintUserToken({ user: "edsger" }),
+      scopes: [GRAPH_DEFAULT],
+    });
+    const { RefreshToken } = JSON.parse(application.getTokenCache().serialize());
+    const [kept] = Object.values<{ secret: string }>(RefreshToken);
+    const renewed = await application.acquireTokenByRefreshToken({
+      refreshToken: kept?.secret ?? "",
+      scopes: [GRAPH_DEFAULT],
+    });
+    expect(renewed).toMatchObject({
+      uniqueId: client.emulator.users.edsger.objectId,
+      account: { username: "edsger@home.example" },
+    });
+  });
 });
 
 function certificate() {

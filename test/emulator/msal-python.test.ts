@@ -2,8 +2,10 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { gatewayScope, personAt } from "./sign-in-requests.ts";
 import { type Client, GRAPH_DEFAULT, startClient } from "./support.ts";
 
 // A python3 of one's own may stand before the system's, which is the one that has the Debian package.
@@ -28,29 +30,32 @@ beforeAll(async () => {
 });
 afterAll(() => client.close());
 
-/** Runs in a process of its own, while the emulator answers from this one. */
-async function acquire(check: Check): Promise<Record<string, unknown>> {
+/** A process of its own, while the emulator answers from this one. */
+function startPython() {
   if (python === undefined) throw new Error("no python3 here can import msal; install python3-msal");
-  const { clientId, tenantId, authorityHost, files } = client.emulator;
-  const child = spawn(python, [fileURLToPath(new URL("./msal_python.py", import.meta.url))], {
+  const { files } = client.emulator;
+  return spawn(python, [fileURLToPath(new URL("./msal_python.py", import.meta.url))], {
     stdio: ["pipe", "pipe", "pipe"],
     timeout: 30_000,
     // Stronger than any setting in the program where the machine has a bundle or a proxy of its own.
     env: { ...process.env, REQUESTS_CA_BUNDLE: files.caCertificate, NO_PROXY: "localhost" },
   });
-  child.stdin.end(
-    JSON.stringify({
-      facts: { clientId, tenantId, authorityHost },
-      checks: [check],
-    }),
-  );
-  const [output, errors, status] = await Promise.all([
-    textOf(child.stdout),
+}
+
+async function acquire(check: Check): Promise<Record<string, unknown>> {
+  const child = startPython();
+  const { clientId, tenantId, authorityHost } = client.emulator;
+  child.stdin.end(JSON.stringify({ facts: { clientId, tenantId, authorityHost }, checks: [check] }));
+  const [output] = await Promise.all([textOf(child.stdout), ended(child)]);
+  return JSON.parse(output)[0];
+}
+
+async function ended(child: ReturnType<typeof startPython>): Promise<void> {
+  const [errors, status] = await Promise.all([
     textOf(child.stderr),
     new Promise((resolve) => child.once("close", resolve)),
   ]);
   if (status !== 0) throw new Error(`MSAL Python ended with ${status}: ${errors}`);
-  return JSON.parse(output)[0];
 }
 
 async function textOf(stream: AsyncIterable<Buffer>): Promise<string> {
@@ -138,5 +143,26 @@ async function textOf(stream: AsyncIterable<Buffer>): Promise<string> {
       assertion: client.emulator.mintUserToken({ user: "ada" }),
     });
     expect(answer).toMatchObject({ error: "invalid_client", error_codes: [700027] });
+  });
+
+  test("signs a user in by code and PKCE, renews by refresh token, and hears of a challenge", async () => {
+    const { publicClientId, tenantId, authorityHost } = client.emulator;
+    const child = startPython();
+    const finished = ended(child);
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const facts = { publicClientId, tenantId, authorityHost, scope: gatewayScope(client.emulator) };
+    child.stdin.write(`${JSON.stringify({ facts, sign_in: true })}\n`);
+    const { url } = JSON.parse(String((await lines.next()).value));
+    const { answer } = await personAt(client).signIn(url, { user: "ada" });
+    child.stdin.end(`${JSON.stringify(answer)}\n`);
+    const result = JSON.parse(String((await lines.next()).value));
+    await finished;
+    expect(result).toMatchObject({
+      signed_in: { id_token_claims: { oid: client.emulator.users.ada.objectId }, token_type: "Bearer" },
+      renewed: { token_type: "Bearer", access_token: expect.stringMatching(/^eyJ/) },
+      challenged: { error: "interaction_required", error_codes: [50076] },
+    });
+    expect(result.renewed.access_token).not.toBe(result.signed_in.access_token);
+    expect(client.emulator.requests.authorize[0]).toMatchObject({ challengeMethod: "S256" });
   });
 });

@@ -20,9 +20,32 @@ def perform(facts, check):
     return application.acquire_token_for_client(check["scopes"])
 
 
+def sign_in(facts):
+    """Writes the address that a browser has to open, reads the answer that it brings back, and renews the token."""
+    application = msal.PublicClientApplication(
+        facts["publicClientId"],
+        authority=facts["authorityHost"] + facts["tenantId"],
+        client_capabilities=["cp1"],
+        instance_discovery=False,
+    )
+    scopes = [facts["scope"]]
+    flow = application.initiate_auth_code_flow(scopes, redirect_uri="http://localhost:5822")
+    print(json.dumps({"url": flow["auth_uri"]}), flush=True)
+    signed_in = application.acquire_token_by_auth_code_flow(flow, json.loads(sys.stdin.readline()))
+    (account,) = application.get_accounts()
+    renewed = application.acquire_token_silent_with_error(scopes, account, force_refresh=True)
+    challenged = application.acquire_token_silent_with_error(
+        scopes, account, claims_challenge='{"access_token":{"acrs":{"essential":true,"value":"c1"}}}'
+    )
+    json.dump({"signed_in": signed_in, "renewed": renewed, "challenged": challenged}, sys.stdout)
+
+
 def main():
-    work = json.load(sys.stdin)
-    json.dump([perform(work["facts"], check) for check in work["checks"]], sys.stdout)
+    work = json.loads(sys.stdin.readline())
+    if "sign_in" in work:
+        sign_in(work["facts"])
+    else:
+        json.dump([perform(work["facts"], check) for check in work["checks"]], sys.stdout)
 
 
 main()

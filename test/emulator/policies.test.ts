@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { ERRORS } from "./entra/errors.ts";
+import { ERRORS, SIGN_IN_ERRORS } from "./entra/errors.ts";
 import { aadsts, type Client, GRAPH_DEFAULT, startClient } from "./support.ts";
 
 let client: Client;
@@ -13,22 +13,31 @@ const exchangeAs = (user: string, options: object = {}) =>
   client.exchange({ assertion: client.emulator.mintUserToken({ user, ...options }) });
 
 describe("a refusal on demand", () => {
-  test.each(Object.entries(ERRORS))("AADSTS%s has the wire form of its row", async (code, row) => {
-    client.emulator.refuse({ code: Number(code) });
-    const answer = await client.exchange();
-    expect([answer.status, answer.body.error, answer.body.suberror, aadsts(answer)]).toEqual([
-      row.status,
-      row.error,
-      row.suberror,
-      Number(code),
-    ]);
-  });
+  test.each(Object.entries({ ...ERRORS, ...SIGN_IN_ERRORS }))(
+    "AADSTS%s has the wire form of its row",
+    async (code, row) => {
+      client.emulator.refuse({ code: Number(code) });
+      const answer = await client.exchange();
+      expect([answer.status, answer.body.error, answer.body.suberror, aadsts(answer)]).toEqual([
+        row.status,
+        row.error,
+        row.suberror,
+        Number(code),
+      ]);
+    },
+  );
 
   test("meets only the requests that it describes, and only so often", async () => {
     client.emulator.refuse({ code: 50105, user: "grace", scope: GRAPH_DEFAULT, times: 1 });
     expect(aadsts(await exchangeAs("ada"))).toBe(0);
     expect(aadsts(await exchangeAs("grace"))).toBe(50105);
     expect(aadsts(await exchangeAs("grace"))).toBe(0);
+  });
+
+  test("of a number without a row needs its error, or it is no refusal at all", async () => {
+    expect(() => client.emulator.refuse({ code: 1 })).toThrow(/no row for AADSTS1/);
+    client.emulator.refuse({ code: 1, error: "invalid_grant" });
+    expect(aadsts(await exchangeAs("ada"))).toBe(1);
   });
 
   test("can be worded in every way that was seen", async () => {
@@ -56,6 +65,11 @@ describe("multi-factor authentication", () => {
     expect([aadsts(refused), refused.body.error]).toEqual([50076, "interaction_required"]);
     expect(aadsts(await exchangeAs("grace"))).toBe(0);
     expect(aadsts(await exchangeAs("ada", { claimsRequest: String(refused.body.claims) }))).toBe(0);
+  });
+
+  test("is not asked for again by an exchange that merely passes a policy's challenge on", async () => {
+    const claims = JSON.stringify({ access_token: { capolids: { essential: true, values: ["p"] } } });
+    expect(aadsts(await client.exchange({ claims }))).toBe(0);
   });
 
   test("by authentication context asks for acrs and accepts a token that holds it", async () => {

@@ -54,3 +54,23 @@ test("a client led to loopback exchanges and calls Graph under the production na
     "@odata.nextLink": expect.stringMatching(/^https:\/\/graph\.microsoft\.com\/v1\.0\/me\/messages\?/),
   });
 });
+
+test("only production names ask browsers for HTTPS alone; localhost would lose its plain-HTTP pages", async () => {
+  const { emulator } = client;
+  const header = "strict-transport-security";
+  const atProduction = await Promise.all([
+    fetch(`${AUTHORITY}${emulator.tenantId}/oauth2/v2.0/token`, { dispatcher: agent, method: "POST" }),
+    fetch("https://graph.microsoft.com/v1.0/me", { dispatcher: agent }),
+  ]);
+  expect(atProduction.map(({ headers }) => headers.has(header))).toEqual([true, true]);
+  const atLocalhost = [
+    await client.exchange(),
+    await client.getJson(`${emulator.graphUrl}/me`, {
+      authorization: `Bearer ${await client.graphToken("ada")}`,
+    }),
+  ];
+  expect(atLocalhost.map(({ status, headers }) => [status, headers.has(header)])).toEqual([
+    [200, false],
+    [200, false],
+  ]);
+});

@@ -205,7 +205,7 @@ describe("the browser remembers", () => {
     expect(answer.code).toEqual(expect.any(String));
   });
 
-  test("nobody where nobody signed in: prompt=none is login_required", async () => {
+  test("no user before the first sign-in: prompt=none is login_required", async () => {
     const { answer } = await personAt(client).open(pageRequest(client.emulator, { prompt: "none" }).url);
     expect(answer).toMatchObject({
       error: "login_required",
@@ -237,6 +237,9 @@ describe("the browser remembers", () => {
     expect(decodeJws(String(tokens.body.id_token))?.payload.auth_time).toBe(began);
     const younger = await person.open(pageRequest(client.emulator, { prompt: "none", max_age: "59" }).url);
     expect(younger.answer.error).toBe("login_required");
+    const anew = await person.signIn(pageRequest(client.emulator, { max_age: "0" }).url, { user: "ada" });
+    expect(anew.pages).toHaveLength(1);
+    client.emulator.advanceClock(60_000);
     const policy = client.emulator.requireSignInFrequency("ada", 60);
     expect((await person.open(pageRequest(client.emulator, { prompt: "none" }).url)).answer.error).toBe(
       "login_required",
@@ -330,7 +333,7 @@ describe("a request that is wrong", () => {
     ["an unknown client", 700016, { client_id: "b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1cff" }],
     ["a client id that is no GUID", 700016, { client_id: "https://client.example/metadata.json" }],
     ["no client id", 900144, { client_id: undefined }],
-    ["a redirect URI of nobody", 50011, { redirect_uri: "https://evil.example/" }],
+    ["a redirect URI that is not registered", 50011, { redirect_uri: "https://evil.example/" }],
     ["a path that is not registered", 50011, { redirect_uri: `${PAGE}elsewhere` }],
     ["the path in another case", 50011, { redirect_uri: "http://localhost:4711/REDIRECT" }],
     ["a loopback address that is not registered", 50011, { redirect_uri: "http://127.0.0.1:4711/" }],
@@ -439,7 +442,7 @@ describe("signing out", () => {
     );
   });
 
-  test("never leads to an address that nobody registered", async () => {
+  test("never leads to an address that is not registered", async () => {
     const { location, pages } = await personAt(client).open(
       leave({ post_logout_redirect_uri: "https://evil.example/" }),
     );

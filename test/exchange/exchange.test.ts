@@ -369,42 +369,29 @@ describe("what is refused without asking Entra", () => {
   });
 });
 
-test("the cost of a hit, in lookups, is the same among ten thousand users as among ten", async () => {
-  const { exchange, cached } = exchangeWith(
+test("a hit among ten thousand users costs about as much as among ten", async () => {
+  const rig = exchangeWith(
     { fetch: async () => Response.json({ token_type: "Bearer", expires_in: 3600, access_token: "t" }) },
-    { cache: { maxEntries: 20_000, expiryMarginMs: 0 } },
+    { cache: { maxEntries: 20_000, maxBytes: 2 ** 29, expiryMarginMs: 0 } },
   );
-  const lookups = async () => {
-    const methods = ["get", "has", "set", "delete", "values", "keys", "entries", "forEach"] as const;
-    const originals = methods.map((name) => [name, Map.prototype[name]] as const);
-    let count = 0;
-    for (const [name, original] of originals) {
-      Object.defineProperty(Map.prototype, name, {
-        configurable: true,
-        writable: true,
-        value(this: Map<unknown, unknown>, ...parameters: unknown[]) {
-          count += 1;
-          return Reflect.apply(original, this, parameters);
-        },
-      });
-    }
-    try {
-      await exchange(requestOf("user-3"));
-      return count;
-    } finally {
-      for (const [name, original] of originals) {
-        Object.defineProperty(Map.prototype, name, { configurable: true, writable: true, value: original });
-      }
-    }
-  };
   const fill = async (from: number, to: number) => {
-    for (let user = from; user < to; user += 1) await exchange(requestOf(`user-${user}`));
+    for (let user = from; user < to; user += 1) await rig.exchange(requestOf(`user-${user}`));
+  };
+  /** The least time of many rounds, ms: the other work of a busy machine only ever adds. */
+  const leastMs = () => {
+    const requests = Array.from({ length: 10 }, (_, user) => requestOf(`user-${user}`));
+    let least = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 300; round += 1) {
+      const began = performance.now();
+      for (const request of requests) if (rig.recall(request) === undefined) throw new Error("not a hit");
+      least = Math.min(least, performance.now() - began);
+    }
+    return least;
   };
   await fill(0, 10);
-  const amongTen = await lookups();
+  const amongTen = leastMs();
   await fill(10, 10_000);
-  expect(cached.entries()).toBe(10_000);
-  // The API's group of this tenant, and where that is kept.
-  expect(amongTen).toBe(2);
-  expect(await lookups()).toBe(amongTen);
+  expect(rig.cached.entries()).toBe(10_000);
+  // A search through all of them would take a thousand times as long.
+  expect(leastMs()).toBeLessThan(amongTen * 20);
 });

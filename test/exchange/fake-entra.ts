@@ -207,7 +207,7 @@ export function exchangeWith(entra: Pick<FakeEntra, "fetch">, over: Partial<Toke
     credential: secretCredential,
     fetch: entra.fetch,
     timeoutMs: 5_000,
-    cache: { maxEntries: 1_000, expiryMarginMs: 60_000 },
+    cache: { maxEntries: 1_000, maxBytes: 2 ** 29, expiryMarginMs: 60_000 },
     refusalMemoryMs: 3_000,
     budget: { total: 1_000, userShare: 0.125, clientShare: 1 },
     now: clock.now,

@@ -96,15 +96,45 @@ describe("a token in use", () => {
     expect(refreshes(rig)).toBe(0);
   });
 
-  test("outlives the caller who happened to meet it when it was due", async () => {
+  test("is replaced although the caller who met it when it was due has left before Entra answers", async () => {
     const rig = exchangeWith(entra);
-    await rig.exchange(requestOf("ann"));
+    const first = await rig.exchange(requestOf("ann"));
     rig.clock.advance(DUE_MS);
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    entra.respond(async (request, count) => {
+      await held;
+      return granted(request, count);
+    });
     const leaving = new AbortController();
     await rig.exchange(requestOf("ann", { signal: leaving.signal }));
+    await requests(2);
     leaving.abort();
+    release();
     await ended(rig, 2);
+    const { origin, token } = await rig.exchange(requestOf("ann"));
+    expect([origin, token.accessToken.reveal() === first.token.accessToken.reveal()]).toEqual([
+      "cache",
+      false,
+    ]);
     expect(rig.events.some(({ type }) => type === "refused")).toBe(false);
+  });
+
+  test("is refreshed although earlier refreshes failed: their places are given back", async () => {
+    const rig = exchangeWith(entra, { budget: { total: 10, userShare: 1, clientShare: 1 } });
+    const users = ["a", "b", "c", "d"];
+    for (const user of users) await rig.exchange(requestOf(user));
+    rig.clock.advance(DUE_MS);
+    entra.respond(() => entraError("temporarily_unavailable", 90033));
+    for (const [index, user] of users.entries()) {
+      await rig.exchange(requestOf(user));
+      await ended(rig, users.length + index + 1);
+      // The place is given back a moment after the exchange has told its end.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect(refreshes(rig)).toBe(users.length);
   });
 });
 

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { GatewayError } from "../../src/errors.ts";
-import { createLoadShedding, type LoadEvent, type LoadShedding } from "../../src/http/load-shedding.ts";
+import type { LoadEvent } from "../../src/http/contract.ts";
+import { createLoadShedding, type LoadShedding } from "../../src/http/load-shedding.ts";
 
 const WINDOW_MS = 500;
 

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { createRequestCounter, type RateLimitEvent } from "../../src/http/request-counter.ts";
+import type { RateLimitEvent } from "../../src/http/contract.ts";
+import { createRequestCounter } from "../../src/http/request-counter.ts";
 import type { SharedCounters } from "../../src/redis/contract.ts";
 
 const LIMIT = { requests: 3, perSeconds: 60 };

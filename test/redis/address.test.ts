@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { parseRedisAddress } from "../../src/redis/address.ts";
+import { describeAddressProblem, parseRedisAddress } from "../../src/redis/address.ts";
 
 function seen(text: string) {
   const address = parseRedisAddress(text);
@@ -66,4 +66,31 @@ describe("a Redis address", () => {
   test("does not show its password", () => {
     expect(JSON.stringify(parseRedisAddress("redis://:hidden@cache"))).not.toContain("hidden");
   });
+});
+
+test.each<[sentence: string, text: string, problem: RegExp]>([
+  ["host and port alone", "cache.example.test:6380", /lacks its scheme/],
+  ["a host alone", "cache", /lacks its scheme/],
+  [
+    "Azure's connection string",
+    "x.redis.cache.windows.net:6380,password=s3cret=,ssl=True,abortConnect=False",
+    /connection string/,
+  ],
+  ["a percent sign in the password", "rediss://:s3cret%zz@cache:6380", /%25/],
+  ["parameters", "rediss://:s3cret@cache:6380?ssl=true", /parameters/],
+  ["a question mark in the password's place", "rediss://s3cret?x", /parameters/],
+  ["several servers without a topology", "rediss://one:6379,two:6379", /several servers/],
+  ["a port beyond all ports", "rediss://cache:70000", /port from 1 to 65535/],
+  ["no port behind the colon", "rediss://cache:", /port from 1 to 65535/],
+  ["sentinels without the master's name", "rediss+sentinel://one:26379", /master's name/],
+  ["a cluster with a database", "rediss+cluster://one:6379/1", /database/],
+  ["a database in words", "redis://one:6379/zero", /database/],
+  ["another protocol", "memcached://s3cret@x", /redis:\/\/ or rediss:\/\//],
+  ["quotation marks", '"rediss://cache"', /quotation marks/],
+  ["a line break at the end", "rediss://:s3cret@cache\n", /blanks/],
+  ["text", "the cache", /no URL/],
+])("an address that is %s is described as that, and not quoted", (_, text, problem) => {
+  expect(parseRedisAddress(text)).toBeUndefined();
+  expect(describeAddressProblem(text)).toMatch(problem);
+  expect(describeAddressProblem(text)).not.toContain("s3cret");
 });

@@ -9,7 +9,7 @@ import { parse } from "yaml";
 import type { CredentialEventType, CredentialSource } from "../../src/credential/contract.ts";
 import { ACTOR_OF } from "../../src/errors.ts";
 import type { ExchangeEvent, TokenOrigin } from "../../src/exchange/contract.ts";
-import type { RateLimitEvent } from "../../src/http/request-counter.ts";
+import type { RateLimitEvent } from "../../src/http/contract.ts";
 import type { KeySetEvent } from "../../src/identity/contract.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 

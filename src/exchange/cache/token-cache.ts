@@ -2,14 +2,14 @@
 
 import type { Secret } from "../../foundation/secret.ts";
 import type { DownstreamToken, EvictionCause, ExchangeResult } from "../contract.ts";
-import { createSlots } from "../slots.ts";
+import { createSlots } from "./slots.ts";
 import { createUserIndex, type OfUser } from "./user-index.ts";
 
 export interface TokenCacheOptions {
   /** Most tokens held. */
   readonly maxEntries: number;
-  /** Most memory held, bytes, as estimated from the lengths of keys and tokens. Default 512 MiB. */
-  readonly maxBytes?: number;
+  /** Most memory held, bytes, as estimated from the lengths of keys and tokens. */
+  readonly maxBytes: number;
   /** How long before its own expiry a token stops being served, ms: time for the request that carries it. */
   readonly expiryMarginMs: number;
 }
@@ -19,7 +19,7 @@ export interface TokenCachePorts {
   readonly onEvicted: (cause: EvictionCause) => void;
 }
 
-/** What a token is found by. */
+/** The two keys that a token is found by. */
 export interface TokenKey {
   /** Everything but the assertion: of all users of a tenant the same for the same API. */
   readonly group: string;
@@ -52,9 +52,9 @@ export interface TokenCache {
    * expiry, ms since the epoch.
    */
   postpone(key: TokenKey, time: number): number | undefined;
-  /** Drops what is under this key; when a token is given, only if it is that one. */
+  /** Drops the token under this key; when a token is given, only if it is that one. */
   delete(key: TokenKey, token?: Secret): void;
-  /** Drops whatever is held for a user, in time proportional to that user's tokens. Returns their number. */
+  /** Drops all tokens of a user, in time proportional to that user's tokens. Returns their number. */
   purgeUser(user: string): number;
   size(): number;
   bytes(): number;
@@ -62,7 +62,7 @@ export interface TokenCache {
   users(): number;
 }
 
-/** What no hit needs to know. */
+/** The part of an entry that no hit reads. */
 interface Entry extends OfUser<Entry> {
   slot: number;
   readonly group: Group;
@@ -77,7 +77,6 @@ interface Group {
   entries: number;
 }
 
-const DEFAULT_MAX_BYTES = 512 * 1024 * 1024;
 /** Objects, record, group and the user index around one token; measured, rounded up. */
 const ENTRY_OVERHEAD_BYTES = 480;
 /** Entries that one eviction may spare. A bound, so that no single insertion ever walks the whole cache. */
@@ -92,7 +91,7 @@ const SWEEP_STEPS = 2;
  * instead of moving things.
  */
 export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePorts): TokenCache {
-  const { maxEntries, maxBytes = DEFAULT_MAX_BYTES, expiryMarginMs } = options;
+  const { maxEntries, maxBytes, expiryMarginMs } = options;
   const { now, onEvicted } = ports;
   const slots = createSlots(Math.max(1, Math.min(maxEntries, Math.floor(maxBytes / ENTRY_OVERHEAD_BYTES))));
   // By slot, apart from each other, so that a hit goes to the token directly.
@@ -102,7 +101,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
   const freeGroupIds: number[] = [];
   const byUser = createUserIndex<Entry>();
   let bytes = 0;
-  /** Slots that eviction and the search for what has expired look at next. */
+  /** Slots that eviction and the search for expired entries look at next. */
   let hand = 0;
   let sweeper = 0;
 
@@ -161,7 +160,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
     }
   }
 
-  // Nobody asks again for a token whose assertion has gone, so expired entries must be looked for.
+  // No caller asks again for a token whose assertion has gone, so expired entries must be looked for.
   function sweep(time: number): void {
     for (let step = 0; step < SWEEP_STEPS && slots.size() > 0; step += 1) {
       if (sweeper >= slots.size()) sweeper = 0;

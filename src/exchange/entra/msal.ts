@@ -109,7 +109,7 @@ async function phrase(options: WireOptions, grant: TokenGrant): Promise<PhrasedR
       auth: {
         clientId: options.clientId,
         authority: `${options.authorityHost}${tenantId}`,
-        // Known and described, so that MSAL asks nobody: for a host that is not in its own list it would otherwise
+        // Known and described, so that MSAL asks no one: for a host that is not in its own list it would otherwise
         // ask the public cloud.
         knownAuthorities: [new URL(options.authorityHost).host],
         authorityMetadata: describeAuthority(options, tenantId),

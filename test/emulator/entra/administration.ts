@@ -69,6 +69,7 @@ export function createAdministration(parts: {
       );
     },
     revokeConsent({ clientId = gateway.clientId, tenantId = homeTenantId, resource }) {
+      directory.registration(clientId);
       const only = resource === undefined ? undefined : resourceId(resource);
       remove(
         directory.grants,
@@ -80,6 +81,7 @@ export function createAdministration(parts: {
     },
     grantConsent(options) {
       const { scopes, clientId = gateway.clientId, tenantId = homeTenantId, user } = options;
+      directory.registration(clientId);
       directory.grants.push({
         tenantId,
         clientId,
@@ -93,10 +95,13 @@ export function createAdministration(parts: {
     unassignUser: (ref) => void directory.unassignedUsers.add(objectIdOf(ref)),
     assignUser: (ref) => void directory.unassignedUsers.delete(objectIdOf(ref)),
     setUserConsent({ allowed, tenantId = homeTenantId }) {
+      if (directory.tenant(tenantId) === undefined)
+        throw new Error(`the emulator knows no tenant ${tenantId}`);
       if (allowed) directory.adminConsentTenants.delete(tenantId);
       else directory.adminConsentTenants.add(tenantId);
     },
     registerRedirectUri(clientId, { uri, type }) {
+      if (!URL.canParse(uri)) throw new Error(`no absolute URI: ${uri}`);
       const { redirectUris } = directory.registration(clientId);
       if (!redirectUris.some((known) => known.uri === uri)) redirectUris.push({ uri, type });
     },

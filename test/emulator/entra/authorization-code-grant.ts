@@ -63,7 +63,7 @@ export function createAuthorizationCodeGrant(parts: {
       client,
       signIn,
       wanted,
-      // Whoever asked for a refresh token at sign-in gets it, also when the redeeming request names fewer scopes.
+      // A refresh token that was asked for at sign-in is given, also when the redeeming request names fewer scopes.
       scopes: [...new Set([...scopes, ...grant.scopes.filter((scope) => !scope.includes("/"))])],
       requested,
       idTokenClaims: {

@@ -212,8 +212,9 @@ export function createAuthorizeEndpoint(parts: {
 
   /** The signed-in user that the request means, if there is exactly one. */
   const remembered = ({ accounts, tenantId }: Visit, asked: AuthorizeRequest): SignIn | undefined => {
-    if (asked.prompt === "login" || asked.prompt === "select_account") return undefined;
     const { loginHint, domainHint, maxAge } = asked;
+    // OpenID Connect Core §3.1.2.1: an age of nothing asks for a new sign-in.
+    if (asked.prompt === "login" || asked.prompt === "select_account" || maxAge === 0) return undefined;
     const candidates = accounts.filter((account) => {
       const user = directory.findUser(account.userObjectId, account.tenantId);
       return (

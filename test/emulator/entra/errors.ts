@@ -165,7 +165,7 @@ export const ERRORS: Readonly<Record<number, ErrorRow>> = {
   53010: grant("D; wire M", "Multi-factor registration is not possible from here."),
   53011: grant("D; wire M", "The user is blocked because of risk in the home tenant."),
   50105: grant("D; wire M", "The user is not assigned to the application."),
-  65001: { ...grant("S, I, D", "Nobody consented to the application."), suberror: "consent_required" },
+  65001: { ...grant("S, I, D", "Consent to the application is missing."), suberror: "consent_required" },
   65004: grant("D; wire M", "The user declined to consent."),
   90094: grant("D; wire M", "An administrator must consent."),
   90095: grant("D; wire M", "An administrator must consent after a request."),
@@ -186,7 +186,18 @@ export const ERRORS: Readonly<Record<number, ErrorRow>> = {
   500213: grant("D; wire M", "This tenant's policy forbids access by that tenant."),
   50196: grant("D, I; wire M", "The same request was repeated too fast."),
 
-  // Sign-in: the authorize endpoint and what redeems its codes.
+  // The authority itself.
+  90055: busy("D; wire M", "Too many requests in this tenant.", 429),
+  90033: busy("D (names)", "A transient error occurred."),
+  90006: busy("D (names)", "An external server is not available."),
+  90012: busy("D (names)", "The request timed out."),
+  90024: busy("D (names)", "A request budget is exceeded."),
+  50033: busy("D (names)", "A retryable error occurred."),
+  90090: busy("D (names)", "A dependency failed."),
+};
+
+/** Of the authorize endpoint and of what redeems its codes; a middle tier that only exchanges never meets them. */
+export const SIGN_IN_ERRORS: Readonly<Record<number, ErrorRow>> = {
   50011: request("D; status of the page M", "The redirect URI is not registered for the application."),
   500113: request("D; status of the page M", "No redirect URI is registered for the application."),
   500112: { ...client("M", "The redirect URI is not the one of the authorization request."), status: 400 },
@@ -243,13 +254,8 @@ export const ERRORS: Readonly<Record<number, ErrorRow>> = {
     text: "A requested scope does not exist on the resource.",
     grade: "I 2026; error M",
   },
-
-  // The authority itself.
-  90055: busy("D; wire M", "Too many requests in this tenant.", 429),
-  90033: busy("D (names)", "A transient error occurred."),
-  90006: busy("D (names)", "An external server is not available."),
-  90012: busy("D (names)", "The request timed out."),
-  90024: busy("D (names)", "A request budget is exceeded."),
-  50033: busy("D (names)", "A retryable error occurred."),
-  90090: busy("D (names)", "A dependency failed."),
 };
+
+export function errorRow(code: number): ErrorRow | undefined {
+  return ERRORS[code] ?? SIGN_IN_ERRORS[code];
+}

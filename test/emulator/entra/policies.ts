@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import type { GrantName, MfaRequirement, RefusalOptions, Removable, User, UserRef } from "../handle.ts";
 import type { Claims } from "../jws.ts";
 import type { Directory } from "./directory.ts";
-import { ERRORS } from "./errors.ts";
+import { errorRow } from "./errors.ts";
 import { requestedValues } from "./mint.ts";
 import { EntraRefusal } from "./refusal.ts";
 import type { SignIn } from "./sign-in.ts";
@@ -99,7 +99,7 @@ export function createPolicies(directory: Directory, now: () => number): Policie
 
   return {
     refuse(options) {
-      if (ERRORS[options.code] === undefined && options.error === undefined) {
+      if (errorRow(options.code) === undefined && options.error === undefined) {
         throw new Error(`the emulator has no row for AADSTS${options.code}; name its 'error' as well`);
       }
       const refusal = { options, left: options.times ?? Number.POSITIVE_INFINITY };

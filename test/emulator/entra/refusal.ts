@@ -1,7 +1,7 @@
 /** From an AADSTS number to the JSON that Entra answers. */
 
 import type { RefusalOptions } from "../handle.ts";
-import { ERRORS } from "./errors.ts";
+import { errorRow } from "./errors.ts";
 
 type Wording = Pick<
   RefusalOptions,
@@ -41,7 +41,7 @@ export function refusalAnswer(
     readonly authorityHost: string;
   },
 ): RefusalAnswer {
-  const row = ERRORS[code];
+  const row = errorRow(code);
   if (row === undefined && wording.error === undefined) throw new Error(`no row for AADSTS${code}`);
   const basicAction = wording.spelling === "basic-action";
   const error = wording.error ?? (basicAction ? "invalid_grant" : (row?.error ?? "server_error"));

@@ -87,7 +87,6 @@ function setHeaders(form: TokenForm, response: Response, code: number): Response
     "Cache-Control": "no-store, no-cache",
     Pragma: "no-cache",
     Expires: "-1",
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
     P3P: 'CP="DSP CUR OTPi IND OTRi ONL FIN"',
     "x-ms-request-id": form.traceId,
@@ -99,6 +98,10 @@ function setHeaders(form: TokenForm, response: Response, code: number): Response
       "stsservicecookie=estsfd; path=/; secure; httponly",
     ],
   });
+  // Not for localhost: a browser applies it to every port, and the page of a front end there speaks plain HTTP.
+  if (!isLoopback(form.cloud.authorityHost)) {
+    response.set("Strict-Transport-Security", "max-age=31536000; includeSubDomains");
+  }
   // Every origin may read the answer, refusals included; which origin may redeem is decided by the grant.
   if (form.origin !== undefined) {
     response.set({
@@ -108,4 +111,8 @@ function setHeaders(form: TokenForm, response: Response, code: number): Response
   }
   if (form.echoCorrelationId) response.set("client-request-id", form.correlationId);
   return response;
+}
+
+function isLoopback(authorityHost: string): boolean {
+  return ["localhost", "127.0.0.1"].includes(new URL(authorityHost).hostname);
 }

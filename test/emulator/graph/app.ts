@@ -115,7 +115,8 @@ export function createGraphApp(parts: {
       "x-ms-ags-diagnostic":
         '{"ServerInfo":{"DataCenter":"Emulator","Slice":"E","Ring":"1","RoleInstance":"EMU00000001"}}',
       "Cache-Control": "no-cache",
-      "Strict-Transport-Security": "max-age=31536000",
+      // Not for localhost: a browser would apply it to the plain-HTTP pages of every port.
+      ...(isProductionHost(request) ? { "Strict-Transport-Security": "max-age=31536000" } : {}),
       ...headers,
     });
     if (body instanceof Readable) await pipeline(body, response);
@@ -141,7 +142,11 @@ export function createGraphApp(parts: {
   return app;
 }
 
-/** Reads the body once, whoever asks, and notes its size and digest. */
+function isProductionHost(request: Request): boolean {
+  return GRAPH_ORIGINS.includes(`https://${request.get("host")}`);
+}
+
+/** Reads the body once, for the resource or for the rest of it, and notes its size and digest. */
 async function* metered(request: IncomingMessage, draft: Draft<GraphRequest>): AsyncGenerator<Buffer> {
   if (request.readableEnded) return;
   const hash = createHash("sha256");

