@@ -2,14 +2,15 @@
 
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
-import type { ClientAssertionCallback, CredentialRing } from "./credential/contract.ts";
+import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
+import { isGraph } from "./downstream/target/downstream-api.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
-import type { OpenTokenExchange, TokenExchange } from "./exchange/contract.ts";
+import type { OpenTokenExchange } from "./exchange/contract.ts";
 import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
@@ -119,7 +120,12 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
-  const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
+  const readiness = createReadiness({
+    verifier,
+    credential,
+    clockDriftMs: exchange.clockDriftMs,
+    outputs: building.outputs,
+  });
   const { isReady } = readiness;
   const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
@@ -202,7 +208,13 @@ async function openExchange(building: Building) {
     ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
     now,
   };
-  const credential = await openGatewayCredential(building, createCredentialCheck(wire));
+  const credential = await openGatewayCredential({
+    ...building,
+    clientAssertion: building.parts.clientAssertion,
+    proveWith: createCredentialCheck(wire),
+    onEvent: signals.credential,
+  });
+  metrics.watchCredential(credential.status);
 
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
   const redis = keep(
@@ -227,16 +239,26 @@ async function openExchange(building: Building) {
   return { credential, exchange, counters: redis?.counters };
 }
 
-/** How the gateway proves itself to Entra: certificate, workload identity, or another configured source. */
-async function openGatewayCredential(
-  { config, parts, fetch, now, authority, metrics, signals }: Building,
-  proveWith: ReturnType<typeof createCredentialCheck>,
-): Promise<CredentialRing> {
+export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
+  readonly clientAssertion: ClientAssertionCallback | undefined;
+  /** Asks Entra whether it accepts a proof. */
+  readonly proveWith: ReturnType<typeof createCredentialCheck>;
+  readonly onEvent: CredentialOptions["onEvent"];
+}
+
+/**
+ * How the gateway proves itself to Entra: certificate, workload identity, or another configured source. The doctor
+ * opens credentials by this function too, so that it finds what the gateway will find.
+ *
+ * @throws {ConfigurationError} when none can be opened.
+ */
+export async function openGatewayCredential(options: GatewayCredentialOptions): Promise<CredentialRing> {
+  const { config, fetch, now, authority, clientAssertion, proveWith, onEvent } = options;
   const { clientId, tenantId } = config.application;
   const { managedIdentityClientId } = config.credential;
-  const credential = await openCredential({
+  return openCredential({
     ...config.credential,
-    clientAssertion: parts.clientAssertion,
+    clientAssertion,
     ...(managedIdentityClientId !== undefined && {
       managedIdentityToken: createManagedIdentityToken({
         clientId: managedIdentityClientId,
@@ -249,10 +271,8 @@ async function openGatewayCredential(
     fetch,
     production: config.production,
     now,
-    onEvent: signals.credential,
+    onEvent,
   });
-  metrics.watchCredential(credential.status);
-  return credential;
 }
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
@@ -336,6 +356,7 @@ function challengeOf({ config, authority }: Building) {
     clientId: config.application.clientId,
     authorizeEndpoint: authority.authorizeEndpoint,
     resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
+    graphMounts: config.routes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path),
   };
 }
 
@@ -377,6 +398,7 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
+      // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
       await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), exchange.warmUp()]);
     },
     async reload() {

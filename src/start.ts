@@ -1,9 +1,9 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import { connectionsFor, type FileDescriptors, readFileDescriptors } from "./foundation/file-descriptors.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
 import { listenForAdmin } from "./http/admin-listener.ts";
+import { createDescriptorRoom } from "./http/descriptor-room.ts";
 import { unlinkedRoutes } from "./http/public-address.ts";
 import { listen } from "./http/server.ts";
 import type { Logger } from "./telemetry/log.ts";
@@ -36,8 +36,8 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
-  const connections = withinDescriptors(config.http.connections, readFileDescriptors(), log);
-  const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard, connections }).catch(
+  const room = createDescriptorRoom(config.http.connections.max, log);
+  const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard, room }).catch(
     async (error: unknown) => {
       await close();
       throw error;
@@ -104,22 +104,3 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     },
   };
 }
-
-/** Not more connections than there are file descriptors for: one more is closed in order, with a line and a count. */
-export function withinDescriptors<Limits extends { readonly max: number }>(
-  connections: Limits,
-  descriptors: FileDescriptors | undefined,
-  log: Pick<Logger, "info" | "warn">,
-): Limits {
-  const most = descriptors === undefined ? Number.POSITIVE_INFINITY : connectionsFor(descriptors);
-  if (most >= connections.max) return connections;
-  const facts = { descriptors: descriptors?.limit, connections: most, configured: connections.max };
-  const message =
-    "file descriptors are enough for fewer connections than http.connections.max; raise ulimit -n";
-  if (most < FEW_CONNECTIONS) log.warn(facts, message);
-  else log.info(facts, message);
-  return { ...connections, max: most };
-}
-
-/** Below it an ordinary front end with its keep-alive connections is turned away. */
-const FEW_CONNECTIONS = 256;

@@ -182,6 +182,20 @@ describe("architecture", () => {
     expect(broken(uses, ({ from }) => isDoor(from))).toEqual([]);
   });
 
+  test("the exchange has four doors, the doctor's included", () => {
+    const doors = new Set(
+      all
+        .filter(({ from, to }) => to.startsWith("src/exchange/") && roomOf(from) !== "exchange")
+        .map(({ to }) => to),
+    );
+    expect([...doors].sort()).toEqual([
+      "src/exchange/contract.ts",
+      "src/exchange/entra/answers.ts",
+      "src/exchange/entra/application.ts",
+      "src/exchange/exchange.ts",
+    ]);
+  });
+
   test("nothing depends on the doctor", () => {
     const uses = all.filter(
       ({ from, to }) => to.startsWith("src/doctor/") && !from.startsWith("src/doctor/"),

@@ -111,14 +111,53 @@ function applicationRouteFaults(
   return faults;
 }
 
+/** Scopes that Entra grants with any token, whatever its resource. */
+const OPENID_SCOPES: ReadonlySet<string> = new Set(["openid", "profile", "email", "offline_access"]);
+
+/** Entra issues a token for one resource, and `.default` stands for all of its scopes (AADSTS28000, AADSTS70011). */
+function scopeFaults(path: string, scopes: readonly string[]): ConfigurationFault[] {
+  const named = scopes.filter((scope) => !OPENID_SCOPES.has(scope));
+  const resources = new Set(named.map(resourceOf));
+  // A scope without a resource is Graph's, in whichever cloud that is.
+  if ([...resources].some((resource) => /^https:\/\/[\w.-]*graph[\w.-]*$/.test(resource)))
+    resources.delete(GRAPH);
+  if (resources.size > 1) {
+    const listed = [...resources].join(" and ");
+    return [
+      { path, problem: `are of several resources (${listed}); a token is for one: make an API of each` },
+    ];
+  }
+  if (named.length > 1 && named.some((scope) => /(?:^|\/)\.default$/.test(scope))) {
+    return [
+      { path, problem: "name .default beside other scopes; it stands for all of them, so it stands alone" },
+    ];
+  }
+  return [];
+}
+
+const GRAPH = "Microsoft Graph";
+
+/** `https://graph.microsoft.com/User.Read` is of the resource before its last slash; a scope without one is Graph's. */
+function resourceOf(scope: string): string {
+  const end = scope.lastIndexOf("/");
+  if (end === -1) return GRAPH;
+  const resource = scope.slice(0, end).replace(/\/+$/, "");
+  // Schemes and hosts compare without case; the path of an App ID URI does not (RFC 3986 §6.2.2.1).
+  return resource.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/]*/i, (host) => host.toLowerCase());
+}
+
 function apiFaults(
   name: string,
-  { baseUrl, allowPrivateNetwork }: Record<string, unknown>,
+  { baseUrl, allowPrivateNetwork, scopes }: Record<string, unknown>,
 ): ConfigurationFault[] {
-  if (typeof baseUrl !== "string" || !URL.canParse(baseUrl)) return [];
+  const ofScopes = scopeFaults(
+    `downstreamApis.${name}.scopes`,
+    list(scopes).filter((scope) => typeof scope === "string"),
+  );
+  if (typeof baseUrl !== "string" || !URL.canParse(baseUrl)) return ofScopes;
   const url = new URL(baseUrl);
   const path = `downstreamApis.${name}.baseUrl`;
-  const faults: ConfigurationFault[] = [];
+  const faults = ofScopes;
   if (url.search + url.hash + url.username + url.password !== "")
     faults.push({ path, problem: "must not hold a query, a fragment or user information" });
   if (url.protocol === "http:" && allowPrivateNetwork !== true)

@@ -141,6 +141,13 @@ function readYaml(
   }
   if (document.errors.length > 0) return undefined;
 
+  if (document.contents === null) {
+    faults.push({
+      path: file,
+      problem: "is empty; config/gateway.yaml of this project is one to begin with",
+    });
+    return undefined;
+  }
   let written: unknown;
   try {
     written = document.toJS();

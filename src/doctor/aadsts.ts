@@ -1,7 +1,6 @@
 /** Explains Entra's AADSTS numbers to an operator: the rows of the exchange's table, with commands for this registration. */
 
-import { aadstsEntry } from "../exchange/entra/answers.ts";
-import type { RemedyCommand } from "../exchange/entra/codes.ts";
+import { aadstsEntry, type RemedyCommand } from "../exchange/entra/answers.ts";
 import {
   createFederatedCredential,
   type FederatedIdentity,

@@ -3,6 +3,7 @@
 import { type GatewayConfig, loadConfig } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
+import type { FileDescriptors } from "../foundation/file-descriptors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { resolveAuthority } from "../identity/authority.ts";
 import { authorityChecks } from "./authority.ts";
@@ -12,10 +13,12 @@ import { judgeDownstream } from "./downstream.ts";
 import type { Examination } from "./examination.ts";
 import { judgeExchange } from "./exchange.ts";
 import { judgePorts } from "./ports.ts";
+import { processChecks } from "./process.ts";
 import { registrationChecks } from "./registration.ts";
+import { routeChecks } from "./routes.ts";
 import { sharedCacheChecks } from "./shared-cache.ts";
 import { judgeUserToken, verifyUserToken } from "./user-token.ts";
-import { type Check, type CheckName, fault, ok, once, type Verdict } from "./verdict.ts";
+import { type Check, type CheckName, fault, type Outcome, ok, once, type Verdict } from "./verdict.ts";
 
 export interface DoctorOptions {
   readonly expected?: Partial<FederatedIdentity>;
@@ -26,6 +29,8 @@ export interface DoctorOptions {
   readonly fetch?: Fetch;
   /** Certificate authorities in PEM for downstream APIs, for tests. */
   readonly downstreamCa?: string;
+  /** File descriptors of the process, for tests. Default: as the system shows them. */
+  readonly descriptors?: FileDescriptors;
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number;
   /** Hears each verdict as soon as it stands. */
@@ -42,6 +47,8 @@ export interface Report {
   readonly works: boolean;
   /** Whether there is a configuration at all; where there is none, nothing else was looked at. */
   readonly configured: boolean;
+  /** How many verdicts of each outcome there are. */
+  readonly summary: Readonly<Record<Outcome, number>>;
   readonly verdicts: readonly CheckedVerdict[];
 }
 
@@ -59,9 +66,16 @@ export async function diagnose(environment: () => Environment, options: DoctorOp
     verdicts.push(checked);
     options.onVerdict?.(checked);
   };
+  const count = (wanted: Outcome) => verdicts.filter(({ outcome }) => outcome === wanted).length;
   const report = (configured: boolean): Report => ({
     works: verdicts.every(({ outcome }) => outcome !== "fault"),
     configured,
+    summary: {
+      fault: count("fault"),
+      warning: count("warning"),
+      ok: count("ok"),
+      skipped: count("skipped"),
+    },
     verdicts,
   });
 
@@ -84,7 +98,9 @@ function checksOf(examination: Examination): Check[] {
   const verification = once(() => verifyUserToken(examination));
   return [
     ...registrationChecks(examination),
+    ...routeChecks(examination),
     { name: "ports", run: () => judgePorts(examination) },
+    ...processChecks(examination),
     ...authorityChecks(examination),
     ...credentialChecks(examination),
     { name: "user-token", run: async () => judgeUserToken(await verification(), examination) },
@@ -106,7 +122,7 @@ function checksOf(examination: Examination): Check[] {
   ];
 }
 
-function examine(config: GatewayConfig, options: DoctorOptions): Examination {
+function examine(config: GatewayConfig, env: Environment, options: DoctorOptions): Examination {
   const { tenantId, clientId, authorityHost } = config.application;
   const authority = resolveAuthority(authorityHost);
   return {
@@ -117,6 +133,8 @@ function examine(config: GatewayConfig, options: DoctorOptions): Examination {
     now: options.now ?? Date.now,
     downstreamCa: options.downstreamCa,
     expected: options.expected ?? {},
+    variables: new Set(Object.keys(env).filter((name) => Boolean(env[name]))),
+    descriptors: options.descriptors,
     userToken: options.userToken,
   };
 }
@@ -134,7 +152,7 @@ function load(
   try {
     const env = environment();
     const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
-    return { examination: examine(loadConfig(env), options), file };
+    return { examination: examine(loadConfig(env), env, options), file };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) =>

@@ -13,11 +13,13 @@ export function verdictText(verdict: CheckedVerdict): string {
   return lines.join("\n");
 }
 
-export function conclusionText({ works, verdicts }: Report): string {
-  const count = (wanted: string, noun: string) => {
-    const found = verdicts.filter(({ outcome }) => outcome === wanted).length;
-    return `${found} ${noun}${found === 1 ? "" : "s"}`;
-  };
-  const tally = `${count("fault", "fault")}, ${count("warning", "warning")}, ${count("skipped", "check")} skipped`;
-  return works ? `The gateway would work: ${tally}.` : `The gateway would not work: ${tally}.`;
+/** How many faults there are, and which checks found them: what is far above has scrolled away. */
+export function conclusionText({ works, summary, verdicts }: Report): string {
+  const counted = (count: number, noun: string) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+  const tally = `${counted(summary.fault, "fault")}, ${counted(summary.warning, "warning")}, ${counted(summary.skipped, "check")} skipped`;
+  if (works) return `The gateway would work: ${tally}.`;
+  const where = verdicts
+    .filter(({ outcome }) => outcome === "fault")
+    .map(({ check, about }) => (about === undefined ? check : `${check} (${about})`));
+  return `The gateway would not work: ${tally}. Faults: ${[...new Set(where)].join(", ")}.`;
 }

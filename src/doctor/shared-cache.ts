@@ -9,11 +9,22 @@ import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf } from "./network.ts";
 import { type Check, fault, ok, type Verdict, warning } from "./verdict.ts";
 
-/** None where no Redis is configured. */
-export function sharedCacheChecks({ config }: Examination): Check[] {
+/** None where nothing speaks of a Redis. */
+export function sharedCacheChecks({ config, variables }: Examination): Check[] {
   const { cache, cacheKeys } = config.exchange;
   const { url, timeoutMs } = cache.redis;
-  if (url.reveal() === "") return [];
+  if (url.reveal() === "" && !variables.has("REDIS_URL")) return [];
+  if (url.reveal() === "")
+    return [
+      {
+        name: "shared-cache",
+        run: async () =>
+          warning(
+            "REDIS_URL is set, and the configuration file does not use it: tokens and limits stay in the memory of each replica",
+            'write exchange: { cache: { redis: { url: "${REDIS_URL:-}" } } } into the file, or unset REDIS_URL',
+          ),
+      },
+    ];
   return [{ name: "shared-cache", run: () => judgeSharedCache(url, cacheKeys, timeoutMs) }];
 }
 
@@ -114,5 +125,10 @@ function judgeFailure(
     ? "; if that port does not speak TLS, name the one that does (6380 of Azure Cache for Redis)"
     : "; if that is a TLS port, write rediss://";
   const hint = TALKS_PAST_US.test(label) ? other : "";
-  return fault(`Redis cannot be reached: ${finding} (${label})`, mend + hint, { facts, commands: [command] });
+  // It is a fault of the network or of Redis, and the gateway goes on without it; a refusal would last for ever.
+  return warning(
+    `Redis cannot be reached: ${finding} (${label}); until then the gateway goes on without it`,
+    mend + hint,
+    { facts, commands: [command] },
+  );
 }

@@ -83,6 +83,7 @@ const MENDS: Partial<Record<RejectionReason, Mend>> = {
   header: ["give the token that the front end sends to the gateway, unchanged"],
   graph_token: [
     "it is a token for Microsoft Graph; ask for the gateway's scope, api://<client id>/access_as_user",
+    (registration) => [showApplication(registration)],
   ],
   id_token: ["give an access token for the gateway, not an ID token"],
   audience_form: [

@@ -70,14 +70,14 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       origin: base.origin,
       path: joinBase(base, path) + query,
       judge(redirected) {
-        const below = readClientPath(belowBase(base, redirected));
+        const below = readClientPath(belowBase(base, redirected), {}, api.encodedSlashes);
         return targetOf(method, below.path, below.query);
       },
     };
   };
 
   async function call(method: string, path: DownstreamPath, request: DownstreamRequestOptions = {}) {
-    const below = readClientPath(path, request.query);
+    const below = readClientPath(path, request.query, api.encodedSlashes);
     const target = targetOf(method, below.path, below.query);
     const body = bodyOf(request);
 

@@ -2,12 +2,14 @@
 
 import type { Socket } from "node:net";
 import { type Connection, openConnection, type PipelinesHeld } from "./connection.ts";
-import type { ConnectionEvent, ConnectionLimits } from "./contract.ts";
+import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { createMembers } from "./members.ts";
 import { type Progress, type UnreadLimits, watchProgress } from "./unread-answers.ts";
 
 export interface ConnectionsOptions extends Pick<Parameters<typeof openConnection>[1], "run"> {
   readonly limits: ConnectionLimits;
+  /** Asked for each connection. Default: as the limits say. */
+  readonly room?: (() => ConnectionRoom) | undefined;
   readonly onEvent: (event: ConnectionEvent) => void;
 }
 
@@ -25,6 +27,8 @@ export interface Connections {
 }
 
 interface Watched {
+  /** Counts connections since the start. */
+  readonly order: number;
   readonly connection: Connection;
   readonly progress: Progress;
   /** For how long no request has been open, ms; one whose head is still on its way is not open. */
@@ -39,8 +43,11 @@ const GIVES_WAY_MS = 5_000;
 /** While the process ends: what an honest caller on a slow line still keeps, and one who does not read does not. */
 const DRAINING: UnreadLimits = { stallSeconds: 2, minBytesPerSecond: 16_384, totalSeconds: 20 };
 
-export function watchConnections({ limits, run, onEvent }: ConnectionsOptions): Connections {
+export function watchConnections(options: ConnectionsOptions): Connections {
+  const { limits, run, onEvent } = options;
+  const { room = () => ({ max: limits.max, idleGivesWay: "after seconds" }) } = options;
   const watched = createMembers<Watched>();
+  let opened = 0;
   const held: PipelinesHeld = { requests: 0, bytes: 0 };
   let unreadLimits: UnreadLimits = {
     stallSeconds: limits.writeStallSeconds,
@@ -62,14 +69,18 @@ export function watchConnections({ limits, run, onEvent }: ConnectionsOptions): 
   }
 
   /** An answer that is not read keeps more than an idle connection, so it goes first; then who has waited longest. */
-  function giveWay(): boolean {
+  function giveWay(idleGivesWayMs: number): boolean {
     let least: Watched | undefined;
-    let most = 0;
+    let most = -1;
     for (const one of watched) {
       if (one.connection.socket.destroyed) continue;
       const stalledMs = one.progress.stalledMs();
-      const without = stalledMs >= GIVES_WAY_MS ? stalledMs + 1e9 : one.idleMs;
-      if (without < GIVES_WAY_MS || without <= most) continue;
+      const isStalled = stalledMs >= GIVES_WAY_MS;
+      // A request may have come since the last look at the connection.
+      if (!isStalled && (one.connection.open() > 0 || one.idleMs < idleGivesWayMs)) continue;
+      const without = isStalled ? stalledMs + 1e9 : one.idleMs;
+      // Of those that are idle alike, the newest is about to send a request.
+      if (without < most || (without === most && least !== undefined && one.order > least.order)) continue;
       most = without;
       least = one;
     }
@@ -79,8 +90,9 @@ export function watchConnections({ limits, run, onEvent }: ConnectionsOptions): 
 
   return {
     opened(socket) {
-      if (watched.size >= limits.max) {
-        if (!giveWay()) {
+      const { max, idleGivesWay } = room();
+      if (watched.size >= max) {
+        if (!giveWay(idleGivesWay === "at once" ? 0 : GIVES_WAY_MS)) {
           onEvent("dropped");
           socket.destroy();
           return;
@@ -88,7 +100,7 @@ export function watchConnections({ limits, run, onEvent }: ConnectionsOptions): 
         onEvent("gave_way");
       }
       const connection = openConnection(socket, { maxPipelined: limits.maxPipelined, run, held });
-      const one = { connection, progress: watchProgress(socket), idleMs: 0 };
+      const one = { order: opened++, connection, progress: watchProgress(socket), idleMs: 0 };
       watched.add(one);
       onEvent("opened");
       socket.once("close", () => {

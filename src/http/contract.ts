@@ -108,3 +108,13 @@ export interface TraceEnd {
   readonly objectId: string | undefined;
   readonly clientId: string | undefined;
 }
+
+/** How many connections are taken now. */
+export interface ConnectionRoom {
+  readonly max: number;
+  /**
+   * When a connection without a request gives way to a new one: after some seconds, or at once where so few are taken
+   * that a newcomer, which is about to send a request, is worth more.
+   */
+  readonly idleGivesWay: "after seconds" | "at once";
+}

@@ -56,7 +56,12 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
     if (!response.headersSent) sayOwnFields(response, options.own, record.correlationId);
     sendProblem(
       response,
-      phraseProblem(error, options.challenge, { correlationId: record.correlationId, tenantId }),
+      phraseProblem(error, options.challenge, {
+        correlationId: record.correlationId,
+        tenantId,
+        target: request.originalUrl,
+        accept: request.headers.accept,
+      }),
     );
   };
 }

@@ -31,6 +31,7 @@ routes:
   - { path: /reading, downstreamApi: graph, methods: [GET], allow: ["/$batch", "/me/**"] }
   - { path: /unopened, downstreamApi: graph, methods: [GET, POST], allow: ["/me/**"] }
   - { path: /following, downstreamApi: following, methods: [GET], allow: ["/me/**"] }
+  - { path: /mail, downstreamApi: graph, methods: [GET, POST], allow: ["/$batch", "/me/mailFolders/*/messages", "/me/mailFolders('*')/messages/delta"] }
   - { path: /plain, downstreamApi: plain, methods: [GET], allow: ["/me/**"] }
 http:
   publicUrl: "\${PUBLIC_URL:-https://gateway.example/api/}"
@@ -115,6 +116,22 @@ describe("a page's link", () => {
     expect(emulator.requests.graph.at(-1)?.headers["accept-encoding"]).not.toBe("identity");
   });
 
+  test("with its key in parentheses, and in the letter case of delta links, comes back through the same pattern", async () => {
+    for (const path of ["/mail/me/mailFolders/inbox/messages", "/mail/me/mailfolders('inbox')/messages"]) {
+      emulator.requests.clear();
+      await gateway.get(`${path}?$top=1`, ada);
+      expect(emulator.requests.graph.at(-1)?.path).toBe(`/v1.0${path.slice("/mail".length)}`);
+    }
+    await gateway.get("/mail/me/mailFolders('inbox')/childFolders", ada).expect(403);
+    expect((await batch([get("1", "/me/mailFolders('inbox')/childFolders")], "/mail/$batch")).body.code).toBe(
+      "target_forbidden",
+    );
+    await batch(
+      [get("1", "/me/mailFolders('inbox')/messages?$filter=subject eq 'J\u00f6rg'")],
+      "/mail/$batch",
+    ).expect(200);
+  });
+
   test("in its absolute form is refused as a request", async () => {
     const { body } = await gateway.get("/graph/https://graph.microsoft.com/v1.0/me", ada).expect(403);
     expect(body.code).toBe("target_forbidden");
@@ -133,10 +150,23 @@ describe("without a public URL", () => {
     expect(body["@odata.nextLink"]).toMatch(new RegExp(`^${local.url}/graph/me/messages`));
   });
 
+  test.each(["localhost", "localhost:1", "127.0.0.1:80", "[::1]"])(
+    "a Host of the loopback interface is not believed where the gateway does not listen: %s",
+    async (host) => {
+      const { body } = await local.get("/graph/me/messages", ada).set("host", host).expect(200);
+      expect(body["@odata.nextLink"]).toMatch(new RegExp(`^${emulator.graphUrl}/me/messages`));
+    },
+  );
+
   test("a Host from elsewhere is not believed, and the link is left alone", async () => {
     const { body } = await local.get("/graph/me/messages", ada).set("host", "evil.example").expect(200);
     expect(body["@odata.nextLink"]).toMatch(new RegExp(`^${emulator.graphUrl}/me/messages`));
   });
+});
+
+test("a path with an encoded slash is refused, and tells its caller the reason", async () => {
+  const { body } = await gateway.get("/graph/me/messages/AAMk%2Fz=", ada).expect(400);
+  expect([body.code, body.reason]).toEqual(["request_malformed", "encoded_separator"]);
 });
 
 describe("a batch", () => {
@@ -170,6 +200,26 @@ describe("a batch", () => {
     const { body } = await batch(requests).expect(status);
     expect(body.code).toBe(code);
     expect(emulator.requests.counts.graph).toBe(0);
+  });
+
+  test.each<[string, object[], string]>([
+    ["a member in other letters", [get("1", "/me"), get("2", "/me", { DependsOn: ["1"] })], "batch_member"],
+    ["an atomicity group", [get("1", "/me", { atomicityGroup: "g" })], "batch_member"],
+    ["an encoded slash", [get("1", "/me/messages/a%2Fb")], "encoded_separator"],
+    ["a double encoding in capitals", [get("1", "/me/%252E%252E/users")], "double_encoding"],
+    ["a path that the route does not allow", [get("1", "/users/1")], "not_allowed"],
+  ])("with %s tells its caller the reason", async (_, requests, reason) => {
+    expect((await batch(requests)).body.reason).toBe(reason);
+    expect(emulator.requests.counts.graph).toBe(0);
+  });
+
+  test("in another charset than UTF-8 is refused, and tells its caller the reason", async () => {
+    const { body } = await gateway
+      .send("post", "/graph/$batch", ada)
+      .set("content-type", "application/json; charset=utf-7")
+      .send(JSON.stringify({ requests: [get("1", "/me")] }))
+      .expect(400);
+    expect(body.reason).toBe("batch_charset");
   });
 
   test("does not pass where the route does not allow it", async () => {

@@ -142,6 +142,15 @@ describe("a good configuration", () => {
   });
 });
 
+test.each([
+  "[https://graph.microsoft.com/User.Read, https://GRAPH.microsoft.com/Mail.Read]",
+  "[User.Read, https://graph.microsoft.us/Mail.Read, openid, offline_access]",
+  '["https://management.core.windows.net//user_impersonation", "https://management.core.windows.net/x"]',
+  "[https://graph.microsoft.com/.default, offline_access]",
+])("scopes of one resource load: %s", (scopes) => {
+  expect(faultsOf(MINIMAL.replace("[https://graph.microsoft.com/.default]", scopes))).toEqual([]);
+});
+
 describe("a bad configuration", () => {
   test("all faults of the file and the environment are told together", () => {
     const yaml = MINIMAL.replace("downstreamApi: graph", "downstreamApi: grpah").replace("allow:", "alow:");
@@ -270,7 +279,7 @@ describe("a bad configuration", () => {
     [
       "no routes",
       MINIMAL.replace(/routes:.*/s, "routes: []"),
-      "routes: too small: expected array to have >=1 items",
+      "routes: must name at least 1; the list is empty or too short",
     ],
     [
       "less time for a whole request than for its headers",
@@ -280,7 +289,7 @@ describe("a bad configuration", () => {
     [
       "a rate limit that lets nothing pass",
       `${MINIMAL}limits: { perUser: { requests: 0 } }`,
-      "limits.perUser.requests: too small: expected number to be >=1",
+      "limits.perUser.requests: must be at least 1",
     ],
     [
       "a shared cache without a key to seal with",
@@ -292,7 +301,24 @@ describe("a bad configuration", () => {
       `${MINIMAL}exchange: { cache: { redis: { url: "" } } }`.replace('""', "memcached://x"),
       "exchange.cache.redis.url: must be a redis:// or rediss:// URL",
     ],
-    ["an empty file", "", "(file): invalid input: expected object, received null"],
+    [
+      "scopes of two resources",
+      MINIMAL.replace(
+        "[https://graph.microsoft.com/.default]",
+        "[https://graph.microsoft.com/User.Read, api://orders/read]",
+      ),
+      "downstreamApis.graph.scopes: are of several resources (https://graph.microsoft.com and api://orders); a token is for one: make an API of each",
+    ],
+    [
+      ".default beside another scope",
+      MINIMAL.replace("[https://graph", "[https://graph.microsoft.com/User.Read, https://graph"),
+      "downstreamApis.graph.scopes: name .default beside other scopes; it stands for all of them, so it stands alone",
+    ],
+    [
+      "a scope of Graph by its short name beside another resource's",
+      MINIMAL.replace("[https://graph.microsoft.com/.default]", "[User.Read, api://orders/read]"),
+      "downstreamApis.graph.scopes: are of several resources (Microsoft Graph and api://orders); a token is for one: make an API of each",
+    ],
   ])("names %s", (_, yaml, fault) => {
     expect(faultsOf(yaml)).toEqual([fault]);
   });

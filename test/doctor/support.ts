@@ -27,6 +27,8 @@ export interface Changes {
 export interface Diagnosis extends Report {
   /** Faults and warnings, as one sees them in a terminal. */
   readonly text: string;
+  /** The last line of the report. */
+  readonly conclusion: string;
   of(check: string, about?: string): CheckedVerdict;
 }
 
@@ -100,6 +102,7 @@ export async function createPatient(emulator: Emulator): Promise<Patient> {
       return {
         ...report,
         text: told.map(verdictText).join("\n"),
+        conclusion: conclusionText(report),
         of(check, about) {
           const found = report.verdicts.find(
             (verdict) => verdict.check === check && (about === undefined || verdict.about === about),

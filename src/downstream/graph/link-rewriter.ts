@@ -140,10 +140,12 @@ function findLink(scan: Scan, chunk: Buffer, from: number): number {
     const byte = chunk[at];
     if (place === NAME) {
       if (matched === 0) {
-        // The byte behind the sign is looked at here, too: in most texts that is enough.
-        while (at < length && (chunk[at] !== AT_SIGN || (chunk[at + 1] ?? LETTER_O) !== LETTER_O)) at++;
-        if (at < length) matched = 1;
-        at++;
+        at = findName(chunk, at);
+        if (at === length) continue;
+        const whole = wholeName(chunk, at);
+        if (whole > 0) place = NAME_READ;
+        else matched = 1;
+        at += Math.max(1, whole);
         continue;
       }
       if (matched === SHARED) name = byte === LETTER_D ? DELTA_LINK : NEXT_LINK;
@@ -171,6 +173,27 @@ function findLink(scan: Scan, chunk: Buffer, from: number): number {
   scan.name = name;
   scan.matched = matched;
   return Math.min(at, length);
+}
+
+/** The next byte with which a name may begin: a whole one does, or the chunk ends too soon to tell. */
+function findName(chunk: Buffer, from: number): number {
+  const { length } = chunk;
+  for (let at = from; at < length; at++) {
+    if (chunk[at] !== AT_SIGN || (chunk[at + 1] ?? LETTER_O) !== LETTER_O) continue;
+    if (at + DELTA_LINK.length > length || wholeName(chunk, at) > 0) return at;
+  }
+  return length;
+}
+
+/** Length of the name that stands here, or 0. Its last byte is looked at first: most texts differ there. */
+function wholeName(chunk: Buffer, at: number): number {
+  const name = chunk[at + SHARED] === LETTER_D ? DELTA_LINK : NEXT_LINK;
+  const { length } = name;
+  if (chunk[at + length - 1] !== QUOTE) return 0;
+  for (let index = 0; index < length; index++) {
+    if (chunk[at + index] !== name[index]) return 0;
+  }
+  return length;
 }
 
 /** Behind the link's closing quote, or undefined when that is not before `limit`. */

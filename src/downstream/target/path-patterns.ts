@@ -154,7 +154,7 @@ const isKey = (list: readonly Argument[]) => keyOf(list) !== undefined;
 
 /**
  * Whether a segment can be a key (OData 4.01 part 2 §4.3.6). System segments (`$count`), type names and calls are none.
- * A function's name without parentheses cannot be told from a key.
+ * A function's name without parentheses cannot be distinguished from a key.
  */
 function isKeySegment({ text, isCall }: { text: string; isCall: boolean }, style: PathStyle): boolean {
   if (text === "" || isCall || text.startsWith("$")) return false;

@@ -53,7 +53,7 @@ export function readRequestTarget(raw: string, encodedSlashes: EncodedSlashes = 
     const reason = ambiguity(decoded);
     if (reason === undefined) return checkDots(decoded);
     if (encodedSlashes === "refuse") throw malformed(reason);
-    for (const reading of furtherReadings(decoded)) checkDots(reading);
+    if (furtherReadings(decoded).some(holdsDotSegment)) throw forbidden("dot_segment");
     opaque.add(index);
     return decoded;
   });
@@ -146,8 +146,12 @@ function decodeUtf8(raw: string): string {
  * names are normalised.
  */
 function isDotSegment(segment: string): boolean {
-  if (!MAY_HOLD_DOTS.test(segment)) return false;
-  return segment
+  return MAY_HOLD_DOTS.test(segment) && holdsDotSegment(segment);
+}
+
+/** The same for text with separators in it, where any part may be a dot segment. */
+function holdsDotSegment(text: string): boolean {
+  return text
     .normalize("NFKC")
     .split(/[/\\]/)
     .some((part) => DOTS_ONLY.test(part));

@@ -254,7 +254,7 @@ describe("one user's batches", () => {
     beginBatch(gateway.port, `content-length: ${4 * MEBI}`, "{");
     await gateway.entered.next();
     const second = beginBatch(gateway.port, `content-length: ${4 * MEBI}`, "");
-    expect(await firstAnswer(second)).toMatch(/"overloaded".*"batch_bytes_user"/s);
+    expect(await firstAnswer(second)).toMatch(/"rate_limited".*"batch_bytes_user"/s);
     expect((await post(gateway, onePart(), other)).status).toBe(200);
   });
 
@@ -262,7 +262,7 @@ describe("one user's batches", () => {
     const gateway = await startBatchGateway({ limits: { bytes: 4 * MEBI } });
     const chunk = `40000\r\n${" ".repeat(0x40000)}\r\n`;
     const socket = beginBatch(gateway.port, "transfer-encoding: chunked", chunk.repeat(5));
-    expect(await firstAnswer(socket)).toMatch(/"overloaded".*"batch_bytes_user"/s);
+    expect(await firstAnswer(socket)).toMatch(/"rate_limited".*"batch_bytes_user"/s);
   });
 
   test("take that user's share of places, and give them back when the caller leaves", async () => {
@@ -270,7 +270,7 @@ describe("one user's batches", () => {
     const sockets = [1, 2].map(() => beginBatch(gateway.port, "content-length: 100", "{"));
     await Promise.all(sockets.map(() => gateway.entered.next()));
     expect(refusal(await post(gateway, onePart()))).toMatchObject({
-      code: "overloaded",
+      code: "rate_limited",
       reason: "batch_places_user",
     });
     expect((await post(gateway, onePart(), other)).status).toBe(200);
@@ -285,7 +285,10 @@ describe("one user's batches", () => {
     beginBatch(gateway.port, "content-length: 100", "{");
     await gateway.entered.next();
     await gateway.entered.next();
-    expect(refusal(await post(gateway, onePart(), other)).reason).toBe("batch_places_process");
+    expect(refusal(await post(gateway, onePart(), other))).toMatchObject({
+      code: "overloaded",
+      reason: "batch_places_process",
+    });
   });
 
   test("whose answers are not read are passed on at their caller's pace once the share of memory is used up", async () => {
@@ -400,6 +403,27 @@ describe("the rounds of a batch", () => {
     });
     await post(gateway, onePart());
     expect(gateway.sent).toHaveLength(4);
+  });
+
+  test.each([
+    ["within", 100_000, 4],
+    ["beyond", 2 * MEBI, 1],
+  ])("of an answer %s the user's share of memory, of %i bytes, are %i", async (_, length, rounds) => {
+    const text = `{"responses":[{"id":"1","status":429,"headers":{"Retry-After":"0"},"body":"${"x".repeat(length)}"}]}`;
+    const gateway = await startBatchGateway({
+      limits: { bytes: 4 * MEBI },
+      answer: (_body, _round, response) => response.writeHead(200, JSON_TYPE).end(text),
+    });
+    expect((await post(gateway, onePart())).body.toString()).toBe(text);
+    expect(gateway.sent).toHaveLength(rounds);
+  });
+
+  test("pass an answer on as it is that holds one id twice", async () => {
+    const text = '{"responses":[{"id":"1","status":200,"body":1},{"id":"1","status":200,"body":2}]}';
+    const gateway = await startBatchGateway({
+      answer: (_body, _round, response) => response.writeHead(200, JSON_TYPE).end(text),
+    });
+    expect((await post(gateway, onePart())).body.toString()).toBe(text);
   });
 
   test("pass an answer that is no batch on as it is", async () => {

@@ -52,6 +52,8 @@ function generator(start: number) {
     'quoted"@odata.nextLink',
     "ends in a backslash\\@odata.deltaLink",
     "@odata.nextLin",
+    "odata.nextLink",
+    "o",
     "@odata.@odata.nextLink",
     "@@odata.deltaLink",
     "@odata.nextLink ",
@@ -215,7 +217,7 @@ describe("the work on a document", () => {
         one.push(counting(bytes.subarray(at, at + size), (more) => (looks += more)));
       }
       one.flush();
-      expect(looks / bytes.length).toBeLessThan(5);
+      expect(looks / bytes.length).toBeLessThan(10);
     }
   });
 });
