@@ -30,6 +30,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { openRedis } from "./redis/redis.ts";
 import { createAudit } from "./telemetry/audit.ts";
 import type { Logger, LogSink } from "./telemetry/log.ts";
@@ -106,13 +107,15 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const authority = resolveAuthority(config.application.authorityHost);
   const routes = codeRoutesOf(config, parts);
 
-  const observability = await openObservability(config, parts, keep);
+  const outbound = keep(openOutbound(config.proxies));
+  const observability = await openObservability(config, parts, keep, outbound);
   const building: Building = {
     config,
     parts,
     keep,
     authority,
-    fetch: parts.fetch ?? globalThis.fetch,
+    outbound,
+    fetch: parts.fetch ?? outbound.fetch,
     now: parts.now ?? Date.now,
     ...observability,
   };
@@ -140,6 +143,7 @@ interface Building {
   readonly parts: GatewayParts;
   readonly keep: Keep;
   readonly authority: Authority;
+  readonly outbound: Outbound;
   readonly fetch: Fetch;
   readonly now: () => number;
   readonly log: Logger;
@@ -158,12 +162,12 @@ function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly Code
 }
 
 /** Log, audit, metrics and traces. Rooms call back with events; `signals` puts them into words and numbers. */
-async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
+async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep, outbound: Outbound) {
   const metrics = createMetrics();
   const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
   const { log } = outputs;
   const audit = createAudit(outputs.auditLog);
-  const tracing = config.tracing && keep(await openTracing(config.tracing, log));
+  const tracing = config.tracing && keep(await openTracing(config.tracing, log, outbound.agentFor));
   const logRequest = createRequestLog(log, outputs.logSink, config.log);
   const signals = createSignals(log, logRequest, audit, metrics, tracing);
   return { log, outputs, metrics, signals };
@@ -210,6 +214,7 @@ async function openExchange(building: Building) {
   };
   const credential = await openGatewayCredential({
     ...building,
+    directFetch: building.parts.fetch ?? building.outbound.directFetch,
     clientAssertion: building.parts.clientAssertion,
     proveWith: createCredentialCheck(wire),
     onEvent: signals.credential,
@@ -241,6 +246,8 @@ async function openExchange(building: Building) {
 
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
   readonly clientAssertion: ClientAssertionCallback | undefined;
+  /** Reaches what gives managed identities their tokens, which no proxy does. */
+  readonly directFetch: Fetch;
   /** Asks Entra whether it accepts a proof. */
   readonly proveWith: ReturnType<typeof createCredentialCheck>;
   readonly onEvent: CredentialOptions["onEvent"];
@@ -253,7 +260,7 @@ export interface GatewayCredentialOptions extends Pick<Building, "config" | "fet
  * @throws {ConfigurationError} when none can be opened.
  */
 export async function openGatewayCredential(options: GatewayCredentialOptions): Promise<CredentialRing> {
-  const { config, fetch, now, authority, clientAssertion, proveWith, onEvent } = options;
+  const { config, fetch, directFetch, now, authority, clientAssertion, proveWith, onEvent } = options;
   const { clientId, tenantId } = config.application;
   const { managedIdentityClientId } = config.credential;
   return openCredential({
@@ -262,7 +269,7 @@ export async function openGatewayCredential(options: GatewayCredentialOptions): 
     ...(managedIdentityClientId !== undefined && {
       managedIdentityToken: createManagedIdentityToken({
         clientId: managedIdentityClientId,
-        fetch,
+        fetch: directFetch,
         timeoutMs: config.exchange.timeoutMs,
       }),
     }),
@@ -276,13 +283,14 @@ export async function openGatewayCredential(options: GatewayCredentialOptions): 
 }
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
-function openDownstream({ config, parts, keep, now, signals }: Building) {
+function openDownstream({ config, parts, outbound, keep, now, signals }: Building) {
   const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
   const transport = keep(
     createTransport({
       apis,
       fairness,
+      proxyFor: outbound.proxyFor,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),

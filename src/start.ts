@@ -6,6 +6,8 @@ import { listenForAdmin } from "./http/admin-listener.ts";
 import { createDescriptorRoom } from "./http/descriptor-room.ts";
 import { unlinkedRoutes } from "./http/public-address.ts";
 import { listen } from "./http/server.ts";
+import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
+import { unreadExceptions } from "./outbound/proxies.ts";
 import type { Logger } from "./telemetry/log.ts";
 
 /** A gateway that listens. */
@@ -59,6 +61,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       { node: process.version },
       "the HTTP parser of this Node lets some ambiguous messages pass; run Node 20.20, 22, 24 or later in production",
     );
+  if (config.proxies !== undefined) reportProxies(config.proxies, log);
   const unlinked = unlinkedRoutes(config.http.publicUrl, host, config.routes);
   if (unlinked.length > 0)
     log.warn(
@@ -103,4 +106,20 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       return ended;
     },
   };
+}
+
+function reportProxies(proxies: ProxyOptions, log: Logger): void {
+  const named = ({ isTls, hostname, port }: ProxyServer) =>
+    `${isTls ? "https" : "http"}://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  log.info(
+    {
+      http: proxies.http && named(proxies.http),
+      https: proxies.https && named(proxies.https),
+      except: proxies.exceptions,
+    },
+    "connections go through proxies of the environment, which resolve names: there private addresses are refused only where a URL spells them",
+  );
+  const unread = unreadExceptions(proxies);
+  if (unread.length > 0)
+    log.warn({ entries: unread }, "NO_PROXY holds entries without a meaning; they except nothing");
 }

@@ -160,6 +160,7 @@ describe("architecture", () => {
     );
     expect([...crossing].sort()).toEqual([
       "src/config/load.ts",
+      "src/config/proxies.ts",
       // The room that connects to Redis reads its URL, so that there is one reading of it.
       "src/config/schema.ts",
       // A second composition: it looks at each room with the room's own eyes, one after the other.

@@ -11,6 +11,7 @@ import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
+import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/tracing.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
 import { cleanEnvironment, type GatewayEnvironment, readEnvironment } from "./environment.ts";
@@ -18,6 +19,7 @@ import { faultsOf } from "./faults.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
+import { readProxies } from "./proxies.ts";
 import { type GatewayYaml, gatewayYaml } from "./schema.ts";
 import { readTracing } from "./tracing.ts";
 
@@ -87,6 +89,8 @@ export interface GatewayConfig {
   };
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
+  /** Of the environment; undefined where it names none, and everything is connected to directly. */
+  readonly proxies: ProxyOptions | undefined;
   readonly production: boolean;
   /** What an operator should know of the environment, although the gateway starts; never the value of a variable. */
   readonly notices: readonly ConfigurationFault[];
@@ -108,6 +112,7 @@ export function loadConfig(
   const faults: ConfigurationFault[] = [];
   const environment = readEnvironment(env, faults);
   const tracing = readTracing(env, faults);
+  const proxies = readProxies(env, faults);
   const yaml = readYaml(file, env, faults);
   const bounds = boundsFor(
     { tokens: yaml?.exchange.cache.maxBytes, verified: yaml?.identity.cache.maxBytes },
@@ -116,7 +121,7 @@ export function loadConfig(
   );
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, notices });
+  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, proxies, notices });
 }
 
 function readYaml(
@@ -172,7 +177,7 @@ function assemble(
   env: GatewayEnvironment,
   yaml: GatewayYaml,
   bounds: CacheBounds,
-): Omit<GatewayConfig, "tracing" | "notices"> {
+): Omit<GatewayConfig, "tracing" | "proxies" | "notices"> {
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );

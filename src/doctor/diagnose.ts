@@ -6,6 +6,7 @@ import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { FileDescriptors } from "../foundation/file-descriptors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { resolveAuthority } from "../identity/authority.ts";
+import { openOutbound } from "../outbound/outbound.ts";
 import { authorityChecks } from "./authority.ts";
 import type { FederatedIdentity } from "./commands.ts";
 import { credentialChecks } from "./credential.ts";
@@ -125,11 +126,14 @@ function checksOf(examination: Examination): Check[] {
 function examine(config: GatewayConfig, env: Environment, options: DoctorOptions): Examination {
   const { tenantId, clientId, authorityHost } = config.application;
   const authority = resolveAuthority(authorityHost);
+  const outbound = openOutbound(config.proxies);
   return {
     config,
     authority,
     registration: { tenantId, clientId, cloud: authority.cloud },
-    fetch: options.fetch ?? globalThis.fetch,
+    fetch: options.fetch ?? outbound.fetch,
+    directFetch: options.fetch ?? outbound.directFetch,
+    proxyFor: outbound.proxyFor,
     now: options.now ?? Date.now,
     downstreamCa: options.downstreamCa,
     expected: options.expected ?? {},

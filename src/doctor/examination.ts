@@ -5,6 +5,7 @@ import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { FileDescriptors } from "../foundation/file-descriptors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { Authority } from "../identity/contract.ts";
+import type { ProxyFor } from "../outbound/contract.ts";
 import type { FederatedIdentity, Registration } from "./commands.ts";
 
 /** Names of variables that are set, for what no other setting shows. */
@@ -15,6 +16,9 @@ export interface Examination {
   readonly authority: Authority;
   readonly registration: Registration;
   readonly fetch: Fetch;
+  /** Never goes through a proxy. */
+  readonly directFetch: Fetch;
+  readonly proxyFor: ProxyFor;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Certificate authorities in PEM for downstream APIs, for tests. */

@@ -31,6 +31,14 @@ const TOO_LARGE: Silence = {
   finding: "the answer is far too large",
   mend: "find out what answers instead: a proxy or a captive portal",
 };
+const PROXY_UNREACHABLE: Silence = {
+  finding: "the proxy that the environment names cannot be reached",
+  mend: "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and the way to the proxy",
+};
+const PROXY_REFUSED: Silence = {
+  finding: "the proxy that the environment names does not open a connection to it",
+  mend: "check user and password in the proxy's URL (percent-encoded), and the proxy's rules for this host and port",
+};
 const UNKNOWN: Silence = {
   finding: "the connection fails",
   mend: "try the same address with curl -v from this machine",
@@ -51,6 +59,10 @@ const BY_CODE: Readonly<Record<string, Silence>> = {
   timeout: TIMEOUT,
   connect_timeout: TIMEOUT,
   tls: TLS,
+  ERR_PROXY_UNREACHABLE: PROXY_UNREACHABLE,
+  proxy_unreachable: PROXY_UNREACHABLE,
+  ERR_PROXY_REFUSED: PROXY_REFUSED,
+  proxy_refused: PROXY_REFUSED,
   too_large: TOO_LARGE,
 };
 

@@ -13,13 +13,14 @@ export type Opened =
 
 /** All sources, as the gateway would have them, or one alone. */
 export async function open(examination: Examination, source?: CredentialSource): Promise<Opened> {
-  const { config, fetch, now, authority } = examination;
+  const { config, fetch, directFetch, now, authority } = examination;
   const { credential } = config;
   const events: CredentialEvent[] = [];
   try {
     const ring = await openGatewayCredential({
       config: source === undefined ? config : { ...config, credential: { ...credential, sources: [source] } },
       fetch,
+      directFetch,
       now,
       authority,
       // Made by a program that embeds the gateway, which this is not.

@@ -69,8 +69,8 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       api,
       origin: base.origin,
       path: joinBase(base, path) + query,
-      judge(redirected) {
-        const below = readClientPath(belowBase(base, redirected), {}, api.encodedSlashes);
+      redirected(redirectedPath) {
+        const below = readClientPath(belowBase(base, redirectedPath), {}, api.encodedSlashes);
         return targetOf(method, below.path, below.query);
       },
     };

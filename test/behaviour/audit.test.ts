@@ -41,7 +41,6 @@ test("an exchange is one event, and a token from the cache is none", async () =>
       assertion: fingerprint(token),
       token: expect.stringMatching(/^[0-9a-f]{8}$/),
       scopes: ["https://graph.microsoft.com/.default"],
-      grantedScopes: expect.arrayContaining(["https://graph.microsoft.com/User.Read"]),
       challenged: false,
       ahead: false,
       credential: "workload-identity",

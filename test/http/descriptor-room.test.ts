@@ -26,9 +26,9 @@ test("the configured number is taken where descriptors are enough, or not shown"
 
 test("fewer are taken where descriptors are few, idle ones give way at once, and one line says so", () => {
   const { room, lines } = open({ limit: 64, open: 22 });
-  expect(room()).toEqual({ max: 15, idleGivesWay: "at once" });
+  expect(room()).toEqual({ max: 12, idleGivesWay: "at once" });
   room();
-  expect(lines).toEqual([["warn", { descriptors: 64, connections: 15, configured: 8_192 }]]);
+  expect(lines).toEqual([["warn", { descriptors: 64, connections: 12, configured: 8_192 }]]);
 });
 
 test("a limit that is enough for an ordinary front end is information", () => {
@@ -41,7 +41,7 @@ test("a limit that is lowered later is noticed within a quarter of a second; ope
   state.time = 249;
   expect(room().max).toBe(8_192);
   state.time = 250;
-  expect(room()).toEqual({ max: 15, idleGivesWay: "at once" });
+  expect(room()).toEqual({ max: 12, idleGivesWay: "at once" });
   expect(lines).toHaveLength(1);
   state.descriptors = { limit: 100_000, open: 60 };
   state.time = 500;
