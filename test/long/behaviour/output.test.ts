@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
-import { type EmulatorProcess, environmentFor, startEmulatorProcess } from "../support/processes.ts";
+import { type EmulatorProcess, environmentFor, startEmulatorProcess } from "../../support/processes.ts";
 
 const LIMIT_MS = 90_000;
 const GRACE_SECONDS = 5;

@@ -2,10 +2,10 @@
 
 import { Agent, request } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { codeRoute } from "../../src/http/code-route.ts";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { codeRoute } from "../../../src/http/code-route.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
 
 const USERS = 200;
 const REQUESTS = 4_000;
