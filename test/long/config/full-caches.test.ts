@@ -9,7 +9,7 @@ function fill(part: number) {
   const output = execFileSync(process.execPath, [...args, String(part)], {
     encoding: "utf8",
     env: { PATH: process.env.PATH },
-    timeout: 120_000,
+    timeout: 240_000,
   });
   return JSON.parse(output) as {
     readonly heapBytes: number;
@@ -32,5 +32,5 @@ test.each([
     expect(verified.bytes).toBeGreaterThan(0.9 * given.verified);
     expect(usedBytes).toBeLessThan(most * heapBytes);
   },
-  180_000,
+  300_000,
 );
