@@ -126,8 +126,12 @@ audit: { onLoss: ${onLoss} }
       const exited = once(child, "exit") as Promise<[number | null]>;
       const began = performance.now();
       child.kill(signal);
+      // What it wrote last may be read after its end.
+      const read = once(child, "close");
       const [code] = await exited;
-      return { code, afterMs: performance.now() - began };
+      const afterMs = performance.now() - began;
+      await read;
+      return { code, afterMs };
     },
   };
 }
