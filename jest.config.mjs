@@ -14,5 +14,9 @@ export default {
       },
     ],
   },
+  globalSetup: "<rootDir>/test/support/run/begin.ts",
+  globalTeardown: "<rootDir>/test/support/run/end.ts",
   testTimeout: 20_000,
+  // The tests wait for sockets more than they compute, so the process that hands them out needs no core for itself.
+  maxWorkers: "100%",
 };

@@ -4,6 +4,7 @@ import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { keysOfChild } from "../emulator/rsa-keys.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const START_LIMIT_MS = 30_000;
@@ -61,7 +62,10 @@ const FROM_SOURCE = ["--import", "tsx", "src/main.ts"];
 
 export async function startEmulatorProcess(): Promise<EmulatorProcess> {
   const ports = ["authority", "graph", "kubernetes", "control"].flatMap((name) => [`--${name}-port`, "0"]);
-  const child = start(["--import", "tsx", "test/emulator/main.ts", "--json", "--exit-with-parent", ...ports]);
+  const child = start(
+    ["--import", "tsx", "test/emulator/main.ts", "--json", "--exit-with-parent", ...ports],
+    keysOfChild(),
+  );
   const facts = (await firstOf(linesOf(child), () => true, child)) as unknown as EmulatorFacts;
   return { facts, stop: () => stop(child), kill: () => kill(child) };
 }
