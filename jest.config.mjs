@@ -4,6 +4,8 @@ export default {
   roots: ["<rootDir>/test"],
   testMatch: ["**/*.test.ts"],
   extensionsToTreatAsEsm: [".ts"],
+  // The published testing entry names the package as its users do.
+  moduleNameMapper: { "^obo-gateway$": "<rootDir>/src/index.ts" },
   transform: {
     "^.+\\.ts$": [
       "@swc/jest",

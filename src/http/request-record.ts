@@ -16,6 +16,7 @@ export function openRecord(request: Request): RequestRecord {
   const correlationId = typeof given === "string" && PLAUSIBLE_ID.test(given) ? given : randomUUID();
   const record: RequestRecord = {
     correlationId,
+    prefix: request.baseUrl,
     startedAt: performance.now(),
     route: undefined,
     caller: undefined,
@@ -43,4 +44,9 @@ export function recordOf(request: Request): RequestRecord {
   if (record === undefined)
     throw new Error("request without a record: openRecord must be called first of all");
   return record;
+}
+
+/** Whether `openRecord` has run: an app that brings routes of its own has requests without a record. */
+export function isRecorded(request: Request): boolean {
+  return (request as Recorded)[RECORD] !== undefined;
 }
