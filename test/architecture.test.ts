@@ -189,6 +189,14 @@ describe("architecture", () => {
     expect(uses).toEqual([]);
   });
 
+  test("the client for web pages knows of the gateway its codes alone, and no part of the gateway loads it", () => {
+    const own = (path: string) => path.startsWith("src/browser/");
+    const taken = all.filter(({ from, to }) => own(from) && !own(to));
+    expect(taken.length).toBeGreaterThan(0);
+    expect(broken(taken, ({ to, typeOnly }) => to === "src/errors.ts" && typeOnly)).toEqual([]);
+    expect(broken(all, ({ from, to }) => own(from) || !own(to))).toEqual([]);
+  });
+
   test("only the process edges read the environment", () => {
     const readers = filesBelow("src").filter((file) => /\bprocess\.env\b/.test(text(file)));
     expect(readers).toEqual(["src/doctor/main.ts", "src/main.ts"]);
