@@ -67,6 +67,7 @@ const ROOMS = [
   "http",
   "handlers",
   "telemetry",
+  "console",
 ] as const;
 type Room = (typeof ROOMS)[number];
 
@@ -89,6 +90,8 @@ const RULES: Readonly<
     valuesFrom: [],
     typesFrom: ["identity", "credential", "exchange", "redis", "outbound", "downstream", "http"],
   },
+  // It reads the signals that telemetry reads, and shows them.
+  console: { valuesFrom: [], typesFrom: ["identity", "credential", "downstream", "http"] },
 };
 
 function allowed({ from, to, typeOnly }: Import): boolean {

@@ -62,7 +62,8 @@ export function createGatewayFetch(options: GatewayFetchOptions): GatewayFetch {
   async function consented(uri: string): Promise<string | undefined> {
     // A page is opened at this address, so no other scheme may run in it.
     if (!/^https?:/i.test(uri) || !(await openConsent(uri))) return undefined;
-    return await acquireToken({});
+    // The gateway remembers the refusal for the token that it was given for.
+    return await acquireToken({ renew: true });
   }
 
   return async (input, init = {}) => {

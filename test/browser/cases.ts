@@ -306,7 +306,7 @@ export const CASES: Readonly<Record<string, Case>> = {
   async "opens the address for consent, and repeats when the user has consented"({ gateway }) {
     const uris: string[] = [];
     const wanted = problem(403, "consent_required", { consentUri: "https://login.example/consent" });
-    const { call, url, events } = await world(gateway, [wanted, OK], {
+    const { call, url, events, asked } = await world(gateway, [wanted, OK], {
       openConsent: async (uri) => {
         uris.push(uri);
         return true;
@@ -314,6 +314,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     });
     equal(await (await call(url)).text(), "fine");
     equal(uris, ["https://login.example/consent"]);
+    equal(asked, [{ renew: true }]);
     equal(events.slice(1), ["consenting consent_required", "repeated consent_required"]);
   },
 

@@ -78,7 +78,14 @@ export async function createPageTour(site: DemoSite, gateway: Pick<GatewayProces
       title: "the sample page is served, and the gateway lets its origin call",
       async run() {
         expect("gateway of the page", settings.gateway, gateway.url);
-        for (const path of ["/", "/page.js", "/page.css", "/msal-browser.js", "/redirect.html"]) {
+        for (const path of [
+          "/",
+          "/page.js",
+          "/page.css",
+          "/msal-browser.js",
+          "/redirect.html",
+          "/consented",
+        ]) {
           const response = await fetch(site.url + path);
           expect(path, response.status, 200);
           await response.arrayBuffer();

@@ -63,7 +63,8 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "consent",
     title: "Expired consent",
-    effect: "The consent to Graph is gone. The page opens the consent page.",
+    effect:
+      "The consent to Graph is gone. The page opens the consent page, where Edsger, an administrator, can accept.",
     renew: true,
     async begin(control) {
       await control.post("/consent/revoke");

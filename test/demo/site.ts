@@ -108,21 +108,12 @@ async function pageFiles(): Promise<Readonly<Record<string, PageFile>>> {
   const html = "text/html; charset=utf-8";
   return {
     "/": { type: html, text: await text("page/index.html") },
+    "/favicon.ico": { type: "image/x-icon", text: "" },
     "/page.css": { type: "text/css; charset=utf-8", text: await text("page/page.css") },
     "/page.js": { type: script, text: bundled.outputFiles[0]?.text ?? "" },
     "/msal-browser.js": { type: script, text: await text(`${MSAL}msal-browser.min.js`) },
-    "/redirect-bridge.js": {
-      type: script,
-      text: await text(`${MSAL}redirect-bridge/msal-redirect-bridge.js`),
-    },
-    "/returned.js": { type: script, text: "msalRedirectBridge.broadcastResponseToMainFrame();" },
-    "/redirect.html": {
-      type: html,
-      text: blank(
-        "Returning",
-        '<script src="/redirect-bridge.js"></script><script src="/returned.js"></script>',
-      ),
-    },
+    // The window of a sign-in ends here, and MSAL reads its address.
+    "/redirect.html": { type: html, text: blank("Returning", "<p>Returning…</p>") },
     "/consented.js": { type: script, text: "close();" },
     "/consented": {
       type: html,

@@ -73,12 +73,18 @@ const configuration: Configuration = {
     clientId: settings.frontEndClientId,
     authority: `${settings.authorityHost}${settings.tenantId}`,
     knownAuthorities: [new URL(settings.authorityHost).host],
-    redirectUri: `${location.origin}/redirect.html`,
+    redirectUri: `${location.origin}/`,
     clientCapabilities: ["cp1"],
   },
   // Shared by the tabs of the page.
   cache: { cacheLocation: "localStorage" },
-  system: { networkClient: door.networkClient, navigationClient: door.navigationClient as never },
+  system: {
+    networkClient: door.networkClient,
+    navigationClient: door.navigationClient as never,
+    // So that a window which the user closes ends the call at once, and not after a minute.
+    enableLegacyPolling: true,
+    navigatePopups: false,
+  },
 };
 const application = new msal.PublicClientApplication(configuration);
 await application.initialize();
@@ -98,8 +104,8 @@ const library: Msal<Account> = {
   acquireTokenPopup: (request) =>
     application.acquireTokenPopup({
       ...request,
+      redirectUri: `${location.origin}/redirect.html`,
       popupWindowParent: door.windowParent,
-      overrideInteractionInProgress: true,
     }),
   acquireTokenRedirect: (request) => application.acquireTokenRedirect(request),
 };
@@ -280,6 +286,7 @@ addCalls();
 addScenarios();
 showSession();
 addAddresses();
+element<HTMLAnchorElement>("console").href = `${settings.admin}/console`;
 if (signedIn !== null) {
   const entry = addEntry("Return from the sign-in");
   const { tokens, gatewayFetch } = clientFor(entry);
