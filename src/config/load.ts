@@ -79,6 +79,7 @@ export interface GatewayConfig {
   readonly handlerRoutes: readonly HandlerRouteConfig[];
   readonly http: GatewayYaml["http"];
   readonly admin: GatewayYaml["admin"];
+  readonly console: GatewayYaml["console"];
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
@@ -256,6 +257,7 @@ function assemble(
     ),
     http: yaml.http,
     admin: yaml.admin,
+    console: yaml.console,
     limits: yaml.limits,
     fairness: yaml.fairness,
     log: {
