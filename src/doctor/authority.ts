@@ -1,4 +1,4 @@
-/** Is the authority there, is it the right one, do its clock and ours agree, and can its signing keys be read? */
+/** Checks that the authority answers and is the configured one, that its clock and ours agree, and that its signing keys can be read. */
 
 import { GatewayError } from "../errors.ts";
 import { numbersOf } from "../exchange/entra/answers.ts";
@@ -10,7 +10,7 @@ import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf, silenceOfError } from "./network.ts";
 import { type Check, fault, ok, once, skipped, type Verdict, warning } from "./verdict.ts";
 
-/** A clock that is off by less is nobody's problem. */
+/** A clock that is off by less is not worth a warning. */
 const CLOCK_NOTICE_MS = 10_000;
 
 const MAX_DOCUMENT_BYTES = 512 * 1024;
@@ -45,13 +45,13 @@ export function authorityChecks(examination: Examination): Check[] {
       ([tenant, metadata]): Check => ({
         name: "discovery",
         about: tenant,
-        run: () => judgeDiscovery(examination, tenant, metadata),
+        run: () => checkDiscovery(examination, tenant, metadata),
       }),
     ),
     {
       name: "clock",
       run: async () =>
-        judgeClock(
+        checkClock(
           examination,
           await metadataOf
             .get(home)?.()
@@ -62,7 +62,7 @@ export function authorityChecks(examination: Examination): Check[] {
       (tenant): Check => ({
         name: "signing-keys",
         about: tenant,
-        run: () => judgeKeys(examination, tenant, metadataOf.get(tenant)),
+        run: () => checkSigningKeys(examination, tenant, metadataOf.get(tenant)),
       }),
     ),
   ];
@@ -71,7 +71,7 @@ export function authorityChecks(examination: Examination): Check[] {
 const issuersOf = ({ authority }: Examination, tenant: string): readonly string[] =>
   authority.issuers(tenant === "common" ? "{tenantid}" : tenant, "2.0");
 
-async function judgeDiscovery(
+async function checkDiscovery(
   examination: Examination,
   tenant: string,
   metadata: () => Promise<Metadata>,
@@ -82,13 +82,13 @@ async function judgeDiscovery(
   try {
     ({ answer } = await metadata());
   } catch (error) {
-    const { finding, mend } = silenceOfError(error);
-    return fault(`${url} cannot be read: ${finding}`, mend, { commands: [`curl -sv ${url}`] });
+    const { finding, fix } = silenceOfError(error);
+    return fault(`${url} cannot be read: ${finding}`, fix, { commands: [`curl -sv ${url}`] });
   }
   const document = parseJsonObject(answer.text);
   const explained = explain(numbersOf(document), { registration, resource: "" });
   if (explained !== undefined)
-    return fault(`Entra refuses tenant ${tenant}: ${explained.meaning}`, explained.mend, {
+    return fault(`Entra refuses tenant ${tenant}: ${explained.meaning}`, explained.fix, {
       commands: explained.commands,
     });
   if (answer.status !== 200 || document === undefined)
@@ -108,32 +108,33 @@ async function judgeDiscovery(
   return ok(`issuer ${issuer}`, { facts: { url, issuer } });
 }
 
-function judgeClock(examination: Examination, metadata: Metadata | undefined): Verdict {
+function checkClock(examination: Examination, metadata: Metadata | undefined): Verdict {
   const date = Date.parse(metadata?.answer.headers.get("date") ?? "");
-  if (metadata === undefined || Number.isNaN(date)) return skipped("the authority did not tell the time");
+  if (metadata === undefined || Number.isNaN(date))
+    return skipped("the authority's answer has no Date field");
   // The header counts whole seconds, so on average the time is half of one later.
   const offsetMs = Math.round(metadata.askedAt - (date + 500));
   const facts = { offsetSeconds: Math.round(offsetMs / 1000) };
   const size = Math.abs(offsetMs);
   const seconds = Math.round(size / 1000);
   const side = offsetMs > 0 ? "ahead of" : "behind";
-  const mend = "synchronise this machine's clock (NTP, chrony; on AKS the node's)";
+  const fix = "synchronise this machine's clock (NTP, chrony; on AKS the node's)";
   const tolerance = examination.config.identity.clockToleranceSeconds;
   if (size > Math.max(tolerance * 1000, CLOCK_NOTICE_MS))
     return fault(
       `this machine's clock is ${seconds} s ${side} Entra's: client assertions and users' tokens will be refused`,
-      mend,
+      fix,
       { facts, commands: ["timedatectl status"] },
     );
   if (size > CLOCK_NOTICE_MS)
-    return warning(`this machine's clock is ${seconds} s ${side} Entra's`, mend, {
+    return warning(`this machine's clock is ${seconds} s ${side} Entra's`, fix, {
       facts,
       commands: ["timedatectl status"],
     });
   return ok(`within ${Math.max(1, seconds)} s of Entra's`, { facts });
 }
 
-async function judgeKeys(
+async function checkSigningKeys(
   examination: Examination,
   tenant: string,
   metadata: (() => Promise<Metadata>) | undefined,
@@ -158,14 +159,14 @@ async function judgeKeys(
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
     const reason = error.reason ?? "network";
-    const told = KEY_FAULTS[reason];
-    if (told !== undefined) return fault(...told);
-    const { finding, mend } = reason === "network" ? silenceOfError(error) : silenceOf(reason);
-    return fault(`the signing keys cannot be read: ${finding}`, mend);
+    const known = KEY_FAULTS[reason];
+    if (known !== undefined) return fault(...known);
+    const { finding, fix } = reason === "network" ? silenceOfError(error) : silenceOf(reason);
+    return fault(`the signing keys cannot be read: ${finding}`, fix);
   }
 }
 
-const KEY_FAULTS: Readonly<Record<string, [finding: string, mend: string]>> = {
+const KEY_FAULTS: Readonly<Record<string, [finding: string, fix: string]>> = {
   issuer: [
     "the keys belong to another issuer than the configured authority has",
     "set AZURE_AUTHORITY_HOST to the host that issues this tenant's tokens",

@@ -9,7 +9,7 @@ import { fault, ok, type Verdict, warning } from "./verdict.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
 
-export async function judgeCertificate(
+export async function checkCertificate(
   opened: Opened,
   path: string,
   examination: Examination,
@@ -76,7 +76,7 @@ const renew = [
   "openssl req -x509 -newkey rsa:2048 -nodes -days 180 -subj /CN=obo-gateway -keyout key.pem -out cert.pem",
 ];
 
-/** For its facts alone; what is wrong with the file has been said by whoever opened it. */
+/** Read for its facts alone: the fault of a file that cannot be read is reported when the source is opened. */
 async function leafOf(
   content: Buffer | undefined,
   { config }: Examination,

@@ -10,15 +10,15 @@ import { openOutbound } from "../outbound/outbound.ts";
 import { authorityChecks } from "./authority.ts";
 import type { FederatedIdentity } from "./commands.ts";
 import { credentialChecks } from "./credential.ts";
-import { judgeDownstream } from "./downstream.ts";
+import { checkDownstream } from "./downstream.ts";
 import type { Examination } from "./examination.ts";
-import { judgeExchange } from "./exchange.ts";
-import { judgePorts } from "./ports.ts";
+import { checkExchange } from "./exchange.ts";
+import { checkPorts } from "./ports.ts";
 import { processChecks } from "./process.ts";
 import { registrationChecks } from "./registration.ts";
 import { routeChecks } from "./routes.ts";
 import { sharedCacheChecks } from "./shared-cache.ts";
-import { judgeUserToken, verifyUserToken } from "./user-token.ts";
+import { checkUserToken, verifyUserToken } from "./user-token.ts";
 import { type Check, type CheckName, fault, type Outcome, ok, once, type Verdict } from "./verdict.ts";
 
 export interface DoctorOptions {
@@ -100,16 +100,16 @@ function checksOf(examination: Examination): Check[] {
   return [
     ...registrationChecks(examination),
     ...routeChecks(examination),
-    { name: "ports", run: () => judgePorts(examination) },
+    { name: "ports", run: () => checkPorts(examination) },
     ...processChecks(examination),
     ...authorityChecks(examination),
     ...credentialChecks(examination),
-    { name: "user-token", run: async () => judgeUserToken(await verification(), examination) },
+    { name: "user-token", run: async () => checkUserToken(await verification(), examination) },
     ...apis.map(
       (api): Check => ({
         name: "exchange",
         about: api.name,
-        run: async () => judgeExchange(api, await verification(), examination),
+        run: async () => checkExchange(api, await verification(), examination),
       }),
     ),
     ...sharedCacheChecks(examination),
@@ -117,7 +117,7 @@ function checksOf(examination: Examination): Check[] {
       (api): Check => ({
         name: "downstream",
         about: api.name,
-        run: () => judgeDownstream(api, examination),
+        run: () => checkDownstream(api, examination),
       }),
     ),
   ];
@@ -143,7 +143,7 @@ function examine(config: GatewayConfig, env: Environment, options: DoctorOptions
   };
 }
 
-/** A defect of a check must not hide what the others find. Its message may hold anything, so only its kind is told. */
+/** A defect of a check must not hide what the others find. Its message may hold anything, so the report names only its kind. */
 function undone(error: unknown): Verdict {
   const kind = error instanceof Error ? error.name : typeof error;
   return fault(`the check itself failed (${kind})`, "leave it out with --skip, and report it as a defect");

@@ -1,4 +1,4 @@
-/** Settings that load, and yet contradict each other or the way Entra works. */
+/** Checks settings that are valid one by one and contradict each other, or the way Entra works. */
 
 import { ConfigurationError } from "../errors.ts";
 import { createGateway } from "../gateway.ts";
@@ -10,18 +10,18 @@ import { type Check, fault, ok, skipped, type Verdict, warning } from "./verdict
 
 export function registrationChecks(examination: Examination): Check[] {
   return [
-    { name: "assembly", run: () => judgeAssembly(examination) },
-    { name: "audiences", run: async () => judgeAudiences(examination) },
-    { name: "tenants", run: async () => judgeTenants(examination) },
-    { name: "paging-links", run: async () => judgePagingLinks(examination) },
+    { name: "assembly", run: () => checkAssembly(examination) },
+    { name: "audiences", run: async () => checkAudiences(examination) },
+    { name: "tenants", run: async () => checkTenants(examination) },
+    { name: "paging-links", run: async () => checkPagingLinks(examination) },
   ];
 }
 
-/** The composition root itself, so that nothing it would refuse can be overlooked here. */
-async function judgeAssembly(examination: Examination): Promise<Verdict> {
+/** The composition root itself, so that the doctor finds everything that the gateway would refuse. */
+async function checkAssembly(examination: Examination): Promise<Verdict> {
   const { config, fetch, now, downstreamCa } = examination;
   const { downstreamApis } = config;
-  // Told once, by the checks of the sources.
+  // The checks of the sources report it.
   if ("error" in (await open(examination))) return skipped("needs a usable credential");
   try {
     const gateway = await createGateway(config, {
@@ -45,7 +45,7 @@ async function judgeAssembly(examination: Examination): Promise<Verdict> {
 }
 
 /** Entra refuses a user assertion whose `aud` is not this application (AADSTS500131). */
-function judgeAudiences({ config, registration }: Examination): Verdict {
+function checkAudiences({ config, registration }: Examination): Verdict {
   const { audiences } = config.identity;
   const { clientId } = registration;
   const foreign = audiences.filter(
@@ -70,7 +70,7 @@ function judgeAudiences({ config, registration }: Examination): Verdict {
   return ok(audiences.join(", "));
 }
 
-function judgeTenants({ config }: Examination): Verdict {
+function checkTenants({ config }: Examination): Verdict {
   const { tenantId, exchangeTenants: exchanged } = config.application;
   const { tenants } = config.identity;
   if (exchanged === "*") return ok("users of every accepted tenant are exchanged for");
@@ -86,7 +86,7 @@ function judgeTenants({ config }: Examination): Verdict {
   );
 }
 
-function judgePagingLinks({ config }: Examination): Verdict {
+function checkPagingLinks({ config }: Examination): Verdict {
   const unlinked = unlinkedRoutes(config.http.publicUrl, config.listen.host, config.routes);
   if (unlinked.length === 0) return ok("lead back to the gateway, or no route leads to Graph");
   return warning(

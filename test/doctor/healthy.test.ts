@@ -89,7 +89,7 @@ test("every source is proven to Entra, the one that stands by as well", async ()
   expect(report.of("token-request", "certificate").outcome).toBe("ok");
 });
 
-test("a user's token is judged and exchanged, and the claims of no person are shown", async () => {
+test("a user's token is verified and exchanged, and the claims of no person are shown", async () => {
   const token = emulator.mintUserToken({ user: "ada", capabilities: ["cp1"] });
   const report = await patient.diagnose({ options: { userToken: new Secret(token) } });
   expect(report).toMatchObject({ works: true, text: "" });

@@ -35,7 +35,7 @@ test("without a Redis there is nothing to look at", async () => {
   expect(verdicts.map(({ check }) => check)).not.toContain("shared-cache");
 });
 
-test("a port at which nobody listens", async () => {
+test("a port without a listener", async () => {
   const server = createServer().listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
   const { port } = server.address() as AddressInfo;
@@ -47,7 +47,7 @@ test("a port at which nobody listens", async () => {
     outcome: "warning",
     finding:
       "Redis cannot be reached: the connection is refused (ECONNREFUSED); until then the gateway goes on without it",
-    mend: expect.stringContaining("whether anything listens there"),
+    fix: expect.stringContaining("whether anything listens there"),
     commands: [`redis-cli -h 127.0.0.1 -p ${port} ping`],
   });
 });
@@ -61,7 +61,7 @@ test("REDIS_URL that the file does not use is a warning", async () => {
   });
 });
 
-test("keys that are none are told before anything is asked", async () => {
+test("keys that are none are reported before Redis is asked", async () => {
   const report = await look("redis://127.0.0.1:1", { keys: "c2hvcnQ=" });
   expect(report.configured).toBe(false);
   expect(report.of("configuration").finding).toMatch(/^TOKEN_CACHE_KEYS: /);
@@ -154,14 +154,14 @@ describeWithRedis("a Redis that answers", () => {
       /^Redis cannot be reached: /,
       /if that port does not speak TLS, name the one that does/,
     ],
-  ])("and %s", async (_, break_, finding, mend) => {
+  ])("and %s", async (_, break_, finding, fix) => {
     const report = await look(await break_());
     const outcome = finding.source.includes("cannot be reached") ? "warning" : "fault";
     expect(report.works).toBe(outcome === "warning");
     expect(report.of("shared-cache")).toMatchObject({
       outcome,
       finding: expect.stringMatching(finding),
-      mend: expect.stringMatching(mend),
+      fix: expect.stringMatching(fix),
     });
   });
 });
