@@ -8,6 +8,7 @@ import { fetchSigningKeys } from "../identity/signing-keys.ts";
 import { explain } from "./aadsts.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf, silenceOfError } from "./network.ts";
+import { proxyHint } from "./proxy.ts";
 import { type Check, fault, ok, once, skipped, type Verdict, warning } from "./verdict.ts";
 
 /** A clock that is off by less is not worth a warning. */
@@ -83,7 +84,9 @@ async function checkDiscovery(
     ({ answer } = await metadata());
   } catch (error) {
     const { finding, fix } = silenceOfError(error);
-    return fault(`${url} cannot be read: ${finding}`, fix, { commands: [`curl -sv ${url}`] });
+    return fault(`${url} cannot be read: ${finding}`, fix + proxyHint(examination.config, new URL(url)), {
+      commands: [`curl -sv ${url}`],
+    });
   }
   const document = parseJsonObject(answer.text);
   const explained = explain(numbersOf(document), { registration, resource: "" });

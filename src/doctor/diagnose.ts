@@ -15,11 +15,21 @@ import type { Examination } from "./examination.ts";
 import { checkExchange } from "./exchange.ts";
 import { checkPorts } from "./ports.ts";
 import { processChecks } from "./process.ts";
+import { proxyChecks } from "./proxy.ts";
 import { registrationChecks } from "./registration.ts";
 import { routeChecks } from "./routes.ts";
 import { sharedCacheChecks } from "./shared-cache.ts";
 import { checkUserToken, verifyUserToken } from "./user-token.ts";
-import { type Check, type CheckName, fault, type Outcome, ok, once, type Verdict } from "./verdict.ts";
+import {
+  type Check,
+  type CheckName,
+  fault,
+  type Outcome,
+  ok,
+  once,
+  type Verdict,
+  warning,
+} from "./verdict.ts";
 
 export interface DoctorOptions {
   readonly expected?: Partial<FederatedIdentity>;
@@ -86,6 +96,11 @@ export async function diagnose(environment: () => Environment, options: DoctorOp
     return report(false);
   }
   note({ name: "configuration" }, ok(`${loaded.file} and the environment are valid`));
+  for (const { path, problem } of loaded.examination.config.notices)
+    note(
+      { name: "configuration" },
+      warning(`${path} ${problem}`, `correct ${path} in the environment or in .env`),
+    );
 
   for (const check of checksOf(loaded.examination)) {
     if (options.skip?.includes(check.name)) continue;
@@ -102,6 +117,7 @@ function checksOf(examination: Examination): Check[] {
     ...routeChecks(examination),
     { name: "ports", run: () => checkPorts(examination) },
     ...processChecks(examination),
+    ...proxyChecks(examination),
     ...authorityChecks(examination),
     ...credentialChecks(examination),
     { name: "user-token", run: async () => checkUserToken(await verification(), examination) },
