@@ -3,7 +3,7 @@
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
-import { openCredential } from "./credential/credential.ts";
+import { findCredentialFaults, openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
@@ -105,7 +105,7 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const authority = resolveAuthority(config.application.authorityHost);
-  const routes = codeRoutesOf(config, parts);
+  const routes = await openCodeRoutes(config, parts);
 
   const outbound = keep(openOutbound(config.proxies));
   const observability = await openObservability(config, parts, keep, outbound);
@@ -150,6 +150,18 @@ interface Building {
   readonly outputs: Outputs;
   readonly metrics: Metrics;
   readonly signals: Signals;
+}
+
+/** Faults of the routes are reported together with those of the credential, which is opened later. */
+async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promise<readonly CodeRoute[]> {
+  try {
+    return codeRoutesOf(config, parts);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    const { clientAssertion, now } = parts;
+    const found = await findCredentialFaults({ ...config.credential, clientAssertion, now });
+    throw new ConfigurationError([...error.faults, ...found], { cause: error });
+  }
 }
 
 /** Routes in code: those that the program brings, and handlers that the file mounts. */

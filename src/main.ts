@@ -1,8 +1,8 @@
 /** Process edge: environment, signals and exit codes. 0 after a graceful end, 1 after a defect, 2 for a bad configuration. */
 
 import { setTimeout as delay } from "node:timers/promises";
+import { loadCheckedConfig } from "./checked-config.ts";
 import { withDotEnv } from "./config/dot-env.ts";
-import { loadConfig } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
 import { releaseMemory } from "./foundation/release-memory.ts";
 import { type RunningGateway, startGateway } from "./start.ts";
@@ -32,7 +32,7 @@ process.on("uncaughtException", (err) => {
 });
 
 try {
-  gateway = await startGateway(loadConfig(withDotEnv(process.env)));
+  gateway = await startGateway(await loadCheckedConfig(withDotEnv(process.env)));
 } catch (error) {
   if (!(error instanceof ConfigurationError)) throw error;
   console.error("obo-gateway cannot start with this configuration:");

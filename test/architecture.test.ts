@@ -159,6 +159,8 @@ describe("architecture", () => {
         .map(({ from }) => from.replace(/^src\/doctor\/.*/, "src/doctor/*")),
     );
     expect([...crossing].sort()).toEqual([
+      // Faults of the credential stand beside those of the file and the environment.
+      "src/checked-config.ts",
       "src/config/load.ts",
       "src/config/proxies.ts",
       // The room that connects to Redis reads its URL, so that there is one reading of it.

@@ -58,7 +58,7 @@ function configuredSources({ config }: Examination): readonly CredentialSource[]
   const settings: Readonly<Record<CredentialSource, boolean>> = {
     // In a pod with an identity binding its token is for the proxy alone.
     "workload-identity": Boolean(credential.federatedTokenFile) && (!isBound || isNamed("workload-identity")),
-    certificate: Boolean(credential.certificatePath),
+    certificate: Boolean(credential.certificatePath ?? credential.certificate?.reveal()),
     "client-assertion": isNamed("client-assertion"),
     "github-actions": Boolean(githubActions.requestUrl && githubActions.requestToken?.reveal()),
     "azure-pipelines": Boolean(
@@ -98,8 +98,8 @@ async function checkSource(
   opened: Opened,
   examination: Examination,
 ): Promise<Verdict> {
-  const { certificatePath = "", federatedTokenFile = "" } = examination.config.credential;
-  if (source === "certificate") return checkCertificate(opened, certificatePath, examination);
+  const { federatedTokenFile = "" } = examination.config.credential;
+  if (source === "certificate") return checkCertificate(opened, examination);
   if (source === "workload-identity") return checkFederatedToken(opened, federatedTokenFile, examination);
   if (source === "client-assertion")
     return skipped("the program that embeds the gateway makes this assertion; only that program can try it");

@@ -1,6 +1,7 @@
 /** The doctor's round: configuration first, then every check in the order in which a request would need it. */
 
-import { type GatewayConfig, loadConfig } from "../config/load.ts";
+import { loadCheckedConfig } from "../checked-config.ts";
+import type { GatewayConfig } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { FileDescriptors } from "../foundation/file-descriptors.ts";
@@ -90,7 +91,7 @@ export async function diagnose(environment: () => Environment, options: DoctorOp
     verdicts,
   });
 
-  const loaded = load(environment, options);
+  const loaded = await load(environment, options);
   if ("faults" in loaded) {
     for (const verdict of loaded.faults) note({ name: "configuration" }, verdict);
     return report(false);
@@ -165,14 +166,16 @@ function undone(error: unknown): Verdict {
   return fault(`the check itself failed (${kind})`, "leave it out with --skip, and report it as a defect");
 }
 
-function load(
+async function load(
   environment: () => Environment,
   options: DoctorOptions,
-): { readonly examination: Examination; readonly file: string } | { readonly faults: readonly Verdict[] } {
+): Promise<
+  { readonly examination: Examination; readonly file: string } | { readonly faults: readonly Verdict[] }
+> {
   try {
     const env = environment();
     const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
-    return { examination: examine(loadConfig(env), env, options), file };
+    return { examination: examine(await loadCheckedConfig(env), env, options), file };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) =>

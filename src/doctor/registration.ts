@@ -1,6 +1,6 @@
 /** Checks settings that are valid one by one and contradict each other, or the way Entra works. */
 
-import { ConfigurationError } from "../errors.ts";
+import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { createGateway } from "../gateway.ts";
 import { unlinkedRoutes } from "../http/public-address.ts";
 import { showApplication } from "./commands.ts";
@@ -21,8 +21,6 @@ export function registrationChecks(examination: Examination): Check[] {
 async function checkAssembly(examination: Examination): Promise<Verdict> {
   const { config, fetch, now, downstreamCa } = examination;
   const { downstreamApis } = config;
-  // The checks of the sources report it.
-  if ("error" in (await open(examination))) return skipped("needs a usable credential");
   try {
     const gateway = await createGateway(config, {
       fetch,
@@ -39,10 +37,16 @@ async function checkAssembly(examination: Examination): Promise<Verdict> {
     );
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
-    const faults = error.faults.map(({ path, problem }) => `${path}: ${problem}`);
+    const opened = await open(examination);
+    // The checks of the sources report those.
+    const ofCredential = "error" in opened ? opened.error.faults.map(textOf) : [];
+    const faults = error.faults.map(textOf).filter((text) => !ofCredential.includes(text));
+    if (faults.length === 0) return skipped("needs a usable credential");
     return fault(`the gateway would not start: ${faults.join("; ")}`, "correct what is named");
   }
 }
+
+const textOf = ({ path, problem }: ConfigurationFault) => `${path}: ${problem}`;
 
 /** Entra refuses a user assertion whose `aud` is not this application (AADSTS500131). */
 function checkAudiences({ config, registration }: Examination): Verdict {
