@@ -93,7 +93,7 @@ export class GatewayError<Code extends GatewayErrorCode = GatewayErrorCode> exte
   }
 }
 
-/** One thing wrong with the configuration, and how to mend it. */
+/** One thing wrong with the configuration, and how to correct it. */
 export interface ConfigurationFault {
   /** Setting at fault: a path in the YAML file (`routes[2].downstreamApi`) or an environment variable. */
   readonly path: string;
