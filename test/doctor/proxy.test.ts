@@ -117,12 +117,23 @@ test("a destination that NO_PROXY excepts is shown with the entry that does it, 
 });
 
 test("with HTTP_PROXY alone, https destinations are shown to be connected to directly", async () => {
-  const report = await diagnose({ HTTP_PROXY: proxy.url });
+  const report = await diagnose({ HTTP_PROXY: proxy.url, NO_PROXY: "example.com" });
   expect(report.of("proxy", "entra")).toMatchObject({
     outcome: "ok",
     finding: expect.stringMatching(/connected to directly: HTTPS_PROXY is not set$/),
   });
   expect(proxy.asked).toEqual([]);
+});
+
+test("a link-local destination is shown to take no proxy, whatever NO_PROXY holds", async () => {
+  const report = await diagnose({
+    HTTPS_PROXY: proxy.url,
+    NO_PROXY: "example.com",
+    GRAPH_URL: "https://169.254.10.10/v1.0",
+  });
+  expect(report.of("proxy", "graph").finding).toMatch(
+    /directly: link-local addresses answer to this machine/,
+  );
 });
 
 test("token platforms and the collector of traces are destinations, too; http is asked for in absolute form", async () => {
