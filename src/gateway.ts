@@ -5,7 +5,7 @@ import type { GatewayConfig } from "./config/load.ts";
 import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
-import { openCredential } from "./credential/credential.ts";
+import { findCredentialFaults, openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
@@ -170,7 +170,7 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 }
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
-  const routes = codeRoutesOf(config, parts);
+  const routes = await openCodeRoutes(config, parts);
   const building = await openBuilding(config, parts, keep);
   const { credential, exchange, counters } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
@@ -210,6 +210,18 @@ interface Building {
   readonly signals: Signals;
   /** Undefined where it is not enabled. */
   readonly console: Console | undefined;
+}
+
+/** Faults of the routes are reported together with those of the credential, which is opened later. */
+async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promise<readonly CodeRoute[]> {
+  try {
+    return codeRoutesOf(config, parts);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    const { clientAssertion, now } = parts;
+    const found = await findCredentialFaults({ ...config.credential, clientAssertion, now });
+    throw new ConfigurationError([...error.faults, ...found], { cause: error });
+  }
 }
 
 /** Routes in code: those that the program brings, and handlers that the file mounts. */

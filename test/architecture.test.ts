@@ -165,6 +165,8 @@ describe("architecture", () => {
         .map(({ from }) => from.replace(/^src\/(cli|doctor)\/.*/, "src/$1/*")),
     );
     expect([...crossing].sort()).toEqual([
+      // Faults of the credential stand beside those of the file and the environment.
+      "src/checked-config.ts",
       // Subcommands report on what each room makes of the configuration.
       "src/cli/*",
       "src/config/load.ts",
