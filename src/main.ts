@@ -1,8 +1,7 @@
 /** Process edge: environment, signals and exit codes. 0 after a graceful end, 1 after a defect, 2 for a bad configuration. */
 
 import { setTimeout as delay } from "node:timers/promises";
-import { withDotEnv } from "./config/dot-env.ts";
-import { loadConfig } from "./config/load.ts";
+import { loadConfig, withDotEnv } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
 import { releaseMemory } from "./foundation/release-memory.ts";
 import { type RunningGateway, startGateway } from "./start.ts";

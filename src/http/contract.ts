@@ -118,3 +118,23 @@ export interface ConnectionRoom {
    */
   readonly idleGivesWay: "after seconds" | "at once";
 }
+
+/** One answer of the admin side. */
+export interface AdminPage {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+export interface RateLimit {
+  readonly requests: number;
+  /** Length of a window, which begins with the first request in it. */
+  readonly perSeconds: number;
+}
+
+export interface RateLimitRules {
+  /** For each user, or application without a user: `tid` and `oid`. */
+  readonly perUser?: RateLimit | undefined;
+  /** For each client with all its users: `tid` and `azp`. */
+  readonly perClient?: RateLimit | undefined;
+}

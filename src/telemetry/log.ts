@@ -1,14 +1,12 @@
-/** JSON logs. Secrets are opaque before they get here; what text remains is scrubbed of anything that looks like a token. */
+/** JSON logs, and where their lines go: standard output, and for the audit stream a file of its own. Secrets are opaque before they get here; what text remains is scrubbed of anything that looks like a token. */
 
-import { type DestinationStream, type Logger, pino } from "pino";
+import { pino } from "pino";
 import { GatewayError } from "../errors.ts";
-
-export type { Logger };
-
-/** Receives whole lines of JSON; `flush` calls back when those so far are on their way. */
-export interface LogSink extends DestinationStream {
-  flush?(done?: (error?: Error) => void): void;
-}
+import { createLogThrottle } from "../foundation/throttled-log.ts";
+import { openAuditFile } from "./audit-file.ts";
+import type { Logger, LogSink } from "./contract.ts";
+import type { OnFailure, OutputEvent } from "./line-output.ts";
+import { openStandardOutput } from "./standard-output.ts";
 
 /** A JWT's first two parts in any text: error messages of libraries have been seen to quote their input. */
 const TOKEN = /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}/g;
@@ -64,4 +62,77 @@ export function isoTime(ms: number = Date.now()): string {
   shownMs = ms;
   shown = `${prefix}${rest < 10 ? "00" : rest < 100 ? "0" : ""}${rest}Z`;
   return shown;
+}
+
+export interface OutputsOptions {
+  readonly level: string;
+  /** Default: the audit stream goes where the log goes. */
+  readonly auditFile: string | undefined;
+  /** `refuse`: lines of the audit stream wait while it cannot be written, and `auditIsAtRisk` says so. */
+  readonly onAuditLoss: "drop" | "refuse";
+  /** Takes log and audit in the place of standard output. */
+  readonly sink: LogSink | undefined;
+  readonly onLost: (stream: "log" | "audit", lines: number) => void;
+}
+
+export interface Outputs {
+  readonly log: Logger;
+  /** Where lines go that are spelt without the logger. */
+  readonly logSink: LogSink;
+  readonly auditLog: Logger;
+  /** Whether a request that is served now might leave no line in the audit stream; never with `drop`. */
+  auditIsAtRisk(): boolean;
+  /** Opens the file of the audit stream again, after it was renamed. */
+  reopen(): void;
+  close(): Promise<void>;
+}
+
+/** How long the last lines of the audit stream may take, ms. */
+const END_LIMIT_MS = 1_000;
+
+/** @throws {ConfigurationError} when the file of the audit stream cannot be written. */
+export function openOutputs(options: OutputsOptions): Outputs {
+  const { level, auditFile, onAuditLoss, sink, onLost } = options;
+  const onFailure: OnFailure = onAuditLoss === "refuse" ? "hold" : "drop";
+  const failures = createLogThrottle();
+
+  /** Of the log's own loss nothing can be logged before it works again. */
+  function logEvent(event: OutputEvent): void {
+    if (event.type === "lost") onLost("log", event.lines);
+    if (event.type === "restored") log.warn({ lost: event.lost }, "the log is written again");
+  }
+
+  function auditEvent(event: OutputEvent): void {
+    if (event.type === "lost") onLost("audit", event.lines);
+    if (event.type === "restored") {
+      log.warn({ file: auditFile, lost: event.lost }, "the audit stream is written again");
+      return;
+    }
+    if (failures.due() === undefined) return;
+    log.error({ code: event.reason, file: auditFile }, "the audit stream cannot be written");
+  }
+
+  const standardLog =
+    sink === undefined ? openStandardOutput({ onFailure: "drop", onEvent: logEvent }) : undefined;
+  const logSink = sink ?? (standardLog as LogSink);
+  const log = createLogger(level, logSink);
+  const file =
+    auditFile === undefined ? undefined : openAuditFile(auditFile, { onFailure, onEvent: auditEvent });
+  const standardAudit =
+    sink === undefined && file === undefined
+      ? openStandardOutput({ onFailure, onEvent: auditEvent })
+      : undefined;
+  const audit = file ?? standardAudit;
+
+  return {
+    log,
+    logSink,
+    auditLog: audit === undefined ? log : createLogger(file === undefined ? level : "info", audit),
+    auditIsAtRisk: () => onAuditLoss === "refuse" && audit?.isFailing() === true,
+    reopen: () => file?.reopen(),
+    async close() {
+      if (audit !== undefined) await new Promise<void>((resolve) => audit.end(END_LIMIT_MS, resolve));
+      standardAudit?.close();
+    },
+  };
 }

@@ -2,7 +2,8 @@
 
 import { ACTOR_OF, type GatewayErrorCode } from "../errors.ts";
 import { createLogThrottles } from "../foundation/throttled-log.ts";
-import { isoTime, type Logger, type LogSink } from "./log.ts";
+import type { Logger, LogSink } from "./contract.ts";
+import { isoTime } from "./log.ts";
 
 /** What is known of a request at its end. Fields without a value are left out of the line. */
 export interface RequestFacts {
