@@ -220,7 +220,8 @@ class Relay implements AnswerReceiver, AnswerFlow {
     const { request, now } = this.options;
     let claims: string | undefined;
     try {
-      claims = isElsewhere ? undefined : challengeOf(status, answer["www-authenticate"]);
+      // Below 400 an answer challenges nothing, and that is nearly every one.
+      claims = isElsewhere || status < 400 ? undefined : challengeOf(status, answer["www-authenticate"]);
     } catch (error) {
       this.refuse(transportError(error as Error));
       return;
@@ -313,7 +314,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
 
   private pauseMs(status: number, headers: AnswerHeaders, nowMs: number): number | undefined {
     const { request, attempt } = this.options;
-    if (this.body?.isReplayable() === false) return undefined;
+    if (status < 400 || this.body?.isReplayable() === false) return undefined;
     const { method = "GET" } = request.incoming;
     const msLeft = this.deadlineAt - nowMs;
     return throttlePauseMs(request.target.api, { attempt, method, status, headers, msLeft, nowMs });

@@ -3,9 +3,14 @@
 import type { Keep } from "../foundation/closing.ts";
 import { createAudit } from "./audit.ts";
 import type { ExporterAgent, LogSink, TracingOptions } from "./contract.ts";
-import { type Outputs, type OutputsOptions, openOutputs } from "./log.ts";
+import {
+  createRequestLog,
+  type Outputs,
+  type OutputsOptions,
+  openOutputs,
+  type RequestLogOptions,
+} from "./log.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
-import { createRequestLog, type RequestLogOptions } from "./request-line.ts";
 import { createSignals, type Signals } from "./signals.ts";
 import { openTracing } from "./tracing.ts";
 

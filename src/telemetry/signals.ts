@@ -15,8 +15,8 @@ import type {
 import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
 import type { Logger, Tracing } from "./contract.ts";
+import type { LogRequest } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
-import type { LogRequest } from "./request-line.ts";
 
 export interface Signals {
   identity(event: TokenVerifierEvent): void;

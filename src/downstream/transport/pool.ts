@@ -89,7 +89,7 @@ export function createTransport(options: TransportOptions): Transport {
     for (const pool of pools.values()) pool.close();
   }
 
-  return followRedirects({
+  const transport: Transport = {
     send,
     async close() {
       closeAll();
@@ -99,7 +99,8 @@ export function createTransport(options: TransportOptions): Transport {
       closeAll();
       for (const transfer of underWay) transfer.refuse();
     },
-  });
+  };
+  return options.apis.some((api) => api.followRedirects === true) ? followRedirects(transport) : transport;
 }
 
 interface ApiPool {
