@@ -91,7 +91,7 @@ export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
   return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
 }
 
-/** Calls the route's handler with clients that act for the caller of this one request and nobody else. */
+/** Calls the route's handler with clients that act for the caller of this one request alone. */
 export function handle(
   route: CodeRoute,
   apis: Readonly<Record<string, CallableApi>>,
@@ -147,7 +147,7 @@ export function handle(
       const onBehalfOf = { downstream, credential, signal };
       await route.handler(Object.assign(request, { principal, correlationId }), response, onBehalfOf);
     } catch (thrown) {
-      // What fails because the caller has left is nobody's fault, and nobody is there to be told.
+      // A failure after the caller has left is no defect, and its answer would reach no one.
       if (signal.aborted) return;
       const error = refusalBehind(thrown, failure);
       // Express reads some thrown strings as orders to look for another route.

@@ -76,7 +76,7 @@ export interface RequestEnd {
   readonly completed: boolean;
 }
 
-/** Is told of every request, when its headers are here and when its answer has ended. */
+/** Observes every request: its headers when they are here, and its end when the answer has ended. */
 export interface RequestObserver {
   began(record: RequestRecord, incoming: IncomingMessage): void;
   ended(record: RequestRecord, end: RequestEnd): void;
