@@ -3,7 +3,11 @@ export default {
   testEnvironment: "node",
   roots: ["<rootDir>/test"],
   testMatch: ["**/*.test.ts"],
+  // Those are `npm run test:long`.
+  testPathIgnorePatterns: ["/node_modules/", "<rootDir>/test/long/"],
   extensionsToTreatAsEsm: [".ts"],
+  // The published testing entry names the package as its users do.
+  moduleNameMapper: { "^obo-gateway$": "<rootDir>/src/index.ts" },
   transform: {
     "^.+\\.ts$": [
       "@swc/jest",
@@ -16,7 +20,8 @@ export default {
   },
   globalSetup: "<rootDir>/test/support/run/begin.ts",
   globalTeardown: "<rootDir>/test/support/run/end.ts",
-  testTimeout: 20_000,
+  // Only a busy machine comes near it.
+  testTimeout: 60_000,
   // The tests wait for sockets more than they compute, so the process that hands them out needs no core for itself.
   maxWorkers: "100%",
 };

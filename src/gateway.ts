@@ -17,7 +17,8 @@ import { createClosing, type Keep } from "./foundation/closing.ts";
 import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
-import { createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
+import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
+import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
@@ -91,14 +92,56 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   }
 }
 
-async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
-  const authority = resolveAuthority(config.application.authorityHost);
-  const routes = codeRoutesOf(config, parts);
+/** Authentication and delegation for an Express app of another program, without routes and without listeners. */
+export interface Delegation extends DelegationMiddleware {
+  readonly log: Logger;
+  /** Resolves when signing keys are there and the credential has been accepted. Until then callers get 503. */
+  warmUp(): Promise<void>;
+  /** Lets go of connections and timers. Call it when no request is in flight. */
+  close(): Promise<void>;
+}
 
+/**
+ * Takes identity, credential, exchange and downstream APIs of the configuration; its routes stay out.
+ *
+ * @throws {ConfigurationError} when a credential cannot be opened.
+ */
+export async function createDelegation(
+  config: GatewayConfig,
+  parts: Omit<GatewayParts, "routes" | "handlers"> = {},
+): Promise<Delegation> {
+  const { keep, close } = createClosing();
+  try {
+    const building = await openBuilding(config, parts, keep);
+    const { signals, log } = building;
+    const { exchange, credential } = await openExchange(building);
+    const verifier = await openIdentity(building, [], exchange);
+    const { apis, own } = openDownstream(building);
+    const closing = watchCredential(building, credential);
+    const middleware = createMiddleware({
+      verifier,
+      exchange,
+      apis,
+      own,
+      challenge: challengeFacts(challengeOptions(building)),
+      observer: signals.requests,
+      onInternalError: signals.internalError,
+    });
+    const warmUp = async () => {
+      await Promise.all([verifier.warmUp(), credential.warmUp(closing), exchange.warmUp()]);
+    };
+    return { ...middleware, log, warmUp, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Keep): Promise<Building> {
+  const authority = resolveAuthority(config.application.authorityHost);
   const outbound = keep(openOutbound(config.proxies));
   const { agentFor } = outbound;
-  const observability = await openObservability({ ...config, sink: parts.logSink, agentFor, keep });
-  const building: Building = {
+  return {
     config,
     parts,
     keep,
@@ -106,8 +149,13 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     outbound,
     fetch: parts.fetch ?? outbound.fetch,
     now: parts.now ?? Date.now,
-    ...observability,
+    ...(await openObservability({ ...config, sink: parts.logSink, agentFor, keep })),
   };
+}
+
+async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
+  const routes = codeRoutesOf(config, parts);
+  const building = await openBuilding(config, parts, keep);
   const { credential, exchange, counters } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
@@ -311,13 +359,11 @@ type PublicPorts = Pick<
 
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
 function assemblePublicSide(building: Building, ports: PublicPorts) {
-  const { config, parts, keep, authority, outputs, metrics, signals } = building;
+  const { config, parts, keep, outputs, metrics, signals } = building;
   const { app, refuse, overload } = createPublicSide({
     ...ports,
     ...config.http,
-    proxyRoutes: config.routes,
-    clientId: config.application.clientId,
-    authorizeEndpoint: authority.authorizeEndpoint,
+    ...challengeOptions(building),
     resource: publishedResource(building, ports.codeRoutes),
     limits: config.limits,
     auditIsAtRisk: outputs.auditIsAtRisk,
@@ -347,14 +393,39 @@ function publishedResource({ config, authority }: Building, routes: readonly Cod
   });
 }
 
+/** The facts of the gateway that challenges in `WWW-Authenticate` point at. */
+function challengeOptions({ config, authority }: Building) {
+  return {
+    clientId: config.application.clientId,
+    authorizeEndpoint: authority.authorizeEndpoint,
+    publicUrl: config.http.publicUrl,
+    proxyRoutes: config.routes,
+  };
+}
+
 interface LifePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
 }
 
-/** Start and reload, and the look at the credential's files between requests. */
-function assembleLife({ keep, log, outputs }: Building, { verifier, exchange, credential }: LifePorts) {
+/** Start and reload of an assembled gateway. */
+function assembleLife(building: Building, { verifier, exchange, credential }: LifePorts) {
+  const closing = watchCredential(building, credential);
+  return {
+    async warmUp() {
+      // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
+      await Promise.all([verifier.warmUp(), credential.warmUp(closing), exchange.warmUp()]);
+    },
+    async reload() {
+      building.outputs.reopen();
+      await credential.refresh();
+    },
+  };
+}
+
+/** Looks at the credential's files between requests. The signal aborts when the gateway closes. */
+function watchCredential({ keep, log }: Building, credential: CredentialRing): AbortSignal {
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
@@ -365,14 +436,5 @@ function assembleLife({ keep, log, outputs }: Building, { verifier, exchange, cr
       closing.abort();
     },
   });
-  return {
-    async warmUp() {
-      // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
-      await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), exchange.warmUp()]);
-    },
-    async reload() {
-      outputs.reopen();
-      await credential.refresh();
-    },
-  };
+  return closing.signal;
 }

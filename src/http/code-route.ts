@@ -1,12 +1,26 @@
-/** Routes written in code: a handler gets the principal and clients of downstream APIs bound to the user. */
+/** Code that acts for callers: routes with handlers, and middleware for the app of another program. */
 
-import type { Request, RequestHandler, Response } from "express";
-import type { AssertAllowed, DownstreamClient } from "../downstream/contract.ts";
+import type { ErrorRequestHandler, Request, RequestHandler, Response } from "express";
+import type { AssertAllowed, DownstreamClient, OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
-import type { Principal, RoutePolicy } from "../identity/contract.ts";
-import type { RateLimitRules, RequestRecord } from "./contract.ts";
-import { type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith, recordOf } from "./pipeline.ts";
+import type { Principal, RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import {
+  type Actor,
+  type ActsAs,
+  actorOf,
+  admit,
+  callerOf,
+  checkMessage,
+  isRecorded,
+  type ObtainToken,
+  obtainWith,
+  openRecord,
+  recordOf,
+} from "./pipeline.ts";
+import type { ChallengeFacts } from "./problem.ts";
+import { answerErrors } from "./refusal.ts";
 
 /** Express' request, with who calls. */
 export interface GatewayRequest extends Request {
@@ -31,6 +45,11 @@ export interface RouteHandler<Api extends string = string> {
   readonly below?: string;
   /** Names of the downstream APIs that the handler calls. */
   readonly uses: readonly Api[];
+  /**
+   * The calls that the handler makes, as `GET /me/messages` or, of an API besides the first of `uses`,
+   * `orders: GET /orders`; `obo-gateway permissions` reads them. Left out: unknown.
+   */
+  readonly needs?: readonly string[];
   /** Until the answer must have begun, ms. Default 60000. What takes longer is aborted and answered with `internal`. */
   readonly timeoutMs?: number;
   /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
@@ -86,6 +105,29 @@ export interface CallableApi {
   callRules(allow: readonly string[]): AssertAllowed;
 }
 
+interface Binding {
+  readonly record: RequestRecord;
+  readonly actor: Actor;
+  readonly api: CallableApi;
+  readonly exchange: TokenExchange;
+  readonly signal: AbortSignal;
+  readonly assertAllowed: AssertAllowed | undefined;
+}
+
+/** A client of one API that acts for the caller of one request. */
+export function boundClient({
+  record,
+  actor,
+  api,
+  exchange,
+  signal,
+  assertAllowed,
+}: Binding): DownstreamClient {
+  const obtainToken = obtainWith(record, { actor, scopes: api.scopes, exchange });
+  const { correlationId } = record;
+  return api.client({ obtainToken, correlationId, signal, record, assertAllowed });
+}
+
 /** Name in the configuration of an API that the route's handler calls. */
 export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
   return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
@@ -122,10 +164,10 @@ export function handle(
     const { correlationId } = record;
     const { signal } = left;
     const downstream = Object.fromEntries(
-      used.map(([name, api, assertAllowed]) => {
-        const obtainToken = obtainWith(record, { actor, scopes: api.scopes, exchange });
-        return [name, api.client({ obtainToken, correlationId, signal, record, assertAllowed })];
-      }),
+      used.map(([name, api, assertAllowed]) => [
+        name,
+        boundClient({ record, actor, api, exchange, signal, assertAllowed }),
+      ]),
     );
     response.setHeader("cache-control", "no-store");
     const { principal } = callerOf(record);
@@ -307,4 +349,105 @@ function misconfigured(reason: string): GatewayError {
     detail: "The gateway's configuration for this downstream API is not valid.",
     reason,
   });
+}
+
+/** What the middleware puts on a request. */
+export interface DelegatedRequest extends Request {
+  readonly principal: Principal;
+  readonly correlationId: string;
+  /** Clients that act for the caller, by the names given to `onBehalfOf`. */
+  readonly downstream: Readonly<Record<string, DownstreamClient>>;
+}
+
+export interface DelegationMiddleware {
+  /**
+   * Verifies the bearer token and lets pass whom the policy admits: any verified user, where it is left out. A refusal
+   * goes to `answerErrors`.
+   */
+  authenticate(policy?: Partial<RoutePolicy>): RequestHandler;
+  /**
+   * Behind `authenticate`: puts a client for each of these APIs on `request.downstream`. A token is exchanged when a
+   * client is used, and comes from the cache where one is there.
+   *
+   * @throws {Error} when the configuration has no API of that name.
+   */
+  onBehalfOf(...apis: readonly string[]): RequestHandler;
+  /** Behind the routes: answers refusals (`GatewayError`) as problems, and leaves every other error to the app. */
+  readonly answerErrors: ErrorRequestHandler;
+}
+
+export interface MiddlewareOptions {
+  readonly verifier: TokenVerifier;
+  readonly exchange: TokenExchange;
+  readonly apis: Readonly<Record<string, CallableApi>>;
+  readonly challenge: ChallengeFacts;
+  readonly own: OwnFields;
+  readonly observer: RequestObserver;
+  readonly onInternalError: (error: unknown, record: RequestRecord) => void;
+}
+
+export function createMiddleware(options: MiddlewareOptions): DelegationMiddleware {
+  const { verifier, exchange, observer, challenge } = options;
+  const actor = actorOf("user", challenge.clientId);
+  const answer = answerErrors(options);
+  return {
+    authenticate(policy = {}) {
+      const whole: RoutePolicy = {
+        requiredScopes: [],
+        requiredRoles: [],
+        allowedClients: [],
+        callers: "user",
+        ...policy,
+      };
+      return (request, response, next) => {
+        // One app may ask for a token twice, the second time with a narrower policy.
+        const isFirst = !isRecorded(request);
+        const record = isFirst ? openRecord(request) : recordOf(request);
+        if (isFirst) {
+          observer.began(record, request);
+          response.on("close", () =>
+            observer.ended(record, {
+              method: request.method,
+              status: response.statusCode,
+              completed: response.writableFinished,
+            }),
+          );
+          checkMessage(request, response);
+          response.setHeader("x-correlation-id", record.correlationId);
+          response.setHeader("cache-control", "no-store");
+        }
+        // The name of the route is known to the app alone; the path itself may name a person.
+        const path = record.prefix === "" ? "/" : record.prefix;
+        return admit({ path, policy: whole, verifier }, (_request, _response, proceed) => {
+          const { correlationId, caller } = record;
+          Object.assign(request, { principal: caller?.principal, correlationId, downstream: {} });
+          proceed();
+        })(request, response, next);
+      };
+    },
+    onBehalfOf(...names) {
+      const used = names.map((name) => {
+        const api = Object.hasOwn(options.apis, name) ? options.apis[name] : undefined;
+        if (api === undefined) throw new Error(`downstreamApis of gateway.yaml has no API named ${name}`);
+        return [name, api] as const;
+      });
+      return (request, response, next) => {
+        const record = recordOf(request);
+        const left = new AbortController();
+        response.once("close", () => left.abort());
+        const { signal } = left;
+        const clients = used.map(([name, api]) => [
+          name,
+          boundClient({ record, actor, api, exchange, signal, assertAllowed: undefined }),
+        ]);
+        const before = (request as Partial<DelegatedRequest>).downstream;
+        Object.assign(request, { downstream: { ...before, ...Object.fromEntries(clients) } });
+        next();
+      };
+    },
+    answerErrors(error, request, response, next) {
+      if (!isRecorded(request) || !(error instanceof GatewayError)) return next(error);
+      return answer(error, request, response, next);
+    },
+  };
 }

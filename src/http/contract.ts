@@ -28,8 +28,11 @@ export interface ConnectionLimits {
   readonly writeTimeoutSeconds: number;
 }
 
-/** `dropped`: closed at once. `gave_way`: closed for a newcomer. `unread`: closed because its answer was not taken. */
-export type ConnectionEvent = "opened" | "closed" | "dropped" | "gave_way" | "unread";
+/**
+ * `dropped`: closed at once. `gave_way`: closed for a newcomer. `unread`: closed because its answer was not taken.
+ * `held_up`: closed because it would have held up the end of the process.
+ */
+export type ConnectionEvent = "opened" | "closed" | "dropped" | "gave_way" | "unread" | "held_up";
 
 export type LoadEvent =
   | { readonly type: "shedding_began"; readonly lagMs: number }
@@ -46,6 +49,8 @@ export type RateLimitEvent =
 /** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
 export interface RequestRecord extends ForwardRecord {
   readonly correlationId: string;
+  /** Prefix below which another Express app mounts the gateway; empty where the gateway has the whole server. */
+  readonly prefix: string;
   /** `performance.now()` when the request came in, ms. */
   readonly startedAt: number;
   /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */

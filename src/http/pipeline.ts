@@ -139,7 +139,7 @@ function malformed(reason: string, detail: string): GatewayError {
 }
 
 const RECORD = Symbol("request record");
-type Recorded = Request & { [RECORD]?: RequestRecord };
+type Recorded = IncomingMessage & { [RECORD]?: RequestRecord };
 
 /** Ids that fit a log line and a header: GUIDs, ULIDs, trace ids, and what tests like to write. */
 const PLAUSIBLE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
@@ -150,6 +150,7 @@ export function openRecord(request: Request): RequestRecord {
   const correlationId = typeof given === "string" && PLAUSIBLE_ID.test(given) ? given : randomUUID();
   const record: RequestRecord = {
     correlationId,
+    prefix: request.baseUrl,
     startedAt: performance.now(),
     route: undefined,
     caller: undefined,
@@ -177,6 +178,16 @@ export function recordOf(request: Request): RequestRecord {
   if (record === undefined)
     throw new Error("request without a record: openRecord must be called first of all");
   return record;
+}
+
+/** The user of a request, once its caller is known. */
+export function userOf(request: IncomingMessage): string | undefined {
+  return (request as Recorded)[RECORD]?.owner?.user;
+}
+
+/** Whether `openRecord` has run: an app that brings routes of its own has requests without a record. */
+export function isRecorded(request: Request): boolean {
+  return (request as Recorded)[RECORD] !== undefined;
 }
 
 /** Sets the security fields and the correlation id on an answer that is not the forwarder's, which writes them by itself. */
@@ -298,7 +309,12 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const { correlationId } = record;
     // RFC 9110 §15.5.6: a 405 names what would have been allowed.
     if (!methods.includes(request.method)) response.setHeader("allow", allowedMethods);
-    const target = targetOf(request.method, request.originalUrl);
+    // `originalUrl` holds the prefix of an app that mounts this one; targets are compared without it.
+    const { prefix } = record;
+    const target = targetOf(
+      request.method,
+      prefix === "" ? request.originalUrl : request.originalUrl.slice(prefix.length),
+    );
     const rewrite = rewriteFor(request);
     const forwarded = tellsHop ? hopOf(request) : undefined;
 
@@ -370,13 +386,19 @@ function linkRewrites(api: DownstreamApiOptions, mount: string, publicUrl: strin
   let known: string | undefined;
   let rewrite: RewriteAnswer | undefined;
   return (request: Request): RewriteAnswer | undefined => {
-    const address = publicAddress(request, publicUrl);
+    const address = addressOf(request, publicUrl);
     if (address !== known) {
       known = address;
       rewrite = address === undefined ? undefined : createLinkRewrite(api, address + mount);
     }
     return rewrite;
   };
+}
+
+/** `http.publicUrl` is the whole address of the gateway; an address read from the request lacks the prefix of its mount. */
+function addressOf(request: Request, publicUrl: string | undefined): string | undefined {
+  const address = publicAddress(request, publicUrl);
+  return address === undefined || publicUrl !== undefined ? address : address + recordOf(request).prefix;
 }
 
 /** The nearest caller that is no trusted proxy; Express looks at `X-Forwarded-*` of those alone. */

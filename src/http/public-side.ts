@@ -34,13 +34,8 @@ export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "cha
 
 /** The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. */
 export function createPublicSide(options: PublicSideOptions) {
-  const { clientId, authorizeEndpoint, publicUrl, proxyRoutes, own, cors } = options;
-  const challenge: ChallengeFacts = {
-    clientId,
-    authorizeEndpoint,
-    resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
-    graphMounts: proxyRoutes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path),
-  };
+  const { clientId, own, cors } = options;
+  const challenge = challengeFacts(options);
   const { limits: rules, counters, onRateLimit, onLoad } = options;
   const refuseWith = (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal);
   return {
@@ -51,6 +46,19 @@ export function createPublicSide(options: PublicSideOptions) {
     }),
     refuse: refuseWith(),
     overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
+  };
+}
+
+/** What challenges in `WWW-Authenticate` point at. */
+export function challengeFacts(
+  options: Pick<PublicSideOptions, "clientId" | "authorizeEndpoint" | "publicUrl" | "proxyRoutes">,
+): ChallengeFacts {
+  const { clientId, authorizeEndpoint, publicUrl, proxyRoutes } = options;
+  return {
+    clientId,
+    authorizeEndpoint,
+    resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
+    graphMounts: proxyRoutes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path),
   };
 }
 

@@ -14,6 +14,7 @@ import { ConfigurationError } from "../errors.ts";
 import { connectionsFor, type FileDescriptors, readFileDescriptors } from "../foundation/file-descriptors.ts";
 import { type Connections, connectionOf, createMembers, watchConnections } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
+import { userOf } from "./pipeline.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
 
 export interface ListenOptions {
@@ -93,7 +94,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       });
     if (place === "runs") run(request, response);
   };
-  const connections = watchConnections({ limits, room: options.room, run, onEvent: onConnection });
+  const connections = watchConnections({ limits, room: options.room, run, userOf, onEvent: onConnection });
   const server = createServer(
     {
       ...messageClasses(handler),

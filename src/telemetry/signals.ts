@@ -65,6 +65,7 @@ const CONNECTION_WARNINGS: Partial<Readonly<Record<ConnectionEvent, string>>> = 
   gave_way:
     "connections without a request are closed to make room for new ones; see http.connections.max and ulimit -n",
   unread: "connections are closed whose callers do not read their answers",
+  held_up: "connections are closed whose requests would hold up the end of the process",
 };
 
 /** The doctor's too: a clock that is off by less harms nothing. */

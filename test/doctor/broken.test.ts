@@ -10,6 +10,7 @@ import { Secret } from "../../src/foundation/secret.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import { ERRORS } from "../emulator/entra/errors.ts";
 import type { Emulator, ServiceAccountTokenOptions } from "../emulator/handle.ts";
+import { freePort } from "../support/free-port.ts";
 import { type Changes, createPatient, type Patient } from "./support.ts";
 
 const HOUR_MS = 3_600_000;
@@ -69,15 +70,6 @@ const withToken = (token: string, more: Changes = {}): Changes => ({
   ...more,
   options: { userToken: new Secret(token) },
 });
-
-/** A port at which nobody listens. */
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return String(port);
-}
 
 type Row = [name: string, break_: Break, expected: Expected];
 
@@ -161,7 +153,7 @@ const CONFIGURATION: Row[] = [
   [
     "both listeners have one port",
     async () => {
-      const port = await freePort();
+      const port = String(await freePort());
       return env({ PORT: port, ADMIN_PORT: port });
     },
     { check: "ports", finding: /ADMIN_PORT: port \d+ .* in use/, fix: /set another one/ },
