@@ -9,9 +9,8 @@ import { findCredentialFaults, openCredential } from "./credential/credential.ts
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
-import { isGraph } from "./downstream/target/downstream-api.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
-import { ConfigurationError, GatewayError } from "./errors.ts";
+import { ConfigurationError } from "./errors.ts";
 import type { OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
 import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
@@ -19,16 +18,10 @@ import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
 import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
-import { type AdminPages, adminListener, adminPages } from "./http/admin.ts";
-import { createPublicApp } from "./http/app.ts";
+import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
-import { createLoadShedding } from "./http/load-shedding.ts";
-import { createMiddleware, type DelegationMiddleware } from "./http/middleware.ts";
-import { securityFields } from "./http/own-fields.ts";
-import { createRateLimits } from "./http/rate-limits.ts";
-import { createReadiness, type Readiness } from "./http/readiness.ts";
-import { createRefusal } from "./http/refusal.ts";
-import { metadataUrl, resourceFacts } from "./http/resource-metadata.ts";
+import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
+import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
@@ -36,13 +29,8 @@ import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { openRedis } from "./redis/redis.ts";
-import { createAudit } from "./telemetry/audit.ts";
-import type { Logger, LogSink } from "./telemetry/log.ts";
-import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
-import { type Outputs, openOutputs } from "./telemetry/outputs.ts";
-import { createRequestLog } from "./telemetry/request-line.ts";
-import { createSignals, type Signals } from "./telemetry/signals.ts";
-import { openTracing } from "./telemetry/tracing.ts";
+import type { Logger, LogSink } from "./telemetry/contract.ts";
+import { type Observability, openObservability } from "./telemetry/observability.ts";
 
 /** Parts that a program that embeds the gateway may bring; each has a default. */
 export interface GatewayParts {
@@ -140,7 +128,7 @@ export async function createDelegation(
       exchange,
       apis,
       own,
-      challenge: challengeOf(building),
+      challenge: challengeFacts(challengeOptions(building)),
       observer: signals.requests,
       onInternalError: signals.internalError,
     });
@@ -157,6 +145,12 @@ export async function createDelegation(
 async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Keep): Promise<Building> {
   const authority = resolveAuthority(config.application.authorityHost);
   const outbound = keep(openOutbound(config.proxies));
+  const { agentFor } = outbound;
+  const now = parts.now ?? Date.now;
+  const observability = await openObservability({ ...config, sink: parts.logSink, agentFor, keep });
+  const console = config.console.enabled
+    ? keep(await createConsole({ explain: aadstsEntry, now }))
+    : undefined;
   return {
     config,
     parts,
@@ -164,8 +158,10 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
     authority,
     outbound,
     fetch: parts.fetch ?? outbound.fetch,
-    now: parts.now ?? Date.now,
-    ...(await openObservability(config, parts, keep, outbound)),
+    now,
+    ...observability,
+    signals: console === undefined ? observability.signals : console.tap(observability.signals),
+    console,
   };
 }
 
@@ -187,16 +183,23 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     clockDriftMs: exchange.clockDriftMs,
     outputs: building.outputs,
   });
-  const { isReady } = readiness;
-  const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
+  const { isReady, checks, leaveRotation } = readiness;
+  const pages = adminPages({ checks, metrics: building.metrics });
+  const ports = { verifier, exchange, counters, codeRoutes: routes, isReady, ...downstream };
   return {
-    ...assembleSides(building, { verifier, exchange, credential, readiness, app }),
+    ...assemblePublicSide(building, ports),
+    admin: adminListener(pages),
+    adminPages: pages,
+    console: building.console,
     routes: servedRoutes(config.routes, routes),
+    log: building.log,
+    ...assembleLife(building, { verifier, exchange, credential }),
+    leaveRotation,
   };
 }
 
 /** Parts that each step of the assembly takes from the steps before it. */
-interface Building {
+interface Building extends Observability {
   readonly config: GatewayConfig;
   readonly parts: GatewayParts;
   readonly keep: Keep;
@@ -204,10 +207,6 @@ interface Building {
   readonly outbound: Outbound;
   readonly fetch: Fetch;
   readonly now: () => number;
-  readonly log: Logger;
-  readonly outputs: Outputs;
-  readonly metrics: Metrics;
-  readonly signals: Signals;
   /** Undefined where it is not enabled. */
   readonly console: Console | undefined;
 }
@@ -231,20 +230,6 @@ function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly Code
   const faults = codeRouteFaults(routes, config.routes, config.downstreamApis);
   if (faults.length > 0) throw new ConfigurationError(faults);
   return routes;
-}
-
-/** Log, audit, metrics and traces. Rooms call back with events; `signals` turns them into lines and numbers. */
-async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep, outbound: Outbound) {
-  const metrics = createMetrics();
-  const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
-  const { log } = outputs;
-  const audit = createAudit(outputs.auditLog);
-  const tracing = config.tracing && keep(await openTracing(config.tracing, log, outbound.agentFor));
-  const logRequest = createRequestLog(log, outputs.logSink, config.log);
-  const signals = createSignals(log, logRequest, audit, metrics, tracing);
-  if (!config.console.enabled) return { log, outputs, metrics, signals, console: undefined };
-  const console = keep(await createConsole({ explain: aadstsEntry, now: parts.now ?? Date.now }));
-  return { log, outputs, metrics, signals: console.tap(signals), console };
 }
 
 /** Verifies the callers' tokens. */
@@ -391,30 +376,39 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
   };
 }
 
-type AppPorts = Pick<
-  Parameters<typeof createPublicApp>[0],
-  "verifier" | "exchange" | "forward" | "forwardBatch" | "apis" | "own" | "isReady"
-> & {
-  readonly counters: Parameters<typeof createRateLimits>[0]["counters"];
-  readonly routes: readonly CodeRoute[];
-};
+type PublicPorts = Pick<
+  Parameters<typeof createPublicSide>[0],
+  | "verifier"
+  | "exchange"
+  | "forward"
+  | "forwardBatch"
+  | "apis"
+  | "own"
+  | "isReady"
+  | "counters"
+  | "codeRoutes"
+>;
 
-/** The public Express app: every route with its policy, limits and answers. */
-function assembleApp(building: Building, { routes, counters, ...ports }: AppPorts) {
-  const { config, outputs, signals } = building;
-  const { clientId } = config.application;
-  return createPublicApp({
+/** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
+function assemblePublicSide(building: Building, ports: PublicPorts) {
+  const { config, parts, keep, outputs, metrics, signals } = building;
+  const { app, refuse, overload } = createPublicSide({
     ...ports,
     ...config.http,
-    proxyRoutes: config.routes,
-    codeRoutes: routes,
-    limit: createRateLimits({ clientId, rules: config.limits, counters, onEvent: signals.rateLimit }),
-    challenge: challengeOf(building),
-    resource: publishedResource(building, routes),
+    ...challengeOptions(building),
+    resource: publishedResource(building, ports.codeRoutes),
+    limits: config.limits,
+    auditIsAtRisk: outputs.auditIsAtRisk,
+    sampleLag: parts.sampleLag,
     observer: signals.requests,
-    refuseAll: () => (outputs.auditIsAtRisk() ? auditAtRisk() : undefined),
+    onRateLimit: signals.rateLimit,
+    onLoad: signals.load,
     onInternalError: signals.internalError,
   });
+  if (overload !== undefined) metrics.watchLoad(keep(overload));
+  const { connections } = config.http;
+  const guard = { connections, onConnection: signals.connection, overload, own: ports.own };
+  return { app, refuse, guard };
 }
 
 /** The RFC 9728 document of the gateway, where its public address is configured. */
@@ -431,55 +425,34 @@ function publishedResource({ config, authority }: Building, routes: readonly Cod
   });
 }
 
-/** Addresses that challenges in `WWW-Authenticate` name. */
-function challengeOf({ config, authority }: Building) {
-  const { publicUrl } = config.http;
+/** The facts of the gateway that challenges in `WWW-Authenticate` point at. */
+function challengeOptions({ config, authority }: Building) {
   return {
     clientId: config.application.clientId,
     authorizeEndpoint: authority.authorizeEndpoint,
-    resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
-    graphMounts: config.routes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path),
+    publicUrl: config.http.publicUrl,
+    proxyRoutes: config.routes,
   };
 }
 
-interface SidePorts {
+interface LifePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
-  readonly readiness: Readiness;
-  readonly app: RequestListener;
 }
 
-/** The two sides that listeners are put in front of, and what protects and ends them. */
-function assembleSides(building: Building, { verifier, exchange, credential, readiness, app }: SidePorts) {
-  const { config, parts, keep, log, outputs, metrics, signals } = building;
-  const own = securityFields();
-  const refuseWith = (refusal?: Parameters<typeof createRefusal>[1]) =>
-    createRefusal({ challenge: challengeOf(building), own, ...config.http }, refusal);
-  const overload = keep(
-    createLoadShedding({ ...config.http, refuseWith, sampleLag: parts.sampleLag, onEvent: signals.load }),
-  );
-  if (overload !== undefined) metrics.watchLoad(overload);
-  const pages = adminPages({ checks: readiness.checks, metrics });
-
+/** Start and reload of an assembled gateway. */
+function assembleLife(building: Building, { verifier, exchange, credential }: LifePorts) {
   const closing = watchCredential(building, credential);
   return {
-    app,
-    admin: adminListener(pages),
-    adminPages: pages,
-    console: building.console,
-    refuse: refuseWith(),
-    guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
-    log,
     async warmUp() {
       // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
       await Promise.all([verifier.warmUp(), credential.warmUp(closing), exchange.warmUp()]);
     },
     async reload() {
-      outputs.reopen();
+      building.outputs.reopen();
       await credential.refresh();
     },
-    leaveRotation: readiness.leaveRotation,
   };
 }
 
@@ -496,14 +469,4 @@ function watchCredential({ keep, log }: Building, credential: CredentialRing): A
     },
   });
   return closing.signal;
-}
-
-/** `audit.onLoss: refuse` puts a whole audit stream before answers. */
-function auditAtRisk(): GatewayError {
-  return new GatewayError("overloaded", {
-    detail:
-      "The gateway cannot record requests at the moment, and is configured to serve none that it cannot record.",
-    reason: "audit_unwritable",
-    retryAfterSeconds: 5,
-  });
 }

@@ -39,10 +39,12 @@ export {
   type Gateway,
   type GatewayParts,
 } from "./gateway.ts";
+export type { DelegatedRequest, DelegationMiddleware } from "./http/code-route.ts";
 /**
  * Routes in code. `routeHandler` leaves path and policy to gateway.yaml (`handlers` of `GatewayParts`), `codeRoute`
  * brings both along (`routes`). A handler gets `GatewayRequest` and `OnBehalfOf`.
  */
+/** A `TokenCredential` for clients of the Azure SDKs, and the error by which a refusal passes through them. */
 export {
   type CodeRoute,
   codeRoute,
@@ -50,11 +52,10 @@ export {
   type OnBehalfOf,
   type RouteHandler,
   routeHandler,
+  TokenCredentialError,
+  type UserTokenCredential,
 } from "./http/code-route.ts";
-export type { DelegatedRequest, DelegationMiddleware } from "./http/middleware.ts";
-export type { RateLimitRules } from "./http/rate-limits.ts";
-/** A `TokenCredential` for clients of the Azure SDKs, and the error by which a refusal passes through them. */
-export { TokenCredentialError, type UserTokenCredential } from "./http/token-credential.ts";
+export type { RateLimitRules } from "./http/contract.ts";
 /** The caller of a request, and who may call a route. */
 export type { Groups, Principal, RoutePolicy } from "./identity/contract.ts";
 export { runGateway } from "./run.ts";

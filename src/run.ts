@@ -2,7 +2,6 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { loadCheckedConfig } from "./checked-config.ts";
-import { withDotEnv } from "./config/dot-env.ts";
 import { ConfigurationError } from "./errors.ts";
 import { releaseMemory } from "./foundation/release-memory.ts";
 import type { GatewayParts } from "./gateway.ts";

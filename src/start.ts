@@ -2,13 +2,12 @@
 
 import type { GatewayConfig } from "./config/load.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
-import { listenForAdmin } from "./http/admin-listener.ts";
-import { createDescriptorRoom } from "./http/descriptor-room.ts";
-import { unlinkedRoutes } from "./http/public-address.ts";
-import { listen } from "./http/server.ts";
+import { listenForAdmin } from "./http/admin.ts";
+import { unlinkedRoutes } from "./http/route-table.ts";
+import { createDescriptorRoom, listen } from "./http/server.ts";
 import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
 import { unreadExceptions } from "./outbound/proxies.ts";
-import type { Logger } from "./telemetry/log.ts";
+import type { Logger } from "./telemetry/contract.ts";
 
 /** A gateway that listens. */
 export interface RunningGateway {

@@ -1,7 +1,6 @@
 /** Reads the configuration as `start` does, for subcommands that report on it. */
 
-import { withDotEnv } from "../config/dot-env.ts";
-import { type GatewayConfig, loadConfig } from "../config/load.ts";
+import { type GatewayConfig, loadConfig, withDotEnv } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
 import { mountHandlers, shippedHandlers } from "../handlers/mount.ts";
 import type { CodeRoute } from "../http/code-route.ts";

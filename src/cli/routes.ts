@@ -1,7 +1,7 @@
 /** `obo-gateway routes`: who may call what, and what each route opens behind the gateway. */
 
 import { configuredApi } from "../http/code-route.ts";
-import type { RateLimitRules } from "../http/rate-limits.ts";
+import type { RateLimitRules } from "../http/contract.ts";
 import { methodsOf } from "../http/route-table.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import { type Configured, readConfiguration } from "./configuration.ts";

@@ -1,8 +1,8 @@
 /** The environment variables that the gateway reads, under the names that the Azure SDKs gave them. */
 
-import { distance } from "fastest-levenshtein";
 import { z } from "zod";
 import type { ConfigurationFault } from "../errors.ts";
+import { editsBetween } from "../foundation/did-you-mean.ts";
 import { Secret } from "../foundation/secret.ts";
 import { TRACING_VARIABLES } from "./tracing.ts";
 import { guid } from "./values.ts";
@@ -157,7 +157,7 @@ const SHORTEST_NAME = 8;
 function differByALetter(name: string, known: string): boolean {
   if (name.toUpperCase() === known) return true;
   const letters = (text: string) => [...text].sort().join("");
-  const edits = distance(name, known);
+  const edits = editsBetween(name, known);
   return edits === 1 || (edits === 2 && letters(name) === letters(known));
 }
 

@@ -1,18 +1,19 @@
 /** Configuration, parsed once and whole: gateway.yaml and the environment in, a frozen GatewayConfig or every fault out. */
 
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseEnv } from "node:util";
 import { getHeapStatistics } from "node:v8";
 import { LineCounter, parseDocument } from "yaml";
-
 import type { CredentialOptions } from "../credential/contract.ts";
 import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
-
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
-import type { TracingOptions } from "../telemetry/tracing.ts";
+import type { TracingOptions } from "../telemetry/contract.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
 import {
   cleanEnvironment,
@@ -340,4 +341,37 @@ function deepFreeze<T>(value: T): T {
     Object.values(value).forEach(deepFreeze);
   }
   return value;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const PACKAGE = new URL("../../", import.meta.url);
+
+/**
+ * Two folders up, from the sources as from what is built of them. As a dependency of another project, the gateway reads
+ * the file of the directory in which that project was started: its package directory is not the operator's to write.
+ */
+export const DOT_ENV_FILE = dotEnvFile(PACKAGE.pathname, process.cwd());
+
+export function dotEnvFile(packagePath: string, workingDirectory: string): URL {
+  return packagePath.includes("/node_modules/")
+    ? pathToFileURL(join(workingDirectory, ".env"))
+    : new URL(".env", PACKAGE);
+}
+
+/**
+ * The environment wins over the file. A missing file is no fault. UTF-8 and UTF-16 are read, with or without a byte
+ * order mark: the mark would otherwise become part of the first variable's name, which is then missing.
+ *
+ * @throws {ConfigurationError} when the file is there and cannot be read.
+ */
+export function withDotEnv(env: Environment, file: URL = DOT_ENV_FILE): Environment {
+  try {
+    const text = decodeText(readFileSync(file)).replaceAll(/\r\n?/g, "\n");
+    return { ...parseEnv(text), ...env };
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT") return env;
+    throw new ConfigurationError([{ path: ".env", problem: `cannot be read (${code})` }], { cause });
+  }
 }

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { withDotEnv } from "../config/dot-env.ts";
+import { withDotEnv } from "../config/load.ts";
 import { Secret } from "../foundation/secret.ts";
 import { type DoctorOptions, diagnose } from "./diagnose.ts";
 import { conclusionText, verdictText } from "./print.ts";

@@ -2,7 +2,7 @@
 
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { createGateway } from "../gateway.ts";
-import { unlinkedRoutes } from "../http/public-address.ts";
+import { unlinkedRoutes } from "../http/route-table.ts";
 import { showApplication } from "./commands.ts";
 import type { Examination } from "./examination.ts";
 import { open } from "./opened.ts";

@@ -22,12 +22,11 @@ import type {
 import { type Answer, openAnswer } from "./forward/answer.ts";
 import type { BatchPart } from "./graph/batch-parts.ts";
 import { sendBatch } from "./graph/batch-rounds.ts";
-import { headerRulesOf } from "./headers/api-header-rules.ts";
 import { challengeOf } from "./headers/claims-challenge.ts";
-import { downstreamRequestHeaders } from "./headers/headers.ts";
+import { downstreamRequestHeaders, headerRulesOf } from "./headers/headers.ts";
 import { belowBase, compileTarget, joinBase, readBaseUrl } from "./target/downstream-api.ts";
 import { throttlePauseMs } from "./transport/retry-after.ts";
-import { throttleWaited } from "./transport/transfer-watch.ts";
+import { throttleWaited } from "./transport/transfer.ts";
 
 export interface DownstreamClientOptions {
   readonly transport: Transport;

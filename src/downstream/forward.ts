@@ -2,19 +2,46 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { GatewayError } from "../errors.ts";
 import { createBudget } from "../foundation/budget.ts";
-import type { Forward, OwnFields, Transport } from "./contract.ts";
-import { type RelayEnd, relay } from "./forward/relay.ts";
+import type {
+  AnswerHeaders,
+  AnswerReceiver,
+  BodyRewriter,
+  Cut,
+  Forward,
+  ForwardOutcome,
+  ForwardRequest,
+  HeaderLines,
+  OwnFields,
+  RewriteAnswer,
+  Transfer,
+  Transport,
+} from "./contract.ts";
 import {
   ambiguousFraming,
   bodyTooLarge,
   discardBody,
   type Framing,
+  forgetBody,
+  keptBody,
+  openRequestBody,
+  type ReplayMemory,
+  type RequestBody,
   readFraming,
 } from "./forward/request-body.ts";
-import { headerRulesOf } from "./headers/api-header-rules.ts";
-import { downstreamRequestHeaders } from "./headers/headers.ts";
-import { ownerOf } from "./transport/owner.ts";
+import { challengeOf } from "./headers/claims-challenge.ts";
+import type { HeaderRules } from "./headers/header-rules.ts";
+import {
+  downstreamRequestHeaders,
+  headerRulesOf,
+  isEventStream,
+  writeResponseHead,
+} from "./headers/headers.ts";
+import { createIdleTimer, type IdleTimer } from "./transport/idle-timer.ts";
+import { throttlePauseMs } from "./transport/retry-after.ts";
+import { ownerOf, throttleWaited } from "./transport/transfer.ts";
+import { silence, transportError } from "./transport/transport-error.ts";
 
 export { readFraming } from "./forward/request-body.ts";
 
@@ -111,5 +138,399 @@ function framingOf(incoming: IncomingMessage, outgoing: ServerResponse): Framing
     doubtful.add(incoming.socket);
     outgoing.shouldKeepAlive = false;
     throw error;
+  }
+}
+
+export interface RelayOptions {
+  readonly transport: Transport;
+  readonly now: () => number;
+  readonly request: ForwardRequest;
+  readonly framing: Framing;
+  readonly headers: HeaderLines;
+  /** Latest time for the answer's headers, ms since the epoch. */
+  readonly deadlineAt: number;
+  /** 1 for the first. */
+  readonly attempt: number;
+  readonly memory: ReplayMemory;
+  readonly own: OwnFields | undefined;
+}
+
+/** The API asks for a pause that the gateway is allowed to make. Nothing has been written. */
+export interface Throttled {
+  readonly kind: "throttled";
+  readonly pauseMs: number;
+}
+
+export interface RelayEnd {
+  settled(outcome: ForwardOutcome | Throttled): void;
+  refused(error: GatewayError): void;
+}
+
+/** Sends the request and carries the answer to the caller; see `Forward` for what it promises. */
+export function relay(options: RelayOptions, end: RelayEnd): void {
+  new Relay(options, end).send();
+}
+
+/** A class, because there is one for each request: an object with methods is made in a fraction of as many closures. */
+class Relay implements AnswerReceiver, AnswerFlow {
+  private readonly options: RelayOptions;
+  private readonly outlet: RelayEnd;
+  private readonly startedAt: number;
+  private deadline: NodeJS.Timeout;
+  private deadlineAt: number;
+  private idleMs: number;
+  private receivedBefore = 0;
+  private readonly replayed: Buffer | undefined;
+  private readonly body: RequestBody | undefined;
+  private state: "waiting" | "answering" | "ended" = "waiting";
+  private status = 0;
+  private idle: IdleTimer | undefined = undefined;
+  private writer: AnswerWriter | undefined = undefined;
+  private isStalled = false;
+  private isEvents = false;
+  private headersAfterMs = 0;
+  private responseBytes = 0;
+  private transfer: Transfer | undefined = undefined;
+
+  constructor(options: RelayOptions, end: RelayEnd) {
+    const { incoming, outgoing } = options.request;
+    this.options = options;
+    this.outlet = end;
+    this.startedAt = options.now();
+    this.deadlineAt = options.deadlineAt;
+    this.idleMs = options.request.target.api.idleTimeoutMs;
+    this.deadline = setTimeout(() => this.onDeadline(), Math.max(0, options.deadlineAt - this.startedAt));
+    this.replayed = keptBody(incoming);
+    const hasBody = this.replayed === undefined && options.framing.kind !== "none";
+    this.body = hasBody ? this.openBody() : undefined;
+    // First of all listeners, so that those who report the end find what `record` says of it.
+    outgoing.prependListener("close", () => this.onClose());
+  }
+
+  send(): void {
+    const { transport, headers, request } = this.options;
+    const { target, incoming, record } = request;
+    const { method = "GET" } = incoming;
+    const body = this.replayed ?? this.body?.stream;
+    const kept = () => keptBody(incoming);
+    this.transfer = transport.send({ target, method, headers, body, keptBody: kept, record }, this);
+  }
+
+  head(status: number, answer: AnswerHeaders, isElsewhere = false): void {
+    const { request, now } = this.options;
+    let claims: string | undefined;
+    try {
+      // Below 400 an answer challenges nothing, and that is nearly every one.
+      claims = isElsewhere || status < 400 ? undefined : challengeOf(status, answer["www-authenticate"]);
+    } catch (error) {
+      this.refuse(transportError(error as Error));
+      return;
+    }
+    if (claims !== undefined) {
+      this.challenged(status, claims);
+      return;
+    }
+    const nowMs = now();
+    const pauseMs = this.pauseMs(status, answer, nowMs);
+    if (pauseMs !== undefined) {
+      throttleWaited(request.record, pauseMs);
+      this.release();
+      this.outlet.settled({ kind: "throttled", pauseMs });
+      return;
+    }
+    forgetBody(request.incoming);
+    this.state = "answering";
+    this.status = status;
+    this.headersAfterMs = nowMs - this.startedAt;
+    this.isEvents = isEventStream(answer);
+    if (this.isEvents) this.waitAtMost(request.target.api.streamIdleTimeoutMs);
+    if (request.record !== undefined) request.record.downstreamStatus = status;
+    const writer = new AnswerWriter(
+      request.outgoing,
+      {
+        status,
+        headers: answer,
+        rules: headerRulesOf(request.target.api).response,
+        rewrite: isElsewhere ? undefined : request.rewrite,
+        challenge: request.challenge,
+        own: this.options.own,
+        correlationId: request.correlationId,
+      },
+      this,
+    );
+    this.writer = writer;
+    queueMicrotask(() => this.flush(writer));
+  }
+
+  chunk(chunk: Buffer): void {
+    this.responseBytes += chunk.length;
+    this.idle?.restart();
+    this.writer?.chunk(chunk);
+  }
+
+  end(): void {
+    this.idle?.restart();
+    this.writer?.end();
+  }
+
+  failed(error: GatewayError): void {
+    if (this.options.request.outgoing.headersSent) this.finish("downstream_failed");
+    else this.refuse(error);
+  }
+
+  /** Runs in a microtask, so an error of a head that cannot be written has to be caught here. */
+  private flush(writer: AnswerWriter): void {
+    if (this.state !== "answering" || this.options.request.outgoing.writableEnded) return;
+    try {
+      writer.flush();
+    } catch (error) {
+      this.failed(transportError(error as Error));
+    }
+  }
+
+  /** Not for an answer that is gone as soon as it is here: there the deadline has nothing left to end. */
+  streaming(): void {
+    clearTimeout(this.deadline);
+    this.restartIdle();
+  }
+
+  pause(): void {
+    this.isStalled = true;
+    const { idleTimeoutMs } = this.options.request.target.api;
+    if (this.idleMs > idleTimeoutMs) {
+      // The long time of an event stream is for its events, not for a caller who takes none.
+      this.waitAtMost(idleTimeoutMs);
+      this.restartIdle();
+    }
+    this.transfer?.pause();
+  }
+
+  resume(): void {
+    this.isStalled = false;
+    if (this.isEvents) this.waitAtMost(this.options.request.target.api.streamIdleTimeoutMs);
+    if (this.state === "answering") this.restartIdle();
+    this.transfer?.resume();
+  }
+
+  private pauseMs(status: number, headers: AnswerHeaders, nowMs: number): number | undefined {
+    const { request, attempt } = this.options;
+    if (status < 400 || this.body?.isReplayable() === false) return undefined;
+    const { method = "GET" } = request.incoming;
+    const msLeft = this.deadlineAt - nowMs;
+    return throttlePauseMs(request.target.api, { attempt, method, status, headers, msLeft, nowMs });
+  }
+
+  private onClose(): void {
+    forgetBody(this.options.request.incoming);
+    if (this.state === "ended") return;
+    if (this.state === "answering") {
+      this.finish(this.options.request.outgoing.writableFinished ? undefined : "caller_gone");
+      return;
+    }
+    this.release();
+    this.outlet.settled({ kind: "abandoned" });
+  }
+
+  /** From now on `idleMs` may pass without anything moving. */
+  private restartIdle(): void {
+    this.idle ??= createIdleTimer(this.idleMs, () => this.onSilence());
+    this.idle.restart();
+  }
+
+  private waitAtMost(idleMs: number): void {
+    if (idleMs === this.idleMs) return;
+    this.idleMs = idleMs;
+    this.idle?.stop();
+    this.idle = undefined;
+  }
+
+  private onSilence(): void {
+    if (this.state === "answering") this.finish(this.isStalled ? "caller_stalled" : "idle");
+    else this.refuse(silence(this.body?.waitsForCaller() === true));
+  }
+
+  /** A body that arrives at the API's least rate is given another `timeoutMs`: its sender is slow, and nothing is stuck. */
+  private onDeadline(): void {
+    const { timeoutMs, minUploadBytesPerSecond } = this.options.request.target.api;
+    const { body } = this;
+    const received = body?.received() ?? 0;
+    const isSteady = received - this.receivedBefore >= (minUploadBytesPerSecond * timeoutMs) / 1000;
+    if (this.state !== "waiting" || body?.isUnderWay() !== true || !isSteady) {
+      this.onSilence();
+      return;
+    }
+    this.receivedBefore = received;
+    this.extend(timeoutMs);
+  }
+
+  private extend(ms: number): void {
+    clearTimeout(this.deadline);
+    this.deadlineAt = this.options.now() + ms;
+    this.deadline = setTimeout(() => this.onDeadline(), ms);
+  }
+
+  private finish(cut: Cut | undefined): void {
+    const { incoming, outgoing, target, record } = this.options.request;
+    this.release();
+    if (record !== undefined) record.cut = cut;
+    if (cut === undefined) discardBody(incoming, target.api.maxRequestBytes);
+    else outgoing.destroy();
+    this.outlet.settled({
+      kind: "answered",
+      status: this.status,
+      headersAfterMs: this.headersAfterMs,
+      requestBytes: this.replayed?.length ?? this.body?.received() ?? 0,
+      responseBytes: this.responseBytes,
+      cut,
+    });
+  }
+
+  private challenged(status: number, claims: string): void {
+    const { incoming, target, record } = this.options.request;
+    const replayable = this.body?.isReplayable() ?? true;
+    this.release();
+    if (!replayable) discardBody(incoming, target.api.maxRequestBytes);
+    if (record !== undefined) record.downstreamStatus = status;
+    this.outlet.settled({ kind: "challenged", status, claims, replayable });
+  }
+
+  private refuse(error: GatewayError): void {
+    this.release();
+    this.outlet.refused(error);
+  }
+
+  /** Every way out leads through here. */
+  private release(): void {
+    this.state = "ended";
+    clearTimeout(this.deadline);
+    this.idle?.stop();
+    this.transfer?.abort();
+    this.body?.release();
+  }
+
+  private openBody(): RequestBody {
+    const { request } = this.options;
+    this.restartIdle();
+    return openRequestBody(request.incoming, {
+      memory: this.options.memory,
+      maxBytes: request.target.api.maxRequestBytes,
+      onWanted: () => request.onBodyWanted?.(),
+      onChunk: () => this.restartIdle(),
+      // From here on it is the downstream's turn, and the deadline limits that.
+      onEnd: () => {
+        if (this.state !== "waiting") return;
+        this.idle?.stop();
+        this.extend(request.target.api.timeoutMs);
+      },
+    });
+  }
+}
+
+export interface WrittenAnswer {
+  readonly status: number;
+  readonly headers: AnswerHeaders;
+  readonly rules: HeaderRules;
+  readonly rewrite: RewriteAnswer | undefined;
+  /** See `ResponseHeadOptions`. */
+  readonly challenge: string | undefined;
+  readonly own: OwnFields | undefined;
+  readonly correlationId: string;
+}
+
+/** The source of the answer, as the writer uses it. */
+export interface AnswerFlow {
+  /** The answer is written as it comes from now on. */
+  streaming(): void;
+  /** The caller takes no more; nothing should come until it does again. */
+  pause(): void;
+  resume(): void;
+}
+
+/**
+ * Holds the head back until the first chunk is known to be the only one or not. Chunks that came along with the head
+ * are here before `flush`, which the source calls once they can be: the caller then gets what there is, for the
+ * first event of a stream may be minutes away.
+ */
+export class AnswerWriter {
+  private readonly outgoing: ServerResponse;
+  private readonly answer: WrittenAnswer;
+  private readonly flow: AnswerFlow;
+  private first: Buffer | undefined = undefined;
+  private rewriter: BodyRewriter | undefined = undefined;
+  private isHeadWritten = false;
+
+  constructor(outgoing: ServerResponse, answer: WrittenAnswer, flow: AnswerFlow) {
+    this.outgoing = outgoing;
+    this.answer = answer;
+    this.flow = flow;
+  }
+
+  chunk(chunk: Buffer): void {
+    if (!this.isHeadWritten && this.first === undefined) {
+      this.first = chunk;
+      return;
+    }
+    this.flush();
+    this.pass(chunk);
+  }
+
+  flush(): void {
+    if (this.isHeadWritten) return;
+    this.flow.streaming();
+    this.rewriter = this.rewriterOf();
+    this.writeHead(this.rewriter !== undefined, undefined);
+    if (this.first === undefined) this.outgoing.flushHeaders();
+    else this.pass(this.first);
+    this.first = undefined;
+  }
+
+  end(): void {
+    if (this.isHeadWritten) {
+      this.outgoing.end(this.rewriter?.flush());
+      return;
+    }
+    this.writeWhole();
+    // A caller who is slow, or still busy with the answer before this one, takes it as slowly as any other.
+    if (this.outgoing.writableLength > 0) this.flow.streaming();
+  }
+
+  private writeWhole(): void {
+    const { first } = this;
+    const rewriter = this.rewriterOf();
+    if (first === undefined || rewriter === undefined) {
+      // Of an answer to HEAD the length is that of the body which GET would have changed.
+      this.writeHead(rewriter !== undefined, first?.length);
+      this.outgoing.end(first);
+      return;
+    }
+    const begun = rewriter.push(first);
+    const rest = rewriter.flush();
+    const body = rest.length === 0 ? begun : Buffer.concat([begun, rest]);
+    this.writeHead(!body.equals(first), body.length);
+    this.outgoing.end(body);
+  }
+
+  private rewriterOf(): BodyRewriter | undefined {
+    return this.answer.rewrite?.body(this.answer.status, this.answer.headers);
+  }
+
+  private writeHead(isRewritten: boolean, bodyLength: number | undefined): void {
+    const { status, headers, rules, rewrite, challenge, own, correlationId } = this.answer;
+    this.isHeadWritten = true;
+    writeResponseHead(this.outgoing, status, rewrite?.fields(status, headers) ?? headers, {
+      challenge,
+      rules,
+      isRewritten,
+      bodyLength,
+      own,
+      correlationId,
+    });
+  }
+
+  private pass(chunk: Buffer): void {
+    const passed = this.rewriter === undefined ? chunk : this.rewriter.push(chunk);
+    if (passed.length === 0 || this.outgoing.write(passed)) return;
+    this.flow.pause();
+    this.outgoing.once("drain", () => this.flow.resume());
   }
 }

@@ -79,6 +79,14 @@ export interface TokenExchange {
   clockDriftMs(): number | undefined;
 }
 
+/** The difference between this host's clock and Entra's. */
+export interface ClockDrift {
+  /** @param sentAt When the request was sent, by this host's clock; ms since the epoch. */
+  observe(headers: Headers, sentAt: number): void;
+  /** Ms that this host's clock is ahead (negative: behind); undefined before the first answer. */
+  ms(): number | undefined;
+}
+
 /** The exchange as the composition root holds it. */
 export interface OpenTokenExchange extends TokenExchange {
   readonly cached: { entries(): number; bytes(): number; users(): number };

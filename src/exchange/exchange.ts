@@ -8,8 +8,8 @@ import type { OpenRedis } from "../redis/contract.ts";
 import { createKeyMaker } from "./cache/keys.ts";
 import { createSharedTokens } from "./cache/shared-tokens.ts";
 import { createTokenCache, type TokenCacheOptions } from "./cache/token-cache.ts";
-import { createClockDrift } from "./clock-drift.ts";
 import type {
+  ClockDrift,
   ExchangeEvent,
   ExchangeRequest,
   ExchangeResult,
@@ -21,10 +21,9 @@ import { type ConsentOptions, createConsentUris } from "./entra/consent.ts";
 import { createMsalWire, loadMsal, type SendGrant } from "./entra/msal.ts";
 import { createTokenResponses } from "./entra/token-response.ts";
 import { createFailureDomains } from "./failure-domains.ts";
-import { createFlight } from "./flight.ts";
+import { createFlight, createSingleFlight } from "./flight.ts";
 import { createRefreshAhead } from "./refresh.ts";
 import { assertExchangeable, canonicalClaims } from "./request-policy.ts";
-import { createSingleFlight } from "./single-flight.ts";
 
 export interface TokenExchangeOptions {
   /** Application (client) id of the gateway. */
@@ -215,4 +214,37 @@ function exhausted(bound: Exhausted): GatewayError<"overloaded" | "rate_limited"
     reason: bound === "user" ? "exchanges_of_user" : "exchanges_of_client",
     retryAfterSeconds: 1,
   });
+}
+
+/** Answers of which the middle one counts, so that one odd Date, as of a cache on the way, changes nothing. */
+const SAMPLES = 5;
+/** A change that is worth an event. The field counts whole seconds, so less means nothing. */
+const NOTABLE_CHANGE_MS = 1_000;
+
+/** By the Date field of Entra's answers (RFC 9110 §6.6.1). */
+export function createClockDrift({
+  now,
+  onEvent,
+}: {
+  readonly now: () => number;
+  readonly onEvent: (event: ExchangeEvent) => void;
+}): ClockDrift {
+  const samples: number[] = [];
+  let drift: number | undefined;
+  let reported = 0;
+
+  return {
+    observe(headers, sentAt) {
+      const date = Date.parse(headers.get("date") ?? "");
+      if (Number.isNaN(date)) return;
+      // Half of a second was cut off on average, and the answer was under way for half of the time, or so.
+      samples.push(Math.round((sentAt + now()) / 2 - (date + 500)));
+      if (samples.length > SAMPLES) samples.shift();
+      drift = samples.toSorted((one, other) => one - other)[samples.length >> 1] ?? 0;
+      if (Math.abs(drift - reported) < NOTABLE_CHANGE_MS) return;
+      reported = drift;
+      onEvent({ type: "clock_drift", driftMs: drift });
+    },
+    ms: () => drift,
+  };
 }

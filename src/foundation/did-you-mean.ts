@@ -2,6 +2,11 @@
 
 import { closest, distance } from "fastest-levenshtein";
 
+/** Letters to add, drop or replace until one word is the other. */
+export function editsBetween(one: string, other: string): number {
+  return distance(one, other);
+}
+
 /** `; did you mean "graph"?` when a candidate is near enough to be what was meant, else nothing. */
 export function didYouMean(word: string, candidates: readonly string[]): string {
   if (candidates.length === 0) return "";

@@ -2,7 +2,7 @@
 
 import type * as http from "node:http";
 import type * as workers from "node:worker_threads";
-import type { AdminPage } from "./admin.ts";
+import type { AdminPage } from "./contract.ts";
 
 /** What the main thread hands over when it starts the thread. */
 export interface AdminThreadData {

@@ -1,19 +1,26 @@
-/** Routes written in code: a handler gets the principal and clients of downstream APIs bound to the user. */
+/** Code that acts for callers: routes with handlers, and middleware for the app of another program. */
 
-import type { Request, RequestHandler, Response } from "express";
-import type { AssertAllowed, DownstreamClient } from "../downstream/contract.ts";
-import type { TokenExchange } from "../exchange/contract.ts";
-import type { Principal, RoutePolicy } from "../identity/contract.ts";
-import type { RequestRecord } from "./contract.ts";
-import { type Actor, type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
-import type { RateLimitRules } from "./rate-limits.ts";
-import { recordOf } from "./request-record.ts";
+import type { ErrorRequestHandler, Request, RequestHandler, Response } from "express";
+import type { AssertAllowed, DownstreamClient, OwnFields } from "../downstream/contract.ts";
+import { GatewayError } from "../errors.ts";
+import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
+import type { Principal, RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import {
-  createTokenCredential,
-  refusalBehind,
-  type TokenCredentialError,
-  type UserTokenCredential,
-} from "./token-credential.ts";
+  type Actor,
+  type ActsAs,
+  actorOf,
+  admit,
+  callerOf,
+  checkMessage,
+  isRecorded,
+  type ObtainToken,
+  obtainWith,
+  openRecord,
+  recordOf,
+} from "./pipeline.ts";
+import type { ChallengeFacts } from "./problem.ts";
+import { answerErrors } from "./refusal.ts";
 
 /** Express' request, with who calls. */
 export interface GatewayRequest extends Request {
@@ -126,7 +133,7 @@ export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
   return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
 }
 
-/** Calls the route's handler with clients that act for the caller of this one request and nobody else. */
+/** Calls the route's handler with clients that act for the caller of this one request alone. */
 export function handle(
   route: CodeRoute,
   apis: Readonly<Record<string, CallableApi>>,
@@ -182,11 +189,265 @@ export function handle(
       const onBehalfOf = { downstream, credential, signal };
       await route.handler(Object.assign(request, { principal, correlationId }), response, onBehalfOf);
     } catch (thrown) {
-      // What fails because the caller has left is nobody's fault, and nobody is there to be told.
+      // A failure after the caller has left is no defect, and its answer would reach no one.
       if (signal.aborted) return;
       const error = refusalBehind(thrown, failure);
       // Express reads some thrown strings as orders to look for another route.
       throw error instanceof Error ? error : new TypeError("the handler threw no Error", { cause: error });
     }
+  };
+}
+
+/** What the SDKs hand over as signal: less than the platform's own. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  addEventListener(type: "abort", listener: () => void): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+}
+
+export interface GetTokenOptions {
+  /** Claims request as decoded JSON text, from a challenge: no cached token is good enough then. */
+  readonly claims?: string | undefined;
+  /** The user's own tenant or nothing: an exchange goes to the tenant that the assertion is from. */
+  readonly tenantId?: string | undefined;
+  /** Always on: the gateway declares `cp1` with every exchange. */
+  readonly enableCae?: boolean | undefined;
+  readonly abortSignal?: AbortSignalLike | undefined;
+}
+
+export interface AccessToken {
+  readonly token: string;
+  /** Ms since the epoch. */
+  readonly expiresOnTimestamp: number;
+  /** When a client may ask again ahead of the end, ms since the epoch. */
+  readonly refreshAfterTimestamp: number;
+  readonly tokenType: "Bearer";
+}
+
+/** Assignable to `TokenCredential` of `@azure/core-auth`, which the gateway itself does not need. */
+export interface UserTokenCredential {
+  /** @throws {TokenCredentialError} */
+  getToken(scopes: string | string[], options?: GetTokenOptions): Promise<AccessToken>;
+}
+
+/**
+ * The names are those of `@azure/identity`, where chains of credentials tell them apart: *unavailable* has not even
+ * tried, and another credential may be used instead; with *authentication failed*, Entra said no. `cause` is the
+ * refusal that the caller of the gateway is to see.
+ */
+export class TokenCredentialError extends Error {
+  override readonly name: "CredentialUnavailableError" | "AuthenticationError";
+  override readonly cause: GatewayError;
+
+  constructor(cause: GatewayError) {
+    super(cause.message, { cause });
+    this.name = UNTRIED.includes(cause.code) ? "CredentialUnavailableError" : "AuthenticationError";
+    this.cause = cause;
+  }
+}
+
+/** Refusals before any request to Entra. */
+const UNTRIED: readonly string[] = [
+  "credential_unavailable",
+  "downstream_misconfigured",
+  "overloaded",
+] satisfies readonly GatewayError["code"][];
+
+/** A token is given again until this long before its end, ms: time for the request that carries it. */
+const MARGIN_MS = 5_000;
+const REFRESH_MS = 5 * 60_000;
+
+export interface TokenCredentialOptions {
+  /** The configured scopes: whatever a client asks for, the token has these. */
+  readonly scopes: readonly string[];
+  readonly tenantId: string;
+  readonly obtainToken: ObtainToken;
+  /** Aborts when the caller has left. */
+  readonly signal: AbortSignal;
+  readonly onFailure: (failure: TokenCredentialError) => void;
+}
+
+/**
+ * For one request and one API. Shares cache and flights with every other way to the API, since it asks for the same
+ * scopes; a client that names another resource is refused instead of given a token that would not do there.
+ *
+ * The last token is kept and given again while it is good: the SDKs' refresh in the background outlives the request,
+ * and no code would handle a failure of it.
+ */
+export function createTokenCredential(options: TokenCredentialOptions): UserTokenCredential {
+  const { scopes, tenantId, obtainToken, signal, onFailure } = options;
+  let held: DownstreamToken | undefined;
+
+  function misused(
+    asked: readonly string[],
+    { tenantId: other, ...more }: GetTokenOptions,
+  ): string | undefined {
+    const resources = new Set(scopes.map(resourceOf));
+    if (asked.some((scope) => scope.includes("/") && !resources.has(resourceOf(scope))))
+      return "credential_scopes";
+    if (other !== undefined && other.toLowerCase() !== tenantId.toLowerCase()) return "credential_tenant";
+    return "proofOfPossessionOptions" in more && more.proofOfPossessionOptions !== undefined
+      ? "credential_proof_of_possession"
+      : undefined;
+  }
+
+  return {
+    async getToken(asked, request = {}) {
+      const { claims, abortSignal } = request;
+      try {
+        const reason = misused([asked].flat(), request);
+        if (reason !== undefined) throw misconfigured(reason);
+        if (claims !== undefined || held === undefined || held.expiresAt - MARGIN_MS <= Date.now()) {
+          const either =
+            abortSignal === undefined ? signal : AbortSignal.any([signal, platformSignal(abortSignal)]);
+          held = await obtainToken({ signal: either, ...(claims !== undefined && { claims }) });
+        }
+      } catch (cause) {
+        if (!(cause instanceof GatewayError)) throw cause;
+        const failure = new TokenCredentialError(cause);
+        onFailure(failure);
+        throw failure;
+      }
+      const { accessToken, expiresAt } = held;
+      return {
+        token: accessToken.reveal(),
+        expiresOnTimestamp: expiresAt,
+        refreshAfterTimestamp: expiresAt - REFRESH_MS,
+        tokenType: "Bearer",
+      };
+    },
+  };
+}
+
+/**
+ * The refusal behind what a handler threw: the error itself, or its cause, or, for clients that keep neither but
+ * note the name as `code`, the credential's last failure.
+ */
+export function refusalBehind(thrown: unknown, failure: TokenCredentialError | undefined): unknown {
+  for (let error = thrown, depth = 0; error instanceof Error && depth < 8; error = error.cause, depth += 1) {
+    if (error instanceof GatewayError) return error;
+    if (failure !== undefined && "code" in error && error.code === failure.name) return failure.cause;
+  }
+  return thrown;
+}
+
+/** `https://vault.azure.net/` of `https://vault.azure.net//.default`, without its closing slashes. */
+function resourceOf(scope: string): string {
+  return scope.slice(0, scope.lastIndexOf("/")).replace(/\/+$/, "");
+}
+
+function platformSignal(like: AbortSignalLike): AbortSignal {
+  if (like instanceof AbortSignal) return like;
+  const controller = new AbortController();
+  if (like.aborted) controller.abort();
+  like.addEventListener("abort", () => controller.abort());
+  return controller.signal;
+}
+
+function misconfigured(reason: string): GatewayError {
+  return new GatewayError("downstream_misconfigured", {
+    detail: "The gateway's configuration for this downstream API is not valid.",
+    reason,
+  });
+}
+
+/** What the middleware puts on a request. */
+export interface DelegatedRequest extends Request {
+  readonly principal: Principal;
+  readonly correlationId: string;
+  /** Clients that act for the caller, by the names given to `onBehalfOf`. */
+  readonly downstream: Readonly<Record<string, DownstreamClient>>;
+}
+
+export interface DelegationMiddleware {
+  /**
+   * Verifies the bearer token and lets pass whom the policy admits: any verified user, where it is left out. A refusal
+   * goes to `answerErrors`.
+   */
+  authenticate(policy?: Partial<RoutePolicy>): RequestHandler;
+  /**
+   * Behind `authenticate`: puts a client for each of these APIs on `request.downstream`. A token is exchanged when a
+   * client is used, and comes from the cache where one is there.
+   *
+   * @throws {Error} when the configuration has no API of that name.
+   */
+  onBehalfOf(...apis: readonly string[]): RequestHandler;
+  /** Behind the routes: answers refusals (`GatewayError`) as problems, and leaves every other error to the app. */
+  readonly answerErrors: ErrorRequestHandler;
+}
+
+export interface MiddlewareOptions {
+  readonly verifier: TokenVerifier;
+  readonly exchange: TokenExchange;
+  readonly apis: Readonly<Record<string, CallableApi>>;
+  readonly challenge: ChallengeFacts;
+  readonly own: OwnFields;
+  readonly observer: RequestObserver;
+  readonly onInternalError: (error: unknown, record: RequestRecord) => void;
+}
+
+export function createMiddleware(options: MiddlewareOptions): DelegationMiddleware {
+  const { verifier, exchange, observer, challenge } = options;
+  const actor = actorOf("user", challenge.clientId);
+  const answer = answerErrors(options);
+  return {
+    authenticate(policy = {}) {
+      const whole: RoutePolicy = {
+        requiredScopes: [],
+        requiredRoles: [],
+        allowedClients: [],
+        callers: "user",
+        ...policy,
+      };
+      return (request, response, next) => {
+        // One app may ask for a token twice, the second time with a narrower policy.
+        const isFirst = !isRecorded(request);
+        const record = isFirst ? openRecord(request) : recordOf(request);
+        if (isFirst) {
+          observer.began(record, request);
+          response.on("close", () =>
+            observer.ended(record, {
+              method: request.method,
+              status: response.statusCode,
+              completed: response.writableFinished,
+            }),
+          );
+          checkMessage(request, response);
+          response.setHeader("x-correlation-id", record.correlationId);
+          response.setHeader("cache-control", "no-store");
+        }
+        // The name of the route is known to the app alone; the path itself may name a person.
+        const path = record.prefix === "" ? "/" : record.prefix;
+        return admit({ path, policy: whole, verifier }, (_request, _response, proceed) => {
+          const { correlationId, caller } = record;
+          Object.assign(request, { principal: caller?.principal, correlationId, downstream: {} });
+          proceed();
+        })(request, response, next);
+      };
+    },
+    onBehalfOf(...names) {
+      const used = names.map((name) => {
+        const api = Object.hasOwn(options.apis, name) ? options.apis[name] : undefined;
+        if (api === undefined) throw new Error(`downstreamApis of gateway.yaml has no API named ${name}`);
+        return [name, api] as const;
+      });
+      return (request, response, next) => {
+        const record = recordOf(request);
+        const left = new AbortController();
+        response.once("close", () => left.abort());
+        const { signal } = left;
+        const clients = used.map(([name, api]) => [
+          name,
+          boundClient({ record, actor, api, exchange, signal, assertAllowed: undefined }),
+        ]);
+        const before = (request as Partial<DelegatedRequest>).downstream;
+        Object.assign(request, { downstream: { ...before, ...Object.fromEntries(clients) } });
+        next();
+      };
+    },
+    answerErrors(error, request, response, next) {
+      if (!isRecorded(request) || !(error instanceof GatewayError)) return next(error);
+      return answer(error, request, response, next);
+    },
   };
 }

@@ -1,7 +1,8 @@
-/** One caller's connection: how many of its requests run, which of them wait, and which bytes are not parsed yet. */
+/** Connections of callers: how many requests of each run, which bytes are not parsed yet, which connections give way to new ones, and which are cut. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 
 export interface ConnectionOptions {
   /** Requests of one connection that run at the same time; a later one waits. */
@@ -259,4 +260,282 @@ function stopParsing(socket: Socket): void {
 function endOfHead(bytes: Buffer, least: number): number {
   const end = bytes.indexOf("\r\n\r\n", least, "latin1");
   return end < 0 ? bytes.length : end + 4;
+}
+
+export interface ConnectionsOptions extends Pick<Parameters<typeof openConnection>[1], "run"> {
+  /** The user of a request, once its caller is known. */
+  readonly userOf: (request: IncomingMessage) => string | undefined;
+  readonly limits: ConnectionLimits;
+  /** Asked for each connection. Default: as the limits say. */
+  readonly room?: (() => ConnectionRoom) | undefined;
+  readonly onEvent: (event: ConnectionEvent) => void;
+}
+
+export interface Connections {
+  /** Takes a connection in, or closes it where the most are open and none gives way. */
+  opened(socket: Socket): void;
+  /**
+   * From now on unread answers go first: a caller who does not take its answer does not hold up the end. Nor does one
+   * that keeps sending ahead: what of it is not parsed yet is not processed, so that it can be sent to another instance.
+   */
+  drain(): void;
+  /** Whether an answer, or a part of one, has been handed over and is not sent yet. */
+  hasUnread(): boolean;
+  close(): void;
+}
+
+interface Watched {
+  /** Counts connections since the start. */
+  readonly order: number;
+  readonly connection: Connection;
+  readonly progress: Progress;
+  /** For how long no request has been open, ms; one whose head is still on its way is not open. */
+  idleMs: number;
+  /** While the process ends: bytes that the caller had sent at the last look, and for how long it has sent no more, ms. */
+  read: number;
+  silentMs: number;
+}
+
+/** How often progress is looked at, ms. A busy event loop looks less often, and that is to the caller's advantage. */
+const LOOK_MS = 1_000;
+/** Without progress for so long, a connection gives way to a new one, ms. */
+const GIVES_WAY_MS = 5_000;
+
+/** While the process ends: what an honest caller on a slow line still keeps, and one who does not read does not. */
+const DRAINING: UnreadLimits = { stallSeconds: 2, minBytesPerSecond: 16_384, totalSeconds: 20 };
+
+/** While the process ends: longest pause in a request's body, ms. */
+const BODY_PAUSE_MS = 2_000;
+
+/**
+ * A user who still has more requests than this under way when the process has been ending for so long, ms, loses them:
+ * browsers have six connections for a host, and one caller must not hold up the end for the others.
+ */
+const MOST_AWAITED = 8;
+const CROWD_WAIT_MS = 3_000;
+
+export function watchConnections(options: ConnectionsOptions): Connections {
+  const { limits, run, userOf, onEvent } = options;
+  const { room = () => ({ max: limits.max, idleGivesWay: "after seconds" }) } = options;
+  const watched = createMembers<Watched>();
+  let opened = 0;
+  const held: PipelinesHeld = { requests: 0, bytes: 0 };
+  let unreadLimits: UnreadLimits = {
+    stallSeconds: limits.writeStallSeconds,
+    minBytesPerSecond: limits.minWriteBytesPerSecond,
+    totalSeconds: limits.writeTimeoutSeconds,
+  };
+  let drainingMs = 0;
+  const lookMs = Math.min(LOOK_MS, limits.writeStallSeconds * 250);
+  const timer = setInterval(look, lookMs).unref();
+
+  function look(): void {
+    // One that is cut leaves the collection a turn later.
+    for (const one of watched) {
+      one.idleMs = one.connection.open() === 0 ? one.idleMs + lookMs : 0;
+      if (unreadLimits === DRAINING && one.connection.isAhead()) one.connection.endAfterAnswers();
+      if (!one.progress.passed(lookMs, unreadLimits)) continue;
+      cut(one, "unread");
+    }
+    if (unreadLimits === DRAINING) lookAtTheEnd();
+  }
+
+  function cut({ connection }: Watched, reason: "unread" | "held_up"): void {
+    onEvent(reason);
+    connection.socket.destroy();
+  }
+
+  /** Lets go of what would hold up the end: bodies that do not come, and users with many requests under way. */
+  function lookAtTheEnd(): void {
+    drainingMs += lookMs;
+    for (const one of watched) {
+      const { socket } = one.connection;
+      const isAwaited = isBodyAwaited(one.connection) && socket.bytesRead === one.read;
+      one.silentMs = isAwaited ? one.silentMs + lookMs : 0;
+      one.read = socket.bytesRead;
+      if (one.silentMs >= BODY_PAUSE_MS) cut(one, "held_up");
+    }
+    if (drainingMs < CROWD_WAIT_MS) return;
+    const requests = new Map<string, number>();
+    for (const one of watched) {
+      const user = userOfConnection(one);
+      if (user !== undefined) requests.set(user, (requests.get(user) ?? 0) + one.connection.open());
+    }
+    for (const one of watched) {
+      const user = userOfConnection(one);
+      if (user !== undefined && (requests.get(user) ?? 0) > MOST_AWAITED) cut(one, "held_up");
+    }
+  }
+
+  function userOfConnection({ connection }: Watched): string | undefined {
+    const newest = connection.open() === 0 || connection.socket.destroyed ? undefined : connection.newest();
+    return newest && userOf(newest.req);
+  }
+
+  /** An answer that is not read keeps more than an idle connection, so it goes first; then who has waited longest. */
+  function giveWay(idleGivesWayMs: number): boolean {
+    let least: Watched | undefined;
+    let most = -1;
+    for (const one of watched) {
+      if (one.connection.socket.destroyed) continue;
+      const stalledMs = one.progress.stalledMs();
+      const isStalled = stalledMs >= GIVES_WAY_MS;
+      // A request may have come since the last look at the connection.
+      if (!isStalled && (one.connection.open() > 0 || one.idleMs < idleGivesWayMs)) continue;
+      const without = isStalled ? stalledMs + 1e9 : one.idleMs;
+      // Of those that are idle alike, the newest is about to send a request.
+      if (without < most || (without === most && least !== undefined && one.order > least.order)) continue;
+      most = without;
+      least = one;
+    }
+    least?.connection.socket.destroy();
+    return least !== undefined;
+  }
+
+  return {
+    opened(socket) {
+      const { max, idleGivesWay } = room();
+      if (watched.size >= max) {
+        if (!giveWay(idleGivesWay === "at once" ? 0 : GIVES_WAY_MS)) {
+          onEvent("dropped");
+          socket.destroy();
+          return;
+        }
+        onEvent("gave_way");
+      }
+      const connection = openConnection(socket, { maxPipelined: limits.maxPipelined, run, held });
+      const one = {
+        order: opened++,
+        connection,
+        progress: watchProgress(socket),
+        idleMs: 0,
+        read: 0,
+        silentMs: 0,
+      };
+      watched.add(one);
+      onEvent("opened");
+      socket.once("close", () => {
+        watched.delete(one);
+        onEvent("closed");
+      });
+    },
+    drain() {
+      unreadLimits = DRAINING;
+    },
+    hasUnread() {
+      for (const { connection } of watched) if (connection.socket.writableLength > 0) return true;
+      return false;
+    },
+    close() {
+      clearInterval(timer);
+    },
+  };
+}
+
+export interface UnreadLimits {
+  /** Longest pause in which a caller takes nothing of what is there for it, s. */
+  readonly stallSeconds: number;
+  /** Least rate at which a caller takes what is there, bytes a second, once it has taken longer than a pause may be. */
+  readonly minBytesPerSecond: number;
+  /** Longest time until the caller has taken what was handed over last, s; the time to make an answer is not counted. */
+  readonly totalSeconds: number;
+}
+
+/** How a caller has been taking its answers. */
+export interface Progress {
+  /** Takes note that `ms` have passed, and says whether a limit is broken. */
+  passed(ms: number, limits: UnreadLimits): boolean;
+  /** For how long nothing has been taken of what is there, ms. */
+  stalledMs(): number;
+}
+
+/** Held by libuv, and so part of `writableLength` to its last byte; without it a large write would look like a pause. */
+type Written = Socket & { readonly _handle?: { readonly writeQueueSize?: number } | null };
+
+/** An idle producer leaves nothing unread, so a stream of events may pause for as long as it likes. */
+export function watchProgress(socket: Socket): Progress {
+  let isUnread = false;
+  let taken = 0;
+  let takenSince = 0;
+  let unreadMs = 0;
+  let stalledMs = 0;
+  let handedOver = 0;
+  let unchangedMs = 0;
+
+  return {
+    passed(ms, { stallSeconds, minBytesPerSecond, totalSeconds }) {
+      const unread = socket.writableLength;
+      if (unread === 0) {
+        isUnread = false;
+        stalledMs = 0;
+        return false;
+      }
+      const written = socket.bytesWritten;
+      const now = written - unread - ((socket as Written)._handle?.writeQueueSize ?? 0);
+      if (!isUnread) {
+        isUnread = true;
+        taken = now;
+        takenSince = 0;
+        unreadMs = 0;
+        handedOver = written;
+        unchangedMs = 0;
+        return false;
+      }
+      const moved = Math.max(0, now - taken);
+      taken = now;
+      takenSince += moved;
+      unreadMs += ms;
+      stalledMs = moved > 0 ? 0 : stalledMs + ms;
+      unchangedMs = written === handedOver ? unchangedMs + ms : 0;
+      handedOver = written;
+      return (
+        stalledMs >= stallSeconds * 1000 ||
+        unchangedMs >= totalSeconds * 1000 ||
+        (unreadMs > stallSeconds * 1000 && takenSince < (minBytesPerSecond * unreadMs) / 1000)
+      );
+    },
+    stalledMs: () => stalledMs,
+  };
+}
+
+export interface Members<Member extends object> extends Iterable<Member> {
+  readonly size: number;
+  add(member: Member): void;
+  delete(member: Member): void;
+}
+
+/**
+ * A Set would do, but for how V8 makes room in one that is always in use: each new table hangs on the one before, which
+ * keeps its entries. Once such a table has grown old, everything after it does too: every request was seen to survive
+ * young collections, which then took ten times as long.
+ */
+export function createMembers<Member extends object>(): Members<Member> {
+  const PLACE = Symbol("place among the members");
+  type Placed = Member & { [PLACE]?: number | undefined };
+  const members: Placed[] = [];
+  return {
+    get size() {
+      return members.length;
+    },
+    add(member: Placed) {
+      member[PLACE] = members.length;
+      members.push(member);
+    },
+    delete(member: Placed) {
+      const place = member[PLACE];
+      if (place === undefined) return;
+      member[PLACE] = undefined;
+      const last = members.pop();
+      if (last === undefined || last === member) return;
+      members[place] = last;
+      last[PLACE] = place;
+    },
+    [Symbol.iterator]: () => members.values(),
+  };
+}
+
+/** Whether the rest of a body is wanted and not here. One that the gateway has not asked for yet may take its time. */
+function isBodyAwaited(connection: Connection): boolean {
+  const request = connection.newest()?.req;
+  return request?.complete === false && request.readableFlowing === true && !connection.socket.isPaused();
 }

@@ -81,7 +81,7 @@ export interface RequestEnd {
   readonly completed: boolean;
 }
 
-/** Is told of every request, when its headers are here and when its answer has ended. */
+/** Observes every request: its headers when they are here, and its end when the answer has ended. */
 export interface RequestObserver {
   began(record: RequestRecord, incoming: IncomingMessage): void;
   ended(record: RequestRecord, end: RequestEnd): void;
@@ -122,4 +122,34 @@ export interface ConnectionRoom {
    * that a newcomer, which is about to send a request, is worth more.
    */
   readonly idleGivesWay: "after seconds" | "at once";
+}
+
+/** One answer of the admin side. */
+export interface AdminPage {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Pages that never change and a stream of events, as the flow console has them. */
+export interface AdminFeed {
+  /** By path. The stream stands below the shortest of them, at `/events`. */
+  readonly pages: Readonly<Record<string, AdminPage>>;
+  viewers(count: number): void;
+  /** @param send Newcomers see kept events of the time before. */
+  onEvents(send: (events: readonly string[], isKept: boolean) => void): void;
+}
+
+export interface RateLimit {
+  readonly requests: number;
+  /** Length of a window, which begins with the first request in it. */
+  readonly perSeconds: number;
+}
+
+export interface RateLimitRules {
+  /** For each user, or application without a user: `tid` and `oid`. */
+  readonly perUser?: RateLimit | undefined;
+  /** For each client with all its users: `tid` and `azp`. */
+  readonly perClient?: RateLimit | undefined;
 }

@@ -1,6 +1,8 @@
-/** The walk through the rooms, as Express middleware: authenticate, permit, then exchange and forward. */
+/** The walk of a request through the rooms, as Express middleware: receive, admit, then exchange and forward. */
 
-import type { Request, RequestHandler } from "express";
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Request, RequestHandler, Response } from "express";
 import type {
   DownstreamApiOptions,
   Forward,
@@ -11,19 +13,189 @@ import type {
   RewriteAnswer,
   TargetRules,
 } from "../downstream/contract.ts";
+import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
 import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
-import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
+import { GatewayError } from "../errors.ts";
+import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
+import { applicationSubject } from "../exchange/entra/application.ts";
 import type { Owner } from "../foundation/budget.ts";
+import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
-import type { Principal, RoutePolicy, TokenVerifier, Verification } from "../identity/contract.ts";
-import type { RequestRecord, RoomSpan } from "./contract.ts";
-import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
-import { sayOwnFields } from "./own-fields.ts";
+import type {
+  Principal,
+  RoutePolicy,
+  TokenVerifier,
+  Verification,
+  VerifiedCaller,
+} from "../identity/contract.ts";
+import { connectionOf } from "./connection.ts";
+import type { RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
 import { publicAddress } from "./public-address.ts";
-import { recordOf } from "./request-record.ts";
-import { challengedAgain } from "./user-challenge.ts";
+import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
+
+/** The first to see a request: opens its record, and ends its connection where two servers could read it differently. */
+export function receive(
+  observer: RequestObserver,
+  auditIsAtRisk: (() => boolean) | undefined,
+): RequestHandler {
+  return (request, response, next) => {
+    const record = openRecord(request);
+    observer.began(record, request);
+    // `close` comes exactly once, after `finish` or instead of it when the connection broke.
+    response.on("close", () =>
+      observer.ended(record, {
+        method: request.method,
+        status: response.statusCode,
+        completed: response.writableFinished,
+      }),
+    );
+    checkMessage(request, response);
+    if (auditIsAtRisk?.() === true) throw auditAtRisk();
+    next();
+  };
+}
+
+/** `audit.onLoss: refuse` puts a whole audit stream before answers. */
+function auditAtRisk(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail:
+      "The gateway cannot record requests at the moment, and is configured to serve none that it cannot record.",
+    reason: "audit_unwritable",
+    retryAfterSeconds: 5,
+  });
+}
+
+/** Fields of one request. Node's own limit, past which it would drop what is left. */
+const MOST_FIELDS = 2_000;
+
+/** Fields by which frameworks let a POST stand for another method. */
+const METHOD_OVERRIDES = [
+  "x-http-method",
+  "x-http-method-override",
+  "x-http-methods-override",
+  "x-method-override",
+] as const;
+
+/**
+ * A message whose bounds or target are in doubt is the last of its connection: what follows on it may have been part of
+ * it for the server before this one (RFC 9112 §6.3, §11.2).
+ *
+ * @throws {GatewayError} `request_malformed`
+ */
+export function checkMessage(request: Request, response: Response): void {
+  try {
+    checkFields(request);
+    readFraming(request);
+    checkUpgrade(request);
+  } catch (error) {
+    response.shouldKeepAlive = false;
+    connectionOf(request.socket)?.endHere();
+    throw error;
+  }
+  checkMethod(request);
+}
+
+function checkFields({ rawHeaders, httpVersion }: IncomingMessage): void {
+  if (rawHeaders.length > MOST_FIELDS * 2)
+    throw malformed("header_fields", `The request has more than ${MOST_FIELDS} header fields.`);
+  // RFC 9112 §3.2: one Host, no more and no less; Node drops all but the first.
+  if (httpVersion === "1.1" && hostsIn(rawHeaders) !== 1)
+    throw malformed("host", "The request must have one Host field.");
+}
+
+function hostsIn(rawHeaders: readonly string[]): number {
+  let hosts = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index];
+    if (name?.length === 4 && name.toLowerCase() === "host") hosts++;
+  }
+  return hosts;
+}
+
+/**
+ * A client that asks for another protocol would take the answer in HTTP for a failure without a reason. HTTP/2 alone is
+ * ignored, as RFC 9110 §7.8 allows: clients offer it with ordinary requests, and go on in HTTP/1.1.
+ */
+function checkUpgrade({ headers: { upgrade } }: IncomingMessage): void {
+  if (upgrade === undefined || upgrade.toLowerCase() === "h2c") return;
+  throw malformed("upgrade", "This gateway does not change the protocol. Send the request without Upgrade.");
+}
+
+function checkMethod({ method = "", headers }: IncomingMessage): void {
+  for (const name of METHOD_OVERRIDES) {
+    const meant = headers[name];
+    if (meant === undefined || meant === method) continue;
+    throw malformed(
+      "method_override",
+      `Send the request with the method that ${name} names, without the field.`,
+    );
+  }
+}
+
+function malformed(reason: string, detail: string): GatewayError {
+  return new GatewayError("request_malformed", { detail, reason });
+}
+
+const RECORD = Symbol("request record");
+type Recorded = IncomingMessage & { [RECORD]?: RequestRecord };
+
+/** Ids that fit a log line and a header: GUIDs, ULIDs, trace ids, and what tests like to write. */
+const PLAUSIBLE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** Opens the record, before anything can go wrong. */
+export function openRecord(request: Request): RequestRecord {
+  const given = request.headers["x-correlation-id"];
+  const correlationId = typeof given === "string" && PLAUSIBLE_ID.test(given) ? given : randomUUID();
+  const record: RequestRecord = {
+    correlationId,
+    prefix: request.baseUrl,
+    startedAt: performance.now(),
+    route: undefined,
+    caller: undefined,
+    owner: undefined,
+    tokenOrigin: undefined,
+    refusal: undefined,
+    downstreamStatus: undefined,
+    cut: undefined,
+    verifyMs: undefined,
+    exchangeMs: undefined,
+    tokenRequest: undefined,
+    downstreamMs: undefined,
+    downstreamRequestId: undefined,
+    throttleMs: undefined,
+    trace: undefined,
+    transfers: undefined,
+  };
+  (request as Recorded)[RECORD] = record;
+  return record;
+}
+
+/** @throws when `openRecord` has not run: a mistake in the composition, not in the request. */
+export function recordOf(request: Request): RequestRecord {
+  const record = (request as Recorded)[RECORD];
+  if (record === undefined)
+    throw new Error("request without a record: openRecord must be called first of all");
+  return record;
+}
+
+/** The user of a request, once its caller is known. */
+export function userOf(request: IncomingMessage): string | undefined {
+  return (request as Recorded)[RECORD]?.owner?.user;
+}
+
+/** Whether `openRecord` has run: an app that brings routes of its own has requests without a record. */
+export function isRecorded(request: Request): boolean {
+  return (request as Recorded)[RECORD] !== undefined;
+}
+
+/** Sets the security fields and the correlation id on an answer that is not the forwarder's, which writes them by itself. */
+export function sayOwnFields(response: ServerResponse, { lines }: OwnFields, correlationId: string): void {
+  for (let index = 0; index + 1 < lines.length; index += 2)
+    response.setHeader(lines[index] as string, lines[index + 1] as string);
+  response.setHeader("x-correlation-id", correlationId);
+}
 
 export interface Admission {
   /** Names the route in logs and metrics. */
@@ -245,4 +417,106 @@ function authorizationOf(request: Request): string[] {
       values.push(rawHeaders[index + 1] ?? "");
   }
   return values;
+}
+
+/**
+ * Whose permissions a route uses: the caller's, by exchange, or the gateway's own in the caller's tenant. The latter
+ * only for callers whom the route's policy names.
+ */
+export type ActsAs = "user" | "app";
+
+export interface Actor {
+  assertionOf(record: RequestRecord): TokenSubject;
+  /** The operator has to act on Entra's refusal of the gateway's token, never the caller. */
+  rephrase(record: RequestRecord, error: unknown, claims?: string): unknown;
+}
+
+export function actorOf(as: ActsAs | undefined, clientId: string): Actor {
+  if (as === "app")
+    return {
+      assertionOf: (record) => applicationSubject(callerOf(record).principal.tenantId, clientId),
+      rephrase: (_record, error) => notTheUsers(error),
+    };
+  return {
+    assertionOf: (record) => callerOf(record).assertion,
+    rephrase: (record, error, claims) => inTermsOf(callerOf(record).principal, error, claims),
+  };
+}
+
+/** Where tokens for one API come from. */
+export interface TokenSource {
+  readonly actor: Actor;
+  readonly scopes: readonly string[];
+  readonly exchange: TokenExchange;
+}
+
+/** The token that is at hand, noting so in the record. */
+export function recallToken(
+  record: RequestRecord,
+  { actor, scopes, exchange }: TokenSource,
+): DownstreamToken | undefined {
+  const began = performance.now();
+  const { correlationId } = record;
+  const { clientId } = callerOf(record).principal;
+  const held = exchange.recall({ assertion: actor.assertionOf(record), scopes, correlationId, clientId });
+  if (held === undefined) return undefined;
+  record.trace?.room("exchange").granted(held.origin);
+  record.tokenOrigin = held.origin;
+  record.exchangeMs = performance.now() - began;
+  return held.token;
+}
+
+export type ObtainToken = (options?: {
+  /** `recallToken` has just found no token. */
+  readonly recalled?: boolean;
+  readonly claims?: string;
+  /** The token that the API refused with those claims. */
+  readonly refused?: Secret;
+  readonly signal?: AbortSignal;
+}) => Promise<DownstreamToken>;
+
+/** Exchanges where no token is at hand, noting in the record where it came from and how long that took. */
+export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: TokenSource): ObtainToken {
+  const assertion = actor.assertionOf(record);
+  return async ({ recalled, claims, refused, signal } = {}) => {
+    const span = record.trace?.room("exchange");
+    const began = performance.now();
+    if (claims !== undefined)
+      exchange.forget({ assertion, scopes, ...(refused !== undefined && { refused }) });
+    try {
+      const { token, origin, tokenRequest } = await exchange.exchange({
+        assertion,
+        scopes,
+        correlationId: record.correlationId,
+        clientId: callerOf(record).principal.clientId,
+        ...(recalled !== undefined && { recalled }),
+        ...(claims !== undefined && { claims }),
+        ...(signal !== undefined && { signal }),
+        ...(span !== undefined && { trace: span }),
+      });
+      record.tokenOrigin = origin;
+      if (tokenRequest !== undefined) record.tokenRequest = tokenRequest;
+      span?.granted(origin);
+      return token;
+    } catch (error) {
+      span?.refused(error);
+      throw actor.rephrase(record, error, claims);
+    } finally {
+      record.exchangeMs = (record.exchangeMs ?? 0) + performance.now() - began;
+    }
+  };
+}
+
+export function callerOf(record: RequestRecord): VerifiedCaller {
+  if (record.caller === undefined) throw new Error("route without admit() in front of it");
+  return record.caller;
+}
+
+/** The body has gone with the first attempt, so it cannot be sent again; the token that it lacked is here now. */
+export function repeatRequest(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail: "The downstream API asked for a new token while the body was under way. Send the request again.",
+    reason: "body_not_replayable",
+    retryAfterSeconds: 1,
+  });
 }

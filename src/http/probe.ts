@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { RequestHandler } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
-import { sayOwnFields } from "./own-fields.ts";
+import { sayOwnFields } from "./pipeline.ts";
 
 /** Asks for no token, so it says no more than the status does. A process that ends is not ready. */
 export function answerProbe(path: string, isReady: () => boolean, own: OwnFields): RequestHandler {

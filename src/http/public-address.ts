@@ -1,8 +1,6 @@
 /** The address under which this caller reaches the gateway, for links that lead back to it. */
 
 import type { Request } from "express";
-import type { DownstreamApiOptions } from "../downstream/contract.ts";
-import { readsOData } from "../downstream/target/downstream-api.ts";
 
 const LOOPBACK = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::(\d{1,5}))?$/i;
 
@@ -31,18 +29,3 @@ function schemeOf(request: Request): string {
   if (request.headers["x-forwarded-proto"] !== undefined) return request.protocol;
   return "encrypted" in request.socket && request.socket.encrypted === true ? "https" : "http";
 }
-
-/**
- * Mount points below which paging links lead callers past the gateway, with a token that the API refuses: no setting
- * says how callers reach the gateway. On the loopback interface the request itself says so.
- */
-export function unlinkedRoutes(
-  publicUrl: string | undefined,
-  host: string,
-  routes: readonly { readonly target: { readonly path: string }; readonly api: DownstreamApiOptions }[],
-): readonly string[] {
-  if (publicUrl !== undefined || LOOPBACK_HOSTS.includes(host)) return [];
-  return routes.filter(({ api }) => readsOData(api)).map(({ target }) => target.path);
-}
-
-const LOOPBACK_HOSTS = ["127.0.0.1", "::1", "localhost"];

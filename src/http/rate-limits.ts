@@ -4,17 +4,9 @@ import type { RequestHandler } from "express";
 import { GatewayError } from "../errors.ts";
 import type { Principal } from "../identity/contract.ts";
 import type { SharedCounters } from "../redis/contract.ts";
-import type { RateLimitEvent } from "./contract.ts";
-import { callerOf } from "./obtain-token.ts";
-import { type CountRequest, createRequestCounter, type RateLimit } from "./request-counter.ts";
-import { recordOf } from "./request-record.ts";
-
-export interface RateLimitRules {
-  /** For each user, or application without a user: `tid` and `oid`. */
-  readonly perUser?: RateLimit | undefined;
-  /** For each client with all its users: `tid` and `azp`. */
-  readonly perClient?: RateLimit | undefined;
-}
+import type { RateLimit, RateLimitEvent, RateLimitRules } from "./contract.ts";
+import { callerOf, recordOf } from "./pipeline.ts";
+import { type CountRequest, createRequestCounter } from "./request-counter.ts";
 
 export interface RateLimitsOptions {
   /** Client id of the gateway: others may count in the same Redis. */

@@ -5,9 +5,8 @@ import type { OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
-import { sayOwnFields } from "./own-fields.ts";
+import { openRecord, recordOf, sayOwnFields } from "./pipeline.ts";
 import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
-import { openRecord, recordOf } from "./request-record.ts";
 
 export interface RefusalOptions {
   readonly challenge: ChallengeFacts;

@@ -4,13 +4,7 @@ import RateLimiterMemory from "rate-limiter-flexible/lib/RateLimiterMemory.js";
 import RateLimiterRedis from "rate-limiter-flexible/lib/RateLimiterRedis.js";
 import RateLimiterRes from "rate-limiter-flexible/lib/RateLimiterRes.js";
 import type { SharedCounters } from "../redis/contract.ts";
-import type { RateLimitEvent } from "./contract.ts";
-
-export interface RateLimit {
-  readonly requests: number;
-  /** Length of a window, which begins with the first request in it. */
-  readonly perSeconds: number;
-}
+import type { RateLimit, RateLimitEvent } from "./contract.ts";
 
 /** The window that a request was counted in. */
 export interface RequestWindow {

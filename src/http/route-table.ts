@@ -1,5 +1,7 @@
 /** The routes that a gateway serves, as a list for operators, and the faults of routes that meet. */
 
+import type { DownstreamApiOptions } from "../downstream/contract.ts";
+import { readsOData } from "../downstream/target/downstream-api.ts";
 import type { ConfigurationFault } from "../errors.ts";
 import { type CodeRoute, configuredApi } from "./code-route.ts";
 
@@ -138,3 +140,18 @@ function isInside(path: string, mount: string): boolean {
 function title({ method, path }: CodeRoute): string {
   return `${method.toUpperCase()} ${path}`;
 }
+
+/**
+ * Mount points below which paging links lead callers past the gateway, with a token that the API refuses: no setting
+ * says how callers reach the gateway. On the loopback interface the request itself says so.
+ */
+export function unlinkedRoutes(
+  publicUrl: string | undefined,
+  host: string,
+  routes: readonly { readonly target: { readonly path: string }; readonly api: DownstreamApiOptions }[],
+): readonly string[] {
+  if (publicUrl !== undefined || LOOPBACK_HOSTS.includes(host)) return [];
+  return routes.filter(({ api }) => readsOData(api)).map(({ target }) => target.path);
+}
+
+const LOOPBACK_HOSTS = ["127.0.0.1", "::1", "localhost"];

@@ -1,22 +1,20 @@
-/** Listeners with limits, and the graceful end: requests in flight finish, late ones are refused. */
+/** The public listener with its limits, and its graceful end: requests in flight finish, late ones are refused. */
 
 import {
   createServer,
-  type IncomingMessage,
+  IncomingMessage,
   type RequestListener,
   type Server,
   type ServerOptions,
-  type ServerResponse,
+  ServerResponse,
 } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
 import type { OwnFields } from "../downstream/contract.ts";
 import { ConfigurationError } from "../errors.ts";
-import { connectionOf } from "./connection.ts";
-import { watchConnections } from "./connections.ts";
+import { connectionsFor, type FileDescriptors, readFileDescriptors } from "../foundation/file-descriptors.ts";
+import { type Connections, connectionOf, createMembers, watchConnections } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
-import { createDrain } from "./drain.ts";
-import { messageClasses } from "./express-messages.ts";
-import { closeWithConnection } from "./queued-responses.ts";
+import { userOf } from "./pipeline.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
 
 export interface ListenOptions {
@@ -96,7 +94,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       });
     if (place === "runs") run(request, response);
   };
-  const connections = watchConnections({ limits, room: options.room, run, onEvent: onConnection });
+  const connections = watchConnections({ limits, room: options.room, run, userOf, onEvent: onConnection });
   const server = createServer(
     {
       ...messageClasses(handler),
@@ -195,4 +193,193 @@ export function notBound(cause: NodeJS.ErrnoException, { host, port, setting }: 
   const problem =
     why[cause.code ?? ""] ?? `cannot listen on ${host}:${port} (${cause.code ?? cause.message})`;
   return new ConfigurationError([{ path, problem }], { cause });
+}
+
+export interface Drain {
+  /**
+   * Takes note of a request's response. One that is not admitted must be left alone: an earlier answer has said that
+   * nothing after it would be processed (RFC 9112 §9.6), so its caller may repeat it.
+   */
+  admit(response: ServerResponse): boolean;
+  /** Takes note that an admitted response is closed. */
+  left(response: ServerResponse): void;
+  /** Whether the time for new work is over, so that a request which begins now is refused. */
+  isRefusing(): boolean;
+  /** See `Listening`. */
+  drain(server: Server, connections: Connections, graceMs: number): Promise<void>;
+}
+
+/** Longest time that balancers get to turn away, ms. */
+const TURN_AWAY_LIMIT_MS = 2_500;
+
+export function createDrain(): Drain {
+  const inFlight = createMembers<ServerResponse>();
+  /** The response on each connection that says it is the last. */
+  const last = new WeakMap<Socket, ServerResponse>();
+  let phase: "serving" | "draining" | "refusing" = "serving";
+  let wasEmptied = () => {};
+
+  function makeLast(response: ServerResponse, socket: Socket): void {
+    // Of requests in a pipeline, all of which are under way already, only the last may say so.
+    last.get(socket)?.removeHeader("connection");
+    response.setHeader("connection", "close");
+    last.set(socket, response);
+  }
+
+  return {
+    admit(response) {
+      const { socket } = response.req;
+      if (phase !== "serving" && last.get(socket)?.headersSent === true) return false;
+      inFlight.add(response);
+      if (phase !== "serving") makeLast(response, socket);
+      return true;
+    },
+    left(response) {
+      inFlight.delete(response);
+      if (phase !== "serving" && inFlight.size === 0) wasEmptied();
+    },
+    isRefusing: () => phase === "refusing",
+    async drain(server, connections, graceMs) {
+      const turnAwayMs = Math.min(graceMs / 10, TURN_AWAY_LIMIT_MS);
+      phase = "draining";
+      for (const response of inFlight) {
+        const { socket } = response.req;
+        // An answer that says it is the last would take those behind it along.
+        if (connectionOf(socket)?.newest() === response && !response.headersSent) makeLast(response, socket);
+      }
+      const late = setTimeout(() => {
+        phase = "refusing";
+      }, graceMs / 2);
+      let isOver = graceMs === 0;
+      const over = new Promise<void>((resolve) => {
+        setTimeout(() => {
+          isOver = true;
+          resolve();
+        }, graceMs).unref();
+      });
+
+      // An idle connection may have a request on its way, and a balancer may be about to open one.
+      await Promise.race([pause(turnAwayMs), over]);
+      // Not `Server.close` of node:http: it takes a connection for idle whose answer is written, but not sent yet.
+      const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+      const closeIdle = () => {
+        if (!connections.hasUnread()) server.closeIdleConnections();
+      };
+      closeIdle();
+      while (!isOver) {
+        if (inFlight.size > 0)
+          await Promise.race([
+            new Promise<void>((resolve) => {
+              wasEmptied = resolve;
+            }),
+            over,
+          ]);
+        closeIdle();
+        // A connection that is still open was not announced to close: it carries a stream, or sends its first head.
+        await Promise.race([closed, pause(turnAwayMs), over]);
+        if (inFlight.size === 0) break;
+      }
+      clearTimeout(late);
+      server.closeAllConnections();
+      // Stops what node:http does at intervals.
+      server.close();
+      await closed;
+    },
+  };
+}
+
+function pause(ms: number): Promise<void> {
+  // Open connections, or the listener itself, hold the process while it matters.
+  return new Promise((resolve) => void setTimeout(resolve, ms).unref());
+}
+
+const queues = new WeakMap<Socket, Set<ServerResponse>>();
+
+/**
+ * Lets a response that has no connection yet emit `close` when the connection goes before its turn comes, as the one
+ * whose turn it is does. Code that counts, logs or gives up requests learns of the end by that event alone.
+ */
+export function closeWithConnection(response: ServerResponse): void {
+  const { socket } = response.req;
+  const queue = queues.get(socket) ?? new Set();
+  if (!queues.has(socket)) {
+    queues.set(socket, queue);
+    socket.once("close", () => {
+      for (const queued of queue) {
+        // node:http notifies the one that has the connection by now.
+        if (queued.socket !== null || queued.writableFinished) continue;
+        queued.destroy();
+        queued.emit("close");
+      }
+    });
+  }
+  queue.add(response);
+  response.once("close", () => queue.delete(response));
+}
+
+/**
+ * Express gives each request and response the prototypes `app.request` and `app.response`. Changing the prototype of
+ * a living object sends every later access to it down V8's slow path. Here the server constructs them with those
+ * prototypes, which makes Express' own assignment a no-op. Any other listener gets node:http's classes.
+ */
+export function messageClasses(listener: RequestListener): ServerOptions {
+  const app = listener as { request?: object; response?: object };
+  if (app.request === undefined || app.response === undefined) return {};
+
+  class ExpressRequest extends IncomingMessage {}
+  class ExpressResponse extends ServerResponse {}
+  app.request = Object.setPrototypeOf(ExpressRequest.prototype, app.request);
+  app.response = Object.setPrototypeOf(ExpressResponse.prototype, app.response);
+  return { IncomingMessage: ExpressRequest, ServerResponse: ExpressResponse as typeof ServerResponse };
+}
+
+/** Below it an ordinary front end with its keep-alive connections is turned away. */
+const FEW_CONNECTIONS = 256;
+/** How long a limit that was read is believed, ms: it can be lowered while the process runs. */
+const BELIEVED_MS = 250;
+
+type Warn = (facts: object, message: string) => void;
+
+/**
+ * Asked for each connection: not more than are configured, and not more than there are descriptors for. One more is
+ * closed in order, with a line and a count, while without a descriptor the system resets it without either.
+ */
+export function createDescriptorRoom(
+  configured: number,
+  log: { readonly info: Warn; readonly warn: Warn },
+  read: () => FileDescriptors | undefined = readFileDescriptors,
+  now: () => number = () => performance.now(),
+): () => ConnectionRoom {
+  const first = read();
+  let room: ConnectionRoom = { max: configured, idleGivesWay: "after seconds" };
+  let readAt = now();
+  let reported = Number.POSITIVE_INFINITY;
+
+  function look(descriptors: FileDescriptors | undefined): void {
+    if (descriptors === undefined || first === undefined) return;
+    // What is open now includes connections; what was open at the start is what everything else takes.
+    const enough = connectionsFor({ limit: descriptors.limit, open: first.open });
+    if (enough >= configured) {
+      room = { max: configured, idleGivesWay: "after seconds" };
+      return;
+    }
+    room = { max: enough, idleGivesWay: "at once" };
+    if (enough >= reported) return;
+    reported = enough;
+    const facts = { descriptors: descriptors.limit, connections: enough, configured };
+    const message =
+      "file descriptors are enough for fewer connections than http.connections.max; raise ulimit -n";
+    if (enough < FEW_CONNECTIONS) log.warn(facts, message);
+    else log.info(facts, message);
+  }
+
+  look(first);
+  return () => {
+    const time = now();
+    if (time - readAt >= BELIEVED_MS) {
+      readAt = time;
+      look(read());
+    }
+    return room;
+  };
 }

@@ -4,9 +4,9 @@ import type { KeyObject } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import type { ClaimsPolicyOptions, PrincipalOf } from "./claims-policy.ts";
 import { decodeCompactJwt, readCompactJwt } from "./compact-jwt.ts";
+import type { TenantKeys } from "./key-set.ts";
 import { type Expected, explainRefusal } from "./misdirected.ts";
 import { type RejectionReason, tokenRejected } from "./rejection.ts";
-import type { TenantKeys } from "./tenant-keys.ts";
 
 /** All that a strategy may see of a request. */
 export interface BearerRequest {

@@ -3,8 +3,8 @@
 import passport from "passport";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
-import { readBearerToken } from "./bearer-token.ts";
 import { type ClaimsPolicyOptions, createClaimsPolicy } from "./claims-policy.ts";
+import { readBearerToken } from "./compact-jwt.ts";
 import type {
   Principal,
   TokenVerifier,
@@ -12,10 +12,15 @@ import type {
   Verification,
   VerifiedCaller,
 } from "./contract.ts";
-import { DEFAULT_KEY_SET_TIMINGS, type KeySetTimings, type Schedule, scheduleTimeout } from "./key-set.ts";
+import {
+  createTenantKeys,
+  DEFAULT_KEY_SET_TIMINGS,
+  type KeySetTimings,
+  type Schedule,
+  scheduleTimeout,
+} from "./key-set.ts";
 import { tokenRejected } from "./rejection.ts";
 import { type BearerRequest, createAdmission, type StrategyOptions, standInRequest } from "./strategy.ts";
-import { createTenantKeys } from "./tenant-keys.ts";
 import {
   createVerifiedTokens,
   DEFAULT_VERIFIED_TOKENS,

@@ -1,6 +1,6 @@
 /** The audit stream: which tokens Entra gave or refused, for whom and on whose proof. Nothing in it opens anything. */
 
-import type { Logger } from "./log.ts";
+import type { Logger } from "./contract.ts";
 
 /** One exchange with Entra. */
 export interface AuditedExchange {

@@ -1,6 +1,6 @@
 /** Lines on their way to a file or a pipe: gathered for a moment, never waited for, never torn, and counted when lost. */
 
-import type { LogSink } from "./log.ts";
+import type { LogSink } from "./contract.ts";
 
 /** What becomes of lines when the output fails: they are dropped at once, or they wait until it works again. */
 export type OnFailure = "drop" | "hold";

@@ -3,8 +3,6 @@
 import { STATUS_CODES } from "node:http";
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import type { ConnectionEvent } from "../http/contract.ts";
-import { createInstruments } from "./instruments.ts";
-import { createRoomMetrics, type RoomMetrics } from "./room-metrics.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
@@ -268,4 +266,225 @@ function credentialGauges(read: () => CredentialReading, registers: Registry[]):
     "End of the certificate or federated token that the source serves",
     ({ expiresAt }) => (expiresAt === undefined ? undefined : Math.floor(expiresAt / 1000)),
   );
+}
+
+export interface RoomMetrics {
+  /** A caller's token was judged. */
+  verified(verdict: "verified" | "refused", seconds: number): void;
+  /** A delegated token was had, or not (`none`), all waits included. */
+  tokenAwaited(origin: string, seconds: number): void;
+  /** A pause that an API asked for was made. */
+  throttleWaited(route: string, seconds: number): void;
+  /** Requests to APIs; durations in ms, since the request was handed over. */
+  readonly transfers: {
+    sent(api: string): void;
+    repeated(api: string): void;
+    left(api: string, waitedMs: number): void;
+    answered(api: string, status: number, afterMs: number): void;
+    failed(api: string, code: string, afterMs: number): void;
+  };
+}
+
+const STATUS_CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+export function createRoomMetrics({ counter, gauge, histogram }: Instruments): RoomMetrics {
+  const verify = histogram(
+    "obo_gateway_verify_duration_seconds",
+    "Time to judge a caller's token, by verdict (verified or refused)",
+    ["verdict"],
+  );
+  const token = histogram(
+    "obo_gateway_token_duration_seconds",
+    "Time of a request in the exchange, by the token's origin (none: refused)",
+    ["origin"],
+  );
+  const waits = counter(
+    "obo_gateway_throttle_waits_total",
+    "Requests in which the gateway waited out an API's Retry-After",
+    ["route"],
+  );
+  const waitSeconds = counter("obo_gateway_throttle_wait_seconds_total", "Time that they waited", ["route"]);
+  const waiting = gauge(
+    "obo_gateway_downstream_requests_waiting",
+    "Requests that wait for a connection to an API",
+    ["api"],
+  );
+  const connection = histogram(
+    "obo_gateway_downstream_wait_seconds",
+    "Time until a request had a connection to its API, making one included",
+    ["api"],
+  );
+  const duration = histogram(
+    "obo_gateway_downstream_duration_seconds",
+    "Time until the headers of an API's answer, by class of status, or why there was none",
+    ["api", "outcome"],
+  );
+  const throttled = counter(
+    "obo_gateway_downstream_throttled_total",
+    "Answers of an API with status 429 or 503",
+    ["api", "status"],
+  );
+
+  const repeated = counter(
+    "obo_gateway_downstream_repeats_total",
+    "Requests sent again because their connection could not be made, or was lost before an answer",
+    ["api"],
+  );
+
+  return {
+    verified: (verdict, seconds) => verify.observe(seconds, verdict),
+    tokenAwaited: (origin, seconds) => token.observe(seconds, origin),
+    throttleWaited(route, seconds) {
+      waits.inc(route);
+      waitSeconds.add(seconds, route);
+    },
+    transfers: {
+      sent: (api) => waiting.add(1, api),
+      repeated: repeated.inc,
+      left(api, waitedMs) {
+        waiting.add(-1, api);
+        connection.observe(waitedMs / 1000, api);
+      },
+      answered(api, status, afterMs) {
+        duration.observe(afterMs / 1000, api, STATUS_CLASSES[Math.floor(status / 100) - 1] ?? "other");
+        if (status === 429 || status === 503) throttled.inc(api, status);
+      },
+      failed: (api, code, afterMs) => duration.observe(afterMs / 1000, api, code),
+    },
+  };
+}
+
+type LabelValue = string | number;
+
+export interface Counter {
+  /** Adds one; label values in the order of the names. */
+  inc(...labels: LabelValue[]): void;
+  add(amount: number, ...labels: LabelValue[]): void;
+}
+
+export interface Histogram {
+  observe(seconds: number, ...labels: LabelValue[]): void;
+}
+
+export interface Instruments {
+  counter(name: string, help: string, labelNames: readonly string[]): Counter;
+  /** Goes up and down by `add`. */
+  gauge(name: string, help: string, labelNames: readonly string[]): Pick<Counter, "add">;
+  histogram(name: string, help: string, labelNames: readonly string[]): Histogram;
+  /** Prometheus' text format 0.0.4. */
+  exposition(): string;
+}
+
+/** Upper bounds of a histogram's buckets, seconds. */
+const BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+export function createInstruments(): Instruments {
+  const families: (() => string)[] = [];
+
+  function single(type: "counter" | "gauge"): Instruments["counter"] {
+    return (name, help, labelNames) => {
+      const children = createChildren(() => ({ value: 0 }));
+      // Without labels it is there from the start, so that an alert can tell 0 from nothing.
+      if (labelNames.length === 0) children.of([]);
+      families.push(() => {
+        const lines = children.all().map(([child, values]) => {
+          return `${name}${labelText(labelNames, values)} ${child.value}`;
+        });
+        return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines].join("\n");
+      });
+      return {
+        inc(...labels) {
+          children.of(labels).value += 1;
+        },
+        add(amount, ...labels) {
+          children.of(labels).value += amount;
+        },
+      };
+    };
+  }
+
+  return {
+    counter: single("counter"),
+    gauge: single("gauge"),
+
+    histogram(name, help, labelNames) {
+      // One more than there are bounds, for what is above the last.
+      const children = createChildren(() => ({ counts: new Float64Array(BOUNDS.length + 1), sum: 0 }));
+      families.push(() => {
+        const lines = children
+          .all()
+          .flatMap(([child, values]) => histogramLines(name, labelNames, values, child));
+        return [`# HELP ${name} ${help}`, `# TYPE ${name} histogram`, ...lines].join("\n");
+      });
+      return {
+        observe(seconds, ...labels) {
+          const child = children.of(labels);
+          let bucket = 0;
+          while (bucket < BOUNDS.length && seconds > (BOUNDS[bucket] as number)) bucket++;
+          child.counts[bucket] = (child.counts[bucket] as number) + 1;
+          child.sum += seconds;
+        },
+      };
+    },
+
+    exposition: () => families.map((family) => `${family()}\n`).join("\n"),
+  };
+}
+
+/** What is counted for each combination of label values, made when one is first seen. */
+function createChildren<Child>(create: () => Child) {
+  type Level = Map<LabelValue, Level | Child>;
+  const root: Level = new Map();
+  const known: [child: Child, values: readonly LabelValue[]][] = [];
+
+  return {
+    of(values: readonly LabelValue[]): Child {
+      let level = root;
+      const last = values.length - 1;
+      for (let index = 0; index < last; index++) {
+        const value = values[index] as LabelValue;
+        let next = level.get(value) as Level | undefined;
+        if (next === undefined) {
+          next = new Map();
+          level.set(value, next);
+        }
+        level = next;
+      }
+      const value = values[last] as LabelValue;
+      let child = level.get(value) as Child | undefined;
+      if (child === undefined) {
+        child = create();
+        level.set(value, child);
+        known.push([child, [...values]]);
+      }
+      return child;
+    },
+    all: () => known,
+  };
+}
+
+function histogramLines(
+  name: string,
+  labelNames: readonly string[],
+  values: readonly LabelValue[],
+  { counts, sum }: { readonly counts: Float64Array; readonly sum: number },
+): string[] {
+  const lines: string[] = [];
+  let count = 0;
+  for (const [bucket, own] of counts.entries()) {
+    count += own;
+    const le = BOUNDS[bucket] ?? "+Inf";
+    lines.push(`${name}_bucket${labelText([...labelNames, "le"], [...values, le])} ${count}`);
+  }
+  const labels = labelText(labelNames, values);
+  return [...lines, `${name}_sum${labels} ${sum}`, `${name}_count${labels} ${count}`];
+}
+
+function labelText(names: readonly string[], values: readonly LabelValue[]): string {
+  const pairs = names.map((name, index) => `${name}="${escaped(String(values[index] ?? ""))}"`);
+  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
+}
+
+function escaped(value: string): string {
+  return value.replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll('"', '\\"');
 }

@@ -17,9 +17,8 @@ import {
   TraceIdRatioBasedSampler,
 } from "@opentelemetry/sdk-trace-base";
 import { ConfigurationError } from "../errors.ts";
-import type { Logger } from "./log.ts";
+import type { ExporterAgent, Logger, Tracing, TracingOptions } from "./contract.ts";
 import { createRequestTraces } from "./spans.ts";
-import type { ExporterAgent, Tracing, TracingOptions } from "./tracing.ts";
 
 /** How long the last spans may take, ms, before the gateway ends without them. */
 const FLUSH_LIMIT_MS = 5_000;

@@ -14,10 +14,9 @@ import type {
 } from "../http/contract.ts";
 import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
-import type { Logger } from "./log.ts";
+import type { Logger, Tracing } from "./contract.ts";
+import type { LogRequest } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
-import type { LogRequest } from "./request-line.ts";
-import type { Tracing } from "./tracing.ts";
 
 export interface Signals {
   identity(event: TokenVerifierEvent): void;

@@ -12,7 +12,7 @@ import {
   trace,
 } from "@opentelemetry/api";
 import { GatewayError } from "../errors.ts";
-import type { OpenSpan, OpenTrace, TracedEnd, TracedRequest } from "./tracing.ts";
+import type { OpenSpan, OpenTrace, TracedEnd, TracedRequest } from "./contract.ts";
 
 /** Those that the semantic conventions know; any other is `_OTHER`, so that callers cannot invent names of spans. */
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"]);

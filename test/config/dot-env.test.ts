@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { DOT_ENV_FILE, withDotEnv } from "../../src/config/dot-env.ts";
+import { DOT_ENV_FILE, withDotEnv } from "../../src/config/load.ts";
 
 let directory: string;
 beforeAll(() => {

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { coalesce } from "../../src/credential/coalesce.ts";
+import { coalesce } from "../../src/credential/reloading-value.ts";
 
 function manualRuns() {
   const runs: { readonly force: boolean; finish(): void; fail(cause: Error): void }[] = [];

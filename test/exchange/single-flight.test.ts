@@ -1,6 +1,6 @@
 import { getEventListeners } from "node:events";
 import { expect, test } from "@jest/globals";
-import { createSingleFlight } from "../../src/exchange/single-flight.ts";
+import { createSingleFlight } from "../../src/exchange/flight.ts";
 
 const never = () => new Promise<string>(() => {});
 

@@ -3,8 +3,8 @@
 import { get, type IncomingMessage } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
-import type { AdminFeed } from "../../src/http/admin.ts";
-import { type AdminListener, listenForAdmin } from "../../src/http/admin-listener.ts";
+import { type AdminListener, listenForAdmin } from "../../src/http/admin.ts";
+import type { AdminFeed } from "../../src/http/contract.ts";
 
 const open: AdminListener[] = [];
 const answers: IncomingMessage[] = [];

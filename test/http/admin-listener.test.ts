@@ -6,8 +6,8 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, test } from "@jest/globals";
-import type { AdminPage } from "../../src/http/admin.ts";
-import { type AdminListener, listenForAdmin } from "../../src/http/admin-listener.ts";
+import { type AdminListener, listenForAdmin } from "../../src/http/admin.ts";
+import type { AdminPage } from "../../src/http/contract.ts";
 
 const open: AdminListener[] = [];
 const sockets: Socket[] = [];

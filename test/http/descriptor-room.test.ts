@@ -2,7 +2,7 @@
 
 import { expect, test } from "@jest/globals";
 import type { FileDescriptors } from "../../src/foundation/file-descriptors.ts";
-import { createDescriptorRoom } from "../../src/http/descriptor-room.ts";
+import { createDescriptorRoom } from "../../src/http/server.ts";
 
 function open(first: FileDescriptors | undefined, configured = 8_192) {
   const state = { descriptors: first, time: 0 };

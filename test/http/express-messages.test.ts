@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { expect, test } from "@jest/globals";
 import express from "express";
 import supertest from "supertest";
-import { messageClasses } from "../../src/http/express-messages.ts";
+import { messageClasses } from "../../src/http/server.ts";
 
 test("messages come with the prototypes that Express would give them, before Express has seen them", async () => {
   const app = express();

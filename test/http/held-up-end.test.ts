@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import { afterEach, expect, test } from "@jest/globals";
 import type { Request } from "express";
 import type { ConnectionEvent } from "../../src/http/contract.ts";
-import { openRecord } from "../../src/http/request-record.ts";
+import { openRecord } from "../../src/http/pipeline.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
 
 const GRACE_MS = 12_000;

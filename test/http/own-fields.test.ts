@@ -3,7 +3,8 @@ import { expect, test } from "@jest/globals";
 import express from "express";
 import helmet from "helmet";
 import supertest from "supertest";
-import { sayOwnFields, securityFields } from "../../src/http/own-fields.ts";
+import { sayOwnFields } from "../../src/http/pipeline.ts";
+import { securityFields } from "../../src/http/public-side.ts";
 
 async function fieldsOf(app: express.Express): Promise<Record<string, string>> {
   const { headers } = await supertest(app as unknown as Server).get("/");

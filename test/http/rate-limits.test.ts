@@ -2,9 +2,10 @@
 
 import { expect, test } from "@jest/globals";
 import type { Request, Response } from "express";
-import { createPublicApp, type PublicAppOptions } from "../../src/http/app.ts";
-import { createRateLimits, type RateLimitRules } from "../../src/http/rate-limits.ts";
-import { openRecord, recordOf } from "../../src/http/request-record.ts";
+import type { RateLimitRules } from "../../src/http/contract.ts";
+import { openRecord, recordOf } from "../../src/http/pipeline.ts";
+import { createPublicApp, type PublicAppOptions } from "../../src/http/public-side.ts";
+import { createRateLimits } from "../../src/http/rate-limits.ts";
 import type { RoutePolicy, VerifiedCaller } from "../../src/identity/contract.ts";
 import type { SharedCounters } from "../../src/redis/contract.ts";
 

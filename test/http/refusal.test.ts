@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import supertest from "supertest";
-import { securityFields } from "../../src/http/own-fields.ts";
+import { securityFields } from "../../src/http/public-side.ts";
 import { createRefusal } from "../../src/http/refusal.ts";
 
 const ORIGIN = "https://app.example";

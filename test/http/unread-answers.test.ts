@@ -5,9 +5,9 @@ import type { RequestListener } from "node:http";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { watchProgress } from "../../src/http/connection.ts";
 import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
-import { watchProgress } from "../../src/http/unread-answers.ts";
 
 const open: Listening[] = [];
 const sockets: Socket[] = [];

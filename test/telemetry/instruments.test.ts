@@ -2,7 +2,7 @@
 
 import { expect, test } from "@jest/globals";
 import { Counter, Histogram, Registry } from "prom-client";
-import { createInstruments } from "../../src/telemetry/instruments.ts";
+import { createInstruments } from "../../src/telemetry/metrics.ts";
 
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 

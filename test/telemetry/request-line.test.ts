@@ -2,13 +2,13 @@
 
 import { describe, expect, jest, test } from "@jest/globals";
 import { ACTOR_OF, type Actor } from "../../src/errors.ts";
-import { createLogger } from "../../src/telemetry/log.ts";
 import {
+  createLogger,
   createRequestLog,
   type RequestEnd,
   type RequestFacts,
   type RequestLogOptions,
-} from "../../src/telemetry/request-line.ts";
+} from "../../src/telemetry/log.ts";
 
 const END: RequestEnd = {
   method: "GET",

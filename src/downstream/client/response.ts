@@ -4,8 +4,7 @@ import { pipeline } from "node:stream/promises";
 import { GatewayError } from "../../errors.ts";
 import type { DownstreamResponse } from "../contract.ts";
 import type { Answer } from "../forward/answer.ts";
-import { callerResponseHeaders } from "../headers/headers.ts";
-import { writeResponseHead } from "../headers/response-head.ts";
+import { callerResponseHeaders, writeResponseHead } from "../headers/headers.ts";
 
 /** Rejections of the reading methods are `downstream_unreachable` (cut short, too large, not JSON) or `downstream_timeout`. */
 export function createResponse(answer: Answer, maxBytes: number): DownstreamResponse {

@@ -3,7 +3,7 @@
 import { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
 import type { AnswerHeaders, Transfer, Transport, TransportRequest } from "../contract.ts";
-import { isEventStream } from "../headers/event-stream.ts";
+import { isEventStream } from "../headers/headers.ts";
 import { createIdleTimer } from "../transport/idle-timer.ts";
 
 export interface Answer {

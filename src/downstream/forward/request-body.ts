@@ -4,7 +4,7 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
 import type { Budget, Owner } from "../../foundation/budget.ts";
-import { chunkPassed } from "../transport/chunk-memory.ts";
+import { chunkPassed } from "../transport/transfer.ts";
 
 /** How a request says where its body ends (RFC 9112 §6.3). */
 export type Framing =

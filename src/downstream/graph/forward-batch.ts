@@ -17,10 +17,8 @@ import type {
 } from "../contract.ts";
 import { openAnswer } from "../forward/answer.ts";
 import { discardBody } from "../forward/request-body.ts";
-import { headerRulesOf } from "../headers/api-header-rules.ts";
-import { downstreamRequestHeaders } from "../headers/headers.ts";
-import { writeResponseHead } from "../headers/response-head.ts";
-import { throttleWaited } from "../transport/transfer-watch.ts";
+import { downstreamRequestHeaders, headerRulesOf, writeResponseHead } from "../headers/headers.ts";
+import { throttleWaited } from "../transport/transfer.ts";
 import { type BatchHold, createBatchAllowance } from "./batch-allowance.ts";
 import { readBatchBody } from "./batch-body.ts";
 import { type CheckTarget, readBatch } from "./batch-request.ts";

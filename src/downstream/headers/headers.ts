@@ -1,9 +1,25 @@
 /** Turns a caller's header fields into the downstream request's, and the downstream's into the caller's. */
 
-import { GatewayError } from "../../errors.ts";
+import type { ServerResponse } from "node:http";
+import { ConfigurationError, GatewayError } from "../../errors.ts";
 import type { Secret } from "../../foundation/secret.ts";
-import type { AnswerHeaders, ForwardedHop, HeaderLines } from "../contract.ts";
-import { type HeaderRules, REQUEST_RULES, RESPONSE_RULES, SINGLE_REQUEST_FIELDS } from "./header-rules.ts";
+import type {
+  AnswerHeaders,
+  DownstreamApiOptions,
+  ForwardedHop,
+  HeaderLines,
+  HeaderRuleChanges,
+  OwnFields,
+} from "../contract.ts";
+import {
+  APPLICATION_FIELDS,
+  FIXED_RULES,
+  type HeaderRules,
+  IDENTITY_RULES,
+  REQUEST_RULES,
+  RESPONSE_RULES,
+  SINGLE_REQUEST_FIELDS,
+} from "./header-rules.ts";
 
 /** What the gateway itself says in a forwarded request. */
 export interface GatewayFields {
@@ -180,4 +196,120 @@ function duplicate(): GatewayError {
     detail: "A header field that may stand once stands several times.",
     reason: "duplicate_header",
   });
+}
+
+interface ApiHeaderRules {
+  readonly request: HeaderRules;
+  readonly response: HeaderRules;
+}
+
+const compiled = new WeakMap<DownstreamApiOptions, ApiHeaderRules>();
+
+/** Compiled at the first call for an API. @throws {ConfigurationError} for a field that no rule can open. */
+export function headerRulesOf(api: DownstreamApiOptions): ApiHeaderRules {
+  if (api.headers === undefined && api.actsAs !== "app") return DEFAULTS;
+  let rules = compiled.get(api);
+  if (rules === undefined) {
+    const { name, headers } = api;
+    const request = changed(REQUEST_RULES, headers?.request, `downstreamApis.${name}.headers.request`);
+    rules = {
+      request: api.actsAs === "app" ? forApplications(request) : request,
+      response: changed(RESPONSE_RULES, headers?.response, `downstreamApis.${name}.headers.response`),
+    };
+    compiled.set(api, rules);
+  }
+  return rules;
+}
+
+const DEFAULTS: ApiHeaderRules = { request: REQUEST_RULES, response: RESPONSE_RULES };
+
+/**
+ * A route with `as: app` lends the application's rights to its callers, the right to act for any user often among
+ * them. So it forwards listed fields alone, and no field that says who is calling, opened or not.
+ */
+function forApplications({ names, prefixes, allowed = new Set() }: HeaderRules): HeaderRules {
+  const opened = [...allowed].filter((name) => !isDropped(IDENTITY_RULES, name));
+  return { names, prefixes, allowed: new Set(opened), only: APPLICATION_FIELDS };
+}
+
+function changed(
+  rules: HeaderRules,
+  { allow = [], deny = [] }: HeaderRuleChanges = {},
+  path: string,
+): HeaderRules {
+  const allowed = new Set(allow.map((name) => name.toLowerCase()));
+  const denied = new Set(deny.map((name) => name.toLowerCase()));
+  const faults = [...allowed]
+    .filter((name) => isDropped(FIXED_RULES, name) || !/^[!#$%&'*+.^`|~0-9a-z-]+$/.test(name))
+    .map((name) => ({ path: `${path}.allow`, problem: `"${name}" cannot be let through` }));
+  if (faults.length > 0) throw new ConfigurationError(faults);
+  return {
+    names: new Set([...rules.names, ...denied]),
+    prefixes: rules.prefixes,
+    allowed: new Set([...allowed].filter((name) => !denied.has(name))),
+  };
+}
+
+export interface ResponseHeadOptions {
+  /** `WWW-Authenticate` of a 401, in place of the downstream's. Default: a bare `Bearer`. */
+  readonly challenge?: string | undefined;
+  /** The API's rules. Default: those of every API. */
+  readonly rules?: HeaderRules;
+  /** The body will not be the downstream's byte for byte, so nothing that measures those bytes is true of it. */
+  readonly isRewritten?: boolean;
+  /** Length of the body as the caller will see it, bytes, where all of it is at hand. */
+  readonly bodyLength?: number | undefined;
+  /** Written with the head, for an answer on which they have not been set. */
+  readonly own?: OwnFields | undefined;
+  /** Goes along with `own`. */
+  readonly correlationId?: string;
+}
+
+/** Fields that state the length or a digest of the downstream's bytes (RFC 9110 §8.6, RFC 9530). */
+const MEASURES: ReadonlySet<string> = new Set([
+  "content-length",
+  "content-md5",
+  "digest",
+  "content-digest",
+  "repr-digest",
+]);
+const CONTENT_LENGTH: ReadonlySet<string> = new Set(["content-length"]);
+
+/** Fields that are set on the response already win over the downstream's; `vary` is joined. */
+export function writeResponseHead(
+  outgoing: ServerResponse,
+  status: number,
+  answer: AnswerHeaders,
+  options: ResponseHeadOptions = {},
+): void {
+  const { challenge = "Bearer", isRewritten = false, rules, bodyLength, own, correlationId = "" } = options;
+  const lines = own === undefined ? [] : [...own.lines, "x-correlation-id", correlationId];
+  const measured = bodyLength === undefined ? NONE : CONTENT_LENGTH;
+  addResponseHeaders(lines, status, answer, {
+    rules,
+    unlike: isRewritten ? MEASURES : measured,
+    own: own?.names,
+  });
+  if (bodyLength !== undefined) lines.push("content-length", String(bodyLength));
+  // RFC 9110 §11.6.1: a 401 names a challenge, and the downstream's is for another audience.
+  if (status === 401) lines.push("www-authenticate", challenge);
+  const names = outgoing.getHeaderNames();
+  if (names.length === 0) {
+    outgoing.writeHead(status, lines);
+    return;
+  }
+  // What was set on the response stands: CORS, a connection that closes. Not left to `writeHead`, which would let
+  // these lines win and, before Node 24, keep one line only of a field that has several.
+  const set = new Set(names);
+  for (let index = 0; index + 1 < lines.length; index += 2) {
+    const name = lines[index] as string;
+    // Each side's `vary` is true for its part of the answer.
+    if (name === "vary" || !set.has(name)) outgoing.appendHeader(name, lines[index + 1] as string);
+  }
+  outgoing.writeHead(status);
+}
+
+/** Server-sent events (WHATWG HTML §9.2), which MCP uses, too. */
+export function isEventStream({ "content-type": type }: AnswerHeaders): boolean {
+  return typeof type === "string" && /^\s*text\/event-stream\s*(?:;|$)/i.test(type);
 }

@@ -2,7 +2,7 @@
 
 import { ConfigurationError, GatewayError } from "../../errors.ts";
 import type { ApiBase, DownstreamApiOptions, Target, TargetRules } from "../contract.ts";
-import { headerRulesOf } from "../headers/api-header-rules.ts";
+import { headerRulesOf } from "../headers/headers.ts";
 import { odataElements, plainElements } from "./path-elements.ts";
 import { compilePathPatterns, type PathMatcher, PathPatternError, type PathStyle } from "./path-patterns.ts";
 import { lenientSegments, type RequestTarget, readRequestTarget } from "./request-target.ts";

@@ -1,10 +1,11 @@
-/** The open connections to one origin: each carries one request at a time, all are used evenly, none for ever. */
+/** The places of requests at one API, and the open connections to one origin: each carries one request at a time, all are used evenly, none for ever. */
 
 import type { Socket } from "node:net";
+import { GatewayError } from "../../errors.ts";
+import { createBudget, type Exhausted, type Owner } from "../../foundation/budget.ts";
 import type { Connect, ConnectAttempt, ProxyServer } from "../../outbound/contract.ts";
 import { Client, type Dispatcher } from "../../outbound/undici.ts";
 import type { HeaderLines } from "../contract.ts";
-import { skipInterimAnswers } from "./interim-answers.ts";
 
 export interface ConnectionOptions {
   readonly connect: Connect;
@@ -177,4 +178,163 @@ function openConnection(
       socket.destroy();
     },
   };
+}
+
+export interface InterimFilter {
+  /** A request goes out on the socket: interim answers may come before the final one. */
+  expectAnswer(): void;
+}
+
+const HEAD_END = Buffer.from("\r\n\r\n");
+const VERSION = Buffer.from("HTTP/1.");
+/** Bytes of `HTTP/1.1 100`, which decide what kind of answer begins. */
+const DECISIVE = 12;
+
+/**
+ * RFC 9110 §15.2: a client must be able to read past interim answers, an unasked `100 Continue` included. undici ends the
+ * connection at that one (`onHeadersComplete` of its client-h1.js), so all but 101 are skipped here, wherever the
+ * packets are cut. undici reads by `socket.read()` alone, which is why that one method is replaced.
+ */
+export function skipInterimAnswers(socket: Socket, maxHeadBytes: number): InterimFilter {
+  const read = socket.read.bind(socket);
+  let expecting = false;
+  let held: Buffer | undefined;
+
+  /** The part of the bytes that belongs to the final answer; undefined while that is not known, or none is here. */
+  function passed(chunk: Buffer): Buffer | undefined {
+    let bytes = held === undefined ? chunk : Buffer.concat([held, chunk]);
+    held = undefined;
+    while (isInterim(bytes)) {
+      const end = bytes.indexOf(HEAD_END);
+      if (end === -1 && bytes.length <= maxHeadBytes) {
+        held = bytes;
+        return undefined;
+      }
+      if (end === -1) break;
+      bytes = bytes.subarray(end + HEAD_END.length);
+      if (bytes.length === 0) return undefined;
+    }
+    if (bytes.length < DECISIVE && mayBecomeInterim(bytes)) {
+      held = bytes;
+      return undefined;
+    }
+    expecting = false;
+    return bytes;
+  }
+
+  socket.read = (size?: number) => {
+    for (let chunk = read(size); ; chunk = read(size)) {
+      if (chunk === null || !expecting) return chunk;
+      const bytes = passed(chunk);
+      if (bytes !== undefined) return bytes;
+    }
+  };
+
+  return {
+    expectAnswer() {
+      expecting = true;
+      held = undefined;
+    },
+  };
+}
+
+function isInterim(bytes: Buffer): boolean {
+  // Switching protocols is refused by the HTTP client, for the gateway offers no upgrade.
+  return (
+    bytes.length >= DECISIVE &&
+    bytes[9] === 0x31 &&
+    mayBecomeInterim(bytes) &&
+    bytes.toString("latin1", 9, 12) !== "101"
+  );
+}
+
+/** Whether the bytes are the beginning of a head with a status of 1xx, as far as they go. */
+function mayBecomeInterim(bytes: Buffer): boolean {
+  const known = Math.min(bytes.length, VERSION.length);
+  if (bytes.compare(VERSION, 0, known, 0, known) !== 0) return false;
+  return bytes.length < 10 || bytes[9] === 0x31;
+}
+
+export interface PlaceHolder {
+  readonly owner: Owner;
+  /** Called when the holder's request may begin: within `enter`, or later. */
+  admitted(): void;
+}
+
+export interface Places {
+  /** Gives a place, or one in line. Otherwise the refusal. */
+  enter(holder: PlaceHolder): GatewayError | undefined;
+  /** Gives back the holder's place of either kind, and lets the next in line begin. */
+  leave(holder: PlaceHolder): void;
+  /** Requests under way and in line. */
+  taken(): number;
+}
+
+export interface PlacesOptions {
+  readonly maxUnderWay: number;
+  readonly maxWaiting: number;
+  readonly userShare: number;
+  readonly clientShare: number;
+}
+
+/** A caller past its share waits like one at a full API, and only its further requests are refused. */
+export function createPlaces({ maxUnderWay, maxWaiting, ...shares }: PlacesOptions): Places {
+  const underWay = createBudget({ total: maxUnderWay, ...shares });
+  const inLine = createBudget({ total: maxWaiting, ...shares });
+  const holding = new Set<PlaceHolder>();
+  const waiting = new Set<PlaceHolder>();
+
+  function begin(holder: PlaceHolder): void {
+    holding.add(holder);
+    holder.admitted();
+  }
+
+  /** In the order of their arrival, but for those whose caller holds its share of places already. */
+  function admitNext(): void {
+    for (const holder of waiting) {
+      if (underWay.used() === maxUnderWay) return;
+      if (underWay.take(holder.owner) !== undefined) continue;
+      waiting.delete(holder);
+      inLine.give(holder.owner);
+      begin(holder);
+    }
+  }
+
+  return {
+    enter(holder) {
+      const full = underWay.take(holder.owner);
+      if (full === undefined) {
+        begin(holder);
+        return undefined;
+      }
+      const crowded = inLine.take(holder.owner);
+      if (crowded !== undefined) return refusal(crowded === "process" ? full : crowded);
+      waiting.add(holder);
+      return undefined;
+    },
+    leave(holder) {
+      if (waiting.delete(holder)) {
+        inLine.give(holder.owner);
+      } else if (holding.delete(holder)) {
+        underWay.give(holder.owner);
+        admitNext();
+      }
+    },
+    taken: () => underWay.used() + inLine.used(),
+  };
+}
+
+function refusal(exhausted: Exhausted): GatewayError {
+  if (exhausted === "process") {
+    return new GatewayError("overloaded", {
+      detail: "Too many requests are waiting for the downstream API.",
+      reason: "downstream_queue_full",
+      retryAfterSeconds: 1,
+    });
+  }
+  return new GatewayError("rate_limited", {
+    detail: `Too many requests of this ${exhausted} are waiting for the downstream API.`,
+    reason: `${exhausted}_share`,
+    retryAfterSeconds: 1,
+  });
 }

@@ -16,9 +16,7 @@ import type {
   TransportRequest,
 } from "../contract.ts";
 import { readBaseUrl } from "../target/downstream-api.ts";
-import { type Connections, createConnections } from "./connections.ts";
-import { createHostBreakers } from "./host-breakers.ts";
-import { createPlaces, type Places } from "./places.ts";
+import { type Connections, createConnections, createPlaces, type Places } from "./connections.ts";
 import { isPrivateAddress, PrivateAddressError, publicLookup } from "./private-address.ts";
 import { followRedirects } from "./redirects.ts";
 import { PooledTransfer } from "./transfer.ts";
@@ -91,7 +89,7 @@ export function createTransport(options: TransportOptions): Transport {
     for (const pool of pools.values()) pool.close();
   }
 
-  return followRedirects({
+  const transport: Transport = {
     send,
     async close() {
       closeAll();
@@ -101,7 +99,8 @@ export function createTransport(options: TransportOptions): Transport {
       closeAll();
       for (const transfer of underWay) transfer.refuse();
     },
-  });
+  };
+  return options.apis.some((api) => api.followRedirects === true) ? followRedirects(transport) : transport;
 }
 
 interface ApiPool {
@@ -176,4 +175,28 @@ function createConnect(api: DownstreamApiOptions, options: TransportOptions): Co
 function refusalOf(breaker: Breaker): GatewayError | undefined {
   const openMs = breaker.admit();
   return openMs === undefined ? undefined : unconnectable(openMs);
+}
+
+/** Finds an API's breaker, made at the first call for its origin: APIs of one host share its fate. */
+export function createHostBreakers(
+  now: () => number,
+  onEvent: (event: TransportEvent) => void = () => {},
+): (api: DownstreamApiOptions) => Breaker {
+  const breakers = new Map<string, Breaker>();
+  return (api) => {
+    const { origin } = readBaseUrl(api);
+    const known = breakers.get(origin);
+    if (known !== undefined) return known;
+    const breaker = createBreaker({
+      failures: api.breaker.failures,
+      firstPauseMs: api.breaker.openMs,
+      longestPauseMs: api.breaker.openMs,
+      spread: 0,
+      now,
+      onOpened: () => onEvent({ type: "breaker_opened", api: api.name }),
+      onClosed: () => onEvent({ type: "breaker_closed", api: api.name }),
+    });
+    breakers.set(origin, breaker);
+    return breaker;
+  };
 }

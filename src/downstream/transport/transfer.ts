@@ -1,15 +1,22 @@
 /** One request to an API, from the place in line to the last byte of its answer. */
 
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import type { GatewayError } from "../../errors.ts";
 import type { Breaker } from "../../foundation/breaker.ts";
 import type { Owner } from "../../foundation/budget.ts";
 import { ProxyRefusal } from "../../outbound/connector.ts";
 import type { ConnectAttempt } from "../../outbound/contract.ts";
-import type { AnswerHeaders, AnswerReceiver, Transfer, TransportRequest } from "../contract.ts";
-import { chunkPassed } from "./chunk-memory.ts";
-import type { Connection, Connections } from "./connections.ts";
-import { ownerOf } from "./owner.ts";
-import type { PlaceHolder, Places } from "./places.ts";
-import { type TransferWatch, watchTransfer } from "./transfer-watch.ts";
+import type {
+  AnswerHeaders,
+  AnswerReceiver,
+  HeaderLines,
+  Transfer,
+  TransferRecord,
+  TransferSpan,
+  TransportRequest,
+} from "../contract.ts";
+import type { Connection, Connections, PlaceHolder, Places } from "./connections.ts";
 import {
   closed,
   failureReason,
@@ -219,4 +226,165 @@ function isStream(body: TransportRequest["body"]): boolean {
 
 function isSpent(body: TransportRequest["body"]): boolean {
   return isStream(body) && (body as { readonly destroyed: boolean }).destroyed;
+}
+
+export interface WatchedRequest {
+  readonly target: {
+    readonly api: { readonly name: string; readonly baseUrl: string };
+    readonly origin: string;
+  };
+  readonly method: string;
+  readonly headers: HeaderLines;
+  readonly record?: TransferRecord | undefined;
+}
+
+/** The transport calls it as a request goes on. */
+export interface TransferWatch {
+  /** The header lines to send. */
+  readonly headers: HeaderLines;
+  connected(): void;
+  /** It is sent once more. */
+  repeated(): void;
+  answered(status: number, headers: AnswerHeaders): void;
+  /** Without an error: given up. */
+  failed(error?: GatewayError): void;
+}
+
+/** Makes nothing for a request without a record. */
+export function watchTransfer(request: WatchedRequest): TransferWatch | undefined {
+  return request.record === undefined ? undefined : new RecordedTransfer(request, request.record);
+}
+
+/** A class, because there is one for each request. */
+class RecordedTransfer implements TransferWatch {
+  readonly headers: HeaderLines;
+  private readonly api: string;
+  private readonly record: TransferRecord;
+  private readonly span: TransferSpan | undefined;
+  private readonly sentAt = performance.now();
+  private waiting = true;
+
+  constructor({ target, method, headers }: WatchedRequest, record: TransferRecord) {
+    this.api = target.api.name;
+    this.record = record;
+    this.span = record.trace?.forwarding({ api: this.api, method, origin: target.origin });
+    const { span } = this;
+    this.headers = span === undefined || isElsewhere(target) ? headers : withTrace(headers, span.fields);
+    record.transfers?.sent(this.api);
+  }
+
+  connected(): void {
+    if (this.waiting) this.left();
+  }
+
+  repeated(): void {
+    this.record.transfers?.repeated(this.api);
+  }
+
+  answered(status: number, answer: AnswerHeaders): void {
+    const id = answer["request-id"];
+    // Goes into the log, so it must look like an id.
+    if (typeof id === "string" && PLAUSIBLE_ID.test(id)) this.record.downstreamRequestId = id;
+    this.record.transfers?.answered(this.api, status, this.elapsed());
+    this.span?.answered(status);
+  }
+
+  failed(error?: GatewayError): void {
+    if (this.waiting) this.left();
+    const code = error?.code ?? "abandoned";
+    this.record.transfers?.failed(this.api, code, this.elapsed());
+    this.span?.failed(code);
+  }
+
+  private left(): void {
+    this.waiting = false;
+    this.record.transfers?.left(this.api, performance.now() - this.sentAt);
+  }
+
+  private elapsed(): number {
+    const afterMs = performance.now() - this.sentAt;
+    this.record.downstreamMs = (this.record.downstreamMs ?? 0) + afterMs;
+    return afterMs;
+  }
+}
+
+/** Notes a pause that an API asked for. */
+export function throttleWaited(record: TransferRecord | undefined, pauseMs: number): void {
+  if (record !== undefined) record.throttleMs = (record.throttleMs ?? 0) + pauseMs;
+}
+
+const PLAUSIBLE_ID = /^[\w.-]{1,128}$/;
+
+/** Whether a redirect led away from the API: who answers there need not know that anybody is traced. */
+function isElsewhere({ api, origin }: WatchedRequest["target"]): boolean {
+  return new URL(api.baseUrl).origin !== origin;
+}
+
+/** W3C Trace Context §3.2.2: a participant that makes a span of its own sends that one's id, never its caller's. */
+function withTrace(lines: HeaderLines, fields: HeaderLines): string[] {
+  if (fields.length === 0) return [...lines];
+  const kept = lines.filter((_, index) => !TRACE_FIELDS.has(lines[index - (index % 2)] ?? ""));
+  return [...kept, ...fields];
+}
+
+const TRACE_FIELDS: ReadonlySet<string> = new Set(["traceparent", "tracestate"]);
+
+/**
+ * How many bytes of bodies may pass between two collections. At half of that the collections cost more than the fresh
+ * memory that they save; from twice of that on it is the other way round.
+ */
+const COLLECT_EVERY_BYTES = 8 * 2 ** 20;
+
+/**
+ * Says that a chunk of a body has been handed on.
+ *
+ * node:http and node:net read each chunk into memory of its own, which stays until its JavaScript object is
+ * collected. That object is small, so V8 waits: for 32 MiB of chunks in Node 20 and 64 MiB in Node 24, which then
+ * collects the whole heap, old generation included, for every 64 MiB that pass. A collection of the young generation
+ * alone takes half a millisecond and frees the same.
+ */
+export const chunkPassed = createChunkMeter({ everyBytes: COLLECT_EVERY_BYTES, collect: collectYoung });
+
+export interface ChunkMeterOptions {
+  readonly everyBytes: number;
+  readonly collect: () => void;
+}
+
+/** Calls `collect` each time that `everyBytes` have passed. One count for all streams, for they share the heap. */
+export function createChunkMeter({ everyBytes, collect }: ChunkMeterOptions): (chunk: Uint8Array) => void {
+  let passed = 0;
+  return ({ length }) => {
+    passed += length;
+    if (passed < everyBytes) return;
+    passed = 0;
+    collect();
+  };
+}
+
+let gc: ((options: { readonly type: "minor" }) => void) | undefined;
+
+function collectYoung(): void {
+  gc ??= exposedGc();
+  gc({ type: "minor" });
+}
+
+/** Not a flag of the start command, so that a gateway embedded in another program is as frugal. */
+function exposedGc(): (options: { readonly type: "minor" }) => void {
+  try {
+    // The one flag that may be set late: it is read when a context is made, and adds `gc` to that alone.
+    setFlagsFromString("--expose-gc");
+    return runInNewContext("gc");
+  } catch {
+    // An engine without it collects at its own pace, as it would have anyway.
+    return () => {};
+  }
+}
+
+let unowned = 0;
+
+/** A request of no known caller is an owner by itself: no share holds for it, and the process's bounds do. */
+export function ownerOf(record: TransferRecord | undefined): Owner {
+  if (record?.owner !== undefined) return record.owner;
+  unowned += 1;
+  return { user: `#${unowned}`, client: `#${unowned}` };
 }

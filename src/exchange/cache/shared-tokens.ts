@@ -215,13 +215,6 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
   };
 }
 
-/** The place of every exchange where there is no shared tier. */
-export const notShared: SharedToken = {
-  find: async () => undefined,
-  obtain: async (exchange) => ({ ...(await exchange()), shared: false }),
-  replace: async (exchange) => ({ ...(await exchange()), shared: false }),
-};
-
 function parseContent(text: string | undefined): Pick<Kept, "token" | "askedAt"> | undefined {
   const { t, e, a, s } = (text === undefined ? undefined : parseJsonObject(text)) ?? {};
   if (typeof t !== "string" || typeof e !== "number" || typeof a !== "number") return undefined;

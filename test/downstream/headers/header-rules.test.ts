@@ -1,13 +1,16 @@
 import { describe, expect, test } from "@jest/globals";
 import type { DownstreamApiOptions } from "../../../src/downstream/contract.ts";
-import { headerRulesOf } from "../../../src/downstream/headers/api-header-rules.ts";
 import {
   APPLICATION_FIELDS,
   type FieldGroup,
   REQUEST_GROUPS,
   RESPONSE_GROUPS,
 } from "../../../src/downstream/headers/header-rules.ts";
-import { callerResponseHeaders, downstreamRequestHeaders } from "../../../src/downstream/headers/headers.ts";
+import {
+  callerResponseHeaders,
+  downstreamRequestHeaders,
+  headerRulesOf,
+} from "../../../src/downstream/headers/headers.ts";
 import { ConfigurationError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { apiAt } from "../api-options.ts";

@@ -1,7 +1,7 @@
 import type http from "node:http";
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import type { DownstreamApiOptions, TransferObserver, Transport } from "../../../src/downstream/contract.ts";
-import { createPlaces, type PlaceHolder } from "../../../src/downstream/transport/places.ts";
+import { createPlaces, type PlaceHolder } from "../../../src/downstream/transport/connections.ts";
 import type { Owner } from "../../../src/foundation/budget.ts";
 import { apiAt } from "../api-options.ts";
 import { createInbox, startApi, transportFor } from "../support.ts";

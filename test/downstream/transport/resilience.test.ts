@@ -3,8 +3,11 @@ import http from "node:http";
 import { describe, expect, test } from "@jest/globals";
 import { createDownstreamClient } from "../../../src/downstream/client.ts";
 import type { TransportEvent } from "../../../src/downstream/contract.ts";
-import { headerRulesOf } from "../../../src/downstream/headers/api-header-rules.ts";
-import { callerResponseHeaders, downstreamRequestHeaders } from "../../../src/downstream/headers/headers.ts";
+import {
+  callerResponseHeaders,
+  downstreamRequestHeaders,
+  headerRulesOf,
+} from "../../../src/downstream/headers/headers.ts";
 import { ConfigurationError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { apiAt } from "../api-options.ts";

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "@jest/globals";
 import type { TransferRecord } from "../../../src/downstream/contract.ts";
-import { watchTransfer } from "../../../src/downstream/transport/transfer-watch.ts";
+import { watchTransfer } from "../../../src/downstream/transport/transfer.ts";
 import { GatewayError } from "../../../src/errors.ts";
 import { apiAt } from "../api-options.ts";
 

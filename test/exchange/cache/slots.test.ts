@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "@jest/globals";
-import { createSlots } from "../../../src/exchange/cache/slots.ts";
+import { createSlots } from "../../../src/exchange/cache/token-cache.ts";
 
 const digestOf = (text: string | number) => createHash("sha256").update(String(text)).digest("base64url");
 

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { createUserIndex, type OfUser } from "../../../src/exchange/cache/user-index.ts";
+import { createUserIndex, type OfUser } from "../../../src/exchange/cache/token-cache.ts";
 
 interface Thing extends OfUser<Thing> {
   readonly name: number;

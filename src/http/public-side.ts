@@ -1,24 +1,66 @@
-/** The public Express app: what every request passes, then the routes, then the two ways to end without an answer. */
+/** The public side: the Express app with every route, what it publishes of itself, and what protects it. */
 
+import type { IncomingMessage, ServerResponse } from "node:http";
 import express, { type Express, type RequestHandler } from "express";
+import helmet from "helmet";
 import type { Forward, OwnFields } from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
+import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
-import type { RequestObserver, RequestRecord } from "./contract.ts";
+import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
-import { checkMessage } from "./message-check.ts";
-import { sayOwnFields } from "./own-fields.ts";
-import { admit, type ProxyRoute, permit, proxyTo } from "./pipeline.ts";
+import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
+import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
-import type { LimitRoute, RateLimitRules } from "./rate-limits.ts";
-import { answerErrors } from "./refusal.ts";
-import { openRecord, recordOf } from "./request-record.ts";
-import { protectedResource, type ResourceFacts } from "./resource-metadata.ts";
+import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
+import { answerErrors, createRefusal } from "./refusal.ts";
 import { methodsOf, staticPart } from "./route-table.ts";
+
+export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "challenge"> {
+  /** Application (client) id of the gateway. */
+  readonly clientId: string;
+  readonly authorizeEndpoint: ChallengeFacts["authorizeEndpoint"];
+  readonly limits: RateLimitsOptions["rules"];
+  readonly counters: RateLimitsOptions["counters"];
+  readonly onRateLimit: RateLimitsOptions["onEvent"];
+  readonly maxEventLoopLagMs: LoadSheddingOptions["maxEventLoopLagMs"];
+  readonly sampleLag: LoadSheddingOptions["sampleLag"];
+  readonly onLoad: LoadSheddingOptions["onEvent"];
+}
+
+/** The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. */
+export function createPublicSide(options: PublicSideOptions) {
+  const { clientId, own, cors } = options;
+  const challenge = challengeFacts(options);
+  const { limits: rules, counters, onRateLimit, onLoad } = options;
+  const refuseWith = (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal);
+  return {
+    app: createPublicApp({
+      ...options,
+      challenge,
+      limit: createRateLimits({ clientId, rules, counters, onEvent: onRateLimit }),
+    }),
+    refuse: refuseWith(),
+    overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
+  };
+}
+
+/** What challenges in `WWW-Authenticate` point at. */
+export function challengeFacts(
+  options: Pick<PublicSideOptions, "clientId" | "authorizeEndpoint" | "publicUrl" | "proxyRoutes">,
+): ChallengeFacts {
+  const { clientId, authorizeEndpoint, publicUrl, proxyRoutes } = options;
+  return {
+    clientId,
+    authorizeEndpoint,
+    resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
+    graphMounts: proxyRoutes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path),
+  };
+}
 
 export interface PublicAppOptions {
   readonly verifier: TokenVerifier;
@@ -47,8 +89,8 @@ export interface PublicAppOptions {
   /** Said in every answer. */
   readonly own: OwnFields;
   readonly observer: RequestObserver;
-  /** Asked for each request, before anything of it is looked at: a refusal of every request, while there is a reason. */
-  readonly refuseAll?: () => GatewayError | undefined;
+  /** Asked for each request: whether it has to be refused because the audit stream might not record it. */
+  readonly auditIsAtRisk?: () => boolean;
   /** An error that no room throws as a refusal: a defect of the gateway. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
@@ -84,7 +126,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
-  app.use(receive(options.observer, options.refuseAll));
+  app.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
   // Limits count verified callers, before the route's policy decides what a caller may do.
@@ -135,26 +177,6 @@ export function createPublicApp(options: PublicAppOptions): Express {
   return app;
 }
 
-/** The first to see a request: opens its record, and ends its connection where two servers could read it differently. */
-function receive(observer: RequestObserver, refuseAll: PublicAppOptions["refuseAll"]): RequestHandler {
-  return (request, response, next) => {
-    const record = openRecord(request);
-    observer.began(record, request);
-    // `close` comes exactly once, after `finish` or instead of it when the connection broke.
-    response.on("close", () =>
-      observer.ended(record, {
-        method: request.method,
-        status: response.statusCode,
-        completed: response.writableFinished,
-      }),
-    );
-    checkMessage(request, response);
-    const refusal = refuseAll?.();
-    if (refusal !== undefined) throw refusal;
-    next();
-  };
-}
-
 function saying(own: OwnFields): RequestHandler {
   return (request, response, next) => {
     sayOwnFields(response, own, recordOf(request).correlationId);
@@ -171,4 +193,92 @@ function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler
       detail: "This route does not take the method of the request.",
     });
   };
+}
+
+interface ResourceFacts {
+  /** The gateway as callers reach it, the RFC's `resource` identifier. */
+  readonly publicUrl: string;
+  /** Issuers whose tokens are accepted. */
+  readonly authorizationServers: readonly string[];
+  /** Scopes that some route asks for, as clients request them. */
+  readonly scopes: readonly string[];
+}
+
+/** What the RFC 9728 document follows from: it tells a client that discovers the gateway where to get a token for it. */
+interface ResourceOptions {
+  readonly publicUrl: string;
+  /** Tenants whose users may call; `*` is any. */
+  readonly tenants: readonly string[];
+  /** Issuer of a tenant's tokens. */
+  readonly issuer: (tenant: string) => string;
+  /** App ID URI, before which a route's scope is qualified. */
+  readonly appIdUri: string;
+  readonly policies: readonly Pick<RoutePolicy, "requiredScopes">[];
+}
+
+export function resourceFacts({
+  publicUrl,
+  tenants,
+  issuer,
+  appIdUri,
+  policies,
+}: ResourceOptions): ResourceFacts {
+  const scopes = new Set(policies.flatMap(({ requiredScopes }) => requiredScopes));
+  return {
+    publicUrl,
+    authorizationServers: (tenants.includes("*") ? ["organizations"] : tenants).map(issuer),
+    scopes: [...scopes].map((scope) => `${appIdUri}/${scope}`),
+  };
+}
+
+const WELL_KNOWN = "/.well-known/oauth-protected-resource";
+
+/** URL of the document for a resource: the well-known segment goes between host and path (RFC 9728 §3.1). */
+function metadataUrl(publicUrl: string): string {
+  const { origin, pathname } = new URL(publicUrl);
+  return `${origin}${WELL_KNOWN}${pathname === "/" ? "" : pathname}`;
+}
+
+/** Serves the RFC 9728 document to every client: it says nothing that a challenge would not. */
+function protectedResource(facts: ResourceFacts, say: RequestHandler): RequestHandler {
+  const paths = new Set([WELL_KNOWN, new URL(metadataUrl(facts.publicUrl)).pathname]);
+  const document = {
+    resource: facts.publicUrl,
+    authorization_servers: facts.authorizationServers,
+    scopes_supported: facts.scopes,
+    bearer_methods_supported: ["header"],
+  };
+  return (request, response, next) => {
+    if (!paths.has(request.path) || (request.method !== "GET" && request.method !== "HEAD")) {
+      next();
+      return;
+    }
+    say(request, response, () => {
+      response.setHeader("cache-control", "public, max-age=3600");
+      response.json(document);
+    });
+  };
+}
+
+/**
+ * The security fields, which every answer carries. Helmet's defaults are the same for every request, so they are asked
+ * for once and written as lines from then on.
+ */
+export function securityFields(): OwnFields {
+  const lines: string[] = [];
+  const recorder = {
+    setHeader(name: string, value: string | number | readonly string[]) {
+      lines.push(name.toLowerCase(), String(value));
+    },
+    removeHeader() {},
+  };
+  let failure: unknown;
+  helmet()({} as IncomingMessage, recorder as unknown as ServerResponse, (error) => {
+    failure = error;
+  });
+  if (failure !== undefined) throw failure;
+  return Object.freeze({
+    lines: Object.freeze(lines),
+    names: new Set([...lines.filter((_, index) => index % 2 === 0), "x-correlation-id"]),
+  });
 }
