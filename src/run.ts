@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { loadCheckedConfig } from "./checked-config.ts";
+import { withDotEnv } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
 import { releaseMemory } from "./foundation/release-memory.ts";
 import type { GatewayParts } from "./gateway.ts";
