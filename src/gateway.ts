@@ -4,11 +4,12 @@ import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
 import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
-import type { ClientAssertionCallback, CredentialRing } from "./credential/contract.ts";
+import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
+import { isGraph } from "./downstream/target/downstream-api.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
 import type { OpenTokenExchange } from "./exchange/contract.ts";
@@ -32,6 +33,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { openRedis } from "./redis/redis.ts";
 import { createAudit } from "./telemetry/audit.ts";
 import type { Logger, LogSink } from "./telemetry/log.ts";
@@ -41,9 +43,9 @@ import { createRequestLog } from "./telemetry/request-line.ts";
 import { createSignals, type Signals } from "./telemetry/signals.ts";
 import { openTracing } from "./telemetry/tracing.ts";
 
-/** What a program that embeds the gateway may bring; everything has a default. */
+/** Parts that a program that embeds the gateway may bring; each has a default. */
 export interface GatewayParts {
-  /** Routes written in code, with paths and policies of their own. Default: none. */
+  /** Routes written in code, each with its path and policy. Default: none. */
   readonly routes?: readonly CodeRoute[];
   /** Handlers that gateway.yaml may mount by these names, besides those that ship; the same name replaces one. */
   readonly handlers?: Readonly<Record<string, RouteHandler>>;
@@ -67,7 +69,7 @@ export interface Gateway {
   readonly app: RequestListener;
   /** The admin side: live, ready, metrics. */
   readonly admin: RequestListener;
-  /** What the admin side answers, for a listener in a thread of its own. */
+  /** The pages of the admin side, for a listener in another thread. */
   readonly adminPages: AdminPages;
   /** Pages and events of the flow console, for the same listener; undefined where it is not enabled. */
   readonly console: ConsoleFeed | undefined;
@@ -78,7 +80,7 @@ export interface Gateway {
   /** Every route that is served, by path. */
   readonly routes: readonly ServedRoute[];
   readonly log: Logger;
-  /** Resolves when signing keys are there. Until then `/readyz` says no and callers get `key_set_unavailable`. */
+  /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
   /**
    * Opens the file of the audit stream again, and looks at the files of the credential.
@@ -86,13 +88,13 @@ export interface Gateway {
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
   reload(): Promise<void>;
-  /** From now on `/readyz` says no, so that balancers turn away; requests are still served. */
+  /** From now on `/readyz` answers 503, so that balancers turn away; requests are still served. */
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
   close(): Promise<void>;
 }
 
-/** How often the credential's files are looked at between requests, ms, so that readiness tells the truth. */
+/** How often the credential's files are looked at between requests, ms, so that readiness follows them. */
 const CREDENTIAL_WATCH_MS = 60_000;
 
 /** @throws {ConfigurationError} when a credential cannot be opened, or routes and APIs do not go together. */
@@ -110,13 +112,15 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const authority = resolveAuthority(config.application.authorityHost);
   const routes = codeRoutesOf(config, parts);
 
-  const observability = await openObservability(config, parts, keep);
+  const outbound = keep(openOutbound(config.proxies));
+  const observability = await openObservability(config, parts, keep, outbound);
   const building: Building = {
     config,
     parts,
     keep,
     authority,
-    fetch: parts.fetch ?? globalThis.fetch,
+    outbound,
+    fetch: parts.fetch ?? outbound.fetch,
     now: parts.now ?? Date.now,
     ...observability,
   };
@@ -129,7 +133,12 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     cached: exchange.cached,
     keysReady: verifier.ready,
   });
-  const readiness = createReadiness({ verifier, credential, outputs: building.outputs });
+  const readiness = createReadiness({
+    verifier,
+    credential,
+    clockDriftMs: exchange.clockDriftMs,
+    outputs: building.outputs,
+  });
   const { isReady } = readiness;
   const app = assembleApp(building, { verifier, exchange, counters, routes, isReady, ...downstream });
   return {
@@ -138,12 +147,13 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   };
 }
 
-/** What each step of the assembly takes from those before it. */
+/** Parts that each step of the assembly takes from the steps before it. */
 interface Building {
   readonly config: GatewayConfig;
   readonly parts: GatewayParts;
   readonly keep: Keep;
   readonly authority: Authority;
+  readonly outbound: Outbound;
   readonly fetch: Fetch;
   readonly now: () => number;
   readonly log: Logger;
@@ -163,13 +173,13 @@ function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly Code
   return routes;
 }
 
-/** Log, audit, metrics and traces. Rooms call back with events; `signals` puts them into words and numbers. */
-async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
+/** Log, audit, metrics and traces. Rooms call back with events; `signals` turns them into lines and numbers. */
+async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep, outbound: Outbound) {
   const metrics = createMetrics();
   const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
   const { log } = outputs;
   const audit = createAudit(outputs.auditLog);
-  const tracing = config.tracing && keep(await openTracing(config.tracing, log));
+  const tracing = config.tracing && keep(await openTracing(config.tracing, log, outbound.agentFor));
   const logRequest = createRequestLog(log, outputs.logSink, config.log);
   const signals = createSignals(log, logRequest, audit, metrics, tracing);
   if (!config.console.enabled) return { log, outputs, metrics, signals, console: undefined };
@@ -184,7 +194,7 @@ async function openIdentity(
   { clockDriftMs }: Pick<OpenTokenExchange, "clockDriftMs">,
 ) {
   const { config, keep, authority, fetch, now, signals } = building;
-  // Named in refusals of tokens for other APIs, and so only where anybody may read them in the metadata.
+  // Named in refusals of tokens for other APIs, and so only where the metadata publishes them to every reader.
   const publishedScopes = publishedResource(building, routes)?.scopes ?? [];
   const onEvent = signals.identity;
   return keep(
@@ -216,7 +226,14 @@ async function openExchange(building: Building) {
     ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
     now,
   };
-  const credential = await openGatewayCredential(building, createCredentialCheck(wire));
+  const credential = await openGatewayCredential({
+    ...building,
+    directFetch: building.parts.fetch ?? building.outbound.directFetch,
+    clientAssertion: building.parts.clientAssertion,
+    proveWith: createCredentialCheck(wire),
+    onEvent: signals.credential,
+  });
+  metrics.watchCredential(credential.status);
 
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
   const redis = keep(
@@ -241,20 +258,32 @@ async function openExchange(building: Building) {
   return { credential, exchange, counters: redis?.counters };
 }
 
-/** How the gateway proves itself to Entra: certificate, workload identity, or another configured source. */
-async function openGatewayCredential(
-  { config, parts, fetch, now, authority, metrics, signals }: Building,
-  proveWith: ReturnType<typeof createCredentialCheck>,
-): Promise<CredentialRing> {
+export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
+  readonly clientAssertion: ClientAssertionCallback | undefined;
+  /** Reaches what gives managed identities their tokens, which no proxy does. */
+  readonly directFetch: Fetch;
+  /** Asks Entra whether it accepts a proof. */
+  readonly proveWith: ReturnType<typeof createCredentialCheck>;
+  readonly onEvent: CredentialOptions["onEvent"];
+}
+
+/**
+ * How the gateway proves itself to Entra: certificate, workload identity, or another configured source. The doctor
+ * opens credentials by this function too, so that it finds what the gateway will find.
+ *
+ * @throws {ConfigurationError} when none can be opened.
+ */
+export async function openGatewayCredential(options: GatewayCredentialOptions): Promise<CredentialRing> {
+  const { config, fetch, directFetch, now, authority, clientAssertion, proveWith, onEvent } = options;
   const { clientId, tenantId } = config.application;
   const { managedIdentityClientId } = config.credential;
-  const credential = await openCredential({
+  return openCredential({
     ...config.credential,
-    clientAssertion: parts.clientAssertion,
+    clientAssertion,
     ...(managedIdentityClientId !== undefined && {
       managedIdentityToken: createManagedIdentityToken({
         clientId: managedIdentityClientId,
-        fetch,
+        fetch: directFetch,
         timeoutMs: config.exchange.timeoutMs,
       }),
     }),
@@ -263,20 +292,19 @@ async function openGatewayCredential(
     fetch,
     production: config.production,
     now,
-    onEvent: signals.credential,
+    onEvent,
   });
-  metrics.watchCredential(credential.status);
-  return credential;
 }
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
-function openDownstream({ config, parts, keep, now, signals }: Building) {
+function openDownstream({ config, parts, outbound, keep, now, signals }: Building) {
   const { fairness } = config;
   const apis = Object.values(config.downstreamApis);
   const transport = keep(
     createTransport({
       apis,
       fairness,
+      proxyFor: outbound.proxyFor,
       now,
       onEvent: signals.downstream,
       ...(parts.downstreamCa !== undefined && { ca: parts.downstreamCa }),
@@ -343,13 +371,14 @@ function publishedResource({ config, authority }: Building, routes: readonly Cod
   });
 }
 
-/** What challenges in `WWW-Authenticate` point at. */
+/** Addresses that challenges in `WWW-Authenticate` name. */
 function challengeOf({ config, authority }: Building) {
   const { publicUrl } = config.http;
   return {
     clientId: config.application.clientId,
     authorizeEndpoint: authority.authorizeEndpoint,
     resourceMetadata: publicUrl === undefined ? undefined : metadataUrl(publicUrl),
+    graphMounts: config.routes.filter(({ api }) => isGraph(api)).map(({ target }) => target.path),
   };
 }
 
@@ -392,6 +421,7 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,
     async warmUp() {
+      // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
       await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), exchange.warmUp()]);
     },
     async reload() {

@@ -69,7 +69,7 @@ async function stop(exitCode: number): Promise<void> {
     gateway?.log.error({ err }, "could not stop in order");
     exitCode = 1;
   }
-  // An output that is blocked does not take the last lines; the process ends without them.
+  // A blocked output does not take the last lines; the process ends without them.
   const flushed = new Promise<void>((resolve) => gateway?.log.flush(() => resolve()));
   await Promise.race([flushed, delay(FLUSH_LIMIT_MS)]);
   process.exit(exitCode);

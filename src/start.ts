@@ -1,11 +1,13 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import { connectionsFor, type FileDescriptors, readFileDescriptors } from "./foundation/file-descriptors.ts";
 import { createGateway, type GatewayParts } from "./gateway.ts";
 import { listenForAdmin } from "./http/admin-listener.ts";
+import { createDescriptorRoom } from "./http/descriptor-room.ts";
 import { unlinkedRoutes } from "./http/public-address.ts";
 import { listen } from "./http/server.ts";
+import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
+import { unreadExceptions } from "./outbound/proxies.ts";
 import type { Logger } from "./telemetry/log.ts";
 
 /** A gateway that listens. */
@@ -16,8 +18,8 @@ export interface RunningGateway {
   /** Takes up what has changed outside: a rotated audit file, files of the credential. Requests go on meanwhile. */
   reload(): Promise<void>;
   /**
-   * Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. Whoever
-   * asks again waits for the same end.
+   * Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. A second
+   * call waits for the same end.
    */
   stop(): Promise<void>;
 }
@@ -36,8 +38,8 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
-  const connections = withinDescriptors(config.http.connections, readFileDescriptors(), log);
-  const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard, connections }).catch(
+  const room = createDescriptorRoom(config.http.connections.max, log);
+  const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard, room }).catch(
     async (error: unknown) => {
       await close();
       throw error;
@@ -60,6 +62,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       { node: process.version },
       "the HTTP parser of this Node lets some ambiguous messages pass; run Node 20.20, 22, 24 or later in production",
     );
+  if (config.proxies !== undefined) reportProxies(config.proxies, log);
   const unlinked = unlinkedRoutes(config.http.publicUrl, host, config.routes);
   if (unlinked.length > 0)
     log.warn(
@@ -106,21 +109,18 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   };
 }
 
-/** Not more connections than there are file descriptors for: one more is closed in order, with a line and a count. */
-export function withinDescriptors<Limits extends { readonly max: number }>(
-  connections: Limits,
-  descriptors: FileDescriptors | undefined,
-  log: Pick<Logger, "info" | "warn">,
-): Limits {
-  const most = descriptors === undefined ? Number.POSITIVE_INFINITY : connectionsFor(descriptors);
-  if (most >= connections.max) return connections;
-  const facts = { descriptors: descriptors?.limit, connections: most, configured: connections.max };
-  const message =
-    "file descriptors are enough for fewer connections than http.connections.max; raise ulimit -n";
-  if (most < FEW_CONNECTIONS) log.warn(facts, message);
-  else log.info(facts, message);
-  return { ...connections, max: most };
+function reportProxies(proxies: ProxyOptions, log: Logger): void {
+  const named = ({ isTls, hostname, port }: ProxyServer) =>
+    `${isTls ? "https" : "http"}://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  log.info(
+    {
+      http: proxies.http && named(proxies.http),
+      https: proxies.https && named(proxies.https),
+      except: proxies.exceptions,
+    },
+    "connections go through proxies of the environment, which resolve names: there private addresses are refused only where a URL spells them",
+  );
+  const unread = unreadExceptions(proxies);
+  if (unread.length > 0)
+    log.warn({ entries: unread }, "NO_PROXY holds entries without a meaning; they except nothing");
 }
-
-/** Below it an ordinary front end with its keep-alive connections is turned away. */
-const FEW_CONNECTIONS = 256;

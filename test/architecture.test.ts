@@ -163,6 +163,7 @@ describe("architecture", () => {
     );
     expect([...crossing].sort()).toEqual([
       "src/config/load.ts",
+      "src/config/proxies.ts",
       // The room that connects to Redis reads its URL, so that there is one reading of it.
       "src/config/schema.ts",
       // A second composition: it looks at each room with the room's own eyes, one after the other.
@@ -183,6 +184,20 @@ describe("architecture", () => {
   test.each(Object.entries(DOORS))("%s has one door", (dependency, isDoor) => {
     const uses = all.filter(({ to }) => to === dependency);
     expect(broken(uses, ({ from }) => isDoor(from))).toEqual([]);
+  });
+
+  test("the exchange has four doors, the doctor's included", () => {
+    const doors = new Set(
+      all
+        .filter(({ from, to }) => to.startsWith("src/exchange/") && roomOf(from) !== "exchange")
+        .map(({ to }) => to),
+    );
+    expect([...doors].sort()).toEqual([
+      "src/exchange/contract.ts",
+      "src/exchange/entra/answers.ts",
+      "src/exchange/entra/application.ts",
+      "src/exchange/exchange.ts",
+    ]);
   });
 
   test("nothing depends on the doctor", () => {

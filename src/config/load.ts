@@ -11,6 +11,7 @@ import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
+import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/tracing.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
 import { cleanEnvironment, type GatewayEnvironment, readEnvironment } from "./environment.ts";
@@ -18,12 +19,13 @@ import { faultsOf } from "./faults.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
+import { readProxies } from "./proxies.ts";
 import { type GatewayYaml, gatewayYaml } from "./schema.ts";
 import { readTracing } from "./tracing.ts";
 
 /** A route of the YAML file: who may pass, where to, and what passes. */
 export interface ProxyRouteConfig {
-  /** Whose permissions are used: the caller's, or the gateway's own. */
+  /** Whose permissions are used: the caller's, or the gateway's. */
   readonly as: "user" | "app";
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
@@ -54,7 +56,7 @@ type Bounded<Part extends { readonly cache: object }> = Omit<Part, "cache"> & {
 
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
-  /** The gateway's own app registration and where it lives. */
+  /** The gateway's app registration, and the authority that it belongs to. */
   readonly application: {
     readonly tenantId: string;
     readonly clientId: string;
@@ -88,8 +90,10 @@ export interface GatewayConfig {
   };
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
+  /** Of the environment; undefined where it names none, and everything is connected to directly. */
+  readonly proxies: ProxyOptions | undefined;
   readonly production: boolean;
-  /** What an operator should know of the environment, although the gateway starts; never the value of a variable. */
+  /** Notes on the environment for the operator, although the gateway starts; never the value of a variable. */
   readonly notices: readonly ConfigurationFault[];
 }
 
@@ -109,6 +113,7 @@ export function loadConfig(
   const faults: ConfigurationFault[] = [];
   const environment = readEnvironment(env, faults);
   const tracing = readTracing(env, faults);
+  const proxies = readProxies(env, faults);
   const yaml = readYaml(file, env, faults);
   const bounds = boundsFor(
     { tokens: yaml?.exchange.cache.maxBytes, verified: yaml?.identity.cache.maxBytes },
@@ -117,7 +122,7 @@ export function loadConfig(
   );
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, notices });
+  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, proxies, notices });
 }
 
 function readYaml(
@@ -142,6 +147,13 @@ function readYaml(
   }
   if (document.errors.length > 0) return undefined;
 
+  if (document.contents === null) {
+    faults.push({
+      path: file,
+      problem: "is empty; config/gateway.yaml of this project is one to begin with",
+    });
+    return undefined;
+  }
   let written: unknown;
   try {
     written = document.toJS();
@@ -154,7 +166,7 @@ function readYaml(
   const unset: ConfigurationFault[] = [];
   const filledIn = interpolate(written, env, unset);
   const parsed = gatewayYaml.safeParse(filledIn, { reportInput: true });
-  // A value that could not be filled in fails its own check too; one sentence about it is enough.
+  // A value that could not be filled in fails the schema's check, too; one sentence about it is enough.
   const named = new Set(unset.map(({ path }) => path));
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
@@ -166,7 +178,7 @@ function assemble(
   env: GatewayEnvironment,
   yaml: GatewayYaml,
   bounds: CacheBounds,
-): Omit<GatewayConfig, "tracing" | "notices"> {
+): Omit<GatewayConfig, "tracing" | "proxies" | "notices"> {
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );

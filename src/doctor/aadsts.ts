@@ -1,7 +1,6 @@
 /** Explains Entra's AADSTS numbers to an operator: the rows of the exchange's table, with commands for this registration. */
 
-import { aadstsEntry } from "../exchange/entra/answers.ts";
-import type { RemedyCommand } from "../exchange/entra/codes.ts";
+import { aadstsEntry, type RemedyCommand } from "../exchange/entra/answers.ts";
 import {
   createFederatedCredential,
   type FederatedIdentity,
@@ -23,7 +22,7 @@ export interface Situation {
 
 export interface Explanation {
   readonly meaning: string;
-  readonly mend: string;
+  readonly fix: string;
   readonly commands: readonly string[];
 }
 
@@ -32,7 +31,7 @@ export function explain(numbers: readonly number[], situation: Situation): Expla
   const entry = aadstsEntry(numbers);
   if (entry === undefined) return undefined;
   const { meaning, fix, commands } = entry;
-  return { meaning, mend: fix, commands: commands === undefined ? [] : COMMANDS[commands](situation) };
+  return { meaning, fix, commands: commands === undefined ? [] : COMMANDS[commands](situation) };
 }
 
 const federated = ({ registration, identity }: Situation) => [

@@ -8,46 +8,71 @@ import { type Opened, open, sentence } from "./opened.ts";
 import { judgeTokenRequest } from "./token-request.ts";
 import { type Check, type CheckName, fault, ok, once, skipped, type Verdict, warning } from "./verdict.ts";
 
-type Source = Extract<CredentialSource, "workload-identity" | "certificate" | "client-secret">;
-
-const CHECK_OF: Readonly<Record<Source, CheckName>> = {
+/** What lies here for each source; `issued-token` is asked of a platform and leaves nothing on this machine. */
+const CHECK_OF: Readonly<Record<CredentialSource, CheckName>> = {
   "workload-identity": "federated-token",
   certificate: "certificate",
+  "client-assertion": "issued-token",
+  "github-actions": "issued-token",
+  "azure-pipelines": "issued-token",
+  "identity-binding": "issued-token",
+  "managed-identity": "issued-token",
   "client-secret": "client-secret",
 };
 
-/** Two checks for each source that has its setting: what lies here, and what Entra says to it. */
+/** Two checks for each source that has its settings: what lies here, and what Entra says to it. */
 export function credentialChecks(examination: Examination): Check[] {
-  const { credential } = examination.config;
-  const settings: Readonly<Record<Source, unknown>> = {
-    "workload-identity": credential.federatedTokenFile,
-    certificate: credential.certificatePath,
-    "client-secret": credential.clientSecret,
-  };
-  const configured = credential.sources ?? "auto";
-  const sources = (Object.keys(settings) as Source[])
-    .filter((source) => configured === "auto" || configured.includes(source))
-    .filter((source) => Boolean(settings[source]));
-
   const whole: Check = { name: "credential", run: async () => judgeChoice(await open(examination)) };
   return [
     whole,
-    ...sources.flatMap((source): Check[] => {
+    ...configuredSources(examination).flatMap((source): Check[] => {
       const opened = once(() => open(examination, source));
+      const name = CHECK_OF[source];
       return [
-        { name: CHECK_OF[source], run: async () => judge(source, await opened(), examination) },
+        {
+          name,
+          ...(name === "issued-token" && { about: source }),
+          run: async () => judge(source, await opened(), examination),
+        },
         {
           name: "token-request",
           about: source,
           async run() {
             const outcome = await opened();
-            if ("error" in outcome) return skipped(`needs a usable ${CHECK_OF[source]}`);
+            if ("error" in outcome) return skipped(`needs a usable ${name}`);
             return judgeTokenRequest(outcome.ring, examination);
           },
         },
       ];
     }),
   ];
+}
+
+/** Those that are named, or all, as far as their settings are there; the check `credential` says what the others lack. */
+function configuredSources({ config }: Examination): readonly CredentialSource[] {
+  const { credential } = config;
+  const { githubActions = {}, azurePipelines = {}, tokenProxy = {}, managedIdentityClientId } = credential;
+  const isBound = Boolean(tokenProxy.url && credential.federatedTokenFile && managedIdentityClientId);
+  const isNamed = (source: CredentialSource) =>
+    credential.sources !== undefined && credential.sources !== "auto" && credential.sources.includes(source);
+  const settings: Readonly<Record<CredentialSource, boolean>> = {
+    // In a pod with an identity binding its token is for the proxy alone.
+    "workload-identity": Boolean(credential.federatedTokenFile) && (!isBound || isNamed("workload-identity")),
+    certificate: Boolean(credential.certificatePath),
+    "client-assertion": isNamed("client-assertion"),
+    "github-actions": Boolean(githubActions.requestUrl && githubActions.requestToken?.reveal()),
+    "azure-pipelines": Boolean(
+      azurePipelines.requestUri && azurePipelines.accessToken?.reveal() && azurePipelines.serviceConnectionId,
+    ),
+    "identity-binding": isBound,
+    "managed-identity": Boolean(managedIdentityClientId) && (!isBound || isNamed("managed-identity")),
+    "client-secret": Boolean(credential.clientSecret?.reveal()),
+  };
+  const isChosen = (source: CredentialSource) =>
+    credential.sources === undefined || credential.sources === "auto" || isNamed(source);
+  return (Object.keys(settings) as CredentialSource[]).filter(
+    (source) => settings[source] && isChosen(source),
+  );
 }
 
 function judgeChoice(opened: Opened): Verdict {
@@ -68,13 +93,46 @@ function judgeChoice(opened: Opened): Verdict {
   return ok(finding, { facts: { serving } });
 }
 
-async function judge(source: Source, opened: Opened, examination: Examination): Promise<Verdict> {
+async function judge(source: CredentialSource, opened: Opened, examination: Examination): Promise<Verdict> {
   const { certificatePath = "", federatedTokenFile = "" } = examination.config.credential;
   if (source === "certificate") return judgeCertificate(opened, certificatePath, examination);
   if (source === "workload-identity") return judgeFederatedToken(opened, federatedTokenFile, examination);
+  if (source === "client-assertion")
+    return skipped("the program that embeds the gateway makes this assertion; only that program can try it");
+  if (source !== "client-secret") return judgeIssued(source, opened);
   if ("error" in opened) return fault(sentence(opened.error), "set AZURE_CLIENT_SECRET");
   const [notice] = opened.events;
   if (notice !== undefined)
     return warning(notice.message, "use workload identity or a certificate, and unset AZURE_CLIENT_SECRET");
   return ok("a client secret is set: for development");
+}
+
+type IssuedSource = Exclude<
+  CredentialSource,
+  "certificate" | "workload-identity" | "client-assertion" | "client-secret"
+>;
+
+/** Who issues the token, and what to look at where that fails. */
+const ISSUERS: Readonly<Record<IssuedSource, readonly [issuer: string, fix: string]>> = {
+  "github-actions": ["GitHub", "give the job the permission id-token: write"],
+  "azure-pipelines": [
+    "Azure Pipelines",
+    "hand SYSTEM_ACCESSTOKEN to the step, and name a service connection that uses workload identity federation",
+  ],
+  "identity-binding": [
+    "the cluster's token proxy",
+    "label the pod azure.workload.identity/use=true, annotate it azure.workload.identity/use-identity-binding=true, and bind the identity to the cluster",
+  ],
+  "managed-identity": [
+    "the platform's identity endpoint",
+    "assign the user-assigned identity of credential.managedIdentityClientId to this machine or app; on a virtual machine allow 169.254.169.254",
+  ],
+};
+
+function judgeIssued(source: IssuedSource, opened: Opened): Verdict {
+  const [issuer, fix] = ISSUERS[source];
+  if ("error" in opened) return fault(sentence(opened.error), fix);
+  const endsAt = opened.ring.status().sources[0]?.expiresAt;
+  const facts = endsAt === undefined ? {} : { expiresAt: new Date(endsAt).toISOString() };
+  return ok(`${issuer} issues a token to prove the gateway with`, { facts });
 }

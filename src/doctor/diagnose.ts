@@ -3,8 +3,10 @@
 import { type GatewayConfig, loadConfig } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
+import type { FileDescriptors } from "../foundation/file-descriptors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { resolveAuthority } from "../identity/authority.ts";
+import { openOutbound } from "../outbound/outbound.ts";
 import { authorityChecks } from "./authority.ts";
 import type { FederatedIdentity } from "./commands.ts";
 import { credentialChecks } from "./credential.ts";
@@ -12,10 +14,12 @@ import { judgeDownstream } from "./downstream.ts";
 import type { Examination } from "./examination.ts";
 import { judgeExchange } from "./exchange.ts";
 import { judgePorts } from "./ports.ts";
+import { processChecks } from "./process.ts";
 import { registrationChecks } from "./registration.ts";
+import { routeChecks } from "./routes.ts";
 import { sharedCacheChecks } from "./shared-cache.ts";
 import { judgeUserToken, verifyUserToken } from "./user-token.ts";
-import { type Check, type CheckName, fault, ok, once, type Verdict } from "./verdict.ts";
+import { type Check, type CheckName, fault, type Outcome, ok, once, type Verdict } from "./verdict.ts";
 
 export interface DoctorOptions {
   readonly expected?: Partial<FederatedIdentity>;
@@ -26,6 +30,8 @@ export interface DoctorOptions {
   readonly fetch?: Fetch;
   /** Certificate authorities in PEM for downstream APIs, for tests. */
   readonly downstreamCa?: string;
+  /** File descriptors of the process, for tests. Default: as the system shows them. */
+  readonly descriptors?: FileDescriptors;
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number;
   /** Hears each verdict as soon as it stands. */
@@ -42,6 +48,8 @@ export interface Report {
   readonly works: boolean;
   /** Whether there is a configuration at all; where there is none, nothing else was looked at. */
   readonly configured: boolean;
+  /** How many verdicts of each outcome there are. */
+  readonly summary: Readonly<Record<Outcome, number>>;
   readonly verdicts: readonly CheckedVerdict[];
 }
 
@@ -59,9 +67,16 @@ export async function diagnose(environment: () => Environment, options: DoctorOp
     verdicts.push(checked);
     options.onVerdict?.(checked);
   };
+  const count = (wanted: Outcome) => verdicts.filter(({ outcome }) => outcome === wanted).length;
   const report = (configured: boolean): Report => ({
     works: verdicts.every(({ outcome }) => outcome !== "fault"),
     configured,
+    summary: {
+      fault: count("fault"),
+      warning: count("warning"),
+      ok: count("ok"),
+      skipped: count("skipped"),
+    },
     verdicts,
   });
 
@@ -84,7 +99,9 @@ function checksOf(examination: Examination): Check[] {
   const verification = once(() => verifyUserToken(examination));
   return [
     ...registrationChecks(examination),
+    ...routeChecks(examination),
     { name: "ports", run: () => judgePorts(examination) },
+    ...processChecks(examination),
     ...authorityChecks(examination),
     ...credentialChecks(examination),
     { name: "user-token", run: async () => judgeUserToken(await verification(), examination) },
@@ -106,22 +123,27 @@ function checksOf(examination: Examination): Check[] {
   ];
 }
 
-function examine(config: GatewayConfig, options: DoctorOptions): Examination {
+function examine(config: GatewayConfig, env: Environment, options: DoctorOptions): Examination {
   const { tenantId, clientId, authorityHost } = config.application;
   const authority = resolveAuthority(authorityHost);
+  const outbound = openOutbound(config.proxies);
   return {
     config,
     authority,
     registration: { tenantId, clientId, cloud: authority.cloud },
-    fetch: options.fetch ?? globalThis.fetch,
+    fetch: options.fetch ?? outbound.fetch,
+    directFetch: options.fetch ?? outbound.directFetch,
+    proxyFor: outbound.proxyFor,
     now: options.now ?? Date.now,
     downstreamCa: options.downstreamCa,
     expected: options.expected ?? {},
+    variables: new Set(Object.keys(env).filter((name) => Boolean(env[name]))),
+    descriptors: options.descriptors,
     userToken: options.userToken,
   };
 }
 
-/** A defect of a check must not hide what the others find. Its message may hold anything, so only its kind is told. */
+/** A defect of a check must not hide the findings of others. Its message may hold anything, so only its kind is shown. */
 function undone(error: unknown): Verdict {
   const kind = error instanceof Error ? error.name : typeof error;
   return fault(`the check itself failed (${kind})`, "leave it out with --skip, and report it as a defect");
@@ -134,7 +156,7 @@ function load(
   try {
     const env = environment();
     const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
-    return { examination: examine(loadConfig(env), options), file };
+    return { examination: examine(loadConfig(env), env, options), file };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) =>

@@ -11,7 +11,7 @@ import { fault, ok, type Verdict, warning } from "./verdict.ts";
 /** One GET of the base URL, without a token: any status proves name, address, TLS and HTTP. */
 export async function judgeDownstream(api: DownstreamApiOptions, examination: Examination): Promise<Verdict> {
   try {
-    const status = await statusOf(api, examination.downstreamCa);
+    const status = await statusOf(api, examination);
     const facts = { url: api.baseUrl, status };
     if (status >= 500)
       return warning(
@@ -35,18 +35,22 @@ function judgeFailure({ name, baseUrl }: DownstreamApiOptions, error: GatewayErr
       `set downstreamApis.${name}.allowPrivateNetwork: true if the API is meant to be inside the network; otherwise correct baseUrl or DNS`,
       { facts, commands: [`getent ahosts ${hostname}`] },
     );
-  const { finding, mend } = silenceOf(error.reason ?? "timeout");
-  return fault(`${baseUrl} cannot be reached: ${finding}`, mend, {
+  const { finding, fix } = silenceOf(error.reason ?? "timeout");
+  return fault(`${baseUrl} cannot be reached: ${finding}`, fix, {
     facts,
     commands: [`curl -sv ${baseUrl}`],
   });
 }
 
-function statusOf(api: DownstreamApiOptions, ca: string | undefined): Promise<number> {
+function statusOf(
+  api: DownstreamApiOptions,
+  { downstreamCa: ca, proxyFor }: Pick<Examination, "downstreamCa" | "proxyFor">,
+): Promise<number> {
   const base = readBaseUrl(api);
   const transport = createTransport({
     apis: [api],
     fairness: { userShare: 1, clientShare: 1 },
+    proxyFor,
     ...(ca !== undefined && { ca }),
   });
   const answered = new Promise<number>((resolve, reject) => {

@@ -2,8 +2,8 @@
 
 import { readFile } from "node:fs/promises";
 import type { CredentialEvent, CredentialRing, CredentialSource } from "../credential/contract.ts";
-import { openCredential } from "../credential/credential.ts";
 import { ConfigurationError } from "../errors.ts";
+import { openGatewayCredential } from "../gateway.ts";
 import type { Examination } from "./examination.ts";
 
 /** What was opened as the gateway opens it, or what keeps it shut. */
@@ -13,14 +13,19 @@ export type Opened =
 
 /** All sources, as the gateway would have them, or one alone. */
 export async function open(examination: Examination, source?: CredentialSource): Promise<Opened> {
-  const { credential, production } = examination.config;
+  const { config, fetch, directFetch, now, authority } = examination;
+  const { credential } = config;
   const events: CredentialEvent[] = [];
   try {
-    const ring = await openCredential({
-      ...credential,
-      ...(source !== undefined && { sources: [source] }),
-      production,
-      now: examination.now,
+    const ring = await openGatewayCredential({
+      config: source === undefined ? config : { ...config, credential: { ...credential, sources: [source] } },
+      fetch,
+      directFetch,
+      now,
+      authority,
+      // Made by a program that embeds the gateway, which this is not.
+      clientAssertion: undefined,
+      proveWith: async () => ({ verdict: "undecided", problem: "the doctor asks by itself" }),
       onEvent: (event) => void events.push(event),
     });
     return { ring, events };

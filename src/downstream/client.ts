@@ -69,15 +69,15 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       api,
       origin: base.origin,
       path: joinBase(base, path) + query,
-      judge(redirected) {
-        const below = readClientPath(belowBase(base, redirected));
+      redirected(redirectedPath) {
+        const below = readClientPath(belowBase(base, redirectedPath), {}, api.encodedSlashes);
         return targetOf(method, below.path, below.query);
       },
     };
   };
 
   async function call(method: string, path: DownstreamPath, request: DownstreamRequestOptions = {}) {
-    const below = readClientPath(path, request.query);
+    const below = readClientPath(path, request.query, api.encodedSlashes);
     const target = targetOf(method, below.path, below.query);
     const body = bodyOf(request);
 

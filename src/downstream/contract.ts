@@ -96,10 +96,10 @@ export interface Target {
   /** Path below the origin, with the caller's query untouched. */
   readonly path: string;
   /**
-   * Judges a path below the same origin, query included, to which the API redirects, as if the caller had asked for
+   * The target of a path below the same origin, query included, to which the API redirects, by the same rules as if the caller had asked for
    * it. Throws what the route refuses. Without it no redirect is followed.
    */
-  readonly judge?: (path: string) => Target;
+  readonly redirected?: (path: string) => Target;
 }
 
 /** An API's base URL taken apart. */

@@ -23,7 +23,7 @@ export function readFileDescriptors(): FileDescriptors | undefined {
 }
 
 /** Descriptors that nothing of a request has: files of the credential, name resolution, Redis, the admin port. */
-const RESERVE = 12;
+const RESERVE = 18;
 
 /**
  * Connections of callers that the descriptors are enough for. Each may need a second descriptor, for the connection to

@@ -28,8 +28,11 @@ export interface ConnectionLimits {
   readonly writeTimeoutSeconds: number;
 }
 
-/** `dropped`: closed at once. `gave_way`: closed for a newcomer. `unread`: closed because its answer was not taken. */
-export type ConnectionEvent = "opened" | "closed" | "dropped" | "gave_way" | "unread";
+/**
+ * `dropped`: closed at once. `gave_way`: closed for a newcomer. `unread`: closed because its answer was not taken.
+ * `held_up`: closed because it would have held up the end of the process.
+ */
+export type ConnectionEvent = "opened" | "closed" | "dropped" | "gave_way" | "unread" | "held_up";
 
 export type LoadEvent =
   | { readonly type: "shedding_began"; readonly lagMs: number }
@@ -107,4 +110,14 @@ export interface TraceEnd {
   readonly tenantId: string | undefined;
   readonly objectId: string | undefined;
   readonly clientId: string | undefined;
+}
+
+/** How many connections are taken now. */
+export interface ConnectionRoom {
+  readonly max: number;
+  /**
+   * When a connection without a request gives way to a new one: after some seconds, or at once where so few are taken
+   * that a newcomer, which is about to send a request, is worth more.
+   */
+  readonly idleGivesWay: "after seconds" | "at once";
 }

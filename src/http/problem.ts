@@ -44,12 +44,32 @@ const STATUS_OF_REASON: Readonly<Record<string, number>> = { header_fields: 431 
 export interface ChallengeFacts {
   readonly clientId: string;
   readonly authorizeEndpoint: (tenantId: string) => string;
+  /** Mount paths of routes to Microsoft Graph, whose SDKs read an `error` of Graph's own shape. */
+  readonly graphMounts?: readonly string[];
   /** URL of the RFC 9728 document, when the gateway publishes one. */
   readonly resourceMetadata: string | undefined;
 }
 
 /** Refusals of what the caller wrote: the reason says which rule, so that the caller can write it otherwise. */
 const SHOWS_REASON: ReadonlySet<GatewayErrorCode> = new Set(["request_malformed", "target_forbidden"]);
+
+/**
+ * Seconds after which to try again, where nothing better is known: about as long as such a failure lasts, or as the
+ * gateway itself waits. The gateway looks at its credential's files every minute.
+ */
+const GUESSED_RETRY_SECONDS: Partial<Readonly<Record<GatewayErrorCode, number>>> = {
+  credential_unavailable: 60,
+  client_rejected: 60,
+  key_set_unavailable: 5,
+  authority_unavailable: 5,
+  authority_throttled: 10,
+  authority_timeout: 5,
+  downstream_timeout: 5,
+  overloaded: 1,
+  draining: 1,
+};
+
+const PROBLEM_TYPE = "application/problem+json";
 
 export interface Problem {
   readonly status: number;
@@ -61,20 +81,29 @@ export interface Problem {
 export function phraseProblem(
   error: GatewayError,
   facts: ChallengeFacts,
-  request: { readonly correlationId: string; readonly tenantId: string | undefined },
+  request: {
+    readonly correlationId: string;
+    readonly tenantId: string | undefined;
+    /** As the caller wrote it, query included. */
+    readonly target?: string;
+    /** The field `Accept`. */
+    readonly accept?: string | undefined;
+  },
 ): Problem {
   const [statusOfCode, title] = PROBLEMS[error.code];
   const status = STATUS_OF_REASON[error.reason ?? ""] ?? statusOfCode;
   const challenge = challengeFor(error, facts, request.tenantId);
+  const isForGraph = isBelow(request.target, facts.graphMounts);
+  const retryAfterSeconds = error.retryAfterSeconds ?? GUESSED_RETRY_SECONDS[error.code];
   return {
     status,
     headers: {
-      "content-type": "application/problem+json",
+      // Graph's SDKs read a body of this type alone; a caller that knows problems says so.
+      "content-type":
+        isForGraph && !request.accept?.includes(PROBLEM_TYPE) ? "application/json" : PROBLEM_TYPE,
       "cache-control": "no-store",
       ...(challenge !== undefined && { "www-authenticate": challenge }),
-      ...(error.retryAfterSeconds !== undefined && {
-        "retry-after": String(Math.ceil(error.retryAfterSeconds)),
-      }),
+      ...(retryAfterSeconds !== undefined && { "retry-after": String(Math.ceil(retryAfterSeconds)) }),
     },
     body: {
       type: `urn:obo-gateway:problem:${error.code}`,
@@ -88,8 +117,16 @@ export function phraseProblem(
       ...(error.consentUri !== undefined && { consentUri: error.consentUri }),
       ...(error.claims !== undefined && { claims: error.claims }),
       ...authorityIds(error),
+      // RFC 9457 §3.2: further members are for the consumers that know them, here Graph's SDKs.
+      ...(isForGraph && {
+        error: { code: error.code, message: error.detail },
+      }),
     },
   };
+}
+
+function isBelow(target = "", mounts: readonly string[] = []): boolean {
+  return mounts.some((mount) => target.startsWith(mount) && /^(?:[/?]|$)/.test(target.slice(mount.length)));
 }
 
 /** What describes the answer that is not given now, and would misdescribe the problem. */

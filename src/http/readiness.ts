@@ -7,6 +7,8 @@ import type { ReadinessCheck } from "./admin.ts";
 export interface ReadinessSources {
   readonly verifier: Pick<TokenVerifier, "ready">;
   readonly credential: Pick<CredentialRing, "status">;
+  /** See `TokenExchange.clockDriftMs`. */
+  readonly clockDriftMs: () => number | undefined;
   /** Where the audit stream goes. */
   readonly outputs: { auditIsAtRisk(): boolean };
 }
@@ -18,10 +20,16 @@ export interface Readiness {
   leaveRotation(): void;
 }
 
-export function createReadiness({ verifier, credential, outputs }: ReadinessSources): Readiness {
+export function createReadiness({
+  verifier,
+  credential,
+  clockDriftMs,
+  outputs,
+}: ReadinessSources): Readiness {
   let inRotation = true;
   const checks = (): readonly ReadinessCheck[] => {
     const { usable, accepted, firstTrial, serving, sources } = credential.status();
+    const driftMs = clockDriftMs();
     return [
       { name: "rotation", ready: inRotation },
       { name: "signing-keys", ready: verifier.ready() },
@@ -30,6 +38,8 @@ export function createReadiness({ verifier, credential, outputs }: ReadinessSour
         ready: usable && accepted,
         detail: { serving, sources, ...(firstTrial.state !== "accepted" && { firstTrial }) },
       },
+      // A clock that is off is a fault of the host, on which every replica may be: not a reason to serve no caller.
+      { name: "clock", ready: true, detail: driftMs === undefined ? {} : { driftMs } },
       { name: "audit", ready: !outputs.auditIsAtRisk() },
     ];
   };

@@ -41,7 +41,7 @@ function draining(): GatewayError {
 }
 
 export interface ErrorAnswerOptions extends Pick<RefusalOptions, "challenge" | "own"> {
-  /** An error that is nobody's refusal: a defect of ours. */
+  /** An error that no room throws as a refusal: a defect of the gateway. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
 
@@ -56,7 +56,12 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
     if (!response.headersSent) sayOwnFields(response, options.own, record.correlationId);
     sendProblem(
       response,
-      phraseProblem(error, options.challenge, { correlationId: record.correlationId, tenantId }),
+      phraseProblem(error, options.challenge, {
+        correlationId: record.correlationId,
+        tenantId,
+        target: request.originalUrl,
+        accept: request.headers.accept,
+      }),
     );
   };
 }

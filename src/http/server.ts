@@ -1,4 +1,4 @@
-/** Listeners with limits, and the graceful end: what is in flight finishes, what comes late is told so. */
+/** Listeners with limits, and the graceful end: requests in flight finish, late ones are refused. */
 
 import {
   createServer,
@@ -13,7 +13,7 @@ import type { OwnFields } from "../downstream/contract.ts";
 import { ConfigurationError } from "../errors.ts";
 import { connectionOf } from "./connection.ts";
 import { watchConnections } from "./connections.ts";
-import type { ConnectionEvent, ConnectionLimits } from "./contract.ts";
+import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { createDrain } from "./drain.ts";
 import { messageClasses } from "./express-messages.ts";
 import { closeWithConnection } from "./queued-responses.ts";
@@ -29,6 +29,8 @@ export interface ListenOptions {
   readonly refuse: RequestListener;
   /** What is left out is as in `UNTUNED`. */
   readonly connections?: Partial<ConnectionLimits> | undefined;
+  /** Asked for each connection how many are taken now. Default: `connections.max`. */
+  readonly room?: (() => ConnectionRoom) | undefined;
   readonly onConnection?: ((event: ConnectionEvent) => void) | undefined;
   /** Said also to what never becomes a request. Default: nothing. */
   readonly own?: OwnFields | undefined;
@@ -94,7 +96,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       });
     if (place === "runs") run(request, response);
   };
-  const connections = watchConnections({ limits, run, onEvent: onConnection });
+  const connections = watchConnections({ limits, room: options.room, run, onEvent: onConnection });
   const server = createServer(
     {
       ...messageClasses(handler),
@@ -148,7 +150,7 @@ function timesOf({
     // A body may be long on its way; the forwarder bounds the pauses in it.
     requestTimeout: requestTimeoutSeconds * 1000,
     keepAliveTimeout: keepAliveTimeoutSeconds * 1000,
-    // Node looks every half minute unless told, which would add that to each of these times.
+    // Node looks every half minute by default, which would add that to each of these times.
     connectionsCheckingInterval: headersTimeoutSeconds * 250,
   };
 }

@@ -19,7 +19,7 @@ import {
 import { ConfigurationError } from "../errors.ts";
 import type { Logger } from "./log.ts";
 import { createRequestTraces } from "./spans.ts";
-import type { Tracing, TracingOptions } from "./tracing.ts";
+import type { ExporterAgent, Tracing, TracingOptions } from "./tracing.ts";
 
 /** How long the last spans may take, ms, before the gateway ends without them. */
 const FLUSH_LIMIT_MS = 5_000;
@@ -32,7 +32,11 @@ const FAILURE_LOG_INTERVAL_MS = 60_000;
  *
  * @throws {ConfigurationError}
  */
-export function startTracing(options: TracingOptions, log: Logger): Tracing {
+export function startTracing(
+  options: TracingOptions,
+  log: Logger,
+  agentFor: ExporterAgent = () => undefined,
+): Tracing {
   const { batch, resourceAttributes, serviceName, propagates } = options;
   const provider = new BasicTracerProvider({
     resource: defaultResource().merge(
@@ -42,7 +46,7 @@ export function startTracing(options: TracingOptions, log: Logger): Tracing {
     spanProcessors: options.exporters.map(
       (name) =>
         new BatchSpanProcessor(
-          reporting(name === "console" ? new ConsoleSpanExporter() : otlpExporter(options), log),
+          reporting(name === "console" ? new ConsoleSpanExporter() : otlpExporter(options, agentFor), log),
           {
             scheduledDelayMillis: batch.delayMs,
             exportTimeoutMillis: batch.exportTimeoutMs,
@@ -59,7 +63,7 @@ export function startTracing(options: TracingOptions, log: Logger): Tracing {
       const limit = new AbortController();
       const flushed = provider.shutdown().then(
         () => "sent",
-        // Told by the exporter already.
+        // The exporter has reported it already.
         () => "failed",
       );
       const late = sleep(FLUSH_LIMIT_MS, "late", { signal: limit.signal }).catch(() => "late");
@@ -75,7 +79,7 @@ function samplerOf({ ratio, parentBased }: TracingOptions["sampler"]): Sampler {
   return parentBased ? new ParentBasedSampler({ root }) : root;
 }
 
-function otlpExporter({ otlp, batch }: TracingOptions): SpanExporter {
+function otlpExporter({ otlp, batch }: TracingOptions, agentFor: ExporterAgent): SpanExporter {
   const { url, timeoutMs: timeoutMillis, compression, headers } = otlp;
   const agent = {
     keepAlive: true,
@@ -83,12 +87,13 @@ function otlpExporter({ otlp, batch }: TracingOptions): SpanExporter {
     ...pem("cert", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", otlp.clientCertificate),
     ...pem("key", "OTEL_EXPORTER_OTLP_CLIENT_KEY", otlp.clientKey),
   };
+  const proxied = agentFor(new URL(url), agent);
   const settings = {
     url,
     timeoutMillis,
     compression: compression as never,
     headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, value.reveal()])),
-    httpAgentOptions: agent,
+    httpAgentOptions: proxied === undefined ? agent : () => proxied,
     // At the end the whole queue goes out at once; what is past this limit would be dropped.
     concurrencyLimit: Math.max(30, Math.ceil(batch.maxQueueSize / batch.maxBatchSize) + 1),
   };

@@ -60,7 +60,19 @@ const KEY_SET_CAUSES: Readonly<Record<string, string>> = {
     "the authority cannot be connected to; err.cause names the failure (ENOTFOUND: DNS, ECONNREFUSED: address, CERT: NODE_EXTRA_CA_CERTS)",
 };
 
-const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
+const CONNECTION_WARNINGS: Partial<Readonly<Record<ConnectionEvent, string>>> = {
+  dropped:
+    "more connections than http.connections.max, or than file descriptors are enough for; new ones are closed",
+  gave_way:
+    "connections without a request are closed to make room for new ones; see http.connections.max and ulimit -n",
+  unread: "connections are closed whose callers do not read their answers",
+  held_up: "connections are closed whose requests would hold up the end of the process",
+};
+
+/** The doctor's too: a clock that is off by less harms nothing. */
+const NOTABLE_DRIFT_MS = 10_000;
+
+const UNKNOWN_CALLER = { tenantId: undefined, objectId: undefined, clientId: undefined };
 
 const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
   counted_alone: "Redis does not answer; each replica counts rate limits by itself",
@@ -83,8 +95,9 @@ export function createSignals(
   const keySetFailures = createLogThrottles();
   const sharedLosses = createLogThrottle();
   const limitWarnings = createLogThrottles();
+  const drifts = createLogThrottle();
   const fullTier = createLogThrottle();
-  const drops = createLogThrottle();
+  const connectionWarnings = createLogThrottles();
   let sharedLossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
@@ -106,6 +119,17 @@ export function createSignals(
     log.warn(
       { reason },
       "the memory of the shared token cache (Redis) is full and it evicts nothing; set maxmemory-policy to allkeys-lru",
+    );
+  }
+
+  /** Below the tolerance for callers' tokens (60 s by default) nothing is refused yet, and it is time to look. */
+  function clockDrifted(driftMs: number): void {
+    if (Math.abs(driftMs) < NOTABLE_DRIFT_MS || drifts.due() === undefined) return;
+    const seconds = Math.round(Math.abs(driftMs) / 1_000);
+    log.warn(
+      { driftMs },
+      `this host's clock is ${seconds} s ${driftMs > 0 ? "ahead of" : "behind"} Entra's; past identity.clockToleranceSeconds ` +
+        "fresh sign-ins are refused. Synchronise it (NTP, chrony; on AKS the node's)",
     );
   }
 
@@ -139,11 +163,13 @@ export function createSignals(
       metrics.credentialEvent(source, type);
       const facts = { source, generation, event: type, ...(expiresAt !== undefined && { expiresAt }) };
       log[WORTH_A_WARNING.has(type) ? "warn" : "info"](facts, message);
-      audit.credential(type, source, generation, message);
+      // That the credential is accepted shows in each exchange; the audit stream has what changes.
+      if (type !== "accepted") audit.credential(type, source, generation, message);
     },
 
     exchange(event) {
       metrics.exchangeEvent(event.type);
+      if (event.type === "clock_drift") clockDrifted(event.driftMs);
       if (event.type === "shared_failed") sharedTierFailed(event.reason);
       if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
       if (event.type === "exchanged") {
@@ -177,8 +203,9 @@ export function createSignals(
 
     connection(event) {
       metrics.connection(event);
-      if (event !== "dropped" || drops.due() === undefined) return;
-      log.warn("more connections than http.connections.max; new ones are closed");
+      const message = CONNECTION_WARNINGS[event];
+      if (message === undefined || connectionWarnings.due(event) === undefined) return;
+      log.warn(message);
     },
 
     requests: {
@@ -198,7 +225,7 @@ export function createSignals(
         logRequest(record, { method, route, status, code, completed, elapsedMs });
         if (record.trace === undefined) return;
         const { route: matched, correlationId, caller, refusal } = record;
-        const { tenantId, objectId, clientId } = caller?.principal ?? NOBODY;
+        const { tenantId, objectId, clientId } = caller?.principal ?? UNKNOWN_CALLER;
         const decision = { status, code, reason: refusal?.reason, completed };
         record.trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId });
       },

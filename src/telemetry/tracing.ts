@@ -1,6 +1,7 @@
 /** Traces, where the environment asks for them: OpenTelemetry's packages are loaded then, and not otherwise. */
 
-import type { IncomingHttpHeaders } from "node:http";
+import type { Agent as HttpAgent, IncomingHttpHeaders } from "node:http";
+import type { AgentOptions } from "node:https";
 import type { Secret } from "../foundation/secret.ts";
 import type { Logger } from "./log.ts";
 
@@ -36,6 +37,9 @@ export interface TracingOptions {
   /** Whether `traceparent` is taken from callers and sent to APIs. */
   readonly propagates: boolean;
 }
+
+/** The agent for requests to a collector, or undefined where it is connected to directly. */
+export type ExporterAgent = (collector: URL, options: AgentOptions) => HttpAgent | undefined;
 
 export interface TracedRequest {
   readonly method?: string | undefined;
@@ -85,7 +89,11 @@ export interface Tracing {
 }
 
 /** @throws {ConfigurationError} when a file that the variables name cannot be read. */
-export async function openTracing(options: TracingOptions, log: Logger): Promise<Tracing> {
+export async function openTracing(
+  options: TracingOptions,
+  log: Logger,
+  agentFor?: ExporterAgent,
+): Promise<Tracing> {
   const { startTracing } = await import("./opentelemetry.ts");
-  return startTracing(options, log);
+  return startTracing(options, log, agentFor);
 }

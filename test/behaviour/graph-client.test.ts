@@ -147,3 +147,23 @@ test("a refusal of Graph's arrives as the client's error", async () => {
     code: "ErrorItemNotFound",
   });
 });
+
+test("a refusal of the gateway's arrives as the client's error too, with code and sentence", async () => {
+  await expect(client.api("/users").get()).rejects.toMatchObject({
+    statusCode: 403,
+    code: "target_forbidden",
+    message: expect.stringMatching(/.{10}/),
+  });
+  const problem = await gateway.get("/graph/users", emulator.mintUserToken({ user: "ada" })).expect(403);
+  expect(problem.headers["content-type"]).toBe("application/json");
+  expect(problem.body).toMatchObject({
+    type: "urn:obo-gateway:problem:target_forbidden",
+    code: "target_forbidden",
+    error: { code: "target_forbidden", message: problem.body.detail },
+  });
+  const asked = await gateway
+    .get("/graph/users", emulator.mintUserToken({ user: "ada" }))
+    .set("accept", "application/problem+json, application/json");
+  expect(asked.headers["content-type"]).toBe("application/problem+json");
+  expect(asked.body.error).toEqual(problem.body.error);
+});

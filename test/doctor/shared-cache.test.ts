@@ -41,12 +41,23 @@ test("a port at which nobody listens", async () => {
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
   const report = await look(`redis://127.0.0.1:${port}`);
-  expect(report.works).toBe(false);
+  // The gateway goes on without it.
+  expect(report.works).toBe(true);
   expect(report.of("shared-cache")).toMatchObject({
-    outcome: "fault",
-    finding: "Redis cannot be reached: the connection is refused (ECONNREFUSED)",
-    mend: expect.stringContaining("whether anything listens there"),
+    outcome: "warning",
+    finding:
+      "Redis cannot be reached: the connection is refused (ECONNREFUSED); until then the gateway goes on without it",
+    fix: expect.stringContaining("whether anything listens there"),
     commands: [`redis-cli -h 127.0.0.1 -p ${port} ping`],
+  });
+});
+
+test("REDIS_URL that the file does not use is a warning", async () => {
+  const unused = await patient.diagnose({ env: { REDIS_URL: "redis://127.0.0.1:1" } });
+  expect(unused.works).toBe(true);
+  expect(unused.of("shared-cache")).toMatchObject({
+    outcome: "warning",
+    finding: expect.stringMatching(/^REDIS_URL is set, and the configuration file does not use it/),
   });
 });
 
@@ -143,13 +154,14 @@ describeWithRedis("a Redis that answers", () => {
       /^Redis cannot be reached: /,
       /if that port does not speak TLS, name the one that does/,
     ],
-  ])("and %s", async (_, break_, finding, mend) => {
+  ])("and %s", async (_, break_, finding, fix) => {
     const report = await look(await break_());
-    expect(report.works).toBe(false);
+    const outcome = finding.source.includes("cannot be reached") ? "warning" : "fault";
+    expect(report.works).toBe(outcome === "warning");
     expect(report.of("shared-cache")).toMatchObject({
-      outcome: "fault",
+      outcome,
       finding: expect.stringMatching(finding),
-      mend: expect.stringMatching(mend),
+      fix: expect.stringMatching(fix),
     });
   });
 });

@@ -27,6 +27,8 @@ export interface Changes {
 export interface Diagnosis extends Report {
   /** Faults and warnings, as one sees them in a terminal. */
   readonly text: string;
+  /** The last line of the report. */
+  readonly conclusion: string;
   of(check: string, about?: string): CheckedVerdict;
 }
 
@@ -93,13 +95,14 @@ export async function createPatient(emulator: Emulator): Promise<Patient> {
         "\n",
       );
       if (SECRETS.test(all)) throw new Error(`the report holds something secret: ${all}`);
-      for (const { outcome, check, mend } of report.verdicts)
-        if ((outcome === "fault" || outcome === "warning") && !mend)
-          throw new Error(`${check} does not say what mends it`);
+      for (const { outcome, check, fix } of report.verdicts)
+        if ((outcome === "fault" || outcome === "warning") && !fix)
+          throw new Error(`${check} does not say what fixes it`);
       const told = report.verdicts.filter(({ outcome }) => outcome === "fault" || outcome === "warning");
       return {
         ...report,
         text: told.map(verdictText).join("\n"),
+        conclusion: conclusionText(report),
         of(check, about) {
           const found = report.verdicts.find(
             (verdict) => verdict.check === check && (about === undefined || verdict.about === about),

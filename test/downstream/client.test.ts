@@ -283,3 +283,16 @@ describe("what can go wrong", () => {
     expect(await closed.next()).toBe(true);
   });
 });
+
+test("an id with a slash in it passes as one segment where the API may have encoded slashes, and nowhere else", async () => {
+  const port = await startApi((request, response) => response.end(request.url));
+  const { client } = clientAt(port, { api: { encodedSlashes: "pass" } });
+  expect(await (await client.get(["me", "messages", "AAMk/z="])).text()).toBe(
+    "/v1.0/me/messages/AAMk%2Fz%3D",
+  );
+  await expect(client.get(["me", "messages", "../users"])).rejects.toMatchObject({ reason: "dot_segment" });
+  const other = clientAt(port).client;
+  await expect(other.get(["me", "messages", "AAMk/z="])).rejects.toMatchObject({
+    reason: "encoded_separator",
+  });
+});

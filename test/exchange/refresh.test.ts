@@ -109,8 +109,17 @@ describe("a token in use", () => {
       return granted(request, count);
     });
     const leaving = new AbortController();
-    await rig.exchange(requestOf("ann", { signal: leaving.signal }));
+    const spans: string[] = [];
+    const trace = {
+      tokenRequest(endpoint: string) {
+        spans.push(endpoint);
+        return { ended() {} };
+      },
+    };
+    await rig.exchange(requestOf("ann", { signal: leaving.signal, trace }));
     await requests(2);
+    // The caller's trace ends with the caller's request.
+    expect(spans).toEqual([]);
     leaving.abort();
     release();
     await ended(rig, 2);

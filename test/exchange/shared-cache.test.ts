@@ -23,6 +23,7 @@ import {
   type Rig,
   refusalOf,
   requestOf,
+  START,
   startFakeEntra,
 } from "./fake-entra.ts";
 
@@ -196,6 +197,23 @@ describeWithRedis("processes that share a Redis", () => {
     await refusalOf(one.exchange(requestOf("ann", { assertion: assertionOf("ann", { serial: 2 }) })));
     await until(async () => (await redis.inspect.keys("*:purged")).length === 1);
     entra.respond(granting);
+    expect((await other.exchange(requestOf("ann"))).origin).toBe("authority");
+    expect((await other.exchange(requestOf("bob"))).origin).toBe("shared");
+  });
+
+  test.each<[sentence: string, mark: (name: string) => Promise<unknown>]>([
+    ["is of a type that cannot be read", (name) => redis.inspect.lpush(name, "x")],
+    ["is no time", (name) => redis.inspect.set(name, "garbage")],
+    ["is later than the token", (name) => redis.inspect.set(name, String(START + 1))],
+  ])("a user's purge mark that %s forbids the user's shared tokens, and no other user's", async (_, mark) => {
+    // The mark stands under the older of two keys, as before a change of keys.
+    const pair = [newKey(), KEY];
+    const [one, other] = await Promise.all([replica(redis.url), replica(redis.url, { keys: pair })]);
+    await one.exchange(requestOf("ann"));
+    await one.exchange(requestOf("bob"));
+    await written(2);
+    const [name] = createSealing([KEY]).userNames(JSON.stringify([HOST, CLIENT, HOME, "ann"]));
+    await mark(`obo:{${name}}:purged`);
     expect((await other.exchange(requestOf("ann"))).origin).toBe("authority");
     expect((await other.exchange(requestOf("bob"))).origin).toBe("shared");
   });

@@ -134,3 +134,56 @@ describe("a refusal as an HTTP answer", () => {
     expect(phraseProblem(error, FACTS, REQUEST).headers["retry-after"]).toBe("2");
   });
 });
+
+describe("when to try again", () => {
+  const retryAfter = (code: GatewayErrorCode, retryAfterSeconds?: number) => {
+    const details = { detail: "", ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) };
+    return phraseProblem(new GatewayError(code, details), FACTS, REQUEST).headers["retry-after"];
+  };
+
+  test.each(codes.filter((code) => [503, 504].includes(STATUS[code])))(
+    "%s names a time, known or guessed",
+    (code) => {
+      expect(Number(retryAfter(code))).toBeGreaterThanOrEqual(1);
+      expect(Number(retryAfter(code))).toBeLessThanOrEqual(60);
+      expect(retryAfter(code, 7)).toBe("7");
+    },
+  );
+
+  test.each(codes.filter((code) => ![503, 504].includes(STATUS[code])))("%s names none by itself", (code) => {
+    expect(retryAfter(code)).toBeUndefined();
+  });
+});
+
+describe("below a route to Graph the problem also has the error that Graph's SDKs read", () => {
+  const facts = { ...FACTS, graphMounts: ["/graph", "/beta"] };
+  const refusal = new GatewayError("consent_required", { detail: "Consent is missing." });
+  const typeAt = (target: string, accept?: string) =>
+    phraseProblem(refusal, facts, { ...REQUEST, target, accept }).headers["content-type"];
+
+  test("and has the type that they read, unless the caller asks for a problem", () => {
+    expect(typeAt("/graph/me")).toBe("application/json");
+    expect(typeAt("/graph/me", "*/*")).toBe("application/json");
+    expect(typeAt("/graph/me", "application/json, application/problem+json")).toBe(
+      "application/problem+json",
+    );
+    expect(typeAt("/api/me")).toBe("application/problem+json");
+    expect(typeAt("/api/me", "application/json")).toBe("application/problem+json");
+  });
+
+  const bodyAt = (target: string | undefined) =>
+    phraseProblem(refusal, facts, { ...REQUEST, ...(target !== undefined && { target }) }).body;
+
+  test.each(["/graph", "/graph/me", "/graph?$top=1", "/graph/$batch", "/beta/users"])("%s", (target) => {
+    expect(bodyAt(target)).toMatchObject({
+      type: "urn:obo-gateway:problem:consent_required",
+      code: "consent_required",
+      detail: "Consent is missing.",
+      error: { code: "consent_required", message: "Consent is missing." },
+    });
+  });
+
+  test.each(["/graphs/me", "/api/graph", "/", undefined])("not at %s", (target) => {
+    expect(bodyAt(target)).not.toHaveProperty("error");
+  });
+});

@@ -2,7 +2,7 @@
 
 import { GatewayError } from "../../errors.ts";
 import type { DownstreamPath, DownstreamQuery } from "../contract.ts";
-import { readRequestTarget } from "../target/request-target.ts";
+import { type EncodedSlashes, readRequestTarget } from "../target/request-target.ts";
 
 /**
  * The path and the query below the base.
@@ -12,9 +12,11 @@ import { readRequestTarget } from "../target/request-target.ts";
 export function readClientPath(
   path: DownstreamPath,
   query: DownstreamQuery = {},
+  encodedSlashes: EncodedSlashes = "refuse",
 ): { readonly path: string; readonly query: string } {
   const { rawSegments, query: written } = readRequestTarget(
     typeof path === "string" ? path : `/${path.map(encodeSegment).join("/")}`,
+    encodedSlashes,
   );
   const added = Object.entries(query).flatMap(([name, value]) =>
     value === undefined

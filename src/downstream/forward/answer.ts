@@ -24,7 +24,7 @@ export interface AnswerLimits {
   readonly signal: AbortSignal | undefined;
 }
 
-/** An answer up to this size is received whole even if nobody reads it, bytes, so that it does not hold a connection. */
+/** An answer up to this size is received whole even if it is not read, bytes, so that it does not hold a connection. */
 const READ_AHEAD = 65_536;
 
 /**
@@ -65,7 +65,7 @@ export function openAnswer(
     const onAbort = () => fail(signal?.reason);
     const deadline = setTimeout(() => fail(timeout()), timeoutMs);
     let idle = createIdleTimer(idleTimeoutMs, () => fail(timeout()));
-    // Whoever reads the body hears of its errors. Somebody who asked for the status alone must not be hit by one.
+    // Readers of the body listen to its errors. For a caller that reads the status alone one would be uncaught.
     body.on("error", () => {});
     signal?.addEventListener("abort", onAbort, { once: true });
 

@@ -166,7 +166,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
     else this.refuse(error);
   }
 
-  /** Nobody else would catch what a head that cannot be written throws. */
+  /** Runs in a microtask, so an error of a head that cannot be written has to be caught here. */
   private flush(writer: AnswerWriter): void {
     if (this.state !== "answering" || this.options.request.outgoing.writableEnded) return;
     try {

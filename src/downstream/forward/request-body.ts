@@ -13,7 +13,7 @@ export type Framing =
   | { readonly kind: "chunked" };
 
 /**
- * Judges the framing of a request once more than the HTTP parser did. A request on whose length two servers could
+ * Reads the framing of a request once more than the HTTP parser did. A request on whose length two servers could
  * disagree is how a second, hidden request is smuggled past the first server.
  *
  * @throws {GatewayError} `request_malformed`; the connection must not be used for another request.
@@ -157,7 +157,7 @@ export function openRequestBody(incoming: IncomingMessage, options: RequestBodyO
       done(error);
     },
   });
-  // The HTTP client hears errors while it reads. One that comes before or after that has nobody else to hear it.
+  // The HTTP client listens to errors while it reads. One that comes before or after would be an uncaught error.
   stream.on("error", () => {});
 
   return {
@@ -172,11 +172,11 @@ export function openRequestBody(incoming: IncomingMessage, options: RequestBodyO
   };
 }
 
-/** How much more than the limit is read of a body that nobody wants, bytes. */
+/** How much more than the limit is read of a body that is to be discarded, bytes. */
 const LINGER_BYTES = 1024 * 1024;
 
 /**
- * Reads the rest of a body that nobody wants, so that the caller, who may still be sending, gets to read its answer
+ * Reads the rest of a body of a refused request, so that the caller, who may still be sending, gets to read its answer
  * and the connection stays of use. Far past `maxBytes` the connection is worth less than the traffic.
  */
 export function discardBody(incoming: IncomingMessage, maxBytes: number): void {

@@ -16,7 +16,7 @@ export interface WrittenAnswer {
   readonly correlationId: string;
 }
 
-/** What the writer asks of whoever feeds it. */
+/** The source of the answer, as the writer uses it. */
 export interface AnswerFlow {
   /** The answer is written as it comes from now on. */
   streaming(): void;
@@ -27,7 +27,7 @@ export interface AnswerFlow {
 
 /**
  * Holds the head back until the first chunk is known to be the only one or not. Chunks that came along with the head
- * are here before `flush`, which whoever feeds it calls when they can be: the caller then gets what there is, for the
+ * are here before `flush`, which the source calls once they can be: the caller then gets what there is, for the
  * first event of a stream may be minutes away.
  */
 export class AnswerWriter {

@@ -6,7 +6,7 @@ import type { BatchLimits } from "../contract.ts";
 
 /** What one batch holds. */
 export interface BatchHold {
-  /** Takes memory for more of the body. @throws {GatewayError} `overloaded` when the user or the process has none left. */
+  /** Takes memory for more of the body. @throws {GatewayError} `rate_limited` or `overloaded` when none is left. */
   take(bytes: number): void;
   /** Takes memory for more of the answer; false when there is none, and then the answer is passed on unread. */
   mayKeep(bytes: number): boolean;
@@ -14,7 +14,7 @@ export interface BatchHold {
   release(): void;
 }
 
-/** Opens the account of one batch. The result throws `overloaded` before a byte of the batch is read. */
+/** Opens the account of one batch. The result throws `rate_limited` or `overloaded` before a byte of the batch is read. */
 export type EnterBatch = (owner: Owner) => BatchHold;
 
 export function createBatchAllowance({ places, bytes, ...shares }: BatchLimits): EnterBatch {
@@ -22,7 +22,7 @@ export function createBatchAllowance({ places, bytes, ...shares }: BatchLimits):
   const memory = createBudget({ total: bytes, ...shares });
   return (owner) => {
     const refused = batches.take(owner);
-    if (refused !== undefined) throw overloaded(refused, "batch_places");
+    if (refused !== undefined) throw exhaustedError(refused, "batch_places");
     let held = 0;
     let isReleased = false;
     const keep = (more: number): Exhausted | undefined => {
@@ -35,7 +35,7 @@ export function createBatchAllowance({ places, bytes, ...shares }: BatchLimits):
     return {
       take(more) {
         const exhausted = keep(more);
-        if (exhausted !== undefined) throw overloaded(exhausted, "batch_bytes");
+        if (exhausted !== undefined) throw exhaustedError(exhausted, "batch_bytes");
       },
       mayKeep: (more) => keep(more) === undefined,
       release() {
@@ -48,9 +48,10 @@ export function createBatchAllowance({ places, bytes, ...shares }: BatchLimits):
   };
 }
 
-function overloaded(exhausted: Exhausted, reason: string): GatewayError {
+/** A user or a client that holds its share has to wait for itself; the process is full because of all. */
+function exhaustedError(exhausted: Exhausted, reason: string): GatewayError {
   const whose = { user: "This user has", client: "This client has", process: "The gateway has" }[exhausted];
-  return new GatewayError("overloaded", {
+  return new GatewayError(exhausted === "process" ? "overloaded" : "rate_limited", {
     detail: `${whose} as many batches under way as may be. Send the request again.`,
     reason: `${reason}_${exhausted}`,
     retryAfterSeconds: 1,

@@ -18,7 +18,7 @@ export interface BatchBodyLimits {
  * Reads the body. Memory is taken before it is needed: for a body that names its length at once, so that a caller who
  * holds back the last byte of many bodies holds no more than a share; for a chunked one as it comes.
  *
- * Rejects with `request_malformed`, `body_too_large` or `overloaded`.
+ * Rejects with `request_malformed`, `body_too_large`, `rate_limited` or `overloaded`.
  */
 export async function readBatchBody(
   incoming: IncomingMessage,

@@ -63,7 +63,7 @@ const MAX_BATCH = 4 * 2 ** 20;
 /**
  * A place and memory are taken on the caller's account before the body is read, and given back when the caller has
  * the answer or is gone. The body has the API's `timeoutMs` to come; after that all attempts and pauses together keep
- * within the same time. Rejects, before anything is written, with `overloaded` or the errors of `readBatchBody`,
+ * within the same time. Rejects, before anything is written, with `rate_limited`, `overloaded` or the errors of `readBatchBody`,
  * `readBatch`, `sendBatch`, the transport or the exchange.
  */
 export function createForwardBatch({ transport, limits, now = Date.now }: ForwardBatchOptions): ForwardBatch {

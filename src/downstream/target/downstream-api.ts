@@ -55,7 +55,7 @@ export function compileTarget(
     const path = joinBase(base, checkPath(requested)) + requested.query;
     const target = { api, origin: base.origin, path };
     if (api.followRedirects !== true) return target;
-    return { ...target, judge: (redirected) => resolve(mountPath + belowBase(base, redirected)) };
+    return { ...target, redirected: (redirected) => resolve(mountPath + belowBase(base, redirected)) };
   };
   const resolved = remember(resolve);
   return (method, rawTarget) => {

@@ -14,7 +14,7 @@ export class PrivateAddressError extends Error {
 }
 
 /** IANA's special-purpose registry (RFC 6890 and its updates), plus what clouds answer on beside it. */
-const NOT_PUBLIC_V4: readonly (readonly [network: string, prefix: number])[] = [
+export const NOT_PUBLIC_V4: readonly (readonly [network: string, prefix: number])[] = [
   ["0.0.0.0", 8],
   ["10.0.0.0", 8],
   ["100.64.0.0", 10],
@@ -35,7 +35,7 @@ const NOT_PUBLIC_V4: readonly (readonly [network: string, prefix: number])[] = [
 ];
 
 /** Inside the global unicast range, and yet a tunnel to an IPv4 address, or documentation. */
-const NOT_PUBLIC_V6: readonly (readonly [network: string, prefix: number])[] = [
+export const NOT_PUBLIC_V6: readonly (readonly [network: string, prefix: number])[] = [
   ["2001::", 23],
   ["2001:db8::", 32],
   ["2002::", 16],
@@ -83,7 +83,7 @@ function embeddedV4(address: string): string {
 
 /**
  * A DNS lookup that returns public addresses only. It is the connection's own lookup, so the address that was
- * judged is the address that is connected to, and a name that changes its answer in between (DNS rebinding) gains
+ * checked is the address that is connected to, and a name that changes its answer in between (DNS rebinding) gains
  * nothing. Fails with `PrivateAddressError` when a name has no public address.
  */
 export function publicLookup(resolve: typeof systemLookup = systemLookup): LookupFunction {

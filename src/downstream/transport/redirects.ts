@@ -135,8 +135,8 @@ function nextRequest(
   const path = url.pathname + url.search;
   const { api } = target;
   if (!isElsewhere && url.origin === readBaseUrl(api).origin) {
-    const judged = judge(target, path);
-    return judged && { ...from, target: judged };
+    const below = targetBelow(target, path);
+    return below && { ...from, target: below };
   }
   if (url.protocol !== "https:") return undefined;
   return {
@@ -146,7 +146,7 @@ function nextRequest(
   };
 }
 
-/** The fragment is for whoever shows the answer (RFC 9110 §10.2.2); a name and password are for nobody. */
+/** The fragment is for the program that shows the answer (RFC 9110 §10.2.2). An address with a name and password is not followed. */
 function readLocation(
   { origin, path }: Target,
   location: string | readonly string[] | undefined,
@@ -159,9 +159,9 @@ function readLocation(
 }
 
 /** The target, if the route would have let the caller ask for it. */
-function judge(target: Target, path: string): Target | undefined {
+function targetBelow(target: Target, path: string): Target | undefined {
   try {
-    return target.judge?.(path);
+    return target.redirected?.(path);
   } catch (error) {
     if (error instanceof GatewayError) return undefined;
     throw error;
@@ -185,7 +185,7 @@ function notFollowed(reason: string): GatewayError {
   });
 }
 
-/** The settings of the API do not mend what its redirect leads to. */
+/** Not the API's own reason, whose remedy is a setting of the API: that does not help where its redirect leads. */
 function failedElsewhere(error: GatewayError): GatewayError {
   return error.reason === "private_address" ? notFollowed("redirect_private_address") : error;
 }

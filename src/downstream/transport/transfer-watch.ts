@@ -13,7 +13,7 @@ export interface WatchedRequest {
   readonly record?: TransferRecord | undefined;
 }
 
-/** Told by the transport how a request fares. */
+/** The transport calls it as a request goes on. */
 export interface TransferWatch {
   /** The header lines to send. */
   readonly headers: HeaderLines;

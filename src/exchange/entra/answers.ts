@@ -5,6 +5,8 @@ import type { GatewayErrorDetails } from "../../errors.ts";
 import { parseJsonObject } from "../../foundation/json.ts";
 import { AADSTS, type AadstsEntry } from "./codes.ts";
 
+export type { RemedyCommand } from "./codes.ts";
+
 /** Members of an error body that mean something here (Entra, v2-oauth2-on-behalf-of-flow). */
 export interface EntraErrorBody {
   readonly error?: unknown;

@@ -254,7 +254,7 @@ describe("one user's batches", () => {
     beginBatch(gateway.port, `content-length: ${4 * MEBI}`, "{");
     await gateway.entered.next();
     const second = beginBatch(gateway.port, `content-length: ${4 * MEBI}`, "");
-    expect(await firstAnswer(second)).toMatch(/"overloaded".*"batch_bytes_user"/s);
+    expect(await firstAnswer(second)).toMatch(/"rate_limited".*"batch_bytes_user"/s);
     expect((await post(gateway, onePart(), other)).status).toBe(200);
   });
 
@@ -262,7 +262,7 @@ describe("one user's batches", () => {
     const gateway = await startBatchGateway({ limits: { bytes: 4 * MEBI } });
     const chunk = `40000\r\n${" ".repeat(0x40000)}\r\n`;
     const socket = beginBatch(gateway.port, "transfer-encoding: chunked", chunk.repeat(5));
-    expect(await firstAnswer(socket)).toMatch(/"overloaded".*"batch_bytes_user"/s);
+    expect(await firstAnswer(socket)).toMatch(/"rate_limited".*"batch_bytes_user"/s);
   });
 
   test("take that user's share of places, and give them back when the caller leaves", async () => {
@@ -270,7 +270,7 @@ describe("one user's batches", () => {
     const sockets = [1, 2].map(() => beginBatch(gateway.port, "content-length: 100", "{"));
     await Promise.all(sockets.map(() => gateway.entered.next()));
     expect(refusal(await post(gateway, onePart()))).toMatchObject({
-      code: "overloaded",
+      code: "rate_limited",
       reason: "batch_places_user",
     });
     expect((await post(gateway, onePart(), other)).status).toBe(200);
@@ -285,7 +285,10 @@ describe("one user's batches", () => {
     beginBatch(gateway.port, "content-length: 100", "{");
     await gateway.entered.next();
     await gateway.entered.next();
-    expect(refusal(await post(gateway, onePart(), other)).reason).toBe("batch_places_process");
+    expect(refusal(await post(gateway, onePart(), other))).toMatchObject({
+      code: "overloaded",
+      reason: "batch_places_process",
+    });
   });
 
   test("whose answers are not read are passed on at their caller's pace once the share of memory is used up", async () => {

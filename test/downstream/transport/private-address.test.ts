@@ -2,6 +2,8 @@ import type { LookupAddress } from "node:dns";
 import { describe, expect, test } from "@jest/globals";
 import {
   isPrivateAddress,
+  NOT_PUBLIC_V4,
+  NOT_PUBLIC_V6,
   PrivateAddressError,
   publicLookup,
 } from "../../../src/downstream/transport/private-address.ts";
@@ -74,6 +76,77 @@ describe("an address", () => {
     "2a00:1450:4001:81b::200e",
   ])("%s counts as public", (address) => {
     expect(isPrivateAddress(address)).toBe(false);
+  });
+});
+
+/** The neighbours of a network: its first and last address, and the addresses before and after it. */
+function edgesOf(network: string, prefix: number, bits: 32 | 128) {
+  const first = bits === 32 ? fromV4(network) : fromV6(network);
+  const last = first + (1n << BigInt(bits - prefix)) - 1n;
+  const write = bits === 32 ? toV4 : toV6;
+  const inRange = (value: bigint) => value >= 0n && value < 1n << BigInt(bits);
+  return {
+    inside: [first, last].map(write),
+    outside: [first - 1n, last + 1n].filter(inRange).map(write),
+  };
+}
+
+const fromV4 = (text: string) => text.split(".").reduce((sum, part) => sum * 256n + BigInt(part), 0n);
+const toV4 = (value: bigint) => [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join(".");
+function fromV6(text: string): bigint {
+  const [head = "", tail = ""] = text.split("::");
+  const groups = (part: string) => (part === "" ? [] : part.split(":"));
+  const zeros = Array(8 - groups(head).length - groups(tail).length).fill("0");
+  return [...groups(head), ...zeros, ...groups(tail)].reduce(
+    (sum, group) => sum * 65_536n + BigInt(`0x${group}`),
+    0n,
+  );
+}
+const toV6 = (value: bigint) =>
+  Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - index * 16)) & 0xffffn).toString(16)).join(
+    ":",
+  );
+
+describe("the table of private ranges", () => {
+  const isInAnother = (address: bigint, table: typeof NOT_PUBLIC_V4, bits: 32 | 128) =>
+    table.some(([network, prefix]) => {
+      const first = bits === 32 ? fromV4(network) : fromV6(network);
+      return address >= first && address < first + (1n << BigInt(bits - prefix));
+    });
+
+  test.each(NOT_PUBLIC_V4)(
+    "%s/%i counts as private from its first address to its last, and no further",
+    (network, prefix) => {
+      const { inside, outside } = edgesOf(network, prefix, 32);
+      for (const address of inside)
+        for (const spelling of [address, `::ffff:${address}`, `64:ff9b::${address}`])
+          expect([spelling, isPrivateAddress(spelling)]).toEqual([spelling, true]);
+      for (const address of outside.filter((one) => !isInAnother(fromV4(one), NOT_PUBLIC_V4, 32)))
+        for (const spelling of [address, `::ffff:${address}`, `::FFFF:${address}`, `64:ff9b::${address}`])
+          expect([spelling, isPrivateAddress(spelling)]).toEqual([spelling, false]);
+    },
+  );
+
+  test.each(NOT_PUBLIC_V6)(
+    "%s/%i counts as private from its first address to its last, and no further",
+    (network, prefix) => {
+      const { inside, outside } = edgesOf(network, prefix, 128);
+      for (const address of inside)
+        for (const spelling of [address, address.toUpperCase()])
+          expect([spelling, isPrivateAddress(spelling)]).toEqual([spelling, true]);
+      const global = outside.filter((one) => fromV6(one) >> 125n === 1n);
+      for (const address of global.filter((one) => !isInAnother(fromV6(one), NOT_PUBLIC_V6, 128)))
+        expect([address, isPrivateAddress(address)]).toEqual([address, false]);
+    },
+  );
+
+  test("leaves nothing of IPv6 public but the global unicast range, which it ends on both sides", () => {
+    expect(["1fff:ffff::1", "4000::1", "3fff:1000::1", "2000::1"].map(isPrivateAddress)).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
   });
 });
 
