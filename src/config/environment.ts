@@ -96,6 +96,7 @@ type Variables = Readonly<Record<string, string | undefined>>;
 /** Read by other files of this room, or by Node itself. */
 const OTHER_NAMES = [
   "GATEWAY_CONFIG",
+  "GATEWAY_HANDLERS",
   "REDIS_URL",
   "NODE_OPTIONS",
   "NODE_EXTRA_CA_CERTS",
@@ -187,6 +188,15 @@ export function readEnvironment(
     faults.push({ path: name, problem: value === undefined ? unset(name, set) : issue.message + quoted });
   }
   return undefined;
+}
+
+/** The variables that are valid one by one, where others are not. */
+export function readValidVariables(env: Variables): Partial<GatewayEnvironment> {
+  const valid = Object.entries(environment.shape).flatMap(([name, schema]) => {
+    const parsed = schema.safeParse(env[name] || undefined);
+    return parsed.success && parsed.data !== undefined ? [[name, parsed.data]] : [];
+  });
+  return Object.fromEntries(valid);
 }
 
 function unset(name: string, set: Variables): string {
