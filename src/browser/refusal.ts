@@ -52,10 +52,14 @@ const CODE_OF_ERROR: Readonly<Record<string, GatewayErrorCode>> = {
 
 const TYPE = "urn:obo-gateway:problem:";
 
-/** Undefined for every answer that is not the gateway's refusal: a downstream status is a result, its body untouched. */
+/**
+ * Below routes to Graph the gateway's refusals are plain JSON, for Graph's SDKs; the problem's type tells them apart.
+ *
+ * Undefined for every answer that is not the gateway's refusal: a downstream status is a result, its body untouched.
+ */
 export async function readRefusal(response: Response): Promise<RefusalFacts | undefined> {
   const { status, headers } = response;
-  if (status < 400 || !/^application\/problem\+json\b/i.test(headers.get("content-type") ?? ""))
+  if (status < 400 || !/^application\/(?:problem\+)?json\b/i.test(headers.get("content-type") ?? ""))
     return undefined;
   // Of a copy: the body of an API's own problem belongs to the page.
   const text = await response.clone().text();

@@ -386,6 +386,24 @@ export const CASES: Readonly<Record<string, Case>> = {
     equal((await second.seen()).length, 1);
   },
 
+  async "knows the gateway's refusals in plain JSON too, as they are below routes to Graph"({ gateway }) {
+    const plain = {
+      ...claimsChallenged(),
+      headers: { ...challenge(CLAIMS), "content-type": "application/json" },
+    };
+    const { call, url, asked } = await world(gateway, [plain, OK]);
+    equal(await (await call(url)).text(), "fine");
+    equal(
+      asked.map(({ claims }) => claims),
+      [CLAIMS],
+    );
+    const body = '{"error":{"code":"ErrorAccessDenied"}}';
+    const graphs = await world(gateway, [
+      { status: 403, headers: { "content-type": "application/json" }, body },
+    ]);
+    equal(await (await graphs.call(graphs.url)).text(), body);
+  },
+
   async "understands a refusal without a body by its challenge"({ gateway }) {
     const { call, url, asked } = await world(gateway, [claimsChallenged(), { status: 200 }]);
     equal((await call(url, { method: "HEAD" })).status, 200);

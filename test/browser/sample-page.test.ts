@@ -254,7 +254,7 @@ const PATIENCE_MS = 10_000;
       /exchange [\d.]+ ms (?:authority|cache|flight).*downstream [\d.]+ ms 200/s,
     );
     expect(await watcher.locator("#credentials").innerText()).toMatch(
-      /workload-identity\s+usable, generation \d+, serves/,
+      /workload-identity\s+refused, generation \d+, serves/,
     );
     expect(await watcher.locator("#rate-now").innerText()).toMatch(/\d+, [1-9]\d* refused/);
 

@@ -265,7 +265,10 @@ describe("programs", () => {
           lib: ["ES2023", "DOM", "DOM.Iterable"],
           noUnusedLocals: false,
           rewriteRelativeImportExtensions: false,
-          paths: { "obo-gateway": [join(root, "src/index.ts")] },
+          paths: {
+            "obo-gateway": [join(root, "src/index.ts")],
+            "obo-gateway/browser": [join(root, "src/browser/index.ts")],
+          },
         },
         include: ["*.ts", join(root, "src/**/*.d.ts")],
       };
