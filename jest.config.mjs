@@ -6,6 +6,8 @@ export default {
   // Those are `npm run test:long`.
   testPathIgnorePatterns: ["/node_modules/", "<rootDir>/test/long/"],
   extensionsToTreatAsEsm: [".ts"],
+  // The published testing entry names the package as its users do.
+  moduleNameMapper: { "^obo-gateway$": "<rootDir>/src/index.ts" },
   transform: {
     "^.+\\.ts$": [
       "@swc/jest",

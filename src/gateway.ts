@@ -20,6 +20,7 @@ import { type AdminPages, adminListener, adminPages } from "./http/admin.ts";
 import { createPublicApp } from "./http/app.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createLoadShedding } from "./http/load-shedding.ts";
+import { createMiddleware, type DelegationMiddleware } from "./http/middleware.ts";
 import { securityFields } from "./http/own-fields.ts";
 import { createRateLimits } from "./http/rate-limits.ts";
 import { createReadiness, type Readiness } from "./http/readiness.ts";
@@ -103,13 +104,55 @@ export async function createGateway(config: GatewayConfig, parts: GatewayParts =
   }
 }
 
-async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
-  const authority = resolveAuthority(config.application.authorityHost);
-  const routes = codeRoutesOf(config, parts);
+/** Authentication and delegation for an Express app of another program, without routes and without listeners. */
+export interface Delegation extends DelegationMiddleware {
+  readonly log: Logger;
+  /** Resolves when signing keys are there and the credential has been accepted. Until then callers get 503. */
+  warmUp(): Promise<void>;
+  /** Lets go of connections and timers. Call it when no request is in flight. */
+  close(): Promise<void>;
+}
 
+/**
+ * Takes identity, credential, exchange and downstream APIs of the configuration; its routes stay out.
+ *
+ * @throws {ConfigurationError} when a credential cannot be opened.
+ */
+export async function createDelegation(
+  config: GatewayConfig,
+  parts: Omit<GatewayParts, "routes" | "handlers"> = {},
+): Promise<Delegation> {
+  const { keep, close } = createClosing();
+  try {
+    const building = await openBuilding(config, parts, keep);
+    const { signals, log } = building;
+    const { exchange, credential } = await openExchange(building);
+    const verifier = await openIdentity(building, [], exchange);
+    const { apis, own } = openDownstream(building);
+    const closing = watchCredential(building, credential);
+    const middleware = createMiddleware({
+      verifier,
+      exchange,
+      apis,
+      own,
+      challenge: challengeOf(building),
+      observer: signals.requests,
+      onInternalError: signals.internalError,
+    });
+    const warmUp = async () => {
+      await Promise.all([verifier.warmUp(), credential.warmUp(closing), exchange.warmUp()]);
+    };
+    return { ...middleware, log, warmUp, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Keep): Promise<Building> {
+  const authority = resolveAuthority(config.application.authorityHost);
   const outbound = keep(openOutbound(config.proxies));
-  const observability = await openObservability(config, parts, keep, outbound);
-  const building: Building = {
+  return {
     config,
     parts,
     keep,
@@ -117,8 +160,13 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     outbound,
     fetch: parts.fetch ?? outbound.fetch,
     now: parts.now ?? Date.now,
-    ...observability,
+    ...(await openObservability(config, parts, keep, outbound)),
   };
+}
+
+async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
+  const routes = codeRoutesOf(config, parts);
+  const building = await openBuilding(config, parts, keep);
   const { credential, exchange, counters } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
@@ -388,6 +436,28 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
   if (overload !== undefined) metrics.watchLoad(overload);
   const pages = adminPages({ checks: readiness.checks, metrics });
 
+  const closing = watchCredential(building, credential);
+  return {
+    app,
+    admin: adminListener(pages),
+    adminPages: pages,
+    refuse: refuseWith(),
+    guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
+    log,
+    async warmUp() {
+      // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
+      await Promise.all([verifier.warmUp(), credential.warmUp(closing), exchange.warmUp()]);
+    },
+    async reload() {
+      outputs.reopen();
+      await credential.refresh();
+    },
+    leaveRotation: readiness.leaveRotation,
+  };
+}
+
+/** Looks at the credential's files between requests. The signal aborts when the gateway closes. */
+function watchCredential({ keep, log }: Building, credential: CredentialRing): AbortSignal {
   const watch = setInterval(() => {
     credential.refresh().catch((err) => log.error({ err }, "the credential could not be looked at"));
   }, CREDENTIAL_WATCH_MS).unref();
@@ -398,23 +468,7 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
       closing.abort();
     },
   });
-  return {
-    app,
-    admin: adminListener(pages),
-    adminPages: pages,
-    refuse: refuseWith(),
-    guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
-    log,
-    async warmUp() {
-      // One trial of the credential before the first request: a roll-out with a wrong one must not replace working pods.
-      await Promise.all([verifier.warmUp(), credential.warmUp(closing.signal), exchange.warmUp()]);
-    },
-    async reload() {
-      outputs.reopen();
-      await credential.refresh();
-    },
-    leaveRotation: readiness.leaveRotation,
-  };
+  return closing.signal;
 }
 
 /** `audit.onLoss: refuse` puts a whole audit stream before answers. */

@@ -1,5 +1,8 @@
 /** The package's entry for programs that embed the gateway; docs/routes-and-handlers.md shows some. */
 
+// The types below name Node's own; a project that does not list "node" among its types has them all the same.
+/// <reference types="node" preserve="true" />
+
 // Each export stays compatible within a major version. A file below `src` that is not re-exported here may change at
 // any time.
 
@@ -25,8 +28,17 @@ export type {
 export { type Actor, ConfigurationError, GatewayError, type GatewayErrorCode } from "./errors.ts";
 /** A text that prints as `[redacted]`, and is revealed where it is used. */
 export { Secret } from "./foundation/secret.ts";
-/** Assemble without listeners: an Express app for the program's server, the admin side, and `close`. */
-export { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
+/**
+ * Assemble without listeners: an Express app for the program's server, the admin side, and `close`; or only the
+ * middleware that verifies callers and acts on their behalf (`createDelegation`).
+ */
+export {
+  createDelegation,
+  createGateway,
+  type Delegation,
+  type Gateway,
+  type GatewayParts,
+} from "./gateway.ts";
 /**
  * Routes in code. `routeHandler` leaves path and policy to gateway.yaml (`handlers` of `GatewayParts`), `codeRoute`
  * brings both along (`routes`). A handler gets `GatewayRequest` and `OnBehalfOf`.
@@ -39,9 +51,11 @@ export {
   type RouteHandler,
   routeHandler,
 } from "./http/code-route.ts";
+export type { DelegatedRequest, DelegationMiddleware } from "./http/middleware.ts";
 export type { RateLimitRules } from "./http/rate-limits.ts";
 /** A `TokenCredential` for clients of the Azure SDKs, and the error by which a refusal passes through them. */
 export { TokenCredentialError, type UserTokenCredential } from "./http/token-credential.ts";
 /** The caller of a request, and who may call a route. */
 export type { Groups, Principal, RoutePolicy } from "./identity/contract.ts";
+export { runGateway } from "./run.ts";
 export { type RunningGateway, startGateway } from "./start.ts";

@@ -96,6 +96,7 @@ type Variables = Readonly<Record<string, string | undefined>>;
 /** Read by other files of this room, or by Node itself. */
 const OTHER_NAMES = [
   "GATEWAY_CONFIG",
+  "GATEWAY_HANDLERS",
   "REDIS_URL",
   "NODE_OPTIONS",
   "NODE_EXTRA_CA_CERTS",

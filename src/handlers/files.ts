@@ -6,6 +6,7 @@ export const files = routeHandler({
   method: "get",
   below: "/:id",
   uses: ["graph"],
+  needs: ["GET /me/drive/items/{id}/content"],
   async handler({ params, headers }, response, { downstream: { graph } }) {
     const { range } = headers;
     // Segments, not text: an id from a caller must not be able to become a path.

@@ -12,6 +12,7 @@ interface Message {
 export const inbox = routeHandler({
   method: "get",
   uses: ["graph"],
+  needs: ["GET /me/messages"],
   async handler(_request, response, { downstream: { graph }, signal }) {
     const query = { $select: "id,receivedDateTime,subject", $top: 50 };
     for await (const { value } of graph.pages<Message>("/me/messages", { query })) {

@@ -12,6 +12,7 @@ interface GraphUser {
 export const profile = routeHandler({
   method: "get",
   uses: ["graph"],
+  needs: ["GET /me", "GET /me/manager"],
   async handler(_request, response, { downstream: { graph } }) {
     const query = { $select: "id,displayName,jobTitle,mail" };
     const [me, manager] = await Promise.all([

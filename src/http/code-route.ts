@@ -5,7 +5,7 @@ import type { AssertAllowed, DownstreamClient } from "../downstream/contract.ts"
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { Principal, RoutePolicy } from "../identity/contract.ts";
 import type { RequestRecord } from "./contract.ts";
-import { type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
+import { type Actor, type ActsAs, actorOf, callerOf, type ObtainToken, obtainWith } from "./obtain-token.ts";
 import type { RateLimitRules } from "./rate-limits.ts";
 import { recordOf } from "./request-record.ts";
 import {
@@ -38,6 +38,11 @@ export interface RouteHandler<Api extends string = string> {
   readonly below?: string;
   /** Names of the downstream APIs that the handler calls. */
   readonly uses: readonly Api[];
+  /**
+   * The calls that the handler makes, as `GET /me/messages` or, of an API besides the first of `uses`,
+   * `orders: GET /orders`; `obo-gateway permissions` reads them. Left out: unknown.
+   */
+  readonly needs?: readonly string[];
   /** Until the answer must have begun, ms. Default 60000. What takes longer is aborted and answered with `internal`. */
   readonly timeoutMs?: number;
   /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
@@ -93,6 +98,29 @@ export interface CallableApi {
   callRules(allow: readonly string[]): AssertAllowed;
 }
 
+interface Binding {
+  readonly record: RequestRecord;
+  readonly actor: Actor;
+  readonly api: CallableApi;
+  readonly exchange: TokenExchange;
+  readonly signal: AbortSignal;
+  readonly assertAllowed: AssertAllowed | undefined;
+}
+
+/** A client of one API that acts for the caller of one request. */
+export function boundClient({
+  record,
+  actor,
+  api,
+  exchange,
+  signal,
+  assertAllowed,
+}: Binding): DownstreamClient {
+  const obtainToken = obtainWith(record, { actor, scopes: api.scopes, exchange });
+  const { correlationId } = record;
+  return api.client({ obtainToken, correlationId, signal, record, assertAllowed });
+}
+
 /** Name in the configuration of an API that the route's handler calls. */
 export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
   return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
@@ -129,10 +157,10 @@ export function handle(
     const { correlationId } = record;
     const { signal } = left;
     const downstream = Object.fromEntries(
-      used.map(([name, api, assertAllowed]) => {
-        const obtainToken = obtainWith(record, { actor, scopes: api.scopes, exchange });
-        return [name, api.client({ obtainToken, correlationId, signal, record, assertAllowed })];
-      }),
+      used.map(([name, api, assertAllowed]) => [
+        name,
+        boundClient({ record, actor, api, exchange, signal, assertAllowed }),
+      ]),
     );
     response.setHeader("cache-control", "no-store");
     const { principal } = callerOf(record);

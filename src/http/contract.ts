@@ -49,6 +49,8 @@ export type RateLimitEvent =
 /** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
 export interface RequestRecord extends ForwardRecord {
   readonly correlationId: string;
+  /** Prefix below which another Express app mounts the gateway; empty where the gateway has the whole server. */
+  readonly prefix: string;
   /** `performance.now()` when the request came in, ms. */
   readonly startedAt: number;
   /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */

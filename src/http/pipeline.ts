@@ -137,7 +137,12 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const { correlationId } = record;
     // RFC 9110 §15.5.6: a 405 names what would have been allowed.
     if (!methods.includes(request.method)) response.setHeader("allow", allowedMethods);
-    const target = targetOf(request.method, request.originalUrl);
+    // `originalUrl` holds the prefix of an app that mounts this one; targets are compared without it.
+    const { prefix } = record;
+    const target = targetOf(
+      request.method,
+      prefix === "" ? request.originalUrl : request.originalUrl.slice(prefix.length),
+    );
     const rewrite = rewriteFor(request);
     const forwarded = tellsHop ? hopOf(request) : undefined;
 
@@ -209,13 +214,19 @@ function linkRewrites(api: DownstreamApiOptions, mount: string, publicUrl: strin
   let known: string | undefined;
   let rewrite: RewriteAnswer | undefined;
   return (request: Request): RewriteAnswer | undefined => {
-    const address = publicAddress(request, publicUrl);
+    const address = addressOf(request, publicUrl);
     if (address !== known) {
       known = address;
       rewrite = address === undefined ? undefined : createLinkRewrite(api, address + mount);
     }
     return rewrite;
   };
+}
+
+/** `http.publicUrl` is the whole address of the gateway; an address read from the request lacks the prefix of its mount. */
+function addressOf(request: Request, publicUrl: string | undefined): string | undefined {
+  const address = publicAddress(request, publicUrl);
+  return address === undefined || publicUrl !== undefined ? address : address + recordOf(request).prefix;
 }
 
 /** The nearest caller that is no trusted proxy; Express looks at `X-Forwarded-*` of those alone. */

@@ -17,6 +17,7 @@ export function openRecord(request: Request): RequestRecord {
   const correlationId = typeof given === "string" && PLAUSIBLE_ID.test(given) ? given : randomUUID();
   const record: RequestRecord = {
     correlationId,
+    prefix: request.baseUrl,
     startedAt: performance.now(),
     route: undefined,
     caller: undefined,
@@ -49,4 +50,9 @@ export function recordOf(request: Request): RequestRecord {
 /** The user of a request, once its caller is known. */
 export function userOf(request: IncomingMessage): string | undefined {
   return (request as Recorded)[RECORD]?.owner?.user;
+}
+
+/** Whether `openRecord` has run: an app that brings routes of its own has requests without a record. */
+export function isRecorded(request: Request): boolean {
+  return (request as Recorded)[RECORD] !== undefined;
 }

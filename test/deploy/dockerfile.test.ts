@@ -20,7 +20,7 @@ const BROKEN: [fault: string, original: string | RegExp, replacement: string][] 
   ["an install may differ from the lockfile", "npm ci --cache", "npm install --cache"],
   ["development dependencies reach the image", " --omit=dev", ""],
   ["development dependencies reach the image", "--from=dependencies", "--from=build"],
-  ["install scripts of dependencies run", " --ignore-scripts", ""],
+  ["install scripts of dependencies run", "--omit=dev --ignore-scripts", "--omit=dev"],
   ["the image's dependencies come from more than one place, or from none", /^COPY .*node_modules$/m, ""],
   ["docker is copied but ignored", "COPY src ./src", "COPY src docker ./"],
   ["the user is root or not a number", /USER 10001:10001\n(?=EXPOSE 8080)/, ""],

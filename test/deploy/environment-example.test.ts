@@ -12,7 +12,7 @@ const shown = new Map(
 
 /** Read by others than the schema: the process edge, the file, node itself, and traces. */
 const ELSEWHERE = [
-  ...["GATEWAY_CONFIG", "NODE_EXTRA_CA_CERTS", "REDIS_URL"],
+  ...["GATEWAY_CONFIG", "GATEWAY_HANDLERS", "NODE_EXTRA_CA_CERTS", "REDIS_URL"],
   ...["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_HEADERS"],
   ...["OTEL_TRACES_EXPORTER", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"],
   ...["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"],

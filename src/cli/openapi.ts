@@ -1,0 +1,2 @@
+/** `obo-gateway openapi`. */
+export async function openapi(_options: object): Promise<void> {}
