@@ -46,7 +46,9 @@ export const http = z.strictObject({
   cors: z
     .strictObject({
       origins: z.array(origin).default([]).describe("Browser origins that may call; empty leaves CORS off."),
-      maxAgeSeconds: wholeNumber(0, 86_400).default(600),
+      maxAgeSeconds: wholeNumber(0, 86_400)
+        .default(600)
+        .describe("How long browsers may keep the answer to a preflight request."),
       exposedHeaders: z
         .array(fieldName)
         .default(EXPOSED_HEADERS)
