@@ -22,7 +22,7 @@ import type { RequestRecord, RoomSpan } from "./contract.ts";
 import { type ActsAs, actorOf, callerOf, obtainWith, recallToken, repeatRequest } from "./obtain-token.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { publicAddress } from "./public-address.ts";
-import { recordOf } from "./request-record.ts";
+import { recordOf, targetBelowPrefix } from "./request-record.ts";
 import { challengedAgain } from "./user-challenge.ts";
 
 export interface Admission {
@@ -137,12 +137,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const { correlationId } = record;
     // RFC 9110 §15.5.6: a 405 names what would have been allowed.
     if (!methods.includes(request.method)) response.setHeader("allow", allowedMethods);
-    // `originalUrl` holds the prefix of an app that mounts this one; targets are compared without it.
-    const { prefix } = record;
-    const target = targetOf(
-      request.method,
-      prefix === "" ? request.originalUrl : request.originalUrl.slice(prefix.length),
-    );
+    const target = targetOf(request.method, targetBelowPrefix(request, record));
     const rewrite = rewriteFor(request);
     const forwarded = tellsHop ? hopOf(request) : undefined;
 

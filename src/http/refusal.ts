@@ -7,7 +7,7 @@ import type { RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { sayOwnFields } from "./own-fields.ts";
 import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
-import { openRecord, recordOf } from "./request-record.ts";
+import { openRecord, recordOf, targetBelowPrefix } from "./request-record.ts";
 
 export interface RefusalOptions {
   readonly challenge: ChallengeFacts;
@@ -59,7 +59,7 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
       phraseProblem(error, options.challenge, {
         correlationId: record.correlationId,
         tenantId,
-        target: request.originalUrl,
+        target: targetBelowPrefix(request, record),
         accept: request.headers.accept,
       }),
     );

@@ -50,3 +50,8 @@ export function recordOf(request: Request): RequestRecord {
 export function isRecorded(request: Request): boolean {
   return (request as Recorded)[RECORD] !== undefined;
 }
+
+/** As the caller wrote it, without the prefix of an app that mounts this one: routes know nothing of that. */
+export function targetBelowPrefix({ originalUrl }: Request, { prefix }: RequestRecord): string {
+  return prefix === "" ? originalUrl : originalUrl.slice(prefix.length);
+}

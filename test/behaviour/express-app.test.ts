@@ -56,6 +56,8 @@ describe("a gateway that an Express app mounts below a prefix", () => {
     expect((await get("/gateway/v1/nowhere")).body).toMatchObject({ code: "route_unknown" });
     const refused = await supertest(url).get("/gateway/v1/graph/me");
     expect([refused.status, refused.body.code]).toEqual([401, "token_missing"]);
+    // In the form that Graph's SDKs read.
+    expect(refused.body.error).toMatchObject({ code: "token_missing" });
   });
 
   test("leaves the app's routes alone", async () => {
