@@ -3,6 +3,8 @@ export default {
   testEnvironment: "node",
   roots: ["<rootDir>/test"],
   testMatch: ["**/*.test.ts"],
+  // Those are `npm run test:long`.
+  testPathIgnorePatterns: ["/node_modules/", "<rootDir>/test/long/"],
   extensionsToTreatAsEsm: [".ts"],
   // The published testing entry names the package as its users do.
   moduleNameMapper: { "^obo-gateway$": "<rootDir>/src/index.ts" },
@@ -16,5 +18,10 @@ export default {
       },
     ],
   },
-  testTimeout: 20_000,
+  globalSetup: "<rootDir>/test/support/run/begin.ts",
+  globalTeardown: "<rootDir>/test/support/run/end.ts",
+  // Only a busy machine comes near it.
+  testTimeout: 60_000,
+  // The tests wait for sockets more than they compute, so the process that hands them out needs no core for itself.
+  maxWorkers: "100%",
 };

@@ -41,9 +41,9 @@ export const ACTOR_OF = {
 
 export type GatewayErrorCode = keyof typeof ACTOR_OF;
 
-/** What accompanies a refusal. Nothing here may hold a token, an assertion, a key or a person's name. */
+/** Details of a refusal. No field may hold a token, an assertion, a key or a person's name. */
 export interface GatewayErrorDetails {
-  /** Sentence for the caller. Ours alone: text received from Entra or a downstream never stands here. */
+  /** Sentence for the caller, written by the gateway: text received from Entra or an API never stands here. */
   readonly detail: string;
   /** Seconds to wait before trying again (RFC 9110 §10.2.3). */
   readonly retryAfterSeconds?: number;
@@ -93,11 +93,11 @@ export class GatewayError<Code extends GatewayErrorCode = GatewayErrorCode> exte
   }
 }
 
-/** One thing wrong with the configuration, and how to mend it. */
+/** One fault of the configuration, and how to correct it. */
 export interface ConfigurationFault {
   /** Setting at fault: a path in the YAML file (`routes[2].downstreamApi`) or an environment variable. */
   readonly path: string;
-  /** What is wrong and, where it is not obvious, what to do; never the value of a secret. */
+  /** The fault and, where it is not obvious, its remedy; never the value of a secret. */
   readonly problem: string;
 }
 

@@ -41,9 +41,9 @@ import { createRequestLog } from "./telemetry/request-line.ts";
 import { createSignals, type Signals } from "./telemetry/signals.ts";
 import { openTracing } from "./telemetry/tracing.ts";
 
-/** What a program that embeds the gateway may bring; everything has a default. */
+/** Parts that a program that embeds the gateway may bring; each has a default. */
 export interface GatewayParts {
-  /** Routes written in code, with paths and policies of their own. Default: none. */
+  /** Routes written in code, each with its path and policy. Default: none. */
   readonly routes?: readonly CodeRoute[];
   /** Handlers that gateway.yaml may mount by these names, besides those that ship; the same name replaces one. */
   readonly handlers?: Readonly<Record<string, RouteHandler>>;
@@ -67,7 +67,7 @@ export interface Gateway {
   readonly app: RequestListener;
   /** The admin side: live, ready, metrics. */
   readonly admin: RequestListener;
-  /** What the admin side answers, for a listener in a thread of its own. */
+  /** The pages of the admin side, for a listener in another thread. */
   readonly adminPages: AdminPages;
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
@@ -76,7 +76,7 @@ export interface Gateway {
   /** Every route that is served, by path. */
   readonly routes: readonly ServedRoute[];
   readonly log: Logger;
-  /** Resolves when signing keys are there. Until then `/readyz` says no and callers get `key_set_unavailable`. */
+  /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
   /**
    * Opens the file of the audit stream again, and looks at the files of the credential.
@@ -84,13 +84,13 @@ export interface Gateway {
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
   reload(): Promise<void>;
-  /** From now on `/readyz` says no, so that balancers turn away; requests are still served. */
+  /** From now on `/readyz` answers 503, so that balancers turn away; requests are still served. */
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
   close(): Promise<void>;
 }
 
-/** How often the credential's files are looked at between requests, ms, so that readiness tells the truth. */
+/** How often the credential's files are looked at between requests, ms, so that readiness follows them. */
 const CREDENTIAL_WATCH_MS = 60_000;
 
 /** @throws {ConfigurationError} when a credential cannot be opened, or routes and APIs do not go together. */
@@ -185,7 +185,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   };
 }
 
-/** What each step of the assembly takes from those before it. */
+/** Parts that each step of the assembly takes from the steps before it. */
 interface Building {
   readonly config: GatewayConfig;
   readonly parts: GatewayParts;
@@ -209,7 +209,7 @@ function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly Code
   return routes;
 }
 
-/** Log, audit, metrics and traces. Rooms call back with events; `signals` puts them into words and numbers. */
+/** Log, audit, metrics and traces. Rooms call back with events; `signals` turns them into lines and numbers. */
 async function openObservability(config: GatewayConfig, parts: GatewayParts, keep: Keep, outbound: Outbound) {
   const metrics = createMetrics();
   const outputs = keep(openOutputs({ ...config.log, sink: parts.logSink, onLost: metrics.linesLost }));
@@ -228,7 +228,7 @@ async function openIdentity(
   { clockDriftMs }: Pick<OpenTokenExchange, "clockDriftMs">,
 ) {
   const { config, keep, authority, fetch, now, signals } = building;
-  // Named in refusals of tokens for other APIs, and so only where anybody may read them in the metadata.
+  // Named in refusals of tokens for other APIs, and so only where the metadata publishes them to every reader.
   const publishedScopes = publishedResource(building, routes)?.scopes ?? [];
   const onEvent = signals.identity;
   return keep(
@@ -405,7 +405,7 @@ function publishedResource({ config, authority }: Building, routes: readonly Cod
   });
 }
 
-/** What challenges in `WWW-Authenticate` point at. */
+/** Addresses that challenges in `WWW-Authenticate` name. */
 function challengeOf({ config, authority }: Building) {
   const { publicUrl } = config.http;
   return {

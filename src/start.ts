@@ -18,8 +18,8 @@ export interface RunningGateway {
   /** Takes up what has changed outside: a rotated audit file, files of the credential. Requests go on meanwhile. */
   reload(): Promise<void>;
   /**
-   * Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. Whoever
-   * asks again waits for the same end.
+   * Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. A second
+   * call waits for the same end.
    */
   stop(): Promise<void>;
 }

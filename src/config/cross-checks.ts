@@ -1,11 +1,11 @@
-/** What no single key can say: references between parts of the file, and settings that only make sense together. */
+/** Checks across keys: references between parts of the file, and settings that only make sense together. */
 
 import type { ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
 
 /**
  * Looks at the file as written, references filled in, whether or not its shape is right: a misspelt key in one
- * route must not hide a misspelt API name in another. What has the wrong shape is passed over; the schema names it.
+ * route must not hide a misspelt API name in another. A value of the wrong shape is passed over; the schema names it.
  */
 export function crossChecks(file: unknown): ConfigurationFault[] {
   const { routes, downstreamApis, identity, http } = members(file);
@@ -67,7 +67,7 @@ function kindFaults(route: Record<string, unknown>, path: string): Configuration
   return faults;
 }
 
-/** A route that acts with the gateway's own permissions lends them to its callers, so it has to say to whom. */
+/** A route that acts with the gateway's permissions lends them to its callers, so it has to name them. */
 function applicationRouteFaults(
   route: Record<string, unknown>,
   path: string,

@@ -41,7 +41,7 @@ export function faultsOf(
   });
 }
 
-/** What each type is called in YAML, and how it is written. */
+/** The name of each type in YAML, and how a value of it is written. */
 const TYPES: Readonly<Record<string, string>> = {
   array: "a list",
   object: "keys with values",
@@ -66,7 +66,7 @@ function wrongType(expected: string, input: unknown, path: Path): string {
   return `must be ${wanted}, such as ${lastOf(path)}: { … }, and is ${TYPES[typeof input] ?? typeof input}`;
 }
 
-/** Settings say their unit at the end of their name. */
+/** The name of a setting ends in its unit. */
 function numberOf(path: Path): string {
   const name = lastOf(path);
   if (/Ms$/.test(name)) return "milliseconds, as a number";
@@ -108,7 +108,7 @@ function outOfRange(issue: RangeIssue): string {
   const isLow = issue.code === "too_small";
   const bound = issue.code === "too_small" ? issue.minimum : issue.maximum;
   const { origin } = issue;
-  // A sentence of the schema's says more than its bounds.
+  // A sentence of the schema explains more than its bounds do.
   if (!/^too (?:small|big)/i.test(issue.message)) return lowerFirst(issue.message);
   if (origin === "array")
     return isLow

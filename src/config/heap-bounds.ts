@@ -22,7 +22,7 @@ const TOKENS = { most: 512 * MEBIBYTE, part: 0.3 };
 const VERIFIED = { most: 96 * MEBIBYTE, part: 0.1 };
 
 /**
- * Part of the heap that caches may take together. What is left is for code, requests under way, and the room without
+ * Part of the heap that caches may take together. The rest is for code, requests under way, and the room without
  * which V8 collects garbage all the time.
  */
 const CACHES = 0.45;

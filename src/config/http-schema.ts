@@ -1,4 +1,4 @@
-/** The part of gateway.yaml that the public side reads: how it is reached, and how much of it anybody may take. */
+/** The part of gateway.yaml that the public side reads: how it is reached, and how much of it each caller may take. */
 
 import { z } from "zod";
 import { fieldName, origin, wholeNumber } from "./values.ts";
@@ -15,7 +15,7 @@ export const rateLimits = z.strictObject({
   perClient: rateLimit.optional().describe("For each client with all its users (tid and azp)."),
 });
 
-/** What scripts read of answers of Graph, of OData APIs, of long-running operations, of downloads and of MCP. */
+/** Fields that scripts read: of answers of Graph, OData APIs, long-running operations, downloads and MCP. */
 const EXPOSED_HEADERS = [
   "accept-ranges",
   "azure-asyncoperation",

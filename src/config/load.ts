@@ -25,7 +25,7 @@ import { readTracing } from "./tracing.ts";
 
 /** A route of the YAML file: who may pass, where to, and what passes. */
 export interface ProxyRouteConfig {
-  /** Whose permissions are used: the caller's, or the gateway's own. */
+  /** Whose permissions are used: the caller's, or the gateway's. */
   readonly as: "user" | "app";
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
@@ -56,7 +56,7 @@ type Bounded<Part extends { readonly cache: object }> = Omit<Part, "cache"> & {
 
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
-  /** The gateway's own app registration and where it lives. */
+  /** The gateway's app registration, and the authority that it belongs to. */
   readonly application: {
     readonly tenantId: string;
     readonly clientId: string;
@@ -92,7 +92,7 @@ export interface GatewayConfig {
   /** Of the environment; undefined where it names none, and everything is connected to directly. */
   readonly proxies: ProxyOptions | undefined;
   readonly production: boolean;
-  /** What an operator should know of the environment, although the gateway starts; never the value of a variable. */
+  /** Notes on the environment for the operator, although the gateway starts; never the value of a variable. */
   readonly notices: readonly ConfigurationFault[];
 }
 
@@ -165,7 +165,7 @@ function readYaml(
   const unset: ConfigurationFault[] = [];
   const filledIn = interpolate(written, env, unset);
   const parsed = gatewayYaml.safeParse(filledIn, { reportInput: true });
-  // A value that could not be filled in fails its own check too; one sentence about it is enough.
+  // A value that could not be filled in fails the schema's check, too; one sentence about it is enough.
   const named = new Set(unset.map(({ path }) => path));
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));

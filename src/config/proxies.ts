@@ -43,7 +43,7 @@ function readServer(path: string, value: string, faults: ConfigurationFault[]): 
       isTls,
       hostname: hostname.replace(/^\[|\]$/g, ""),
       port: Number(port || (isTls ? 443 : 80)),
-      // RFC 7617 §2.1: the user information in UTF-8, as proxies that say nothing else expect it.
+      // RFC 7617 §2.1: the user information in UTF-8, as proxies expect it that name no other encoding.
       authorization:
         user === ":" ? undefined : new Secret(`Basic ${Buffer.from(user, "utf8").toString("base64")}`),
     };

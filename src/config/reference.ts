@@ -48,7 +48,7 @@ function row({ key, meaning, fallback }: Row): string {
   return `| \`${key}\` | ${cell(meaning)} | ${fallback} |`;
 }
 
-/** A row for each key that holds a value; a key that only groups others has one where it has something to say. */
+/** A row for each key that holds a value; a key that only groups others has one where it has a description. */
 function rowsOf(prefix: string, schema: Json, required = true): Row[] {
   const rows: Row[] = [];
   const properties = members(schema.properties);

@@ -93,7 +93,7 @@ export function readTracing(env: Environment, faults: ConfigurationFault[]) {
       parentBased: sampler.startsWith("parentbased"),
       ratio: ratio ?? (sampler.endsWith("always_off") ? 0 : 1),
     },
-    // OpenTelemetry's own rule: a batch cannot be larger than the queue.
+    // OpenTelemetry's rule: a batch cannot be larger than the queue.
     batch: { ...batch, maxBatchSize: Math.min(batch.maxBatchSize, batch.maxQueueSize) },
     propagates: read.list("OTEL_PROPAGATORS", PROPAGATORS)?.includes("tracecontext") ?? true,
   };
@@ -113,7 +113,7 @@ function endpointOf(env: Environment, faults: ConfigurationFault[]): string {
 }
 
 function reader(env: Environment, faults: ConfigurationFault[]) {
-  /** Set to nothing is unset, by OpenTelemetry's own rule. */
+  /** A variable that is set to nothing is unset, by OpenTelemetry's rule. */
   const text = (name: string) => env[name]?.trim() || undefined;
   const firstOf = (names: readonly string[]) => names.find((name) => text(name) !== undefined);
   const must = (path: string, what: string) => void faults.push({ path, problem: `must be ${what}` });

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { GUID } from "../foundation/patterns.ts";
 
-/** What examples show where an id has to be put. */
+/** The id that examples show where an operator has to put one. */
 const NIL_GUID = "00000000-0000-0000-0000-000000000000";
 
 /** A GUID as Entra writes tenant and client ids; kept in lower case, since `tid` and `azp` are compared exactly. */
@@ -36,7 +36,7 @@ const plainOrigin = z
 
 const WILDCARD = /^(https?:\/\/)\*\.([^.:*]+\.[^:*]+(?::\d+)?)$/;
 
-/** `*` may stand for the leftmost label of a host with two more: `https://*.example` would let in sites of anybody. */
+/** `*` may stand for the leftmost label of a host with two more: `https://*.example` would let in sites of every registrant. */
 const originsOfDomain = z.string().refine((value) => {
   const [, scheme, host] = WILDCARD.exec(value) ?? [];
   const written = `${scheme}x.${host}`;

@@ -22,7 +22,7 @@ export interface Situation {
 
 export interface Explanation {
   readonly meaning: string;
-  readonly mend: string;
+  readonly fix: string;
   readonly commands: readonly string[];
 }
 
@@ -31,7 +31,7 @@ export function explain(numbers: readonly number[], situation: Situation): Expla
   const entry = aadstsEntry(numbers);
   if (entry === undefined) return undefined;
   const { meaning, fix, commands } = entry;
-  return { meaning, mend: fix, commands: commands === undefined ? [] : COMMANDS[commands](situation) };
+  return { meaning, fix, commands: commands === undefined ? [] : COMMANDS[commands](situation) };
 }
 
 const federated = ({ registration, identity }: Situation) => [

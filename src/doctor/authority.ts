@@ -10,7 +10,7 @@ import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf, silenceOfError } from "./network.ts";
 import { type Check, fault, ok, once, skipped, type Verdict, warning } from "./verdict.ts";
 
-/** A clock that is off by less is nobody's problem. */
+/** A smaller difference of clocks troubles no request. */
 const CLOCK_NOTICE_MS = 10_000;
 
 const MAX_DOCUMENT_BYTES = 512 * 1024;
@@ -82,13 +82,13 @@ async function judgeDiscovery(
   try {
     ({ answer } = await metadata());
   } catch (error) {
-    const { finding, mend } = silenceOfError(error);
-    return fault(`${url} cannot be read: ${finding}`, mend, { commands: [`curl -sv ${url}`] });
+    const { finding, fix } = silenceOfError(error);
+    return fault(`${url} cannot be read: ${finding}`, fix, { commands: [`curl -sv ${url}`] });
   }
   const document = parseJsonObject(answer.text);
   const explained = explain(numbersOf(document), { registration, resource: "" });
   if (explained !== undefined)
-    return fault(`Entra refuses tenant ${tenant}: ${explained.meaning}`, explained.mend, {
+    return fault(`Entra refuses tenant ${tenant}: ${explained.meaning}`, explained.fix, {
       commands: explained.commands,
     });
   if (answer.status !== 200 || document === undefined)
@@ -117,16 +117,16 @@ function judgeClock(examination: Examination, metadata: Metadata | undefined): V
   const size = Math.abs(offsetMs);
   const seconds = Math.round(size / 1000);
   const side = offsetMs > 0 ? "ahead of" : "behind";
-  const mend = "synchronise this machine's clock (NTP, chrony; on AKS the node's)";
+  const fix = "synchronise this machine's clock (NTP, chrony; on AKS the node's)";
   const tolerance = examination.config.identity.clockToleranceSeconds;
   if (size > Math.max(tolerance * 1000, CLOCK_NOTICE_MS))
     return fault(
       `this machine's clock is ${seconds} s ${side} Entra's: client assertions and users' tokens will be refused`,
-      mend,
+      fix,
       { facts, commands: ["timedatectl status"] },
     );
   if (size > CLOCK_NOTICE_MS)
-    return warning(`this machine's clock is ${seconds} s ${side} Entra's`, mend, {
+    return warning(`this machine's clock is ${seconds} s ${side} Entra's`, fix, {
       facts,
       commands: ["timedatectl status"],
     });
@@ -158,14 +158,14 @@ async function judgeKeys(
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
     const reason = error.reason ?? "network";
-    const told = KEY_FAULTS[reason];
-    if (told !== undefined) return fault(...told);
-    const { finding, mend } = reason === "network" ? silenceOfError(error) : silenceOf(reason);
-    return fault(`the signing keys cannot be read: ${finding}`, mend);
+    const known = KEY_FAULTS[reason];
+    if (known !== undefined) return fault(...known);
+    const { finding, fix } = reason === "network" ? silenceOfError(error) : silenceOf(reason);
+    return fault(`the signing keys cannot be read: ${finding}`, fix);
   }
 }
 
-const KEY_FAULTS: Readonly<Record<string, [finding: string, mend: string]>> = {
+const KEY_FAULTS: Readonly<Record<string, [finding: string, fix: string]>> = {
   issuer: [
     "the keys belong to another issuer than the configured authority has",
     "set AZURE_AUTHORITY_HOST to the host that issues this tenant's tokens",

@@ -76,7 +76,7 @@ const renew = [
   "openssl req -x509 -newkey rsa:2048 -nodes -days 180 -subj /CN=obo-gateway -keyout key.pem -out cert.pem",
 ];
 
-/** For its facts alone; what is wrong with the file has been said by whoever opened it. */
+/** Reads the certificate for its facts alone; the check that opened the file has reported its faults. */
 async function leafOf(
   content: Buffer | undefined,
   { config }: Examination,

@@ -1,4 +1,4 @@
-/** The Azure CLI and Graph commands that mend a registration, ready to be pasted into a shell. */
+/** The Azure CLI and Graph commands that fix a registration, ready to be pasted into a shell. */
 
 import type { Cloud } from "../identity/contract.ts";
 

@@ -113,7 +113,7 @@ type IssuedSource = Exclude<
 >;
 
 /** Who issues the token, and what to look at where that fails. */
-const ISSUERS: Readonly<Record<IssuedSource, readonly [issuer: string, mend: string]>> = {
+const ISSUERS: Readonly<Record<IssuedSource, readonly [issuer: string, fix: string]>> = {
   "github-actions": ["GitHub", "give the job the permission id-token: write"],
   "azure-pipelines": [
     "Azure Pipelines",
@@ -130,8 +130,8 @@ const ISSUERS: Readonly<Record<IssuedSource, readonly [issuer: string, mend: str
 };
 
 function judgeIssued(source: IssuedSource, opened: Opened): Verdict {
-  const [issuer, mend] = ISSUERS[source];
-  if ("error" in opened) return fault(sentence(opened.error), mend);
+  const [issuer, fix] = ISSUERS[source];
+  if ("error" in opened) return fault(sentence(opened.error), fix);
   const endsAt = opened.ring.status().sources[0]?.expiresAt;
   const facts = endsAt === undefined ? {} : { expiresAt: new Date(endsAt).toISOString() };
   return ok(`${issuer} issues a token to prove the gateway with`, { facts });

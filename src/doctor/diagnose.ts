@@ -143,7 +143,7 @@ function examine(config: GatewayConfig, env: Environment, options: DoctorOptions
   };
 }
 
-/** A defect of a check must not hide what the others find. Its message may hold anything, so only its kind is told. */
+/** A defect of a check must not hide the findings of others. Its message may hold anything, so only its kind is shown. */
 function undone(error: unknown): Verdict {
   const kind = error instanceof Error ? error.name : typeof error;
   return fault(`the check itself failed (${kind})`, "leave it out with --skip, and report it as a defect");

@@ -35,8 +35,8 @@ function judgeFailure({ name, baseUrl }: DownstreamApiOptions, error: GatewayErr
       `set downstreamApis.${name}.allowPrivateNetwork: true if the API is meant to be inside the network; otherwise correct baseUrl or DNS`,
       { facts, commands: [`getent ahosts ${hostname}`] },
     );
-  const { finding, mend } = silenceOf(error.reason ?? "timeout");
-  return fault(`${baseUrl} cannot be reached: ${finding}`, mend, {
+  const { finding, fix } = silenceOf(error.reason ?? "timeout");
+  return fault(`${baseUrl} cannot be reached: ${finding}`, fix, {
     facts,
     commands: [`curl -sv ${baseUrl}`],
   });

@@ -66,11 +66,11 @@ function judgeRefusal(error: GatewayError, situation: Parameters<typeof explain>
   const code = codes[0] === undefined ? error.code : `AADSTS${codes[0]}`;
   const silence = silenceOfError(error);
   const finding = `the exchange is refused (${code}): ${explained?.meaning ?? error.detail}`;
-  const mend = explained?.mend ?? silence.mend;
+  const fix = explained?.fix ?? silence.fix;
   const rest = { facts, commands: explained?.commands ?? [] };
   // Where the user or the authority must act, the gateway itself would work.
   const theirs = ["claims_challenged", "interaction_required", "blocked_by_policy"].includes(error.code);
   return theirs || ACTOR_OF[error.code] === "authority"
-    ? warning(finding, mend, rest)
-    : fault(finding, mend, rest);
+    ? warning(finding, fix, rest)
+    : fault(finding, fix, rest);
 }

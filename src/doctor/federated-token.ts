@@ -66,14 +66,14 @@ export async function judgeFederatedToken(
   const cloudAudience = authority.federatedCredentialAudience;
   if (expected.audience === undefined && identity.audience !== cloudAudience) {
     const finding = `the token's audience is ${identity.audience}; in this cloud it is ${cloudAudience}: ${howTheyDiffer(cloudAudience, identity.audience)}`;
-    const mend =
+    const fix =
       "project the token for that audience (annotation and label of the webhook, or audience: of the projected volume), and name the same in the federated credential";
     const rest = {
       facts,
       commands: [list, createFederatedCredential(registration, { ...identity, audience: cloudAudience })],
     };
     // Another audience altogether can have been registered on purpose; these are slips.
-    return ENTRA_AUDIENCE.test(identity.audience) ? fault(finding, mend, rest) : warning(finding, mend, rest);
+    return ENTRA_AUDIENCE.test(identity.audience) ? fault(finding, fix, rest) : warning(finding, fix, rest);
   }
   if (endsAt - now() < RENEWAL_NOTICE_MS)
     return warning(

@@ -1,47 +1,47 @@
-/** Why nobody answered, in words, from whatever error a failed request carries. */
+/** The reason why a request got no answer, in words, from the error that it failed with. */
 
 import { FetchFailure } from "../foundation/bounded-fetch.ts";
 
 interface Silence {
   readonly finding: string;
-  readonly mend: string;
+  readonly fix: string;
 }
 
 const DNS: Silence = {
   finding: "its name cannot be resolved",
-  mend: "check the spelling of the host, and DNS: a network policy has to allow port 53",
+  fix: "check the spelling of the host, and DNS: a network policy has to allow port 53",
 };
 const REFUSED: Silence = {
   finding: "the connection is refused",
-  mend: "check host and port, and whether anything listens there",
+  fix: "check host and port, and whether anything listens there",
 };
 const RESET: Silence = {
   finding: "the connection is cut",
-  mend: "look at firewalls and proxies on the way: one of them ends the connection",
+  fix: "look at firewalls and proxies on the way: one of them ends the connection",
 };
 const TIMEOUT: Silence = {
   finding: "no answer comes in time",
-  mend: "allow outgoing connections to it: firewall, network policy, route table, proxy",
+  fix: "allow outgoing connections to it: firewall, network policy, route table, proxy",
 };
 const TLS: Silence = {
   finding: "its TLS certificate is not trusted",
-  mend: "name the private certificate authority in NODE_EXTRA_CA_CERTS (a PEM file); never switch verification off",
+  fix: "name the private certificate authority in NODE_EXTRA_CA_CERTS (a PEM file); never switch verification off",
 };
 const TOO_LARGE: Silence = {
   finding: "the answer is far too large",
-  mend: "find out what answers instead: a proxy or a captive portal",
+  fix: "find out what answers instead: a proxy or a captive portal",
 };
 const PROXY_UNREACHABLE: Silence = {
   finding: "the proxy that the environment names cannot be reached",
-  mend: "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and the way to the proxy",
+  fix: "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and the way to the proxy",
 };
 const PROXY_REFUSED: Silence = {
   finding: "the proxy that the environment names does not open a connection to it",
-  mend: "check user and password in the proxy's URL (percent-encoded), and the proxy's rules for this host and port",
+  fix: "check user and password in the proxy's URL (percent-encoded), and the proxy's rules for this host and port",
 };
 const UNKNOWN: Silence = {
   finding: "the connection fails",
-  mend: "try the same address with curl -v from this machine",
+  fix: "try the same address with curl -v from this machine",
 };
 
 const BY_CODE: Readonly<Record<string, Silence>> = {

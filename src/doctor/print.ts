@@ -4,9 +4,9 @@ import type { CheckedVerdict, Report } from "./diagnose.ts";
 
 /** One verdict: what was found, and below it, what to do. Facts are left to `--json` but where they are to be compared. */
 export function verdictText(verdict: CheckedVerdict): string {
-  const { outcome, check, about, finding, mend, commands = [], facts = {} } = verdict;
+  const { outcome, check, about, finding, fix, commands = [], facts = {} } = verdict;
   const lines = [`${outcome.padEnd(7)}  ${check}${about === undefined ? "" : ` (${about})`}: ${finding}`];
-  if (mend !== undefined) lines.push(`         mend: ${mend}`);
+  if (fix !== undefined) lines.push(`         fix: ${fix}`);
   if (commands.length > 0 || outcome === "fault" || outcome === "warning")
     for (const [name, value] of Object.entries(facts)) lines.push(`           ${name}: ${value}`);
   for (const command of commands) lines.push(`           $ ${command}`);

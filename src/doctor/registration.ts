@@ -21,7 +21,7 @@ export function registrationChecks(examination: Examination): Check[] {
 async function judgeAssembly(examination: Examination): Promise<Verdict> {
   const { config, fetch, now, downstreamCa } = examination;
   const { downstreamApis } = config;
-  // Told once, by the checks of the sources.
+  // The checks of the sources report it, once.
   if ("error" in (await open(examination))) return skipped("needs a usable credential");
   try {
     const gateway = await createGateway(config, {

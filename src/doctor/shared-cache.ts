@@ -77,20 +77,20 @@ async function judgeSharedCache(url: Secret, keys: readonly Secret[], timeoutMs:
 
 interface Refusal {
   readonly finding: string;
-  readonly mend: string;
+  readonly fix: string;
 }
 
 const NO_PASSWORD: Refusal = {
   finding: "it wants a password, and exchange.cache.redis.url has none",
-  mend: "put user and password into the URL: rediss://user:password@host; of Azure, an access key as rediss://:key@host",
+  fix: "put user and password into the URL: rediss://user:password@host; of Azure, an access key as rediss://:key@host",
 };
 const WRONG_PASSWORD: Refusal = {
   finding: "it does not accept the user name and password of exchange.cache.redis.url",
-  mend: "compare them with the server's; an access key that was regenerated is another one",
+  fix: "compare them with the server's; an access key that was regenerated is another one",
 };
 const READ_ONLY: Refusal = {
   finding: "it is a replica, which takes no writes",
-  mend: "name the primary, or its sentinels: redis+sentinel://host:port/master",
+  fix: "name the primary, or its sentinels: redis+sentinel://host:port/master",
 };
 const BY_LABEL: Readonly<Record<string, Refusal>> = {
   NOAUTH: NO_PASSWORD,
@@ -99,12 +99,12 @@ const BY_LABEL: Readonly<Record<string, Refusal>> = {
   ERR: WRONG_PASSWORD,
   NOPERM: {
     finding: "the user of exchange.cache.redis.url may not do what the shared tier needs",
-    mend: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys",
+    fix: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys",
   },
   READONLY: READ_ONLY,
   OOM: {
     finding: "its memory is full, and it evicts nothing",
-    mend: "set maxmemory-policy to allkeys-lru: everything that is kept there can be had again",
+    fix: "set maxmemory-policy to allkeys-lru: everything that is kept there can be had again",
   },
 };
 
@@ -117,10 +117,10 @@ function judgeFailure(
   facts: Verdict["facts"] & object,
 ): Verdict {
   const refusal = BY_LABEL[label];
-  if (refusal !== undefined) return fault(`Redis refuses: ${refusal.finding}`, refusal.mend, { facts });
+  if (refusal !== undefined) return fault(`Redis refuses: ${refusal.finding}`, refusal.fix, { facts });
   const [{ host, port } = { host: "", port: 0 }] = nodes;
   const command = `redis-cli -h ${host} -p ${port}${tls ? " --tls" : ""} ping`;
-  const { finding, mend } = silenceOf(label);
+  const { finding, fix } = silenceOf(label);
   const other = tls
     ? "; if that port does not speak TLS, name the one that does (6380 of Azure Cache for Redis)"
     : "; if that is a TLS port, write rediss://";
@@ -128,7 +128,7 @@ function judgeFailure(
   // It is a fault of the network or of Redis, and the gateway goes on without it; a refusal would last for ever.
   return warning(
     `Redis cannot be reached: ${finding} (${label}); until then the gateway goes on without it`,
-    mend + hint,
+    fix + hint,
     { facts, commands: [command] },
   );
 }

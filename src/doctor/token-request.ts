@@ -51,8 +51,8 @@ async function askFor(resource: string, ring: CredentialRing, examination: Exami
       maxBytes: MAX_ANSWER_BYTES,
     });
   } catch (error) {
-    const { finding, mend } = silenceOfError(error);
-    return fault(`${tokenEndpoint} gives no answer: ${finding}`, mend);
+    const { finding, fix } = silenceOfError(error);
+    return fault(`${tokenEndpoint} gives no answer: ${finding}`, fix);
   }
   return judge(answer, { registration, resource, identity });
 }
@@ -85,7 +85,7 @@ function judge({ status, headers, text }: BoundedResponse, situation: Situation)
   if (explained !== undefined)
     return fault(
       `Entra refuses the gateway's request for ${resource} (${code}): ${explained.meaning}`,
-      explained.mend,
+      explained.fix,
       {
         facts,
         commands: explained.commands,

@@ -35,8 +35,8 @@ export function judgeUserToken(verification: Verification | undefined, examinati
   if (verification.outcome === "unavailable") return skipped("needs the signing keys");
   if (verification.outcome === "rejected") {
     const reason = (verification.error.reason ?? "malformed") as RejectionReason;
-    const [mend, commands] = MENDS[reason] ?? ["get a new token for the gateway"];
-    return fault(`the gateway refuses the token (${reason}): ${verification.error.detail}`, mend, {
+    const [fix, commands] = FIXES[reason] ?? ["get a new token for the gateway"];
+    return fault(`the gateway refuses the token (${reason}): ${verification.error.detail}`, fix, {
       facts,
       commands: commands?.(registration) ?? [],
     });
@@ -76,9 +76,9 @@ function judgeCaller(
   return ok(`the gateway accepts the token${but}`, { facts });
 }
 
-type Mend = readonly [mend: string, commands?: (registration: Registration) => readonly string[]];
+type Fix = readonly [fix: string, commands?: (registration: Registration) => readonly string[]];
 
-const MENDS: Partial<Record<RejectionReason, Mend>> = {
+const FIXES: Partial<Record<RejectionReason, Fix>> = {
   malformed: ["give a whole access token, nothing around it"],
   header: ["give the token that the front end sends to the gateway, unchanged"],
   graph_token: [

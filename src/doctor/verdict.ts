@@ -11,8 +11,8 @@ export interface Verdict {
   /** Sentence about what was found. Never holds a token, a key or a password. */
   readonly finding: string;
   /** Sentence about what to do; each fault and each warning has one. */
-  readonly mend?: string;
-  /** Shell commands that mend it, or that show what to compare. */
+  readonly fix?: string;
+  /** Shell commands that fix it, or that show what to compare. */
   readonly commands?: readonly string[];
   /** What was measured, for machines and for comparing by eye. */
   readonly facts?: Readonly<Record<string, string | number>>;
@@ -62,17 +62,17 @@ export const ok = (finding: string, rest: Rest = {}): Verdict => ({ outcome: "ok
 
 export const skipped = (finding: string): Verdict => ({ outcome: "skipped", finding });
 
-export const warning = (finding: string, mend: string, rest: Omit<Rest, "mend"> = {}): Verdict => ({
+export const warning = (finding: string, fix: string, rest: Omit<Rest, "fix"> = {}): Verdict => ({
   outcome: "warning",
   finding,
-  mend,
+  fix,
   ...rest,
 });
 
-export const fault = (finding: string, mend: string, rest: Omit<Rest, "mend"> = {}): Verdict => ({
+export const fault = (finding: string, fix: string, rest: Omit<Rest, "fix"> = {}): Verdict => ({
   outcome: "fault",
   finding,
-  mend,
+  fix,
   ...rest,
 });
 

@@ -20,7 +20,7 @@ export interface BoundedResponse {
   readonly text: string;
 }
 
-/** Why no answer could be had: nobody answered in time, or what came was not an answer. */
+/** The reason why a fetch gave no answer: none came in time, or the bytes that came were none. */
 export class FetchFailure extends Error {
   override readonly name = "FetchFailure";
   readonly kind: "timeout" | "aborted" | "network" | "too_large";

@@ -1,4 +1,4 @@
-/** A map with a bound: entries end at a time of their own, and past the bound the oldest entry leaves first. */
+/** A map with a bound: each entry has an end, and past the bound the oldest entry leaves first. */
 
 export interface BoundedMap<Value> {
   /** The value under the key, unless its time (ms since the epoch) is over. */

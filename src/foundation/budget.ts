@@ -31,7 +31,7 @@ export interface Budget {
   users(): number;
 }
 
-/** A share is never less than one unit, so that a small budget still serves everybody. */
+/** A share is never less than one unit, so that a small budget still serves every owner. */
 export function createBudget({ total, userShare, clientShare }: BudgetOptions): Budget {
   const perUser = Math.max(1, Math.floor(total * userShare));
   const perClient = Math.max(1, Math.floor(total * clientShare));

@@ -1,4 +1,4 @@
-/** What has been opened, to be closed together: in order at the end, or when something after it could not be opened. */
+/** Closes together what was opened one after the other: at the end, or when a later part could not be opened. */
 
 export interface Closeable {
   close(): unknown;

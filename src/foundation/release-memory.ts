@@ -1,4 +1,4 @@
-/** Gives back what loading took: the young generation that it has grown, and pages between what lives on. */
+/** Gives memory back that loading took: the grown young generation, and pages between objects that live on. */
 
 /**
  * Collects everything once, with the emphasis on memory instead of speed, in about 50 ms. Without it a process that
@@ -14,6 +14,6 @@ export async function releaseMemory(): Promise<void> {
     await session.post("HeapProfiler.collectGarbage");
     session.disconnect();
   } catch {
-    // A Node built without an inspector, or told to permit none, is larger, and works as well.
+    // A Node without an inspector, or started so that it permits none, keeps the memory and works as well.
   }
 }

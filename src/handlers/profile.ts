@@ -19,7 +19,7 @@ export const profile = routeHandler({
       graph.get("/me", { query }),
       graph.get("/me/manager", { query }),
     ]);
-    // Graph's refusal passes as it is: its status, its Retry-After and its body tell the caller most.
+    // Graph's refusal passes as it is: status, Retry-After and body explain it better than a new one would.
     if (me.status !== 200) return me.stream(response);
     // The head of an organisation has no manager: Graph's 404 is an answer and not a failure.
     if (manager.status !== 200 && manager.status !== 404) return manager.stream(response);

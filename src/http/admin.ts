@@ -1,4 +1,4 @@
-/** The admin side: alive, ready, metrics. Not for the public; it authenticates nobody. */
+/** The admin side: alive, ready, metrics. Not for the public: it asks for no token. */
 
 import type { RequestListener } from "node:http";
 

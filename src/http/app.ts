@@ -49,7 +49,7 @@ export interface PublicAppOptions {
   readonly observer: RequestObserver;
   /** Asked for each request, before anything of it is looked at: a refusal of every request, while there is a reason. */
   readonly refuseAll?: () => GatewayError | undefined;
-  /** An error that is nobody's refusal: a defect of ours. */
+  /** An error that no room throws as a refusal: a defect of the gateway. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
 
@@ -85,9 +85,9 @@ export function createPublicApp(options: PublicAppOptions): Express {
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
   app.use(receive(options.observer, options.refuseAll));
-  // Whoever forwards an answer says our own fields along with the downstream's. Others have them set beforehand.
+  // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
-  // Limits are counted for whoever is known, and before it is judged what that caller may do.
+  // Limits count verified callers, before the route's policy decides what a caller may do.
   const admitted = (
     { path, policy, limits: rules, counted = path }: Admitted,
     proceed: RequestHandler,

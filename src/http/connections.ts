@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import { type Connection, openConnection, type PipelinesHeld } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { createMembers } from "./members.ts";
+import { userOf } from "./request-record.ts";
 import { type Progress, type UnreadLimits, watchProgress } from "./unread-answers.ts";
 
 export interface ConnectionsOptions extends Pick<Parameters<typeof openConnection>[1], "run"> {
@@ -33,6 +34,9 @@ interface Watched {
   readonly progress: Progress;
   /** For how long no request has been open, ms; one whose head is still on its way is not open. */
   idleMs: number;
+  /** While the process ends: bytes that the caller had sent at the last look, and for how long it has sent no more, ms. */
+  read: number;
+  silentMs: number;
 }
 
 /** How often progress is looked at, ms. A busy event loop looks less often, and that is to the caller's advantage. */
@@ -42,6 +46,16 @@ const GIVES_WAY_MS = 5_000;
 
 /** While the process ends: what an honest caller on a slow line still keeps, and one who does not read does not. */
 const DRAINING: UnreadLimits = { stallSeconds: 2, minBytesPerSecond: 16_384, totalSeconds: 20 };
+
+/** While the process ends: longest pause in a request's body, ms. */
+const BODY_PAUSE_MS = 2_000;
+
+/**
+ * A user who still has more requests than this under way when the process has been ending for so long, ms, loses them:
+ * browsers have six connections for a host, and one caller must not hold up the end for the others.
+ */
+const MOST_AWAITED = 8;
+const CROWD_WAIT_MS = 3_000;
 
 export function watchConnections(options: ConnectionsOptions): Connections {
   const { limits, run, onEvent } = options;
@@ -54,6 +68,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
     minBytesPerSecond: limits.minWriteBytesPerSecond,
     totalSeconds: limits.writeTimeoutSeconds,
   };
+  let drainingMs = 0;
   const lookMs = Math.min(LOOK_MS, limits.writeStallSeconds * 250);
   const timer = setInterval(look, lookMs).unref();
 
@@ -63,9 +78,41 @@ export function watchConnections(options: ConnectionsOptions): Connections {
       one.idleMs = one.connection.open() === 0 ? one.idleMs + lookMs : 0;
       if (unreadLimits === DRAINING && one.connection.isAhead()) one.connection.endAfterAnswers();
       if (!one.progress.passed(lookMs, unreadLimits)) continue;
-      onEvent("unread");
-      one.connection.socket.destroy();
+      cut(one, "unread");
     }
+    if (unreadLimits === DRAINING) lookAtTheEnd();
+  }
+
+  function cut({ connection }: Watched, reason: "unread" | "held_up"): void {
+    onEvent(reason);
+    connection.socket.destroy();
+  }
+
+  /** Lets go of what would hold up the end: bodies that do not come, and users with many requests under way. */
+  function lookAtTheEnd(): void {
+    drainingMs += lookMs;
+    for (const one of watched) {
+      const { socket } = one.connection;
+      const isAwaited = isBodyAwaited(one.connection) && socket.bytesRead === one.read;
+      one.silentMs = isAwaited ? one.silentMs + lookMs : 0;
+      one.read = socket.bytesRead;
+      if (one.silentMs >= BODY_PAUSE_MS) cut(one, "held_up");
+    }
+    if (drainingMs < CROWD_WAIT_MS) return;
+    const requests = new Map<string, number>();
+    for (const one of watched) {
+      const user = userOfConnection(one);
+      if (user !== undefined) requests.set(user, (requests.get(user) ?? 0) + one.connection.open());
+    }
+    for (const one of watched) {
+      const user = userOfConnection(one);
+      if (user !== undefined && (requests.get(user) ?? 0) > MOST_AWAITED) cut(one, "held_up");
+    }
+  }
+
+  function userOfConnection({ connection }: Watched): string | undefined {
+    const newest = connection.open() === 0 || connection.socket.destroyed ? undefined : connection.newest();
+    return newest && userOf(newest.req);
   }
 
   /** An answer that is not read keeps more than an idle connection, so it goes first; then who has waited longest. */
@@ -100,7 +147,14 @@ export function watchConnections(options: ConnectionsOptions): Connections {
         onEvent("gave_way");
       }
       const connection = openConnection(socket, { maxPipelined: limits.maxPipelined, run, held });
-      const one = { order: opened++, connection, progress: watchProgress(socket), idleMs: 0 };
+      const one = {
+        order: opened++,
+        connection,
+        progress: watchProgress(socket),
+        idleMs: 0,
+        read: 0,
+        silentMs: 0,
+      };
       watched.add(one);
       onEvent("opened");
       socket.once("close", () => {
@@ -119,4 +173,10 @@ export function watchConnections(options: ConnectionsOptions): Connections {
       clearInterval(timer);
     },
   };
+}
+
+/** Whether the rest of a body is wanted and not here. One that the gateway has not asked for yet may take its time. */
+function isBodyAwaited(connection: Connection): boolean {
+  const request = connection.newest()?.req;
+  return request?.complete === false && request.readableFlowing === true && !connection.socket.isPaused();
 }

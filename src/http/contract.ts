@@ -28,8 +28,11 @@ export interface ConnectionLimits {
   readonly writeTimeoutSeconds: number;
 }
 
-/** `dropped`: closed at once. `gave_way`: closed for a newcomer. `unread`: closed because its answer was not taken. */
-export type ConnectionEvent = "opened" | "closed" | "dropped" | "gave_way" | "unread";
+/**
+ * `dropped`: closed at once. `gave_way`: closed for a newcomer. `unread`: closed because its answer was not taken.
+ * `held_up`: closed because it would have held up the end of the process.
+ */
+export type ConnectionEvent = "opened" | "closed" | "dropped" | "gave_way" | "unread" | "held_up";
 
 export type LoadEvent =
   | { readonly type: "shedding_began"; readonly lagMs: number }

@@ -1,4 +1,4 @@
-/** The graceful end of a listener: what is in flight finishes, what comes late is told so, nothing is begun to be lost. */
+/** The graceful end of a listener: requests in flight finish, late ones are refused, and none is begun only to be lost. */
 
 import type { Server, ServerResponse } from "node:http";
 import { Server as NetServer, type Socket } from "node:net";
@@ -86,7 +86,7 @@ export function createDrain(): Drain {
             over,
           ]);
         closeIdle();
-        // What is still open has not been told that it would close: a stream's, or one that is sending its first head.
+        // A connection that is still open was not announced to close: it carries a stream, or sends its first head.
         await Promise.race([closed, pause(turnAwayMs), over]);
         if (inFlight.size === 0) break;
       }

@@ -1,4 +1,4 @@
-/** Turns requests away while the event loop lags: an answer that comes too late helps nobody, and makes the next one later still. */
+/** Turns requests away while the event loop lags: an answer that comes too late helps no caller, and makes the next one later still. */
 
 import type { RequestListener } from "node:http";
 import { GatewayError } from "../errors.ts";

@@ -1,4 +1,4 @@
-/** The exchange bound to one request: for whom a token is asked, and how a refusal is told to the caller. */
+/** The exchange bound to one request: for whom a token is asked, and how a refusal is put to the caller. */
 
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
@@ -16,7 +16,7 @@ export type ActsAs = "user" | "app";
 
 export interface Actor {
   assertionOf(record: RequestRecord): TokenSubject;
-  /** What Entra says of the gateway's own token is the operator's to mend, never the caller's. */
+  /** The operator has to act on Entra's refusal of the gateway's token, never the caller. */
   rephrase(record: RequestRecord, error: unknown, claims?: string): unknown;
 }
 

@@ -1,4 +1,4 @@
-/** What the gateway says in every answer, whoever gives it: the security fields, and the correlation id. */
+/** Fields of every answer, the gateway's and the API's: the security fields, and the correlation id. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import helmet from "helmet";

@@ -7,7 +7,7 @@ const queues = new WeakMap<Socket, Set<ServerResponse>>();
 
 /**
  * Lets a response that has no connection yet emit `close` when the connection goes before its turn comes, as the one
- * whose turn it is does. Whoever counts, logs or gives up requests learns of the end by that event alone.
+ * whose turn it is does. Code that counts, logs or gives up requests learns of the end by that event alone.
  */
 export function closeWithConnection(response: ServerResponse): void {
   const { socket } = response.req;
@@ -16,7 +16,7 @@ export function closeWithConnection(response: ServerResponse): void {
     queues.set(socket, queue);
     socket.once("close", () => {
       for (const queued of queue) {
-        // The one that has the connection by now is told by node:http.
+        // node:http notifies the one that has the connection by now.
         if (queued.socket !== null || queued.writableFinished) continue;
         queued.destroy();
         queued.emit("close");

@@ -1,4 +1,4 @@
-/** Rate limits per user and per client: who is past one gets 429 and is told when to come back. */
+/** Rate limits per user and per client: a caller past one gets 429, with the time after which to come back. */
 
 import type { RequestHandler } from "express";
 import { GatewayError } from "../errors.ts";
@@ -60,7 +60,7 @@ export function createRateLimits({ clientId, rules, ...rest }: RateLimitsOptions
   };
 
   return (scope, own = {}) => {
-    // The user first: whoever is past the own limit uses up nothing of the client's, which is for others too.
+    // The user first: a user past that limit uses up nothing of the client's, which is for others, too.
     const all = [
       counted("user", own.perUser, scope) ?? everywhere.user,
       counted("client", own.perClient, scope) ?? everywhere.client,

@@ -38,7 +38,7 @@ export function createReadiness({
         ready: usable && accepted,
         detail: { serving, sources, ...(firstTrial.state !== "accepted" && { firstTrial }) },
       },
-      // A clock that is off is a fault of the host, on which every replica may be: not a reason to serve nobody.
+      // A clock that is off is a fault of the host, on which every replica may be: not a reason to serve no caller.
       { name: "clock", ready: true, detail: driftMs === undefined ? {} : { driftMs } },
       { name: "audit", ready: !outputs.auditIsAtRisk() },
     ];

@@ -41,7 +41,7 @@ function draining(): GatewayError {
 }
 
 export interface ErrorAnswerOptions extends Pick<RefusalOptions, "challenge" | "own"> {
-  /** An error that is nobody's refusal: a defect of ours. */
+  /** An error that no room throws as a refusal: a defect of the gateway. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
 

@@ -121,7 +121,7 @@ function countTogether(
       return windowOf(result, requests);
     } catch (error) {
       if (error !== UNAVAILABLE) throw error;
-      // Not the package's own insurance, whose windows nobody would bound.
+      // Not the package's `insurance`, whose windows have no bound.
       onEvent({ type: "counted_alone" });
       return alone(subject);
     }

@@ -1,11 +1,12 @@
 /** Opens the record of a request, and finds it again: one place for what the rooms come to know of it. */
 
 import { randomUUID } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import type { Request } from "express";
 import type { RequestRecord } from "./contract.ts";
 
 const RECORD = Symbol("request record");
-type Recorded = Request & { [RECORD]?: RequestRecord };
+type Recorded = IncomingMessage & { [RECORD]?: RequestRecord };
 
 /** Ids that fit a log line and a header: GUIDs, ULIDs, trace ids, and what tests like to write. */
 const PLAUSIBLE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
@@ -44,6 +45,11 @@ export function recordOf(request: Request): RequestRecord {
   if (record === undefined)
     throw new Error("request without a record: openRecord must be called first of all");
   return record;
+}
+
+/** The user of a request, once its caller is known. */
+export function userOf(request: IncomingMessage): string | undefined {
+  return (request as Recorded)[RECORD]?.owner?.user;
 }
 
 /** Whether `openRecord` has run: an app that brings routes of its own has requests without a record. */

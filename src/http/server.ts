@@ -1,4 +1,4 @@
-/** Listeners with limits, and the graceful end: what is in flight finishes, what comes late is told so. */
+/** Listeners with limits, and the graceful end: requests in flight finish, late ones are refused. */
 
 import {
   createServer,
@@ -150,7 +150,7 @@ function timesOf({
     // A body may be long on its way; the forwarder bounds the pauses in it.
     requestTimeout: requestTimeoutSeconds * 1000,
     keepAliveTimeout: keepAliveTimeoutSeconds * 1000,
-    // Node looks every half minute unless told, which would add that to each of these times.
+    // Node looks every half minute by default, which would add that to each of these times.
     connectionsCheckingInterval: headersTimeoutSeconds * 250,
   };
 }

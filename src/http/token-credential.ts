@@ -78,7 +78,7 @@ export interface TokenCredentialOptions {
  * scopes; a client that names another resource is refused instead of given a token that would not do there.
  *
  * The last token is kept and given again while it is good: the SDKs' refresh in the background outlives the request,
- * and a failure of it would be nobody's to handle.
+ * and no code would handle a failure of it.
  */
 export function createTokenCredential(options: TokenCredentialOptions): UserTokenCredential {
   const { scopes, tenantId, obtainToken, signal, onFailure } = options;

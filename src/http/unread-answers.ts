@@ -1,4 +1,4 @@
-/** One limit for every answer that its caller does not read, whoever wrote it: at the socket, where all of them pass. */
+/** One limit for every answer that its caller does not read, whichever part wrote it: at the socket, where all of them pass. */
 
 import type { Socket } from "node:net";
 

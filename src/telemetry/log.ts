@@ -36,7 +36,7 @@ function describeError(error: unknown, depth = 0): object {
     // What tells one cause of a refusal from another: its message is for callers, and the same for all of them.
     ...(error instanceof GatewayError &&
       error.reason !== undefined && { reason: error.reason, ...error.diagnostics }),
-    // A refusal of ours says where it stands by its code; a stack is for what nobody foresaw.
+    // A refusal's code says where it was thrown; a stack is for errors that the code does not foresee.
     ...(error.stack !== undefined &&
       depth === 0 &&
       !(error instanceof GatewayError) && { stack: scrub(error.stack) }),

@@ -159,7 +159,7 @@ export function createMetrics(): Metrics {
   );
   const cut = counter(
     "obo_gateway_connections_cut_total",
-    "Connections closed by the gateway: a newcomer took the place (gave_way), or the answer was not read (unread)",
+    "Connections closed by the gateway: a newcomer took the place (gave_way), the answer was not read (unread), or it would have held up the end (held_up)",
     ["reason"],
   );
   let connections = 0;

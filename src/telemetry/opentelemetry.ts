@@ -63,7 +63,7 @@ export function startTracing(
       const limit = new AbortController();
       const flushed = provider.shutdown().then(
         () => "sent",
-        // Told by the exporter already.
+        // The exporter has reported it already.
         () => "failed",
       );
       const late = sleep(FLUSH_LIMIT_MS, "late", { signal: limit.signal }).catch(() => "late");

@@ -66,12 +66,13 @@ const CONNECTION_WARNINGS: Partial<Readonly<Record<ConnectionEvent, string>>> = 
   gave_way:
     "connections without a request are closed to make room for new ones; see http.connections.max and ulimit -n",
   unread: "connections are closed whose callers do not read their answers",
+  held_up: "connections are closed whose requests would hold up the end of the process",
 };
 
 /** The doctor's too: a clock that is off by less harms nothing. */
 const NOTABLE_DRIFT_MS = 10_000;
 
-const NOBODY = { tenantId: undefined, objectId: undefined, clientId: undefined };
+const UNKNOWN_CALLER = { tenantId: undefined, objectId: undefined, clientId: undefined };
 
 const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
   counted_alone: "Redis does not answer; each replica counts rate limits by itself",
@@ -224,7 +225,7 @@ export function createSignals(
         logRequest(record, { method, route, status, code, completed, elapsedMs });
         if (record.trace === undefined) return;
         const { route: matched, correlationId, caller, refusal } = record;
-        const { tenantId, objectId, clientId } = caller?.principal ?? NOBODY;
+        const { tenantId, objectId, clientId } = caller?.principal ?? UNKNOWN_CALLER;
         const decision = { status, code, reason: refusal?.reason, completed };
         record.trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId });
       },

@@ -78,7 +78,7 @@ function openSpan(tracer: Tracer, span: Span, context: Context): OpenSpan {
       span.end();
     },
     refused(error) {
-      // Nobody's refusal: a defect, or a caller who left.
+      // No refusal: a defect, or a caller who left.
       failed(
         span,
         error instanceof GatewayError ? error.code : error instanceof Error ? error.name : "_OTHER",
@@ -116,7 +116,7 @@ function startClient(
   return tracer.startSpan(name, { kind: SpanKind.CLIENT, attributes }, context);
 }
 
-/** Of a client's span: to whoever asked, a 4xx is an error too. */
+/** Of a client's span: to the side that asked, a 4xx is an error, too. */
 function answered(span: Span, status: number): void {
   span.setAttribute("http.response.status_code", status);
   if (status >= 400) failed(span, String(status));

@@ -38,8 +38,8 @@ export function startSecondUser(options: SecondUserOptions): SecondUser {
 
   const one = (dueAt: number, index: number): Promise<void> => {
     const isNewcomer = newcomerEvery > 0 && index % newcomerEvery === 1;
-    const used = isNewcomer ? newcomers[nextNewcomer++] : token;
-    if (used === undefined) throw new Error("there are not enough newcomers");
+    // On a machine that is slower than expected they may be used up: the steady user takes their turns.
+    const used = (isNewcomer ? newcomers[nextNewcomer++] : undefined) ?? token;
     return new Promise((resolve) => {
       const settle = (isServed: boolean) => {
         clearTimeout(limit);

@@ -121,7 +121,7 @@ describe("a route that says as: app", () => {
     expect(emulator.requests.counts.token).toBe(0);
   });
 
-  test("answers what only the operator can mend as such, whoever Entra says should act", async () => {
+  test("answers a refusal on which only the operator can act as such, although Entra names another side", async () => {
     // Asked for with the claims of a challenge, so that no cached token will do.
     challenge = CHALLENGE;
     emulator.refuse({ code: 65001, grant: "client-credentials" });

@@ -4,13 +4,14 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { freePort } from "../support/free-port.ts";
 import { type EmulatorProcess, environmentFor, startEmulatorProcess } from "../support/processes.ts";
 
 const LIMIT_MS = 90_000;
@@ -23,14 +24,6 @@ let child: ChildProcess;
 let url: string;
 const lines: Record<string, unknown>[] = [];
 const idle: Socket[] = [];
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 beforeAll(async () => {
   [emulator, directory] = await Promise.all([

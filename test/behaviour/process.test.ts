@@ -1,6 +1,5 @@
 /** What only a whole process can show: exit codes, and the loss of the authority. */
 
-import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
@@ -8,6 +7,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { generateRsaPairSync } from "../emulator/rsa-keys.ts";
 import {
   type EmulatorProcess,
   environmentFor,
@@ -44,7 +44,7 @@ async function file(name: string, content: string): Promise<string> {
 }
 
 describe("a gateway that cannot work says so and ends with code 2", () => {
-  const key = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
+  const key = generateRsaPairSync().privateKey;
   const { format, type } = { format: "pem", type: "pkcs8" } as const;
   const plainKey = () => key.export({ format, type }).toString();
   const encryptedKey = () =>

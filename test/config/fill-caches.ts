@@ -1,6 +1,6 @@
 /**
  * Fills both caches of tokens to the bounds that a configuration gives them, in a process whose heap is small, and
- * prints what V8 says of the heap afterwards. Run by heap-bounds.test.ts.
+ * prints what V8 says of the heap afterwards. Run by test/long/config/full-caches.test.ts.
  */
 
 import { randomBytes, randomUUID } from "node:crypto";

@@ -383,7 +383,7 @@ describe("a bad configuration", () => {
     ]);
   });
 
-  test("an unquoted * that YAML takes for an alias is named with the mend", () => {
+  test("an unquoted * that YAML takes for an alias is named with its remedy", () => {
     expect(faultsOf(MINIMAL.replace('["${AZURE_TENANT_ID}"]', "*any"))).toEqual([
       expect.stringMatching(/gateway\.yaml: Unresolved alias .*any; text that begins with \* needs quotes$/),
     ]);

@@ -6,6 +6,7 @@ import forge from "node-forge";
 import { readKeyAndChain } from "../../src/credential/key-file.ts";
 import { PemFault } from "../../src/credential/pem.ts";
 import { Secret } from "../../src/foundation/secret.ts";
+import { generateRsaPairSync } from "../emulator/rsa-keys.ts";
 import { generateRocaKey, pairOf, toBase64url } from "../support/weak-keys.ts";
 import { createDirectory, type Directory } from "./files.ts";
 import { DAY_MS, generateRsa, issue, NOON, pkcs8 } from "./keys.ts";
@@ -172,7 +173,7 @@ describe("a weak key is refused", () => {
   });
 
   test("with exponent 3", async () => {
-    const pair = generateKeyPairSync("rsa", { modulusLength: 2048, publicExponent: 3 });
+    const pair = generateRsaPairSync({ publicExponent: 3 });
     expect((await faultOf(ofPair(pair))).message).toMatch(/public exponent/);
   });
 

@@ -1,8 +1,9 @@
 /** Keys, certificates and federated tokens for credential tests, made when they run. */
 
-import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createPublicKey, type KeyObject } from "node:crypto";
 import { SignJWT } from "jose";
 import { createCertificate, toPem } from "../emulator/certificate.ts";
+import { generateRsaPairSync } from "../emulator/rsa-keys.ts";
 
 export const DAY_MS = 24 * 60 * 60_000;
 
@@ -10,7 +11,7 @@ export const DAY_MS = 24 * 60 * 60_000;
 export const NOON = Date.parse("2026-11-21T12:00:00Z");
 
 export function generateRsa(modulusLength = 2048): KeyObject {
-  return generateKeyPairSync("rsa", { modulusLength }).privateKey;
+  return generateRsaPairSync({ modulusLength }).privateKey;
 }
 
 export interface Issued {

@@ -110,7 +110,7 @@ describe("a PKCS#12 file proves the gateway", () => {
   });
 });
 
-describe("a PKCS#12 file is refused with one sentence that names file, setting and mend", () => {
+describe("a PKCS#12 file is refused with one sentence that names file, setting and remedy", () => {
   const PATH = "AZURE_CLIENT_CERTIFICATE_PATH";
   const PASSWORD = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
   const ec = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;

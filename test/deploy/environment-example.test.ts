@@ -25,10 +25,13 @@ test("every variable that the gateway reads has a commented line in .env.example
 
 test("a default that .env.example shows is the one that the gateway uses", () => {
   const defaults = environment.parse({
-    AZURE_TENANT_ID: shown.get("AZURE_TENANT_ID")?.value,
-    AZURE_CLIENT_ID: shown.get("AZURE_CLIENT_ID")?.value,
+    // The file shows placeholders of zeros, which the gateway refuses.
+    AZURE_TENANT_ID: "11111111-1111-4111-8111-111111111111",
+    AZURE_CLIENT_ID: "22222222-2222-4222-8222-222222222222",
   });
-  for (const [name, value] of Object.entries(defaults))
+  for (const [name, value] of Object.entries(defaults).filter(
+    ([one]) => !/^AZURE_(TENANT|CLIENT)_ID$/.test(one),
+  ))
     if (["string", "number", "boolean"].includes(typeof value))
       expect([name, shown.get(name)?.value]).toEqual([name, String(value)]);
 });

@@ -1,4 +1,4 @@
-/** Set-ups that are broken in one place: the doctor names the fault, and what mends it. */
+/** Set-ups that are broken in one place: the doctor names the fault, and what fixes it. */
 
 import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
@@ -10,6 +10,7 @@ import { Secret } from "../../src/foundation/secret.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import { ERRORS } from "../emulator/entra/errors.ts";
 import type { Emulator, ServiceAccountTokenOptions } from "../emulator/handle.ts";
+import { freePort } from "../support/free-port.ts";
 import { type Changes, createPatient, type Patient } from "./support.ts";
 
 const HOUR_MS = 3_600_000;
@@ -45,7 +46,7 @@ interface Expected {
   readonly check: string;
   readonly outcome?: "fault" | "warning";
   readonly finding: RegExp;
-  readonly mend: RegExp;
+  readonly fix: RegExp;
   readonly command?: RegExp;
 }
 
@@ -70,15 +71,6 @@ const withToken = (token: string, more: Changes = {}): Changes => ({
   options: { userToken: new Secret(token) },
 });
 
-/** A port at which nobody listens. */
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return String(port);
-}
-
 type Row = [name: string, break_: Break, expected: Expected];
 
 const CONFIGURATION: Row[] = [
@@ -88,7 +80,7 @@ const CONFIGURATION: Row[] = [
     {
       check: "configuration",
       finding: /AZURE_TENANT_ID: is not set/,
-      mend: /set AZURE_TENANT_ID in the environment/,
+      fix: /set AZURE_TENANT_ID in the environment/,
     },
   ],
   [
@@ -97,13 +89,13 @@ const CONFIGURATION: Row[] = [
     {
       check: "configuration",
       finding: /identity\.audience: .*did you mean "audiences"/,
-      mend: /correct identity\.audience/,
+      fix: /correct identity\.audience/,
     },
   ],
   [
     "the configuration file does not exist",
     () => env({ GATEWAY_CONFIG: "/nowhere/gateway.yaml" }),
-    { check: "configuration", finding: /GATEWAY_CONFIG: cannot read/, mend: /set GATEWAY_CONFIG/ },
+    { check: "configuration", finding: /GATEWAY_CONFIG: cannot read/, fix: /set GATEWAY_CONFIG/ },
   ],
   [
     "a path pattern cannot mean anything",
@@ -111,7 +103,7 @@ const CONFIGURATION: Row[] = [
     {
       check: "configuration",
       finding: /routes\[0\]\.allow/,
-      mend: /correct routes\[0\]\.allow/,
+      fix: /correct routes\[0\]\.allow/,
     },
   ],
   [
@@ -123,7 +115,7 @@ const CONFIGURATION: Row[] = [
       check: "audiences",
       outcome: "warning",
       finding: /does not hold this gateway's client id/,
-      mend: /add [0-9a-f-]{36} /,
+      fix: /add [0-9a-f-]{36} /,
     },
   ],
   [
@@ -136,13 +128,13 @@ const CONFIGURATION: Row[] = [
       check: "paging-links",
       outcome: "warning",
       finding: /@odata\.nextLink.* of \/graph/,
-      mend: /set http\.publicUrl/,
+      fix: /set http\.publicUrl/,
     },
   ],
   [
     "the App ID URI is written in other letters",
     () => ({ yaml: [['"api://${AZURE_CLIENT_ID}"', '"API://${AZURE_CLIENT_ID}"']] }),
-    { check: "audiences", finding: /in other letters/, mend: /lower case/, command: /az ad app show --id/ },
+    { check: "audiences", finding: /in other letters/, fix: /lower case/, command: /az ad app show --id/ },
   ],
   [
     "users of a tenant may call for which no exchange is made",
@@ -150,21 +142,21 @@ const CONFIGURATION: Row[] = [
     {
       check: "tenants",
       finding: /may call .* exchanges are made for/,
-      mend: /AZURE_ADDITIONALLY_ALLOWED_TENANTS=/,
+      fix: /AZURE_ADDITIONALLY_ALLOWED_TENANTS=/,
     },
   ],
   [
     "the port is taken",
     () => env({ PORT: takenPort }),
-    { check: "ports", finding: /PORT: port \d+ .* in use/, mend: /free the port/, command: /^ss / },
+    { check: "ports", finding: /PORT: port \d+ .* in use/, fix: /free the port/, command: /^ss / },
   ],
   [
     "both listeners have one port",
     async () => {
-      const port = await freePort();
+      const port = String(await freePort());
       return env({ PORT: port, ADMIN_PORT: port });
     },
-    { check: "ports", finding: /ADMIN_PORT: port \d+ .* in use/, mend: /set another one/ },
+    { check: "ports", finding: /ADMIN_PORT: port \d+ .* in use/, fix: /set another one/ },
   ],
 ];
 
@@ -175,14 +167,14 @@ const AUTHORITY: Row[] = [
     {
       check: "discovery",
       finding: /the connection is refused/,
-      mend: /check host and port/,
+      fix: /check host and port/,
       command: /^curl -sv/,
     },
   ],
   [
     "the authority's name does not exist",
     () => env({ AZURE_AUTHORITY_HOST: "https://login.invalid/" }),
-    { check: "discovery", finding: /name cannot be resolved/, mend: /DNS/ },
+    { check: "discovery", finding: /name cannot be resolved/, fix: /DNS/ },
   ],
   [
     "the authority's certificate is of an unknown CA",
@@ -191,7 +183,7 @@ const AUTHORITY: Row[] = [
       undo.push(() => wrong.end());
       return {};
     },
-    { check: "discovery", finding: /TLS certificate is not trusted/, mend: /NODE_EXTRA_CA_CERTS/ },
+    { check: "discovery", finding: /TLS certificate is not trusted/, fix: /NODE_EXTRA_CA_CERTS/ },
   ],
   [
     "a proxy answers in place of the authority",
@@ -199,12 +191,12 @@ const AUTHORITY: Row[] = [
       emulator.faults.inject({ endpoint: "discovery", behaviour: { kind: "html", status: 200 } });
       return {};
     },
-    { check: "discovery", finding: /no JSON object/, mend: /proxy/ },
+    { check: "discovery", finding: /no JSON object/, fix: /proxy/ },
   ],
   [
     "the tenant does not exist",
     () => env({ AZURE_TENANT_ID: "99999999-9999-4999-8999-999999999999" }),
-    { check: "discovery", finding: /no such tenant/, mend: /AZURE_TENANT_ID/, command: /az account show/ },
+    { check: "discovery", finding: /no such tenant/, fix: /AZURE_TENANT_ID/, command: /az account show/ },
   ],
   [
     "the metadata names another issuer",
@@ -216,7 +208,7 @@ const AUTHORITY: Row[] = [
     {
       check: "discovery",
       finding: /another issuer .* found https:\/\/login\.example/,
-      mend: /AZURE_AUTHORITY_HOST/,
+      fix: /AZURE_AUTHORITY_HOST/,
     },
   ],
   [
@@ -225,14 +217,14 @@ const AUTHORITY: Row[] = [
     {
       check: "clock",
       finding: /clock is (599|60[01]) s ahead of Entra's/,
-      mend: /NTP/,
+      fix: /NTP/,
       command: /timedatectl/,
     },
   ],
   [
     "the clock is half a minute behind",
     () => ({ options: { now: () => Date.now() - 30_000 } }),
-    { check: "clock", outcome: "warning", finding: /clock is (29|30|31) s behind/, mend: /NTP/ },
+    { check: "clock", outcome: "warning", finding: /clock is (29|30|31) s behind/, fix: /NTP/ },
   ],
   [
     "no signing key is published",
@@ -243,7 +235,7 @@ const AUTHORITY: Row[] = [
       });
       return {};
     },
-    { check: "signing-keys", finding: /publishes no RSA signing key/, mend: /cloud/ },
+    { check: "signing-keys", finding: /publishes no RSA signing key/, fix: /cloud/ },
   ],
   [
     "the metadata points to keys elsewhere",
@@ -252,7 +244,7 @@ const AUTHORITY: Row[] = [
       emulator.faults.inject({ endpoint: "discovery", behaviour: { kind: "patch", set } });
       return {};
     },
-    { check: "signing-keys", finding: /keys on another host/, mend: /proxy/ },
+    { check: "signing-keys", finding: /keys on another host/, fix: /proxy/ },
   ],
 ];
 
@@ -260,7 +252,7 @@ const CREDENTIAL: Row[] = [
   [
     "there is no credential",
     () => env({ AZURE_FEDERATED_TOKEN_FILE: "" }),
-    { check: "credential", finding: /no credential is configured/, mend: /one way to prove itself/ },
+    { check: "credential", finding: /no credential is configured/, fix: /one way to prove itself/ },
   ],
   [
     "the token file does not exist",
@@ -268,7 +260,7 @@ const CREDENTIAL: Row[] = [
     {
       check: "federated-token",
       finding: /\/nowhere\/token does not exist/,
-      mend: /webhook/,
+      fix: /webhook/,
       command: /kubectl/,
     },
   ],
@@ -278,17 +270,17 @@ const CREDENTIAL: Row[] = [
       const token = emulator.kubernetes.issueServiceAccountToken();
       return env({ AZURE_FEDERATED_TOKEN_FILE: await patient.file("token", token.slice(0, -40)) });
     },
-    { check: "federated-token", finding: /cut short/, mend: /webhook/ },
+    { check: "federated-token", finding: /cut short/, fix: /webhook/ },
   ],
   [
     "the federated token has ended",
     () => federated({ claims: { exp: Math.floor(Date.now() / 1000) - 60 } }),
-    { check: "federated-token", finding: /ended at/, mend: /webhook/ },
+    { check: "federated-token", finding: /ended at/, fix: /webhook/ },
   ],
   [
     "the federated token is about to end without having been renewed",
     () => federated({ expirationSeconds: 120 }),
-    { check: "federated-token", outcome: "warning", finding: /ends in 1\d\d s/, mend: /projected/ },
+    { check: "federated-token", outcome: "warning", finding: /ends in 1\d\d s/, fix: /projected/ },
   ],
   [
     "the subject differs in letter case",
@@ -297,7 +289,7 @@ const CREDENTIAL: Row[] = [
     {
       check: "federated-token",
       finding: /subject: they differ in letter case only/,
-      mend: /byte for byte/,
+      fix: /byte for byte/,
       command: /az ad app federated-credential list/,
     },
   ],
@@ -307,19 +299,19 @@ const CREDENTIAL: Row[] = [
     {
       check: "federated-token",
       finding: /issuer: they differ in a trailing slash only/,
-      mend: /no slash/,
+      fix: /no slash/,
       command: /federated-credential create .*issuer/,
     },
   ],
   [
     "the audience was registered with a blank",
     () => federated({}, { options: { expected: { audience: `${AUDIENCE} ` } } }),
-    { check: "federated-token", finding: /audience: they differ in white space only/, mend: /byte for byte/ },
+    { check: "federated-token", finding: /audience: they differ in white space only/, fix: /byte for byte/ },
   ],
   [
     "the token is projected for another cloud",
     () => federated({ audience: `${AUDIENCE}USGov` }),
-    { check: "federated-token", finding: /audience is .*USGov; in this cloud/, mend: /project the token/ },
+    { check: "federated-token", finding: /audience is .*USGov; in this cloud/, fix: /project the token/ },
   ],
   [
     "the token is projected for the Kubernetes API",
@@ -328,7 +320,7 @@ const CREDENTIAL: Row[] = [
       check: "federated-token",
       outcome: "warning",
       finding: /kubernetes\.default\.svc/,
-      mend: /project the token/,
+      fix: /project the token/,
     },
   ],
   [
@@ -337,19 +329,19 @@ const CREDENTIAL: Row[] = [
     {
       check: "token-request",
       finding: /AADSTS700213\): no federated credential .* subject/,
-      mend: /copy the subject/,
+      fix: /copy the subject/,
       command: /"subject":"system:serviceaccount:obo-gateway:default"/,
     },
   ],
   [
     "the namespace differs in letter case from what Entra knows",
     () => federated({ namespace: "OBO-Gateway" }),
-    { check: "token-request", finding: /AADSTS7002138\)/, mend: /exactly as it stands/ },
+    { check: "token-request", finding: /AADSTS7002138\)/, fix: /exactly as it stands/ },
   ],
   [
     "Entra knows no credential with this audience",
     () => federated({ audience: "api://other" }),
-    { check: "token-request", finding: /AADSTS700212\)/, mend: /one audience in both/ },
+    { check: "token-request", finding: /AADSTS700212\)/, fix: /one audience in both/ },
   ],
   [
     "Entra knows no credential of this cluster",
@@ -357,14 +349,14 @@ const CREDENTIAL: Row[] = [
     {
       check: "token-request",
       finding: /AADSTS700211\)/,
-      mend: /trailing slash included/,
+      fix: /trailing slash included/,
       command: /https:\/\/other\.example\//,
     },
   ],
   [
     "the certificate file does not exist",
     () => certificateOnly("/nowhere/gateway.pem"),
-    { check: "certificate", finding: /does not exist/, mend: /one readable file/ },
+    { check: "certificate", finding: /does not exist/, fix: /one readable file/ },
   ],
   [
     "the key belongs to another certificate",
@@ -375,7 +367,7 @@ const CREDENTIAL: Row[] = [
     {
       check: "certificate",
       finding: /belongs to none of its certificates/,
-      mend: /public keys are the same/,
+      fix: /public keys are the same/,
       command: /openssl pkey/,
     },
   ],
@@ -391,7 +383,7 @@ const CREDENTIAL: Row[] = [
     {
       check: "certificate",
       finding: /ended at/,
-      mend: /new certificate/,
+      fix: /new certificate/,
       command: /az ad app credential reset .*--append --cert/,
     },
   ],
@@ -401,7 +393,7 @@ const CREDENTIAL: Row[] = [
       const { pem } = await emulator.issueClientCertificate({ notBefore: Date.now() + HOUR_MS });
       return certificateOnly(await patient.file("early.pem", pem));
     },
-    { check: "certificate", finding: /not valid before/, mend: /new certificate/ },
+    { check: "certificate", finding: /not valid before/, fix: /new certificate/ },
   ],
   [
     "the certificate ends next week",
@@ -414,7 +406,7 @@ const CREDENTIAL: Row[] = [
       check: "certificate",
       outcome: "warning",
       finding: /ends in [67] days/,
-      mend: /then replace the file/,
+      fix: /then replace the file/,
       command: /openssl req/,
     },
   ],
@@ -425,7 +417,7 @@ const CREDENTIAL: Row[] = [
       check: "certificate",
       outcome: "warning",
       finding: /every user may read/,
-      mend: /gateway's own user/,
+      fix: /gateway's own user/,
       command: /chmod 600/,
     },
   ],
@@ -438,7 +430,7 @@ const CREDENTIAL: Row[] = [
     {
       check: "token-request",
       finding: /AADSTS700027\): the certificate is not registered/,
-      mend: /compare the thumbprints/,
+      fix: /compare the thumbprints/,
       command: /az ad app credential list/,
     },
   ],
@@ -448,7 +440,7 @@ const CREDENTIAL: Row[] = [
     {
       check: "token-request",
       finding: /AADSTS7000215\): the client secret is wrong/,
-      mend: /secret's value/,
+      fix: /secret's value/,
     },
   ],
   [
@@ -461,7 +453,7 @@ const CREDENTIAL: Row[] = [
       check: "client-secret",
       outcome: "warning",
       finding: /meant for development/,
-      mend: /workload identity/,
+      fix: /workload identity/,
     },
   ],
 ];
@@ -470,12 +462,12 @@ const ENTRA: Row[] = [
   [
     "the client id is not an application of the tenant",
     () => env({ AZURE_CLIENT_ID: "88888888-8888-4888-8888-888888888888" }),
-    { check: "token-request", finding: /refuses the gateway/, mend: /AZURE_CLIENT_ID/ },
+    { check: "token-request", finding: /refuses the gateway/, fix: /AZURE_CLIENT_ID/ },
   ],
   [
     "the application is disabled",
     () => refusing(7000112),
-    { check: "token-request", finding: /disabled/, mend: /enable/, command: /accountEnabled=true/ },
+    { check: "token-request", finding: /disabled/, fix: /enable/, command: /accountEnabled=true/ },
   ],
   [
     "Entra cannot reach the cluster's issuer",
@@ -483,7 +475,7 @@ const ENTRA: Row[] = [
     {
       check: "token-request",
       finding: /AADSTS90061\): Entra cannot read/,
-      mend: /OIDC issuer/,
+      fix: /OIDC issuer/,
       command: /az aks update/,
     },
   ],
@@ -493,7 +485,7 @@ const ENTRA: Row[] = [
     {
       check: "token-request",
       finding: /api:\/\/nobody \(AADSTS500011\)/,
-      mend: /downstreamApis\.<name>\.scopes/,
+      fix: /downstreamApis\.<name>\.scopes/,
       command: /az ad sp list/,
     },
   ],
@@ -507,7 +499,7 @@ const ENTRA: Row[] = [
       check: "token-request",
       outcome: "warning",
       finding: /could not say \(status 429\)/,
-      mend: /again in a minute/,
+      fix: /again in a minute/,
     },
   ],
   [
@@ -516,7 +508,7 @@ const ENTRA: Row[] = [
       emulator.faults.inject({ endpoint: "token", behaviour: { kind: "html", status: 403 } });
       return {};
     },
-    { check: "token-request", finding: /is not Entra \(status 403, no JSON\)/, mend: /proxy/ },
+    { check: "token-request", finding: /is not Entra \(status 403, no JSON\)/, fix: /proxy/ },
   ],
   [
     "the token endpoint's connection is cut",
@@ -524,7 +516,7 @@ const ENTRA: Row[] = [
       emulator.faults.inject({ endpoint: "token", behaviour: { kind: "reset", when: "before-headers" } });
       return {};
     },
-    { check: "token-request", finding: /gives no answer: the connection is cut/, mend: /firewalls/ },
+    { check: "token-request", finding: /gives no answer: the connection is cut/, fix: /firewalls/ },
   ],
   [
     "Entra refuses with a number that nobody knows",
@@ -536,7 +528,7 @@ const ENTRA: Row[] = [
     {
       check: "token-request",
       finding: /AADSTS7999999\), for a reason this version does not know/,
-      mend: /login\.microsoftonline\.com\/error/,
+      fix: /login\.microsoftonline\.com\/error/,
     },
   ],
 ];
@@ -548,23 +540,23 @@ const USER: Row[] = [
     {
       check: "user-token",
       finding: /refuses the token \(graph_token\)/,
-      mend: /access_as_user/,
+      fix: /access_as_user/,
     },
   ],
   [
     "the user's token has ended",
     () => withToken(emulator.mintUserToken({ expiresInSeconds: -10 })),
-    { check: "user-token", finding: /\(expired\)/, mend: /get a new token/ },
+    { check: "user-token", finding: /\(expired\)/, fix: /get a new token/ },
   ],
   [
     "the user's token is no token",
     () => withToken("not-a-token"),
-    { check: "user-token", finding: /\(malformed\)/, mend: /whole access token/ },
+    { check: "user-token", finding: /\(malformed\)/, fix: /whole access token/ },
   ],
   [
     "the user's token comes from a tenant that may not call",
     () => withToken(emulator.mintUserToken({ user: "linus" })),
-    { check: "user-token", finding: /\(tenant\)/, mend: /identity\.tenants/ },
+    { check: "user-token", finding: /\(tenant\)/, fix: /identity\.tenants/ },
   ],
   [
     "the front end is not among the allowed clients",
@@ -572,12 +564,12 @@ const USER: Row[] = [
       withToken(emulator.mintUserToken(), {
         yaml: [["identity:", 'identity:\n  allowedClients: ["77777777-7777-4777-8777-777777777777"]']],
       }),
-    { check: "user-token", finding: /\(client\)/, mend: /allowedClients/ },
+    { check: "user-token", finding: /\(client\)/, fix: /allowedClients/ },
   ],
   [
     "the front end asked for another scope than the routes need",
     () => withToken(emulator.mintUserToken({ scopes: ["other.read"], capabilities: ["cp1"] })),
-    { check: "user-token", finding: /no route admits it: \/graph \(scope\)/, mend: /requiredScopes/ },
+    { check: "user-token", finding: /no route admits it: \/graph \(scope\)/, fix: /requiredScopes/ },
   ],
   [
     "the front end cannot take claims challenges",
@@ -586,7 +578,7 @@ const USER: Row[] = [
       check: "user-token",
       outcome: "warning",
       finding: /no xms_cc/,
-      mend: /clientCapabilities/,
+      fix: /clientCapabilities/,
       command: /az rest --method PATCH .*optionalClaims/,
     },
   ],
@@ -597,7 +589,7 @@ const USER: Row[] = [
       check: "user-token",
       outcome: "warning",
       finding: /version 1\.0/,
-      mend: /v2 tokens/,
+      fix: /v2 tokens/,
       command: /"requestedAccessTokenVersion":2/,
     },
   ],
@@ -612,7 +604,7 @@ const USER: Row[] = [
       check: "exchange",
       outcome: "warning",
       finding: /sign in more strongly/,
-      mend: /claims of the challenge/,
+      fix: /claims of the challenge/,
     },
   ],
   [
@@ -624,7 +616,7 @@ const USER: Row[] = [
     {
       check: "exchange",
       finding: /AADSTS65001\): the gateway's delegated permissions lack consent/,
-      mend: /consent for the tenant/,
+      fix: /consent for the tenant/,
       command: /az ad app permission admin-consent/,
     },
   ],
@@ -634,17 +626,17 @@ const DOWNSTREAM: Row[] = [
   [
     "an API's name does not exist",
     () => env({ GRAPH_URL: "https://graph.invalid/v1.0" }),
-    { check: "downstream", finding: /name cannot be resolved/, mend: /DNS/ },
+    { check: "downstream", finding: /name cannot be resolved/, fix: /DNS/ },
   ],
   [
     "nobody listens at an API",
     async () => env({ GRAPH_URL: `https://127.0.0.1:${await freePort()}/v1.0` }),
-    { check: "downstream", finding: /the connection is refused/, mend: /host and port/, command: /curl -sv/ },
+    { check: "downstream", finding: /the connection is refused/, fix: /host and port/, command: /curl -sv/ },
   ],
   [
     "an API has a private address that its configuration does not allow",
     () => ({ yaml: [["allowPrivateNetwork: true", "allowPrivateNetwork: false"]] }),
-    { check: "downstream", finding: /localhost has a private address/, mend: /allowPrivateNetwork: true/ },
+    { check: "downstream", finding: /localhost has a private address/, fix: /allowPrivateNetwork: true/ },
   ],
   [
     "an API's certificate is of an unknown CA",
@@ -653,7 +645,7 @@ const DOWNSTREAM: Row[] = [
       undo.push(() => wrong.end());
       return {};
     },
-    { check: "downstream", finding: /TLS certificate is not trusted/, mend: /NODE_EXTRA_CA_CERTS/ },
+    { check: "downstream", finding: /TLS certificate is not trusted/, fix: /NODE_EXTRA_CA_CERTS/ },
   ],
   [
     "an API answers with an error to everybody",
@@ -661,7 +653,7 @@ const DOWNSTREAM: Row[] = [
       emulator.faults.inject({ endpoint: "graph", behaviour: { kind: "html", status: 503 } });
       return {};
     },
-    { check: "downstream", outcome: "warning", finding: /status 503/, mend: /look at that API/ },
+    { check: "downstream", outcome: "warning", finding: /status 503/, fix: /look at that API/ },
   ],
 ];
 
@@ -677,7 +669,7 @@ test("a file of settings that cannot be read is a finding like another", async (
         check: "configuration",
         outcome: "fault",
         finding: ".env: cannot be read (EACCES)",
-        mend: expect.stringMatching(/^make \.env a file that this user may read/),
+        fix: expect.stringMatching(/^make \.env a file that this user may read/),
       },
     ],
   });
@@ -691,13 +683,13 @@ describe.each<[string, Row[]]>([
   ["user's token", USER],
   ["downstream API", DOWNSTREAM],
 ])("%s", (_, rows) => {
-  test.each(rows)("%s", async (_name, break_, { check, outcome = "fault", finding, mend, command }) => {
+  test.each(rows)("%s", async (_name, break_, { check, outcome = "fault", finding, fix, command }) => {
     const report = await patient.diagnose(await break_());
     const verdict = report.verdicts.find(
       (one) => one.check === check && one.outcome === outcome && finding.test(one.finding),
     );
     expect({ verdict, otherwise: report.text }).toMatchObject({
-      verdict: { mend: expect.stringMatching(mend) },
+      verdict: { fix: expect.stringMatching(fix) },
     });
     if (command !== undefined) expect(verdict?.commands?.join("\n")).toMatch(command);
     const works = report.verdicts.every((one) => one.outcome !== "fault");

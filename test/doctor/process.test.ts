@@ -55,7 +55,7 @@ test(
 );
 
 test(
-  "exits 1 when a fault was found, with the command that mends it",
+  "exits 1 when a fault was found, with the command that fixes it",
   async () => {
     const { code, stdout } = await runDoctor(healthy(), ["--expect-audience", "api://azureadtokenexchange"]);
     expect(code).toBe(1);

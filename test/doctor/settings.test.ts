@@ -26,13 +26,13 @@ describe("required-scopes", () => {
       "api://11111111-2222-4333-8444-555555555555/.default",
       /names of the scopes that the registration exposes/,
     ],
-  ])("%s is in no token's scp", async (scope, mend) => {
+  ])("%s is in no token's scp", async (scope, fix) => {
     const report = await patient.diagnose(yaml("[access_as_user]", `["${scope}"]`));
     expect(report.works).toBe(false);
     expect(report.of("required-scopes")).toMatchObject({
       outcome: "fault",
       finding: expect.stringContaining(`/graph: ${scope}`),
-      mend: expect.stringMatching(mend),
+      fix: expect.stringMatching(fix),
     });
   });
 
@@ -50,7 +50,7 @@ describe("allowed-paths", () => {
     ["the mount", "/graph/me", /repeats the route's path/, /write \/me,/],
     ["the mount alone", "/graph", /repeats the route's path/, /write \/,/],
     ["the base path", "/v1.0/me/**", /repeats the path of baseUrl/, /write \/me\/\*\*,/],
-  ])("a pattern that holds %s is a warning", async (_, pattern, finding, mend) => {
+  ])("a pattern that holds %s is a warning", async (_, pattern, finding, fix) => {
     const { origin } = new URL(emulator.graphUrl);
     const report = await patient.diagnose({
       yaml: [['allow: ["/me"]', `allow: ["${pattern}"]`]],
@@ -59,7 +59,7 @@ describe("allowed-paths", () => {
     expect(report.of("allowed-paths")).toMatchObject({
       outcome: "warning",
       finding: expect.stringMatching(finding),
-      mend: expect.stringMatching(mend),
+      fix: expect.stringMatching(fix),
     });
   });
 

@@ -47,7 +47,7 @@ test("a port at which nobody listens", async () => {
     outcome: "warning",
     finding:
       "Redis cannot be reached: the connection is refused (ECONNREFUSED); until then the gateway goes on without it",
-    mend: expect.stringContaining("whether anything listens there"),
+    fix: expect.stringContaining("whether anything listens there"),
     commands: [`redis-cli -h 127.0.0.1 -p ${port} ping`],
   });
 });
@@ -154,14 +154,14 @@ describeWithRedis("a Redis that answers", () => {
       /^Redis cannot be reached: /,
       /if that port does not speak TLS, name the one that does/,
     ],
-  ])("and %s", async (_, break_, finding, mend) => {
+  ])("and %s", async (_, break_, finding, fix) => {
     const report = await look(await break_());
     const outcome = finding.source.includes("cannot be reached") ? "warning" : "fault";
     expect(report.works).toBe(outcome === "warning");
     expect(report.of("shared-cache")).toMatchObject({
       outcome,
       finding: expect.stringMatching(finding),
-      mend: expect.stringMatching(mend),
+      fix: expect.stringMatching(fix),
     });
   });
 });

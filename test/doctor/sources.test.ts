@@ -46,7 +46,7 @@ test("managed identity is opened with what the gateway opens it with: no setting
   // No platform is here to issue a token.
   expect(report.of("issued-token", "managed-identity")).toMatchObject({
     outcome: "fault",
-    mend: expect.stringContaining("assign the user-assigned identity"),
+    fix: expect.stringContaining("assign the user-assigned identity"),
   });
   expect(report.of("token-request", "managed-identity").outcome).toBe("skipped");
 }, 60_000);
@@ -89,7 +89,7 @@ test("a platform that issues no token is a fault, with what to look at", async (
   const report = await patient.diagnose(github(403));
   expect(report.of("issued-token", "github-actions")).toMatchObject({
     outcome: "fault",
-    mend: expect.stringContaining("id-token: write"),
+    fix: expect.stringContaining("id-token: write"),
   });
   expect(report.of("token-request", "github-actions").outcome).toBe("skipped");
 });

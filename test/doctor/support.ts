@@ -95,9 +95,9 @@ export async function createPatient(emulator: Emulator): Promise<Patient> {
         "\n",
       );
       if (SECRETS.test(all)) throw new Error(`the report holds something secret: ${all}`);
-      for (const { outcome, check, mend } of report.verdicts)
-        if ((outcome === "fault" || outcome === "warning") && !mend)
-          throw new Error(`${check} does not say what mends it`);
+      for (const { outcome, check, fix } of report.verdicts)
+        if ((outcome === "fault" || outcome === "warning") && !fix)
+          throw new Error(`${check} does not say what fixes it`);
       const told = report.verdicts.filter(({ outcome }) => outcome === "fault" || outcome === "warning");
       return {
         ...report,

@@ -4,13 +4,12 @@ import {
   createHash,
   createPrivateKey,
   createPublicKey,
-  generateKeyPair,
   generateKeyPairSync,
   type KeyObject,
 } from "node:crypto";
-import { promisify } from "node:util";
 import { createCertificate, toPem } from "./certificate.ts";
 import type { ClientCertificate, ClientCertificateOptions } from "./handle.ts";
+import { generateRsaPair } from "./rsa-keys.ts";
 
 const HOUR_MS = 3_600_000;
 const YEAR_MS = 365 * 24 * HOUR_MS;
@@ -62,7 +61,9 @@ export function createCertificateAuthority(now: () => number): CertificateAuthor
 
     async issueClientCertificate(options = {}) {
       const privateKey =
-        options.keyPem === undefined ? await generateRsaKey() : createPrivateKey(options.keyPem);
+        options.keyPem === undefined
+          ? (await generateRsaPair()).privateKey
+          : createPrivateKey(options.keyPem);
       const der = createCertificate({
         ...issuer,
         commonName: options.commonName ?? "obo-gateway",
@@ -83,10 +84,6 @@ export function createCertificateAuthority(now: () => number): CertificateAuthor
       };
     },
   };
-}
-
-export async function generateRsaKey(): Promise<KeyObject> {
-  return (await promisify(generateKeyPair)("rsa", { modulusLength: 2048 })).privateKey;
 }
 
 function pkcs8(key: KeyObject): string {

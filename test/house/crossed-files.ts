@@ -19,8 +19,11 @@ async function filesCrossedBy(session: Session, work: () => Promise<void>): Prom
   return result
     .filter(({ url }) => url.startsWith("file:") && fileURLToPath(url).startsWith(source))
     .filter(({ functions }) =>
-      // A module's own body is a function without a name that covers the whole file: loading is not crossing.
-      functions.some(({ functionName, ranges }) => functionName !== "" && (ranges[0]?.count ?? 0) > 0),
+      // A module's body is a function that begins where the file does: loading is not crossing. Arrow functions without a
+      // name count.
+      functions.some(
+        ({ ranges: [range] }) => range !== undefined && range.startOffset > 0 && range.count > 0,
+      ),
     )
     .map(({ url }) => fileURLToPath(url).slice(source.length))
     .sort();

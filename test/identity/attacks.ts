@@ -2,6 +2,7 @@
 
 import { constants, createHash, createHmac, generateKeyPairSync, sign as signBytes } from "node:crypto";
 import type { RejectionReason } from "../../src/identity/rejection.ts";
+import { generateRsaPairSync } from "../emulator/rsa-keys.ts";
 import { generateRocaKey } from "../support/weak-keys.ts";
 import {
   API,
@@ -38,7 +39,7 @@ const weakKey = generateKey("key-of-1024-bits", 1024);
 const rocaKey: TestKey = { kid: "key-of-roca-form", ...generateRocaKey() };
 const cubicKey: TestKey = {
   kid: "key-with-exponent-3",
-  ...generateKeyPairSync("rsa", { modulusLength: 2048, publicExponent: 3 }),
+  ...generateRsaPairSync({ publicExponent: 3 }),
 };
 const otherAlgorithmKey = generateKey("key-for-rs512");
 const elliptic = generateKeyPairSync("ec", { namedCurve: "P-256" });

@@ -1,10 +1,11 @@
 /** An authority on a real local socket whose two documents can be made to misbehave, and the tokens that it signs. */
 
-import { createSign, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createSign, type KeyObject } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
+import { generateRsaPairSync } from "../emulator/rsa-keys.ts";
 
 export const TENANT = "11111111-aaaa-4aaa-8aaa-111111111111";
 export const OTHER_TENANT = "22222222-bbbb-4bbb-8bbb-222222222222";
@@ -19,7 +20,7 @@ export interface TestKey {
 }
 
 export function generateKey(kid: string, modulusLength = 2048): TestKey {
-  return { kid, ...generateKeyPairSync("rsa", { modulusLength }) };
+  return { kid, ...generateRsaPairSync({ modulusLength }) };
 }
 
 export function jwkOf({ kid, publicKey }: TestKey, more: object = {}): object {

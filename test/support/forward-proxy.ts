@@ -3,11 +3,12 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import net, { type AddressInfo } from "node:net";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, test } from "@jest/globals";
+import { freePort } from "./free-port.ts";
 
 export interface ForwardProxy {
   /** With user and password, as HTTPS_PROXY would hold it. */
@@ -143,14 +144,6 @@ function readEntries(text: string, kind: ProxyKind): string[] {
       ? /Request \(file descriptor \d+\): (?<method>\S+) (?<target>\S+) HTTP/g
       : /^(?<method>\S+) (?<target>\S+) (?!407)\d+$/gm;
   return [...text.matchAll(pattern)].map(({ groups }) => `${groups?.method} ${groups?.target}`);
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 async function untilListening(port: number, child: ChildProcess): Promise<void> {

@@ -28,6 +28,11 @@ export interface TestGatewayOptions {
   readonly handlers?: GatewayParts["handlers"];
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /**
+   * Grace of the stop, seconds. A tenth of it passes before idle connections close, which the tests of the stop itself
+   * look at, and all others only wait for: whatever the YAML says, it is 0.5 by default.
+   */
+  readonly graceSeconds?: number;
   /** Worst lag of the event loop since the last call, ms. Default 0: a busy test machine is no overload. */
   readonly sampleLag?: () => number;
 }
@@ -41,7 +46,7 @@ export interface TestGateway {
   get(path: string, token?: string): supertest.Test;
   send(method: "post" | "put" | "patch" | "delete", path: string, token?: string): supertest.Test;
   admin(path: string): supertest.Test;
-  /** The log line of the request with this correlation id, once it is there. */
+  /** The log line of the request with this correlation id, once it is there; rejects with the lines that came instead. */
   line(correlationId: string): Promise<Record<string, unknown>>;
   /** Rejects when any line that was ever logged holds a token, so that every test is a test of that too. */
   stop(): Promise<void>;
@@ -103,6 +108,10 @@ http:
 
 /** How long a start is waited for whose authority does not answer, as some tests want it, ms. */
 const READY_LIMIT_MS = 1_000;
+/** How a start ends: with signing keys, or without. */
+const STARTED = new Set<unknown>(["ready", "signing keys will be fetched with the first request"]);
+/** How long a line is waited for, ms: less than a test may take, so that its failure names the line. */
+const LINE_LIMIT_MS = 10_000;
 
 /** The start of any JWT: `{"` in base64url. */
 const TOKEN = /eyJ[A-Za-z0-9_-]{8,}/;
@@ -117,24 +126,25 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   const leaks: string[] = [];
   const waiting = new Set<() => void>();
   const agent = new Agent({ connect: { ca: emulator.caCertificate } });
-  const gateway = await startGateway(
-    loadConfig({
-      GATEWAY_CONFIG: file,
-      HOST: "127.0.0.1",
-      PORT: "0",
-      ADMIN_PORT: "0",
-      AZURE_TENANT_ID: emulator.tenantId,
-      AZURE_CLIENT_ID: emulator.clientId,
-      AZURE_AUTHORITY_HOST: emulator.authorityHost,
-      GRAPH_URL: emulator.graphUrl,
-      ...(credential === "certificate" && {
-        AZURE_CLIENT_CERTIFICATE_PATH: emulator.files.clientCertificate,
-      }),
-      ...(credential === "workload-identity" && {
-        AZURE_FEDERATED_TOKEN_FILE: emulator.files.federatedToken,
-      }),
-      ...options.env,
+  const config = loadConfig({
+    GATEWAY_CONFIG: file,
+    HOST: "127.0.0.1",
+    PORT: "0",
+    ADMIN_PORT: "0",
+    AZURE_TENANT_ID: emulator.tenantId,
+    AZURE_CLIENT_ID: emulator.clientId,
+    AZURE_AUTHORITY_HOST: emulator.authorityHost,
+    GRAPH_URL: emulator.graphUrl,
+    ...(credential === "certificate" && {
+      AZURE_CLIENT_CERTIFICATE_PATH: emulator.files.clientCertificate,
     }),
+    ...(credential === "workload-identity" && {
+      AZURE_FEDERATED_TOKEN_FILE: emulator.files.federatedToken,
+    }),
+    ...options.env,
+  });
+  const gateway = await startGateway(
+    { ...config, http: { ...config.http, shutdownGraceSeconds: options.graceSeconds ?? 0.5 } },
     {
       // The emulator's CA exists only since a moment ago, so this process' own fetch cannot trust it.
       fetch: ((url, init) =>
@@ -157,8 +167,9 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     },
   );
   // The first trial of the credential is a token request like any other, which tests that count them must not meet.
-  const ready = () => logs.some(({ msg }) => msg === "ready");
-  for (const end = performance.now() + READY_LIMIT_MS; !ready() && performance.now() < end; ) await delay(5);
+  const started = () => logs.some(({ msg }) => STARTED.has(msg));
+  for (const end = performance.now() + READY_LIMIT_MS; !started() && performance.now() < end; )
+    await delay(5);
   const url = `http://127.0.0.1:${gateway.port}`;
   const adminUrl = `http://127.0.0.1:${gateway.adminPort}`;
   const bearer = (test: supertest.Test, token: string | undefined) =>
@@ -172,10 +183,20 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     send: (method, path, token) => bearer(supertest(url)[method](path), token),
     admin: (path) => supertest(adminUrl).get(path),
     line(correlationId) {
-      return new Promise((resolve) => {
+      return new Promise((resolve, reject) => {
+        const limit = setTimeout(() => {
+          waiting.delete(look);
+          const seen = logs.slice(-20).map((line) => JSON.stringify(line));
+          reject(
+            new Error(
+              `no request line with correlationId ${correlationId} in ${LINE_LIMIT_MS} ms; the last of ${logs.length} lines are:\n${seen.join("\n")}`,
+            ),
+          );
+        }, LINE_LIMIT_MS);
         const look = () => {
           const found = logs.find((line) => line.msg === "request" && line.correlationId === correlationId);
           if (found === undefined) return;
+          clearTimeout(limit);
           waiting.delete(look);
           resolve(found);
         };

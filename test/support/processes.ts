@@ -4,6 +4,7 @@ import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { keysOfChild } from "../emulator/rsa-keys.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const START_LIMIT_MS = 30_000;
@@ -61,8 +62,11 @@ const FROM_SOURCE = ["--import", "tsx", "src/main.ts"];
 
 export async function startEmulatorProcess(): Promise<EmulatorProcess> {
   const ports = ["authority", "graph", "kubernetes", "control"].flatMap((name) => [`--${name}-port`, "0"]);
-  const child = start(["--import", "tsx", "test/emulator/main.ts", "--json", "--exit-with-parent", ...ports]);
-  const facts = (await firstOf(linesOf(child), () => true, child)) as unknown as EmulatorFacts;
+  const child = start(
+    ["--import", "tsx", "test/emulator/main.ts", "--json", "--exit-with-parent", ...ports],
+    keysOfChild(),
+  );
+  const facts = (await firstOf(linesOf(child), "anything", () => true, child)) as unknown as EmulatorFacts;
   return { facts, stop: () => stop(child), kill: () => kill(child) };
 }
 
@@ -79,8 +83,8 @@ export async function startGatewayProcess(
     ...env,
   });
   const lines = linesOf(child);
-  const listening = await firstOf(lines, ({ msg }) => msg === "listening", child);
-  await firstOf(lines, ({ msg }) => msg === "ready", child);
+  const listening = await firstOf(lines, '"listening"', ({ msg }) => msg === "listening", child);
+  await firstOf(lines, '"ready"', ({ msg }) => msg === "ready", child);
   const adminUrl = `http://127.0.0.1:${listening.adminPort}`;
   const ready = await fetch(`${adminUrl}/readyz`);
   if (ready.status !== 200) throw new Error(`/readyz answered ${ready.status}: ${await ready.text()}`);
@@ -89,10 +93,15 @@ export async function startGatewayProcess(
     adminUrl,
     readyAfterMs: performance.now() - began,
     logLine: (correlationId) =>
-      firstOf(lines, (line) => line.msg === "request" && line.correlationId === correlationId, child),
+      firstOf(
+        lines,
+        `the request with correlationId ${correlationId}`,
+        (line) => line.msg === "request" && line.correlationId === correlationId,
+        child,
+      ),
     signal: (name) => void child.kill(name),
     exited: new Promise((resolve) => child.once("exit", resolve)),
-    logged: (msg) => firstOf(lines, (line) => line.msg === msg, child),
+    logged: (msg) => firstOf(lines, `"${msg}"`, (line) => line.msg === msg, child),
     stop: () => stop(child),
     kill: () => kill(child),
   };
@@ -189,8 +198,10 @@ function linesOf(child: Child): Lines {
   return lines;
 }
 
+/** Rejects with the last lines that came instead, since these say why. */
 function firstOf(
   lines: Lines,
+  what: string,
   wanted: (line: Record<string, unknown>) => boolean,
   child: Child,
 ): Promise<Record<string, unknown>> {
@@ -205,10 +216,14 @@ function firstOf(
       const line = lines.seen.findLast(wanted);
       if (line !== undefined) settle(() => resolve(line));
     };
+    const missing = (why: string) => {
+      const last = lines.seen.slice(-20).map((line) => JSON.stringify(line));
+      return new Error(`${why} before it logged ${what}; its last lines are:\n${last.join("\n")}`);
+    };
     const died = (code: number | null) =>
-      settle(() => reject(new Error(`the process ended with code ${code}`)));
+      settle(() => reject(missing(`the process ended with code ${code}`)));
     const limit = setTimeout(
-      () => settle(() => reject(new Error(`nothing heard of it in ${START_LIMIT_MS / 1000} s`))),
+      () => settle(() => reject(missing(`${START_LIMIT_MS / 1000} s have passed`))),
       START_LIMIT_MS,
     );
     lines.listeners.add(look);

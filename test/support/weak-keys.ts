@@ -1,6 +1,7 @@
 /** RSA keys that are weak on purpose, made when a test asks for them. */
 
 import { checkPrimeSync, createPrivateKey, createPublicKey, type KeyObject, randomBytes } from "node:crypto";
+import { keyOfRun } from "../emulator/rsa-keys.ts";
 
 export interface WeakPair {
   readonly privateKey: KeyObject;
@@ -9,7 +10,7 @@ export interface WeakPair {
 
 /** A key whose primes have the form of CVE-2017-15361: k·M + (65537^a mod M). It signs like any other. */
 export function generateRocaKey(): WeakPair {
-  return pairOf(rocaPrime(), rocaPrime(), 65_537n);
+  return keyOfRun("roca", () => pairOf(rocaPrime(), rocaPrime(), 65_537n).privateKey);
 }
 
 export function rocaPrime(): bigint {

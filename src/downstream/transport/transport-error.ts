@@ -68,7 +68,7 @@ export function transportError(error: Error): GatewayError {
     return new GatewayError("downstream_misconfigured", {
       detail: "The downstream API's host has no public address.",
       reason: "private_address",
-      diagnostics: { mend: "set allowPrivateNetwork: true if the API is meant to be inside the network" },
+      diagnostics: { fix: "set allowPrivateNetwork: true if the API is meant to be inside the network" },
       cause: error,
     });
   }

@@ -1,8 +1,8 @@
 /** From the start of the process until `/readyz` agrees, and what an idle gateway takes in memory. */
 
 import { setTimeout as delay } from "node:timers/promises";
+import { freePort } from "../../support/free-port.ts";
 import { GATEWAY } from "../contenders.ts";
-import { freePort } from "../ports.ts";
 import { residentMemory } from "../processor.ts";
 import type { Scenario } from "../stage.ts";
 import { median } from "../statistics.ts";

@@ -2,10 +2,10 @@
 
 import { createHash } from "node:crypto";
 import { chmodSync, chownSync, mkdirSync, readFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import type { Emulator } from "../../emulator/emulator.ts";
 import { startEmulator } from "../../emulator/emulator.ts";
+import { freePort } from "../../support/free-port.ts";
 import type { Container, Engine } from "./engine.ts";
 
 const USER_ID = 10001;
@@ -167,13 +167,4 @@ async function until(limitMs: number, what: string, holds: () => Promise<boolean
 
 function expectThat(holds: boolean, otherwise: string): void {
   if (!holds) throw new Error(otherwise);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }

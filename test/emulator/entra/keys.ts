@@ -1,9 +1,9 @@
 /** Entra's token-signing keys: what is published, what signs, and how they roll over. */
 
-import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createHash, createPublicKey, type KeyObject } from "node:crypto";
 import { createCertificate } from "../certificate.ts";
-import { generateRsaKey } from "../certificate-authority.ts";
 import type { SigningKeyChoice } from "../handle.ts";
+import { generateRsaPair, generateRsaPairSync } from "../rsa-keys.ts";
 import type { Cloud } from "./clouds.ts";
 
 const YEAR_MS = 365 * 24 * 3_600_000;
@@ -37,15 +37,15 @@ export async function createSigningKeys(now: () => number): Promise<SigningKeys>
     known.set(key.kid, key);
     return key;
   };
-  const [first, second] = await Promise.all([generateRsaKey(), generateRsaKey()]);
-  let active = add(first);
-  let next = add(second);
+  const [first, second] = await Promise.all([generateRsaPair(), generateRsaPair()]);
+  let active = add(first.privateKey);
+  let next = add(second.privateKey);
   const published = new Set([active.kid, next.kid]);
 
   // Odd keys are rarely asked for and cost time, so they are made at first use.
   const odd = new Map<string, SigningKey>();
   const oddKey = (name: string): SigningKey => {
-    const key = odd.get(name) ?? add(generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey);
+    const key = odd.get(name) ?? add(generateRsaPairSync().privateKey);
     odd.set(name, key);
     return key;
   };
@@ -63,7 +63,7 @@ export async function createSigningKeys(now: () => number): Promise<SigningKeys>
     published: (kid) => (typeof kid === "string" && published.has(kid) ? known.get(kid) : undefined),
     async roll({ publish = true } = {}) {
       const previous = active;
-      const fresh = add(await generateRsaKey());
+      const fresh = add((await generateRsaPair()).privateKey);
       if (publish) {
         active = next;
         next = fresh;

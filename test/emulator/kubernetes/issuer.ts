@@ -2,13 +2,13 @@
 
 import { createHash, createPublicKey, type KeyObject, randomUUID } from "node:crypto";
 import express, { type Express } from "express";
-import { generateRsaKey } from "../certificate-authority.ts";
 import type { FaultEndpoint } from "../fault.ts";
 import type { FaultInjection } from "../faults.ts";
 import type { ServiceAccountTokenOptions } from "../handle.ts";
 import { merged, signJws } from "../jws.ts";
 import type { Draft, Recorder } from "../request-log.ts";
 import type { MetadataRequest } from "../request-record.ts";
+import { generateRsaPair } from "../rsa-keys.ts";
 
 const ISSUER_PATH = "/6f1c3b52-90a7-4d5e-8f0b-0d6f2c1a7e01/c1a57e20-3f64-4d0b-9a8e-5b7d1f2e6a90/";
 const KEYS_PATH = "/cluster-keys/openid/v1/jwks";
@@ -40,7 +40,7 @@ export async function createServiceAccountIssuer(parts: {
   const { origin, keysOrigin, now, recorder, faults } = parts;
   const issuer = `${origin}${ISSUER_PATH}`;
   const jwksUri = `${keysOrigin}${KEYS_PATH}`;
-  let key = clusterKey(await generateRsaKey());
+  let key = clusterKey((await generateRsaPair()).privateKey);
   const published = new Set([key]);
 
   const app = express().disable("x-powered-by").disable("etag");
@@ -103,7 +103,7 @@ export async function createServiceAccountIssuer(parts: {
       return signJws({ alg: "RS256", kid: key.kid }, merged(claims, options.claims), key.privateKey);
     },
     async rollKey({ retireOld = false } = {}) {
-      const fresh = clusterKey(await generateRsaKey());
+      const fresh = clusterKey((await generateRsaPair()).privateKey);
       if (retireOld) published.delete(key);
       published.add(fresh);
       key = fresh;

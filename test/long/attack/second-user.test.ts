@@ -5,8 +5,8 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "@jest/globals";
-import { HONEST_BODY } from "./honest-answer.ts";
-import { type SecondUser, startSecondUser } from "./second-user.ts";
+import { HONEST_BODY } from "../../attack/honest-answer.ts";
+import { type SecondUser, startSecondUser } from "../../attack/second-user.ts";
 
 let server: Server | undefined;
 let user: SecondUser | undefined;

@@ -9,20 +9,20 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "@jest/globals";
-import { startBalancer } from "../support/balancer.ts";
+import { startBalancer } from "../../support/balancer.ts";
 import {
   type EmulatorProcess,
   type GatewayProcess,
   startEmulatorProcess,
   startGatewayProcess,
-} from "../support/processes.ts";
+} from "../../support/processes.ts";
 import {
   bodyOf,
   type RecordingApi,
   SLOW_BODY_LENGTH,
   slowBody,
   startRecordingApi,
-} from "../support/recording-api.ts";
+} from "../../support/recording-api.ts";
 
 const LIMIT_MS = 90_000;
 

@@ -4,14 +4,14 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, constants, createReadStream, openSync, readFileSync } from "node:fs";
 import { mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
-import { type EmulatorProcess, environmentFor, startEmulatorProcess } from "../support/processes.ts";
+import { freePort } from "../../support/free-port.ts";
+import { type EmulatorProcess, environmentFor, startEmulatorProcess } from "../../support/processes.ts";
 
 const LIMIT_MS = 90_000;
 const GRACE_SECONDS = 5;
@@ -47,14 +47,6 @@ interface Gateway {
   lost(stream: "log" | "audit"): Promise<number>;
   /** Code of its end and the time it took, ms. */
   stop(signal?: NodeJS.Signals): Promise<{ readonly code: number | null; readonly afterMs: number }>;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 async function until(condition: () => unknown, what: string): Promise<void> {
@@ -134,8 +126,12 @@ audit: { onLoss: ${onLoss} }
       const exited = once(child, "exit") as Promise<[number | null]>;
       const began = performance.now();
       child.kill(signal);
+      // What it wrote last may be read after its end.
+      const read = once(child, "close");
       const [code] = await exited;
-      return { code, afterMs: performance.now() - began };
+      const afterMs = performance.now() - began;
+      await read;
+      return { code, afterMs };
     },
   };
 }

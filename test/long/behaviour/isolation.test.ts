@@ -2,14 +2,16 @@
 
 import { Agent, request } from "node:http";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { codeRoute } from "../../src/http/code-route.ts";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { codeRoute } from "../../../src/http/code-route.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
 
 const USERS = 200;
 const REQUESTS = 4_000;
 const AT_ONCE = 150;
+/** Whose answer it is, is looked at here, and not when it comes. */
+const PATIENT = { EXCHANGE_TIMEOUT_MS: "60000", GRAPH_TIMEOUT_MS: "60000" };
 
 /** Says who the gateway thinks is calling, and as whom Graph was called. */
 const mirror = codeRoute({
@@ -32,7 +34,7 @@ afterAll(() => emulator.close());
 describe.each(["passport-azure-ad", "jose"])("with %s", (verifier) => {
   let gateway: TestGateway;
   beforeAll(async () => {
-    gateway = await startTestGateway({ emulator, routes: [mirror], env: { VERIFIER: verifier } });
+    gateway = await startTestGateway({ emulator, routes: [mirror], env: { VERIFIER: verifier, ...PATIENT } });
   });
   afterAll(() => gateway.stop());
 

@@ -5,8 +5,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { findRenderer } from "./kustomize.ts";
-import { schemaFaults } from "./object-schema.ts";
+import { findRenderer } from "../../deploy/kustomize.ts";
+import { schemaFaults } from "../../deploy/object-schema.ts";
 import {
   verifyDeployment,
   verifyDockerfile,
@@ -14,7 +14,7 @@ import {
   verifyScripts,
   verifySetup,
   verifyWorkflows,
-} from "./verify.ts";
+} from "../../deploy/verify.ts";
 
 const renderer = findRenderer();
 const renders = renderer?.rendersOverlays === true ? describe : describe.skip;

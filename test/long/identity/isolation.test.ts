@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { resolveAuthority } from "../../src/identity/authority.ts";
-import { createTokenVerifier } from "../../src/identity/token-verifier.ts";
+import { resolveAuthority } from "../../../src/identity/authority.ts";
+import { createTokenVerifier } from "../../../src/identity/token-verifier.ts";
 import {
   API,
   bearer,
@@ -11,7 +11,7 @@ import {
   startFakeAuthority,
   TENANT,
   userClaims,
-} from "./fake-authority.ts";
+} from "../../identity/fake-authority.ts";
 
 const USERS = 600;
 const REQUESTS = 6_000;
