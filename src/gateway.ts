@@ -2,8 +2,10 @@
 
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
+import { createConsole } from "./console/console.ts";
+import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
-import { openCredential } from "./credential/credential.ts";
+import { findCredentialFaults, openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
@@ -11,6 +13,7 @@ import { isGraph } from "./downstream/target/downstream-api.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, GatewayError } from "./errors.ts";
 import type { OpenTokenExchange } from "./exchange/contract.ts";
+import { aadstsEntry } from "./exchange/entra/answers.ts";
 import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
@@ -69,6 +72,8 @@ export interface Gateway {
   readonly admin: RequestListener;
   /** The pages of the admin side, for a listener in another thread. */
   readonly adminPages: AdminPages;
+  /** Pages and events of the flow console, for the same listener; undefined where it is not enabled. */
+  readonly console: ConsoleFeed | undefined;
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
@@ -165,12 +170,17 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 }
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
-  const routes = codeRoutesOf(config, parts);
+  const routes = await openCodeRoutes(config, parts);
   const building = await openBuilding(config, parts, keep);
   const { credential, exchange, counters } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
+  building.console?.watch({
+    credential: credential.status,
+    cached: exchange.cached,
+    keysReady: verifier.ready,
+  });
   const readiness = createReadiness({
     verifier,
     credential,
@@ -198,6 +208,20 @@ interface Building {
   readonly outputs: Outputs;
   readonly metrics: Metrics;
   readonly signals: Signals;
+  /** Undefined where it is not enabled. */
+  readonly console: Console | undefined;
+}
+
+/** Faults of the routes are reported together with those of the credential, which is opened later. */
+async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promise<readonly CodeRoute[]> {
+  try {
+    return codeRoutesOf(config, parts);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    const { clientAssertion, now } = parts;
+    const found = await findCredentialFaults({ ...config.credential, clientAssertion, now });
+    throw new ConfigurationError([...error.faults, ...found], { cause: error });
+  }
 }
 
 /** Routes in code: those that the program brings, and handlers that the file mounts. */
@@ -218,7 +242,9 @@ async function openObservability(config: GatewayConfig, parts: GatewayParts, kee
   const tracing = config.tracing && keep(await openTracing(config.tracing, log, outbound.agentFor));
   const logRequest = createRequestLog(log, outputs.logSink, config.log);
   const signals = createSignals(log, logRequest, audit, metrics, tracing);
-  return { log, outputs, metrics, signals };
+  if (!config.console.enabled) return { log, outputs, metrics, signals, console: undefined };
+  const console = keep(await createConsole({ explain: aadstsEntry, now: parts.now ?? Date.now }));
+  return { log, outputs, metrics, signals: console.tap(signals), console };
 }
 
 /** Verifies the callers' tokens. */
@@ -441,6 +467,7 @@ function assembleSides(building: Building, { verifier, exchange, credential, rea
     app,
     admin: adminListener(pages),
     adminPages: pages,
+    console: building.console,
     refuse: refuseWith(),
     guard: { connections: config.http.connections, onConnection: signals.connection, overload, own },
     log,

@@ -68,6 +68,7 @@ const ROOMS = [
   "handlers",
   "telemetry",
   "permissions",
+  "console",
 ] as const;
 type Room = (typeof ROOMS)[number];
 
@@ -91,6 +92,8 @@ const RULES: Readonly<
     valuesFrom: [],
     typesFrom: ["identity", "credential", "exchange", "redis", "outbound", "downstream", "http"],
   },
+  // It reads the signals that telemetry reads, and shows them.
+  console: { valuesFrom: [], typesFrom: ["identity", "credential", "downstream", "http"] },
 };
 
 function allowed({ from, to, typeOnly }: Import): boolean {
@@ -162,6 +165,8 @@ describe("architecture", () => {
         .map(({ from }) => from.replace(/^src\/(cli|doctor)\/.*/, "src/$1/*")),
     );
     expect([...crossing].sort()).toEqual([
+      // Faults of the credential stand beside those of the file and the environment.
+      "src/checked-config.ts",
       // Subcommands report on what each room makes of the configuration.
       "src/cli/*",
       "src/config/load.ts",
@@ -207,6 +212,14 @@ describe("architecture", () => {
   test("the doctor and the command line are edges: the gateway depends on neither", () => {
     const isEdge = (path: string) => /^src\/(?:cli|doctor)\//.test(path);
     expect(broken(all, ({ from, to }) => isEdge(from) || !isEdge(to))).toEqual([]);
+  });
+
+  test("the client for web pages knows of the gateway its codes alone, and no part of the gateway loads it", () => {
+    const own = (path: string) => path.startsWith("src/browser/");
+    const taken = all.filter(({ from, to }) => own(from) && !own(to));
+    expect(taken.length).toBeGreaterThan(0);
+    expect(broken(taken, ({ to, typeOnly }) => to === "src/errors.ts" && typeOnly)).toEqual([]);
+    expect(broken(all, ({ from, to }) => own(from) || !own(to))).toEqual([]);
   });
 
   test("only the process edges read the environment", () => {

@@ -1,7 +1,7 @@
 /** Starts the thread of the admin listener, tells it that the main thread turns, and gives it the pages it asks for. */
 
 import { Worker } from "node:worker_threads";
-import type { AdminPage, AdminPages } from "./admin.ts";
+import type { AdminFeed, AdminPage, AdminPages } from "./admin.ts";
 import {
   type AdminThreadData,
   type FromAdminThread,
@@ -18,6 +18,8 @@ export interface AdminListenerOptions {
   /** Lag of the event loop at which load is shed, ms; while it is no longer, the process counts as alive. */
   readonly maxBusyMs: number;
   readonly hosts: readonly string[];
+  /** Nothing of it is there without. */
+  readonly console?: AdminFeed | undefined;
 }
 
 export interface AdminListener {
@@ -60,6 +62,7 @@ export async function listenForAdmin(options: AdminListenerOptions): Promise<Adm
       lastTurn,
       maxBusyMs: maxBusyMs + TURN_MS,
       hosts: hosts.map((name) => name.toLowerCase()),
+      consolePages: options.console?.pages ?? {},
     };
     // It has no need of secrets, nor of what the main thread was started with.
     const worker = new Worker(PROGRAM, {
@@ -69,10 +72,14 @@ export async function listenForAdmin(options: AdminListenerOptions): Promise<Adm
       execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
     });
+    options.console?.onEvents((events, isKept) =>
+      worker.postMessage({ events, isKept } satisfies ToAdminThread),
+    );
     return new Promise((resolve, reject) => {
       worker.once("error", reject);
       worker.on("message", (message: FromAdminThread) => {
-        if (message.type === "asked") {
+        if (message.type === "viewers") options.console?.viewers(message.count);
+        else if (message.type === "asked") {
           const { path } = message;
           void pages(path)
             .catch((): AdminPage => ({ status: 500, contentType: "text/plain", body: "" }))

@@ -18,6 +18,16 @@ export interface AdminPage {
   readonly status: number;
   readonly contentType: string;
   readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Pages that never change and a stream of events, as the flow console has them. */
+export interface AdminFeed {
+  /** By path. The stream stands below the shortest of them, at `/events`. */
+  readonly pages: Readonly<Record<string, AdminPage>>;
+  viewers(count: number): void;
+  /** @param send Newcomers see kept events of the time before. */
+  onEvents(send: (events: readonly string[], isKept: boolean) => void): void;
 }
 
 /** The answer at a path of the admin side. */

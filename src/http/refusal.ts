@@ -61,6 +61,7 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
         tenantId,
         target: targetBelowPrefix(request, record),
         accept: request.headers.accept,
+        isGraphSdk: request.headers.sdkversion !== undefined,
       }),
     );
   };
