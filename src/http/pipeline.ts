@@ -190,6 +190,11 @@ export function isRecorded(request: Request): boolean {
   return (request as Recorded)[RECORD] !== undefined;
 }
 
+/** As the caller wrote it, without the prefix of an app that mounts this one: routes know nothing of that. */
+export function targetBelowPrefix({ originalUrl }: Request, { prefix }: RequestRecord): string {
+  return prefix === "" ? originalUrl : originalUrl.slice(prefix.length);
+}
+
 /** Sets the security fields and the correlation id on an answer that is not the forwarder's, which writes them by itself. */
 export function sayOwnFields(response: ServerResponse, { lines }: OwnFields, correlationId: string): void {
   for (let index = 0; index + 1 < lines.length; index += 2)
@@ -309,12 +314,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const { correlationId } = record;
     // RFC 9110 §15.5.6: a 405 names what would have been allowed.
     if (!methods.includes(request.method)) response.setHeader("allow", allowedMethods);
-    // `originalUrl` holds the prefix of an app that mounts this one; targets are compared without it.
-    const { prefix } = record;
-    const target = targetOf(
-      request.method,
-      prefix === "" ? request.originalUrl : request.originalUrl.slice(prefix.length),
-    );
+    const target = targetOf(request.method, targetBelowPrefix(request, record));
     const rewrite = rewriteFor(request);
     const forwarded = tellsHop ? hopOf(request) : undefined;
 

@@ -69,6 +69,11 @@ const GUESSED_RETRY_SECONDS: Partial<Readonly<Record<GatewayErrorCode, number>>>
   draining: 1,
 };
 
+/** Status of a refusal, where its reason does not choose another one. */
+export function statusOf(code: GatewayErrorCode): number {
+  return PROBLEMS[code][0];
+}
+
 const PROBLEM_TYPE = "application/problem+json";
 
 export interface Problem {

@@ -5,7 +5,7 @@ import type { OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
-import { openRecord, recordOf, sayOwnFields } from "./pipeline.ts";
+import { openRecord, recordOf, sayOwnFields, targetBelowPrefix } from "./pipeline.ts";
 import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
 
 export interface RefusalOptions {
@@ -58,7 +58,7 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
       phraseProblem(error, options.challenge, {
         correlationId: record.correlationId,
         tenantId,
-        target: request.originalUrl,
+        target: targetBelowPrefix(request, record),
         accept: request.headers.accept,
         isGraphSdk: request.headers.sdkversion !== undefined,
       }),

@@ -87,8 +87,8 @@ function reportNeed(
     return {
       need,
       state: "range",
-      least: [...new Set(openings.flatMap(({ least }) => least))],
-      accepted: [...new Set(openings.flatMap(({ accepted }) => accepted))],
+      least: [...new Set(openings.flatMap(({ least }) => least))].toSorted(),
+      accepted: [...new Set(openings.flatMap(({ accepted }) => accepted))].toSorted(),
       calls: { known: openings.length, closed },
     };
   }

@@ -109,7 +109,11 @@ function tableOf(calls: ReadonlyMap<string, ReadonlySet<string>>): PermissionTab
 function openingOf(call: string, names: readonly string[]): Opening {
   const least = names.filter((name) => name.startsWith("!")).map((name) => name.slice(1));
   const others = names.filter((name) => !name.startsWith("!"));
-  return { call, accepted: [...least, ...others.filter((name) => !least.includes(name))], least };
+  return {
+    call,
+    accepted: [...least.toSorted(), ...others.filter((name) => !least.includes(name)).toSorted()],
+    least: least.toSorted(),
+  };
 }
 
 /** Lower case, and every parameter alike: the table names them in many ways. */

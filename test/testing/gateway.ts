@@ -58,6 +58,7 @@ downstreamApis:
   graph:
     baseUrl: "\${GRAPH_URL}"
     scopes: [https://graph.microsoft.com/.default]
+    kind: graph
     allowPrivateNetwork: true
 routes:
   - { path: /graph, downstreamApi: graph, requiredScopes: [access_as_user], allow: ["/me", "/me/**"] }
