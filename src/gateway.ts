@@ -2,14 +2,17 @@
 
 import type { RequestListener } from "node:http";
 import type { GatewayConfig } from "./config/load.ts";
+import { createConsole } from "./console/console.ts";
+import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
-import { openCredential } from "./credential/credential.ts";
+import { findCredentialFaults, openCredential } from "./credential/credential.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { OpenTokenExchange } from "./exchange/contract.ts";
+import { aadstsEntry } from "./exchange/entra/answers.ts";
 import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
@@ -57,6 +60,8 @@ export interface Gateway {
   readonly admin: RequestListener;
   /** The pages of the admin side, for a listener in another thread. */
   readonly adminPages: AdminPages;
+  /** Pages and events of the flow console, for the same listener; undefined where it is not enabled. */
+  readonly console: ConsoleFeed | undefined;
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
@@ -141,6 +146,11 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
   const authority = resolveAuthority(config.application.authorityHost);
   const outbound = keep(openOutbound(config.proxies));
   const { agentFor } = outbound;
+  const now = parts.now ?? Date.now;
+  const observability = await openObservability({ ...config, sink: parts.logSink, agentFor, keep });
+  const console = config.console.enabled
+    ? keep(await createConsole({ explain: aadstsEntry, now }))
+    : undefined;
   return {
     config,
     parts,
@@ -148,18 +158,25 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
     authority,
     outbound,
     fetch: parts.fetch ?? outbound.fetch,
-    now: parts.now ?? Date.now,
-    ...(await openObservability({ ...config, sink: parts.logSink, agentFor, keep })),
+    now,
+    ...observability,
+    signals: console?.tap(observability.signals) ?? observability.signals,
+    console,
   };
 }
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
-  const routes = codeRoutesOf(config, parts);
+  const routes = await openCodeRoutes(config, parts);
   const building = await openBuilding(config, parts, keep);
   const { credential, exchange, counters } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
+  building.console?.watch({
+    credential: credential.status,
+    cached: exchange.cached,
+    keysReady: verifier.ready,
+  });
   const readiness = createReadiness({
     verifier,
     credential,
@@ -173,6 +190,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     ...assemblePublicSide(building, ports),
     admin: adminListener(pages),
     adminPages: pages,
+    console: building.console,
     routes: servedRoutes(config.routes, routes),
     log: building.log,
     ...assembleLife(building, { verifier, exchange, credential }),
@@ -189,6 +207,20 @@ interface Building extends Observability {
   readonly outbound: Outbound;
   readonly fetch: Fetch;
   readonly now: () => number;
+  /** Undefined where it is not enabled. */
+  readonly console: Console | undefined;
+}
+
+/** Faults of the routes are reported together with those of the credential, which is opened later. */
+async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promise<readonly CodeRoute[]> {
+  try {
+    return codeRoutesOf(config, parts);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    const { clientAssertion, now } = parts;
+    const found = await findCredentialFaults({ ...config.credential, clientAssertion, now });
+    throw new ConfigurationError([...error.faults, ...found], { cause: error });
+  }
 }
 
 /** Routes in code: those that the program brings, and handlers that the file mounts. */

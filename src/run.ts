@@ -1,7 +1,8 @@
 /** The whole process of a gateway: environment, signals and exit codes. 0 after a graceful end, 1 after a defect, 2 for a bad configuration. */
 
 import { setTimeout as delay } from "node:timers/promises";
-import { loadConfig, withDotEnv } from "./config/load.ts";
+import { loadCheckedConfig } from "./checked-config.ts";
+import { withDotEnv } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
 import { releaseMemory } from "./foundation/release-memory.ts";
 import type { GatewayParts } from "./gateway.ts";
@@ -42,7 +43,7 @@ export async function runGateway(parts: GatewayParts = {}): Promise<void> {
 
   try {
     const environment = withDotEnv(process.env);
-    const config = loadConfig(environment);
+    const config = await loadCheckedConfig(environment);
     gateway = await startGateway(config, await withModule(parts, environment.GATEWAY_HANDLERS));
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;

@@ -32,7 +32,7 @@ const NEVER_SHED_MS = 10_000;
  * @throws {ConfigurationError} when something configured cannot be had, a port included. Nothing is left half-started.
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
-  const { app, adminPages, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
+  const { app, adminPages, console, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
     await createGateway(config, parts);
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
@@ -48,6 +48,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     host,
     port: adminPort,
     pages: adminPages,
+    console,
     maxBusyMs: config.http.maxEventLoopLagMs || NEVER_SHED_MS,
     ...config.admin,
   }).catch(async (error: unknown) => {

@@ -75,6 +75,7 @@ const ROOMS = [
   "handlers",
   "telemetry",
   "permissions",
+  "console",
 ] as const;
 type Room = (typeof ROOMS)[number];
 
@@ -98,6 +99,8 @@ const RULES: Readonly<
     valuesFrom: [],
     typesFrom: ["identity", "credential", "exchange", "redis", "outbound", "downstream", "http"],
   },
+  // It reads the signals that telemetry reads, and shows them.
+  console: { valuesFrom: [], typesFrom: ["identity", "credential", "downstream", "http"] },
 };
 
 function allowed({ from, to, typeOnly }: Import): boolean {
@@ -153,7 +156,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   credential: ["contract.ts", "credential.ts", "federated-token.ts", "key-file.ts"],
   exchange: ["contract.ts", "entra/answers.ts", "entra/application.ts", "exchange.ts"],
   redis: ["address.ts", "connection.ts", "contract.ts", "redis.ts", "sealing.ts"],
-  outbound: ["connector.ts", "contract.ts", "outbound.ts", "proxies.ts", "undici.ts"],
+  outbound: ["agent.ts", "connector.ts", "contract.ts", "outbound.ts", "proxies.ts", "undici.ts"],
   downstream: [
     "client.ts",
     "contract.ts",
@@ -165,6 +168,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
   handlers: ["mount.ts"],
+  console: ["console.ts", "contract.ts"],
   permissions: ["report.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],
 };
@@ -206,6 +210,8 @@ describe("architecture", () => {
         .map(({ from }) => from.replace(/^src\/(cli|doctor)\/.*/, "src/$1/*")),
     );
     expect([...crossing].sort()).toEqual([
+      // Faults of the credential stand beside those of the file and the environment.
+      "src/checked-config.ts",
       // Subcommands report on what each room makes of the configuration.
       "src/cli/*",
       "src/config/load.ts",
@@ -252,6 +258,14 @@ describe("architecture", () => {
   test("the doctor and the command line are edges: the gateway depends on neither", () => {
     const isEdge = (path: string) => /^src\/(?:cli|doctor)\//.test(path);
     expect(broken(all, ({ from, to }) => isEdge(from) || !isEdge(to))).toEqual([]);
+  });
+
+  test("the client for web pages knows of the gateway its codes alone, and no part of the gateway loads it", () => {
+    const own = (path: string) => path.startsWith("src/browser/");
+    const taken = all.filter(({ from, to }) => own(from) && !own(to));
+    expect(taken.length).toBeGreaterThan(0);
+    expect(broken(taken, ({ to, typeOnly }) => to === "src/errors.ts" && typeOnly)).toEqual([]);
+    expect(broken(all, ({ from, to }) => own(from) || !own(to))).toEqual([]);
   });
 
   test("only the process edges read the environment", () => {

@@ -190,6 +190,15 @@ export function readEnvironment(
   return undefined;
 }
 
+/** The variables that are valid one by one, where others are not. */
+export function readValidVariables(env: Variables): Partial<GatewayEnvironment> {
+  const valid = Object.entries(environment.shape).flatMap(([name, schema]) => {
+    const parsed = schema.safeParse(env[name] || undefined);
+    return parsed.success && parsed.data !== undefined ? [[name, parsed.data]] : [];
+  });
+  return Object.fromEntries(valid);
+}
+
 function unset(name: string, set: Variables): string {
   const misspelt = Object.keys(set).find((other) => !NAMES.includes(other) && differByALetter(other, name));
   return misspelt === undefined ? "is not set" : `is not set; is ${misspelt} a slip of the pen?`;

@@ -15,7 +15,12 @@ import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
 import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
-import { cleanEnvironment, type GatewayEnvironment, readEnvironment } from "./environment.ts";
+import {
+  cleanEnvironment,
+  type GatewayEnvironment,
+  readEnvironment,
+  readValidVariables,
+} from "./environment.ts";
 import { faultsOf } from "./faults.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
@@ -80,6 +85,7 @@ export interface GatewayConfig {
   readonly handlerRoutes: readonly HandlerRouteConfig[];
   readonly http: GatewayYaml["http"];
   readonly admin: GatewayYaml["admin"];
+  readonly console: GatewayYaml["console"];
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
@@ -109,7 +115,7 @@ export function loadConfig(
   heapBytes = getHeapStatistics().heap_size_limit,
 ): GatewayConfig {
   const { env, notices } = cleanEnvironment(variables);
-  const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
+  const file = fileOf(env);
   const faults: ConfigurationFault[] = [];
   const environment = readEnvironment(env, faults);
   const tracing = readTracing(env, faults);
@@ -125,11 +131,8 @@ export function loadConfig(
   return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, proxies, notices });
 }
 
-function readYaml(
-  file: string,
-  env: Readonly<Record<string, string | undefined>>,
-  faults: ConfigurationFault[],
-): GatewayYaml | undefined {
+/** What the file says, before variables are filled in. */
+function readFile(file: string, faults: ConfigurationFault[]): { readonly written: unknown } | undefined {
   let text: string;
   try {
     text = decodeText(readFileSync(file));
@@ -163,6 +166,17 @@ function readYaml(
     faults.push({ path: file, problem });
     return undefined;
   }
+  return { written };
+}
+
+function readYaml(
+  file: string,
+  env: Readonly<Record<string, string | undefined>>,
+  faults: ConfigurationFault[],
+): GatewayYaml | undefined {
+  const read = readFile(file, faults);
+  if (read === undefined) return undefined;
+  const { written } = read;
   const unset: ConfigurationFault[] = [];
   const filledIn = interpolate(written, env, unset);
   const parsed = gatewayYaml.safeParse(filledIn, { reportInput: true });
@@ -173,6 +187,32 @@ function readYaml(
   faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS)));
   return parsed.success ? parsed.data : undefined;
 }
+
+export interface CredentialSettings {
+  readonly options: CredentialOptions;
+  /** Whether the file's part `credential` is valid. Otherwise the options are those of the environment alone. */
+  readonly isFileValid: boolean;
+}
+
+/** The settings of the credential alone, for a configuration that is faulty elsewhere. */
+export function readCredentialSettings(
+  variables: Readonly<Record<string, string | undefined>>,
+): CredentialSettings {
+  const { env } = cleanEnvironment(variables);
+  const written = readFile(fileOf(env), [])?.written;
+  const unset: ConfigurationFault[] = [];
+  const part =
+    typeof written === "object" && written !== null ? Reflect.get(written, "credential") : undefined;
+  const parsed = gatewayYaml.shape.credential.safeParse(interpolate(part, env, unset));
+  const isFileValid = written !== undefined && parsed.success && unset.length === 0;
+  return {
+    options: credentialOf(readValidVariables(env), isFileValid ? parsed.data : {}),
+    isFileValid,
+  };
+}
+
+const fileOf = (env: Readonly<Record<string, string | undefined>>) =>
+  env.GATEWAY_CONFIG || "config/gateway.yaml";
 
 function assemble(
   env: GatewayEnvironment,
@@ -194,33 +234,7 @@ function assemble(
       regionalAuthority: env.AZURE_REGIONAL_AUTHORITY_NAME,
     },
     identity: { ...yaml.identity, cache: { ...yaml.identity.cache, maxBytes: bounds.verified } },
-    credential: {
-      ...(yaml.credential.sources && { sources: yaml.credential.sources }),
-      ...(env.AZURE_CLIENT_CERTIFICATE_PATH && { certificatePath: env.AZURE_CLIENT_CERTIFICATE_PATH }),
-      ...(env.AZURE_CLIENT_CERTIFICATE && { certificate: env.AZURE_CLIENT_CERTIFICATE }),
-      ...(env.AZURE_CLIENT_CERTIFICATE_PASSWORD && {
-        certificatePassword: env.AZURE_CLIENT_CERTIFICATE_PASSWORD,
-      }),
-      managedIdentityClientId: yaml.credential.managedIdentityClientId,
-      sendCertificateChain: env.AZURE_CLIENT_SEND_CERTIFICATE_CHAIN,
-      ...(env.AZURE_FEDERATED_TOKEN_FILE && { federatedTokenFile: env.AZURE_FEDERATED_TOKEN_FILE }),
-      ...(env.AZURE_CLIENT_SECRET && { clientSecret: env.AZURE_CLIENT_SECRET }),
-      githubActions: {
-        requestUrl: env.ACTIONS_ID_TOKEN_REQUEST_URL,
-        requestToken: env.ACTIONS_ID_TOKEN_REQUEST_TOKEN,
-      },
-      tokenProxy: {
-        url: env.AZURE_KUBERNETES_TOKEN_PROXY,
-        sniName: env.AZURE_KUBERNETES_SNI_NAME,
-        caFile: env.AZURE_KUBERNETES_CA_FILE,
-        caData: env.AZURE_KUBERNETES_CA_DATA,
-      },
-      azurePipelines: {
-        requestUri: env.SYSTEM_OIDCREQUESTURI,
-        accessToken: env.SYSTEM_ACCESSTOKEN,
-        serviceConnectionId: env.AZURESUBSCRIPTION_SERVICE_CONNECTION_ID,
-      },
-    },
+    credential: credentialOf(env, yaml.credential),
     exchange: {
       ...yaml.exchange,
       cache: { ...yaml.exchange.cache, maxBytes: bounds.tokens },
@@ -257,6 +271,7 @@ function assemble(
     ),
     http: yaml.http,
     admin: yaml.admin,
+    console: yaml.console,
     limits: yaml.limits,
     fairness: yaml.fairness,
     log: {
@@ -266,6 +281,36 @@ function assemble(
       onAuditLoss: yaml.audit.onLoss,
     },
     production: env.NODE_ENV === "production",
+  };
+}
+
+function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["credential"]): CredentialOptions {
+  return {
+    ...(file.sources && { sources: file.sources }),
+    ...(env.AZURE_CLIENT_CERTIFICATE_PATH && { certificatePath: env.AZURE_CLIENT_CERTIFICATE_PATH }),
+    ...(env.AZURE_CLIENT_CERTIFICATE && { certificate: env.AZURE_CLIENT_CERTIFICATE }),
+    ...(env.AZURE_CLIENT_CERTIFICATE_PASSWORD && {
+      certificatePassword: env.AZURE_CLIENT_CERTIFICATE_PASSWORD,
+    }),
+    managedIdentityClientId: file.managedIdentityClientId,
+    sendCertificateChain: env.AZURE_CLIENT_SEND_CERTIFICATE_CHAIN ?? false,
+    ...(env.AZURE_FEDERATED_TOKEN_FILE && { federatedTokenFile: env.AZURE_FEDERATED_TOKEN_FILE }),
+    ...(env.AZURE_CLIENT_SECRET && { clientSecret: env.AZURE_CLIENT_SECRET }),
+    githubActions: {
+      requestUrl: env.ACTIONS_ID_TOKEN_REQUEST_URL,
+      requestToken: env.ACTIONS_ID_TOKEN_REQUEST_TOKEN,
+    },
+    tokenProxy: {
+      url: env.AZURE_KUBERNETES_TOKEN_PROXY,
+      sniName: env.AZURE_KUBERNETES_SNI_NAME,
+      caFile: env.AZURE_KUBERNETES_CA_FILE,
+      caData: env.AZURE_KUBERNETES_CA_DATA,
+    },
+    azurePipelines: {
+      requestUri: env.SYSTEM_OIDCREQUESTURI,
+      accessToken: env.SYSTEM_ACCESSTOKEN,
+      serviceConnectionId: env.AZURESUBSCRIPTION_SERVICE_CONNECTION_ID,
+    },
   };
 }
 

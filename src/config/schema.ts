@@ -342,6 +342,11 @@ export const gatewayYaml = z
     routes: z.array(route).min(1),
     http: http.prefault({}),
     admin: admin.prefault({}),
+    console: z
+      .strictObject({
+        enabled: z.boolean().default(false).describe("Shows the flow console at /console of the admin port."),
+      })
+      .prefault({}),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
     log: log.prefault({}),

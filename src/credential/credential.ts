@@ -1,10 +1,10 @@
 /** Opens the gateway's client credential: every chosen source, checked before the gateway listens. */
 
-import { ConfigurationError } from "../errors.ts";
-import type { CredentialOptions, CredentialRing } from "./contract.ts";
+import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
+import type { Canary, CredentialOptions, CredentialRing } from "./contract.ts";
 import { createCredentialRing } from "./ring.ts";
 import type { SourceCredential, SourcePorts } from "./source.ts";
-import { chooseSources } from "./sources.ts";
+import { type ChosenOpener, chooseSources } from "./sources.ts";
 
 /**
  * Opens every chosen source, and so proves each one before the gateway listens: files are read, parsed and
@@ -16,16 +16,49 @@ export async function openCredential(options: CredentialOptions): Promise<Creden
   const { now = Date.now, onEvent: emit = () => {}, canary } = options;
   const ports: SourcePorts = { now, emit, canary };
   const { openers, absent, faults: choiceFaults } = chooseSources(options);
-  const faults = [...choiceFaults];
-  const opened: SourceCredential[] = [];
-  for (const outcome of await Promise.allSettled(openers.map((open) => open(ports)))) {
-    if (outcome.status === "fulfilled") opened.push(outcome.value);
-    else if (outcome.reason instanceof ConfigurationError) faults.push(...outcome.reason.faults);
-    else throw outcome.reason;
-  }
+  const { opened, faults: openingFaults } = await openAll(openers, ports);
+  const faults = [...choiceFaults, ...openingFaults];
   const [first, ...others] = opened;
   if (faults.length > 0 || first === undefined) throw new ConfigurationError(faults);
   for (const { source, problem } of absent)
     ports.emit({ type: "absent", source, generation: 0, message: `${problem}; it is not used` });
   return createCredentialRing([first, ...others], ports);
+}
+
+/**
+ * The faults of the choice of sources, and of the files and variables that they read on this machine. No platform is
+ * asked, so that a start that ends with other faults anyway can report these beside them.
+ */
+export async function findCredentialFaults(
+  options: CredentialOptions,
+): Promise<readonly ConfigurationFault[]> {
+  const { openers, faults } = chooseSources({
+    ...options,
+    // Sources that need these count as set up: their settings are there, and none of them is opened here.
+    canary: NOT_ASKED,
+    managedIdentityToken: options.managedIdentityClientId ? () => Promise.reject(NOT_USED) : undefined,
+  });
+  const local = openers.filter(({ asksNetwork }) => !asksNetwork);
+  const { faults: openingFaults } = await openAll(local, { now: options.now ?? Date.now, emit: () => {} });
+  return [...faults, ...openingFaults];
+}
+
+const NOT_USED = new TypeError("no source that asks for a token is opened here");
+const NOT_ASKED: Canary = {
+  request: { clientId: "", tokenEndpoint: "" },
+  proveWith: () => Promise.reject(NOT_USED),
+};
+
+async function openAll(
+  openers: readonly ChosenOpener[],
+  ports: SourcePorts,
+): Promise<{ readonly opened: SourceCredential[]; readonly faults: ConfigurationFault[] }> {
+  const opened: SourceCredential[] = [];
+  const faults: ConfigurationFault[] = [];
+  for (const outcome of await Promise.allSettled(openers.map(({ open }) => open(ports)))) {
+    if (outcome.status === "fulfilled") opened.push(outcome.value);
+    else if (outcome.reason instanceof ConfigurationError) faults.push(...outcome.reason.faults);
+    else throw outcome.reason;
+  }
+  return { opened, faults };
 }

@@ -17,6 +17,8 @@ const PUBLIC_CLOUD_AUDIENCE = "api://AzureADTokenExchange";
 type Opener = (ports: SourcePorts) => Promise<SourceCredential>;
 
 interface SourceEntry {
+  /** Whether opening it asks a platform or a proxy over the network, and not this machine alone. */
+  readonly asksNetwork: boolean;
   /** What usually keeps the settings from being there, as the end of a sentence. */
   readonly hint?: string;
   /** Environment variables (for the callback, the part) that have to be set for the source to exist. */
@@ -34,12 +36,14 @@ const WEBHOOK_HINT =
 // The order of the rows is the order of `auto`: what the platform renews by itself comes first, a secret last.
 const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "workload-identity": {
+    asksNetwork: false,
     settings: ["AZURE_FEDERATED_TOKEN_FILE"],
     hint: WEBHOOK_HINT,
     opener: ({ federatedTokenFile: path, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
       path ? (ports) => openWorkloadIdentity({ path, audience }, ports) : undefined,
   },
   certificate: {
+    asksNetwork: false,
     settings: ["AZURE_CLIENT_CERTIFICATE_PATH"],
     opener({
       certificatePath: path,
@@ -52,11 +56,13 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     },
   },
   "client-assertion": {
+    asksNetwork: true,
     settings: ["a clientAssertion callback"],
     opener: ({ clientAssertion: callback }) =>
       callback && ((ports) => openClientAssertionCallback({ callback }, ports)),
   },
   "github-actions": {
+    asksNetwork: true,
     settings: ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"],
     opener({ githubActions = {}, federationAudience = PUBLIC_CLOUD_AUDIENCE, ...options }) {
       const { fetch = globalThis.fetch, issuerTimeoutMs: timeoutMs } = options;
@@ -67,6 +73,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     },
   },
   "azure-pipelines": {
+    asksNetwork: true,
     settings: ["SYSTEM_OIDCREQUESTURI", "SYSTEM_ACCESSTOKEN", "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"],
     opener({ azurePipelines = {}, fetch = globalThis.fetch, issuerTimeoutMs: timeoutMs }) {
       const { requestUri, accessToken, serviceConnectionId } = azurePipelines;
@@ -76,6 +83,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     },
   },
   "identity-binding": {
+    asksNetwork: true,
     settings: [
       "AZURE_KUBERNETES_TOKEN_PROXY",
       "AZURE_FEDERATED_TOKEN_FILE",
@@ -99,11 +107,13 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     },
   },
   "managed-identity": {
+    asksNetwork: true,
     settings: ["credential.managedIdentityClientId"],
     opener: ({ managedIdentityToken: obtainToken, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
       obtainToken && ((ports) => openManagedIdentity({ obtainToken, audience }, ports)),
   },
   "client-secret": {
+    asksNetwork: false,
     settings: ["AZURE_CLIENT_SECRET"],
     opener: ({ clientSecret: secret, production = false }) =>
       secret?.reveal() ? (ports) => openClientSecret({ secret, production }, ports) : undefined,
@@ -113,9 +123,14 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
 /** What has the settings of an identity binding, and would be refused: the pod's token is for the proxy alone. */
 const USED_BY_BINDING: readonly string[] = ["workload-identity", "managed-identity"];
 
+export interface ChosenOpener {
+  readonly open: Opener;
+  readonly asksNetwork: boolean;
+}
+
 /** What to open, in order, and what is wrong with the choice. */
 export interface ChosenSources {
-  readonly openers: readonly Opener[];
+  readonly openers: readonly ChosenOpener[];
   /** Sources that were named and are not set up, each with a sentence that says what they need. */
   readonly absent: readonly { readonly source: CredentialSource; readonly problem: string }[];
   readonly faults: readonly ConfigurationFault[];
@@ -129,12 +144,13 @@ export function chooseSources(options: CredentialOptions): ChosenSources {
   const names = options.sources ?? "auto";
   if (names === "auto") {
     const bound = SOURCES["identity-binding"].opener(options) !== undefined;
-    const openers = Object.entries(SOURCES).flatMap(([name, { opener }]) =>
-      bound && USED_BY_BINDING.includes(name) ? [] : (opener(options) ?? []),
-    );
+    const openers = Object.entries(SOURCES).flatMap(([name, { opener, asksNetwork }]) => {
+      const open = bound && USED_BY_BINDING.includes(name) ? undefined : opener(options);
+      return open === undefined ? [] : [{ open, asksNetwork }];
+    });
     return { openers, absent: [], faults: openers.length > 0 ? [] : [NOTHING_CONFIGURED] };
   }
-  const openers: Opener[] = [];
+  const openers: ChosenOpener[] = [];
   const absent: { source: CredentialSource; problem: string; hint: string | undefined; index: number }[] = [];
   const faults: ConfigurationFault[] = names.length > 0 ? [] : [NOTHING_CONFIGURED];
   for (const [index, name] of names.entries()) {
@@ -144,11 +160,11 @@ export function chooseSources(options: CredentialOptions): ChosenSources {
       faults.push({ path, problem: `no source is named ${JSON.stringify(name)}; there are ${known}` });
       continue;
     }
-    const { settings, hint, opener } = SOURCES[name];
+    const { settings, hint, opener, asksNetwork } = SOURCES[name];
     const open = opener(options);
     if (names.indexOf(name) < index) faults.push({ path, problem: `${name} is named twice` });
     else if (open === undefined) absent.push({ source: name, problem: needs(name, settings), hint, index });
-    else openers.push(open);
+    else openers.push({ open, asksNetwork });
   }
   if (openers.length === 0)
     for (const { problem, hint, index } of absent)

@@ -1,4 +1,4 @@
-/** Is the authority there, is it the right one, do its clock and ours agree, and can its signing keys be read? */
+/** Checks that the authority answers and is the configured one, that its clock and ours agree, and that its signing keys can be read. */
 
 import { GatewayError } from "../errors.ts";
 import { numbersOf } from "../exchange/entra/answers.ts";
@@ -8,9 +8,10 @@ import { fetchSigningKeys } from "../identity/signing-keys.ts";
 import { explain } from "./aadsts.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf, silenceOfError } from "./network.ts";
+import { proxyHint } from "./proxy.ts";
 import { type Check, fault, ok, once, skipped, type Verdict, warning } from "./verdict.ts";
 
-/** A smaller difference of clocks troubles no request. */
+/** A clock that is off by less is not worth a warning. */
 const CLOCK_NOTICE_MS = 10_000;
 
 const MAX_DOCUMENT_BYTES = 512 * 1024;
@@ -45,13 +46,13 @@ export function authorityChecks(examination: Examination): Check[] {
       ([tenant, metadata]): Check => ({
         name: "discovery",
         about: tenant,
-        run: () => judgeDiscovery(examination, tenant, metadata),
+        run: () => checkDiscovery(examination, tenant, metadata),
       }),
     ),
     {
       name: "clock",
       run: async () =>
-        judgeClock(
+        checkClock(
           examination,
           await metadataOf
             .get(home)?.()
@@ -62,7 +63,7 @@ export function authorityChecks(examination: Examination): Check[] {
       (tenant): Check => ({
         name: "signing-keys",
         about: tenant,
-        run: () => judgeKeys(examination, tenant, metadataOf.get(tenant)),
+        run: () => checkSigningKeys(examination, tenant, metadataOf.get(tenant)),
       }),
     ),
   ];
@@ -71,7 +72,7 @@ export function authorityChecks(examination: Examination): Check[] {
 const issuersOf = ({ authority }: Examination, tenant: string): readonly string[] =>
   authority.issuers(tenant === "common" ? "{tenantid}" : tenant, "2.0");
 
-async function judgeDiscovery(
+async function checkDiscovery(
   examination: Examination,
   tenant: string,
   metadata: () => Promise<Metadata>,
@@ -83,7 +84,9 @@ async function judgeDiscovery(
     ({ answer } = await metadata());
   } catch (error) {
     const { finding, fix } = silenceOfError(error);
-    return fault(`${url} cannot be read: ${finding}`, fix, { commands: [`curl -sv ${url}`] });
+    return fault(`${url} cannot be read: ${finding}`, fix + proxyHint(examination.config, new URL(url)), {
+      commands: [`curl -sv ${url}`],
+    });
   }
   const document = parseJsonObject(answer.text);
   const explained = explain(numbersOf(document), { registration, resource: "" });
@@ -108,9 +111,10 @@ async function judgeDiscovery(
   return ok(`issuer ${issuer}`, { facts: { url, issuer } });
 }
 
-function judgeClock(examination: Examination, metadata: Metadata | undefined): Verdict {
+function checkClock(examination: Examination, metadata: Metadata | undefined): Verdict {
   const date = Date.parse(metadata?.answer.headers.get("date") ?? "");
-  if (metadata === undefined || Number.isNaN(date)) return skipped("the authority did not tell the time");
+  if (metadata === undefined || Number.isNaN(date))
+    return skipped("the authority's answer has no Date field");
   // The header counts whole seconds, so on average the time is half of one later.
   const offsetMs = Math.round(metadata.askedAt - (date + 500));
   const facts = { offsetSeconds: Math.round(offsetMs / 1000) };
@@ -133,7 +137,7 @@ function judgeClock(examination: Examination, metadata: Metadata | undefined): V
   return ok(`within ${Math.max(1, seconds)} s of Entra's`, { facts });
 }
 
-async function judgeKeys(
+async function checkSigningKeys(
   examination: Examination,
   tenant: string,
   metadata: (() => Promise<Metadata>) | undefined,

@@ -9,13 +9,14 @@ import { fault, ok, type Verdict, warning } from "./verdict.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
 
-export async function judgeCertificate(
-  opened: Opened,
-  path: string,
-  examination: Examination,
-): Promise<Verdict> {
-  const { registration, now } = examination;
-  const content = await contentOf(path);
+/** The certificate of a file, or of the text that a variable holds. */
+export async function checkCertificate(opened: Opened, examination: Examination): Promise<Verdict> {
+  const { registration, now, config } = examination;
+  const { certificatePath: path, certificate: text } = config.credential;
+  const content = path === undefined ? Buffer.from(text?.reveal() ?? "") : await contentOf(path);
+  // There is nothing to run on a variable that would not print it.
+  const onFile = (...commands: ((file: string) => string)[]) =>
+    path === undefined ? [] : commands.map((command) => command(quote(path)));
   const certificate = await leafOf(content, examination);
   const isPkcs12 = content !== undefined && isPkcs12File(content);
   const facts = certificate === undefined ? {} : factsOf(certificate);
@@ -33,9 +34,10 @@ export async function judgeCertificate(
         sentence(opened.error),
         "set AZURE_CLIENT_CERTIFICATE_PASSWORD to the pass phrase that the key was encrypted with",
         {
-          commands: [
-            `openssl ${isPkcs12 ? "pkcs12" : "pkey"} -in ${quote(path)} -passin env:AZURE_CLIENT_CERTIFICATE_PASSWORD -noout`,
-          ],
+          commands: onFile(
+            (file) =>
+              `openssl ${isPkcs12 ? "pkcs12" : "pkey"} -in ${file} -passin env:AZURE_CLIENT_CERTIFICATE_PASSWORD -noout`,
+          ),
         },
       );
     return fault(
@@ -43,11 +45,11 @@ export async function judgeCertificate(
       "provide one readable file with an RSA key of 2048 bits or more and the certificate of that key: their public keys are the same",
       {
         commands: isPkcs12
-          ? [`openssl pkcs12 -in ${quote(path)} -info -nokeys`]
-          : [
-              `openssl pkey -in ${quote(path)} -pubout | sha256sum`,
-              `openssl x509 -in ${quote(path)} -pubkey -noout | sha256sum`,
-            ],
+          ? onFile((file) => `openssl pkcs12 -in ${file} -info -nokeys`)
+          : onFile(
+              (file) => `openssl pkey -in ${file} -pubout | sha256sum`,
+              (file) => `openssl x509 -in ${file} -pubkey -noout | sha256sum`,
+            ),
       },
     );
   }
@@ -56,7 +58,7 @@ export async function judgeCertificate(
   if (exposed !== undefined)
     return warning(exposed.message, "let only the gateway's own user read it", {
       facts,
-      commands: [`chmod 600 ${quote(path)}`],
+      commands: onFile((file) => `chmod 600 ${file}`),
     });
   const endsAt = opened.ring.status().sources[0]?.expiresAt ?? 0;
   const days = Math.floor((endsAt - now()) / DAY_MS);
@@ -76,7 +78,7 @@ const renew = [
   "openssl req -x509 -newkey rsa:2048 -nodes -days 180 -subj /CN=obo-gateway -keyout key.pem -out cert.pem",
 ];
 
-/** Reads the certificate for its facts alone; the check that opened the file has reported its faults. */
+/** Read for its facts alone: the fault of a file that cannot be read is reported when the source is opened. */
 async function leafOf(
   content: Buffer | undefined,
   { config }: Examination,

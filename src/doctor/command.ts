@@ -1,4 +1,4 @@
-/** The doctor as a command: arguments, environment and exit codes. 0 it would work, 1 it would not, 2 nothing to go by. */
+/** The doctor as a command: arguments, environment and exit codes. 0 the gateway would work, 1 it would not, 2 configuration or arguments cannot be read. */
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -10,16 +10,16 @@ import { CHECK_NAMES, type CheckName } from "./verdict.ts";
 
 const USAGE = `obo-gateway doctor [options]      (npm run doctor -- [options])
 
-Reads the configuration as obo-gateway start does, and checks everything that has to be right before it would work.
+Reads the configuration as obo-gateway start does, and checks everything that has to be right before the gateway can serve requests.
 
   --json                    print one JSON document instead of text
-  --token-file FILE         a user's access token for the gateway: judge it, and exchange it for each API
+  --token-file FILE         a user's access token for the gateway: verify it, and exchange it for each API
   --expect-issuer TEXT      the federated credential as registered, to compare the federated
   --expect-subject TEXT     token with, byte for byte
   --expect-audience TEXT
   --skip NAME               leave a check out; may be repeated (--skip ports beside a running gateway)
 
-Exit status: 0 it would work, 1 a fault was found, 2 configuration or arguments cannot be read.
+Exit status: 0 the gateway would work, 1 a fault was found, 2 configuration or arguments cannot be read.
 `;
 
 /** A token of a user in 200 groups has up to 24 KiB; more is another file. */

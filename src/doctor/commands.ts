@@ -1,4 +1,4 @@
-/** The Azure CLI and Graph commands that fix a registration, ready to be pasted into a shell. */
+/** The Azure CLI and Graph commands that correct a registration, ready to be pasted into a shell. */
 
 import type { Cloud } from "../identity/contract.ts";
 
@@ -15,7 +15,7 @@ const GRAPH: Partial<Record<Cloud, string>> = {
   china: "https://microsoftgraph.chinacloudapi.cn",
 };
 
-/** One word of a POSIX shell, whatever the text holds: claims of a token are somebody else's text. */
+/** One word of a POSIX shell, whatever the text holds: the claims of a token are text from outside. */
 export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -1,14 +1,14 @@
-/** The gateway's own proof, source by source: can it be opened, for how long is it good, what should Entra know of it? */
+/** Checks the gateway's proof, source by source: that it opens, how long it is valid, and what Entra has to know of it. */
 
 import type { CredentialSource } from "../credential/contract.ts";
-import { judgeCertificate } from "./certificate.ts";
+import { checkCertificate } from "./certificate.ts";
 import type { Examination } from "./examination.ts";
-import { judgeFederatedToken } from "./federated-token.ts";
+import { checkFederatedToken } from "./federated-token.ts";
 import { type Opened, open, sentence } from "./opened.ts";
-import { judgeTokenRequest } from "./token-request.ts";
+import { checkTokenRequest } from "./token-request.ts";
 import { type Check, type CheckName, fault, ok, once, skipped, type Verdict, warning } from "./verdict.ts";
 
-/** What lies here for each source; `issued-token` is asked of a platform and leaves nothing on this machine. */
+/** The check of what each source has on this machine; an `issued-token` comes from a platform and leaves no file here. */
 const CHECK_OF: Readonly<Record<CredentialSource, CheckName>> = {
   "workload-identity": "federated-token",
   certificate: "certificate",
@@ -20,11 +20,11 @@ const CHECK_OF: Readonly<Record<CredentialSource, CheckName>> = {
   "client-secret": "client-secret",
 };
 
-/** Two checks for each source that has its settings: what lies here, and what Entra says to it. */
+/** Two checks for each source that has its settings: one of what lies on this machine, one of Entra's answer. */
 export function credentialChecks(examination: Examination): Check[] {
-  const whole: Check = { name: "credential", run: async () => judgeChoice(await open(examination)) };
+  const choice: Check = { name: "credential", run: async () => checkChoice(await open(examination)) };
   return [
-    whole,
+    choice,
     ...configuredSources(examination).flatMap((source): Check[] => {
       const opened = once(() => open(examination, source));
       const name = CHECK_OF[source];
@@ -32,7 +32,7 @@ export function credentialChecks(examination: Examination): Check[] {
         {
           name,
           ...(name === "issued-token" && { about: source }),
-          run: async () => judge(source, await opened(), examination),
+          run: async () => checkSource(source, await opened(), examination),
         },
         {
           name: "token-request",
@@ -40,7 +40,7 @@ export function credentialChecks(examination: Examination): Check[] {
           async run() {
             const outcome = await opened();
             if ("error" in outcome) return skipped(`needs a usable ${name}`);
-            return judgeTokenRequest(outcome.ring, examination);
+            return checkTokenRequest(outcome.ring, examination);
           },
         },
       ];
@@ -58,7 +58,7 @@ function configuredSources({ config }: Examination): readonly CredentialSource[]
   const settings: Readonly<Record<CredentialSource, boolean>> = {
     // In a pod with an identity binding its token is for the proxy alone.
     "workload-identity": Boolean(credential.federatedTokenFile) && (!isBound || isNamed("workload-identity")),
-    certificate: Boolean(credential.certificatePath),
+    certificate: Boolean(credential.certificatePath ?? credential.certificate?.reveal()),
     "client-assertion": isNamed("client-assertion"),
     "github-actions": Boolean(githubActions.requestUrl && githubActions.requestToken?.reveal()),
     "azure-pipelines": Boolean(
@@ -75,7 +75,7 @@ function configuredSources({ config }: Examination): readonly CredentialSource[]
   );
 }
 
-function judgeChoice(opened: Opened): Verdict {
+function checkChoice(opened: Opened): Verdict {
   if ("error" in opened) {
     const ofChoice = opened.error.faults.filter(({ path }) => path.startsWith("credential."));
     if (ofChoice.length === 0) return skipped("a source cannot be opened; see below");
@@ -93,13 +93,17 @@ function judgeChoice(opened: Opened): Verdict {
   return ok(finding, { facts: { serving } });
 }
 
-async function judge(source: CredentialSource, opened: Opened, examination: Examination): Promise<Verdict> {
-  const { certificatePath = "", federatedTokenFile = "" } = examination.config.credential;
-  if (source === "certificate") return judgeCertificate(opened, certificatePath, examination);
-  if (source === "workload-identity") return judgeFederatedToken(opened, federatedTokenFile, examination);
+async function checkSource(
+  source: CredentialSource,
+  opened: Opened,
+  examination: Examination,
+): Promise<Verdict> {
+  const { federatedTokenFile = "" } = examination.config.credential;
+  if (source === "certificate") return checkCertificate(opened, examination);
+  if (source === "workload-identity") return checkFederatedToken(opened, federatedTokenFile, examination);
   if (source === "client-assertion")
     return skipped("the program that embeds the gateway makes this assertion; only that program can try it");
-  if (source !== "client-secret") return judgeIssued(source, opened);
+  if (source !== "client-secret") return checkIssuedToken(source, opened);
   if ("error" in opened) return fault(sentence(opened.error), "set AZURE_CLIENT_SECRET");
   const [notice] = opened.events;
   if (notice !== undefined)
@@ -129,7 +133,7 @@ const ISSUERS: Readonly<Record<IssuedSource, readonly [issuer: string, fix: stri
   ],
 };
 
-function judgeIssued(source: IssuedSource, opened: Opened): Verdict {
+function checkIssuedToken(source: IssuedSource, opened: Opened): Verdict {
   const [issuer, fix] = ISSUERS[source];
   if ("error" in opened) return fault(sentence(opened.error), fix);
   const endsAt = opened.ring.status().sources[0]?.expiresAt;

@@ -1,6 +1,7 @@
 /** The doctor's round: configuration first, then every check in the order in which a request would need it. */
 
-import { type GatewayConfig, loadConfig } from "../config/load.ts";
+import { loadCheckedConfig } from "../checked-config.ts";
+import type { GatewayConfig } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { FileDescriptors } from "../foundation/file-descriptors.ts";
@@ -10,16 +11,26 @@ import { openOutbound } from "../outbound/outbound.ts";
 import { authorityChecks } from "./authority.ts";
 import type { FederatedIdentity } from "./commands.ts";
 import { credentialChecks } from "./credential.ts";
-import { judgeDownstream } from "./downstream.ts";
+import { checkDownstream } from "./downstream.ts";
 import type { Examination } from "./examination.ts";
-import { judgeExchange } from "./exchange.ts";
-import { judgePorts } from "./ports.ts";
+import { checkExchange } from "./exchange.ts";
+import { checkPorts } from "./ports.ts";
 import { processChecks } from "./process.ts";
+import { proxyChecks } from "./proxy.ts";
 import { registrationChecks } from "./registration.ts";
 import { routeChecks } from "./routes.ts";
 import { sharedCacheChecks } from "./shared-cache.ts";
-import { judgeUserToken, verifyUserToken } from "./user-token.ts";
-import { type Check, type CheckName, fault, type Outcome, ok, once, type Verdict } from "./verdict.ts";
+import { checkUserToken, verifyUserToken } from "./user-token.ts";
+import {
+  type Check,
+  type CheckName,
+  fault,
+  type Outcome,
+  ok,
+  once,
+  type Verdict,
+  warning,
+} from "./verdict.ts";
 
 export interface DoctorOptions {
   readonly expected?: Partial<FederatedIdentity>;
@@ -80,12 +91,17 @@ export async function diagnose(environment: () => Environment, options: DoctorOp
     verdicts,
   });
 
-  const loaded = load(environment, options);
+  const loaded = await load(environment, options);
   if ("faults" in loaded) {
     for (const verdict of loaded.faults) note({ name: "configuration" }, verdict);
     return report(false);
   }
   note({ name: "configuration" }, ok(`${loaded.file} and the environment are valid`));
+  for (const { path, problem } of loaded.examination.config.notices)
+    note(
+      { name: "configuration" },
+      warning(`${path} ${problem}`, `correct ${path} in the environment or in .env`),
+    );
 
   for (const check of checksOf(loaded.examination)) {
     if (options.skip?.includes(check.name)) continue;
@@ -100,16 +116,17 @@ function checksOf(examination: Examination): Check[] {
   return [
     ...registrationChecks(examination),
     ...routeChecks(examination),
-    { name: "ports", run: () => judgePorts(examination) },
+    { name: "ports", run: () => checkPorts(examination) },
     ...processChecks(examination),
+    ...proxyChecks(examination),
     ...authorityChecks(examination),
     ...credentialChecks(examination),
-    { name: "user-token", run: async () => judgeUserToken(await verification(), examination) },
+    { name: "user-token", run: async () => checkUserToken(await verification(), examination) },
     ...apis.map(
       (api): Check => ({
         name: "exchange",
         about: api.name,
-        run: async () => judgeExchange(api, await verification(), examination),
+        run: async () => checkExchange(api, await verification(), examination),
       }),
     ),
     ...sharedCacheChecks(examination),
@@ -117,7 +134,7 @@ function checksOf(examination: Examination): Check[] {
       (api): Check => ({
         name: "downstream",
         about: api.name,
-        run: () => judgeDownstream(api, examination),
+        run: () => checkDownstream(api, examination),
       }),
     ),
   ];
@@ -143,20 +160,22 @@ function examine(config: GatewayConfig, env: Environment, options: DoctorOptions
   };
 }
 
-/** A defect of a check must not hide the findings of others. Its message may hold anything, so only its kind is shown. */
+/** A defect of a check must not hide what the others find. Its message may hold anything, so the report names only its kind. */
 function undone(error: unknown): Verdict {
   const kind = error instanceof Error ? error.name : typeof error;
   return fault(`the check itself failed (${kind})`, "leave it out with --skip, and report it as a defect");
 }
 
-function load(
+async function load(
   environment: () => Environment,
   options: DoctorOptions,
-): { readonly examination: Examination; readonly file: string } | { readonly faults: readonly Verdict[] } {
+): Promise<
+  { readonly examination: Examination; readonly file: string } | { readonly faults: readonly Verdict[] }
+> {
   try {
     const env = environment();
     const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
-    return { examination: examine(loadConfig(env), env, options), file };
+    return { examination: examine(await loadCheckedConfig(env), env, options), file };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) =>

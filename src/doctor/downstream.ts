@@ -1,4 +1,4 @@
-/** Does a downstream API answer at all, over the same connections and address rules as a forwarded request? */
+/** Checks that a downstream API answers, over the same connections and address rules as a forwarded request. */
 
 import type { DownstreamApiOptions } from "../downstream/contract.ts";
 import { joinBase, readBaseUrl } from "../downstream/target/downstream-api.ts";
@@ -9,7 +9,7 @@ import { silenceOf } from "./network.ts";
 import { fault, ok, type Verdict, warning } from "./verdict.ts";
 
 /** One GET of the base URL, without a token: any status proves name, address, TLS and HTTP. */
-export async function judgeDownstream(api: DownstreamApiOptions, examination: Examination): Promise<Verdict> {
+export async function checkDownstream(api: DownstreamApiOptions, examination: Examination): Promise<Verdict> {
   try {
     const status = await statusOf(api, examination);
     const facts = { url: api.baseUrl, status };
@@ -22,11 +22,11 @@ export async function judgeDownstream(api: DownstreamApiOptions, examination: Ex
     return ok(`${api.baseUrl} answers (status ${status} without a token)`, { facts });
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
-    return judgeFailure(api, error);
+    return explainFailure(api, error);
   }
 }
 
-function judgeFailure({ name, baseUrl }: DownstreamApiOptions, error: GatewayError): Verdict {
+function explainFailure({ name, baseUrl }: DownstreamApiOptions, error: GatewayError): Verdict {
   const facts = { url: baseUrl };
   const { hostname } = new URL(baseUrl);
   if (error.reason === "private_address")

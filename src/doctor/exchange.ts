@@ -1,4 +1,4 @@
-/** A real on-behalf-of exchange of the given user's token, for one API: the whole chain, as a request would walk it. */
+/** A real on-behalf-of exchange of the given user's token, for one API: the whole chain of a request. */
 
 import { randomUUID } from "node:crypto";
 import type { DownstreamApiOptions } from "../downstream/contract.ts";
@@ -13,7 +13,7 @@ import { open } from "./opened.ts";
 import { resourceOf } from "./token-request.ts";
 import { fault, ok, skipped, type Verdict, warning } from "./verdict.ts";
 
-export async function judgeExchange(
+export async function checkExchange(
   api: DownstreamApiOptions,
   verification: Verification | undefined,
   examination: Examination,
@@ -46,7 +46,7 @@ export async function judgeExchange(
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
     const identity = await identityIn(config.credential.federatedTokenFile);
-    return judgeRefusal(error, {
+    return explainRefusal(error, {
       registration,
       resource: resourceOf(api.scopes[0] ?? ""),
       identity: opened.ring.source === "workload-identity" ? identity : undefined,
@@ -54,7 +54,7 @@ export async function judgeExchange(
   }
 }
 
-function judgeRefusal(error: GatewayError, situation: Parameters<typeof explain>[1]): Verdict {
+function explainRefusal(error: GatewayError, situation: Parameters<typeof explain>[1]): Verdict {
   const { error_codes: numbers, ...diagnostics } = error.diagnostics ?? {};
   const codes = Array.isArray(numbers) ? numbers : [];
   const explained = explain(codes, situation);

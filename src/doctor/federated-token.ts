@@ -18,7 +18,7 @@ const RENEWAL_NOTICE_MS = 5 * 60_000;
 /** Audiences of every cloud begin so; one of another cloud, or in other letters, is refused. */
 const ENTRA_AUDIENCE = /^api:\/\/AzureADTokenExchange/i;
 
-export async function judgeFederatedToken(
+export async function checkFederatedToken(
   opened: Opened,
   path: string,
   examination: Examination,

@@ -1,4 +1,4 @@
-/** The reason why a request got no answer, in words, from the error that it failed with. */
+/** Puts the error of a failed request into words: why no answer came, and what to do. */
 
 import { FetchFailure } from "../foundation/bounded-fetch.ts";
 
@@ -25,7 +25,7 @@ const TIMEOUT: Silence = {
 };
 const TLS: Silence = {
   finding: "its TLS certificate is not trusted",
-  fix: "name the private certificate authority in NODE_EXTRA_CA_CERTS (a PEM file); never switch verification off",
+  fix: "name the private certificate authority (of the server, or of a proxy on the way that opens TLS) in NODE_EXTRA_CA_CERTS (a PEM file); never switch verification off",
 };
 const TOO_LARGE: Silence = {
   finding: "the answer is far too large",
@@ -71,7 +71,7 @@ export function silenceOf(code: string): Silence {
   return BY_CODE[code] ?? (/CERT|SSL|TLS|UNABLE_TO_|SELF_SIGNED/.test(code) ? TLS : UNKNOWN);
 }
 
-/** By an error and its causes: `fetch` wraps the one that tells. */
+/** By an error and its causes: `fetch` wraps the error that has the code. */
 export function silenceOfError(error: unknown): Silence {
   for (
     let current = error, depth = 0;

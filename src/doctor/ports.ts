@@ -1,4 +1,4 @@
-/** Can both listeners be had? */
+/** Checks that the ports of both listeners are free. */
 
 import { ConfigurationError } from "../errors.ts";
 import { type Listening, listen } from "../http/server.ts";
@@ -7,7 +7,7 @@ import { sentence } from "./opened.ts";
 import { fault, ok, type Verdict } from "./verdict.ts";
 
 /** Both at once, as the gateway takes them: two settings of the same port would each be free by itself. */
-export async function judgePorts({ config }: Examination): Promise<Verdict> {
+export async function checkPorts({ config }: Examination): Promise<Verdict> {
   const { host, port, adminPort } = config.listen;
   const refuse = () => {};
   const open: Listening[] = [];

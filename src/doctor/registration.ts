@@ -1,6 +1,6 @@
-/** Settings that load, and yet contradict each other or the way Entra works. */
+/** Checks settings that are valid one by one and contradict each other, or the way Entra works. */
 
-import { ConfigurationError } from "../errors.ts";
+import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { createGateway } from "../gateway.ts";
 import { unlinkedRoutes } from "../http/route-table.ts";
 import { showApplication } from "./commands.ts";
@@ -10,19 +10,17 @@ import { type Check, fault, ok, skipped, type Verdict, warning } from "./verdict
 
 export function registrationChecks(examination: Examination): Check[] {
   return [
-    { name: "assembly", run: () => judgeAssembly(examination) },
-    { name: "audiences", run: async () => judgeAudiences(examination) },
-    { name: "tenants", run: async () => judgeTenants(examination) },
-    { name: "paging-links", run: async () => judgePagingLinks(examination) },
+    { name: "assembly", run: () => checkAssembly(examination) },
+    { name: "audiences", run: async () => checkAudiences(examination) },
+    { name: "tenants", run: async () => checkTenants(examination) },
+    { name: "paging-links", run: async () => checkPagingLinks(examination) },
   ];
 }
 
-/** The composition root itself, so that nothing it would refuse can be overlooked here. */
-async function judgeAssembly(examination: Examination): Promise<Verdict> {
+/** The composition root itself, so that the doctor finds everything that the gateway would refuse. */
+async function checkAssembly(examination: Examination): Promise<Verdict> {
   const { config, fetch, now, downstreamCa } = examination;
   const { downstreamApis } = config;
-  // The checks of the sources report it, once.
-  if ("error" in (await open(examination))) return skipped("needs a usable credential");
   try {
     const gateway = await createGateway(config, {
       fetch,
@@ -39,13 +37,19 @@ async function judgeAssembly(examination: Examination): Promise<Verdict> {
     );
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
-    const faults = error.faults.map(({ path, problem }) => `${path}: ${problem}`);
+    const opened = await open(examination);
+    // The checks of the sources report those.
+    const ofCredential = "error" in opened ? opened.error.faults.map(textOf) : [];
+    const faults = error.faults.map(textOf).filter((text) => !ofCredential.includes(text));
+    if (faults.length === 0) return skipped("needs a usable credential");
     return fault(`the gateway would not start: ${faults.join("; ")}`, "correct what is named");
   }
 }
 
+const textOf = ({ path, problem }: ConfigurationFault) => `${path}: ${problem}`;
+
 /** Entra refuses a user assertion whose `aud` is not this application (AADSTS500131). */
-function judgeAudiences({ config, registration }: Examination): Verdict {
+function checkAudiences({ config, registration }: Examination): Verdict {
   const { audiences } = config.identity;
   const { clientId } = registration;
   const foreign = audiences.filter(
@@ -70,7 +74,7 @@ function judgeAudiences({ config, registration }: Examination): Verdict {
   return ok(audiences.join(", "));
 }
 
-function judgeTenants({ config }: Examination): Verdict {
+function checkTenants({ config }: Examination): Verdict {
   const { tenantId, exchangeTenants: exchanged } = config.application;
   const { tenants } = config.identity;
   if (exchanged === "*") return ok("users of every accepted tenant are exchanged for");
@@ -86,7 +90,7 @@ function judgeTenants({ config }: Examination): Verdict {
   );
 }
 
-function judgePagingLinks({ config }: Examination): Verdict {
+function checkPagingLinks({ config }: Examination): Verdict {
   const unlinked = unlinkedRoutes(config.http.publicUrl, config.listen.host, config.routes);
   if (unlinked.length === 0) return ok("lead back to the gateway, or no route leads to Graph");
   return warning(

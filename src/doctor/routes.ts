@@ -1,8 +1,7 @@
-/** Routes and scopes that load, and can never do what they were written for. */
+/** Checks routes that are valid and can never do what they were written for. */
 
 import type { GatewayConfig, ProxyRouteConfig } from "../config/load.ts";
 import type { Examination } from "./examination.ts";
-import { resourceOf } from "./token-request.ts";
 import { type Check, fault, ok, type Verdict, warning } from "./verdict.ts";
 
 export function routeChecks(examination: Examination): Check[] {
@@ -10,7 +9,6 @@ export function routeChecks(examination: Examination): Check[] {
   return [
     { name: "required-scopes", run: async () => checkRequiredScopes(config) },
     { name: "allowed-paths", run: async () => checkAllowedPaths(config.routes) },
-    { name: "scopes", run: async () => checkScopes(config) },
   ];
 }
 
@@ -63,22 +61,5 @@ function checkAllowedPaths(routes: readonly ProxyRouteConfig[]): Verdict {
       )
       .join("; "),
     `write ${doubled.map(({ rest }) => rest).join(", ")}, unless the API really repeats that part of its path`,
-  );
-}
-
-/** Entra issues a token for one resource (AADSTS28000), and `.default` stands for all scopes of it (AADSTS70011). */
-function checkScopes({ downstreamApis }: GatewayConfig): Verdict {
-  const faults = Object.values(downstreamApis).flatMap(({ name, scopes }) => {
-    const resources = [...new Set(scopes.map(resourceOf))];
-    if (resources.length > 1)
-      return [`downstreamApis.${name}.scopes are of ${resources.length} resources: ${resources.join(", ")}`];
-    if (scopes.length > 1 && scopes.some((scope) => scope.endsWith("/.default")))
-      return [`downstreamApis.${name}.scopes hold .default beside another scope`];
-    return [];
-  });
-  if (faults.length === 0) return ok("are of one resource for each API");
-  return fault(
-    `Entra refuses every exchange of an API whose scopes it cannot put into one token: ${faults.join("; ")}`,
-    "make one entry under downstreamApis for each resource, and name either .default or single scopes of it",
   );
 }

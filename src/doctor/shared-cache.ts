@@ -1,4 +1,4 @@
-/** The Redis of the shared tier: can it be reached and written to, and do our keys open what they sealed? */
+/** Checks that the Redis of the shared tier takes writes, and that our keys open what they sealed. */
 
 import { randomBytes } from "node:crypto";
 import { Secret } from "../foundation/secret.ts";
@@ -9,7 +9,7 @@ import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf } from "./network.ts";
 import { type Check, fault, ok, type Verdict, warning } from "./verdict.ts";
 
-/** None where nothing speaks of a Redis. */
+/** No check where neither the file nor the environment names a Redis. */
 export function sharedCacheChecks({ config, variables }: Examination): Check[] {
   const { cache, cacheKeys } = config.exchange;
   const { url, timeoutMs } = cache.redis;
@@ -25,10 +25,10 @@ export function sharedCacheChecks({ config, variables }: Examination): Check[] {
           ),
       },
     ];
-  return [{ name: "shared-cache", run: () => judgeSharedCache(url, cacheKeys, timeoutMs) }];
+  return [{ name: "shared-cache", run: () => checkSharedCache(url, cacheKeys, timeoutMs) }];
 }
 
-async function judgeSharedCache(url: Secret, keys: readonly Secret[], timeoutMs: number): Promise<Verdict> {
+async function checkSharedCache(url: Secret, keys: readonly Secret[], timeoutMs: number): Promise<Verdict> {
   const address = parseRedisAddress(url.reveal());
   if (address === undefined)
     return fault(
@@ -58,7 +58,7 @@ async function judgeSharedCache(url: Secret, keys: readonly Secret[], timeoutMs:
     value: place.seal(text),
     limitMs: ANSWER_LIMIT_MS,
   });
-  if ("failure" in probe) return judgeFailure(probe.failure, address, facts);
+  if ("failure" in probe) return explainFailure(probe.failure, address, facts);
   if (place.open(probe.value) !== text)
     return fault(
       "what was written to Redis does not come back as it was",
@@ -111,7 +111,7 @@ const BY_LABEL: Readonly<Record<string, Refusal>> = {
 /** What may be heard when one side speaks TLS and the other does not; a server that waits for more says nothing. */
 const TALKS_PAST_US = /^(?:disconnected|ECONNRESET|EPIPE|EPROTO|timeout|ETIMEDOUT|ERR_SSL_[A-Z_]+)$/;
 
-function judgeFailure(
+function explainFailure(
   label: string,
   { tls, nodes }: RedisAddress,
   facts: Verdict["facts"] & object,

@@ -22,7 +22,7 @@ const MAX_ANSWER_BYTES = 256 * 1024;
 const ROLE_NEEDED = 501051;
 
 /** Client credentials (RFC 6749 §4.4): the only grant that proves the gateway without a user. The token is dropped. */
-export async function judgeTokenRequest(ring: CredentialRing, examination: Examination): Promise<Verdict> {
+export async function checkTokenRequest(ring: CredentialRing, examination: Examination): Promise<Verdict> {
   const { config } = examination;
   const apis = Object.values(config.downstreamApis);
   const resources = [...new Set(apis.map(({ scopes }) => resourceOf(scopes[0] ?? "")))];
@@ -54,11 +54,11 @@ async function askFor(resource: string, ring: CredentialRing, examination: Exami
     const { finding, fix } = silenceOfError(error);
     return fault(`${tokenEndpoint} gives no answer: ${finding}`, fix);
   }
-  return judge(answer, { registration, resource, identity });
+  return readAnswer(answer, { registration, resource, identity });
 }
 
 /** Status, numbers and shape decide; no text of Entra's is read, and none is shown: it may name people. */
-function judge({ status, headers, text }: BoundedResponse, situation: Situation): Verdict {
+function readAnswer({ status, headers, text }: BoundedResponse, situation: Situation): Verdict {
   const { resource } = situation;
   const body = parseJsonObject(text);
   if (status === 200 && typeof body?.access_token === "string") return ok(`a token for ${resource}`);

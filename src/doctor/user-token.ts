@@ -1,4 +1,4 @@
-/** A user's token, where one is given: what the gateway says to it, and what it tells of the registrations behind it. */
+/** Checks a user's token, where one is given: whether the gateway accepts it, and what it shows of the registrations behind it. */
 
 import type { GatewayConfig } from "../config/load.ts";
 import { authorize } from "../identity/claims-policy.ts";
@@ -14,7 +14,7 @@ const XMS_CC = { optionalClaims: { accessToken: [{ name: "xms_cc", essential: fa
 
 const TOKEN_VERSION_2 = { api: { requestedAccessTokenVersion: 2 } };
 
-/** Judged by the gateway's own verifier; undefined when no token was given. */
+/** The result of the gateway's own verifier; undefined when no token was given. */
 export async function verifyUserToken(examination: Examination): Promise<Verification | undefined> {
   const { config, authority, fetch, now, userToken } = examination;
   if (userToken === undefined) return undefined;
@@ -26,10 +26,10 @@ export async function verifyUserToken(examination: Examination): Promise<Verific
   }
 }
 
-export function judgeUserToken(verification: Verification | undefined, examination: Examination): Verdict {
+export function checkUserToken(verification: Verification | undefined, examination: Examination): Verdict {
   const { registration, userToken } = examination;
   if (verification === undefined || userToken === undefined)
-    return skipped("give one with --token-file FILE to see what the gateway and Entra say to it");
+    return skipped("give one with --token-file FILE to check whether the gateway and Entra accept it");
   const claims = claimsOf(userToken.reveal());
   const facts = factsOf(claims);
   if (verification.outcome === "unavailable") return skipped("needs the signing keys");
@@ -41,10 +41,10 @@ export function judgeUserToken(verification: Verification | undefined, examinati
       commands: commands?.(registration) ?? [],
     });
   }
-  return judgeCaller(verification.caller, examination.config, registration, facts);
+  return checkCaller(verification.caller, examination.config, registration, facts);
 }
 
-function judgeCaller(
+function checkCaller(
   { principal }: VerifiedCaller,
   { routes }: GatewayConfig,
   registration: Registration,
@@ -107,7 +107,7 @@ const FIXES: Partial<Record<RejectionReason, Fix>> = {
   not_yet_valid: ["synchronise this machine's clock"],
   client: ["add the front end's client id (azp, appid) to identity.allowedClients"],
   kind: ["give an access token for the gateway, not an ID token"],
-  signature: ["give the token unchanged; a token for Microsoft Graph cannot be checked by anybody else"],
+  signature: ["give the token unchanged; a token for Microsoft Graph can be verified by Graph alone"],
   unknown_key: [
     "get the token from the authority that AZURE_AUTHORITY_HOST names; where the gateway's enterprise application has a custom signing key (claims mapping, SAML sign-on), remove it",
   ],

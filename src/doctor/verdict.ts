@@ -12,7 +12,7 @@ export interface Verdict {
   readonly finding: string;
   /** Sentence about what to do; each fault and each warning has one. */
   readonly fix?: string;
-  /** Shell commands that fix it, or that show what to compare. */
+  /** Shell commands that correct it, or that show what to compare. */
   readonly commands?: readonly string[];
   /** What was measured, for machines and for comparing by eye. */
   readonly facts?: Readonly<Record<string, string | number>>;
@@ -27,10 +27,10 @@ export const CHECK_NAMES = [
   "paging-links",
   "required-scopes",
   "allowed-paths",
-  "scopes",
   "ports",
   "descriptors",
   "memory",
+  "proxy",
   "discovery",
   "clock",
   "signing-keys",

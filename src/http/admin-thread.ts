@@ -14,19 +14,21 @@ export interface AdminThreadData {
   readonly maxBusyMs: number;
   /** Names under which the listener is reached, besides addresses and `localhost`. */
   readonly hosts: readonly string[];
+  /** Pages of the console; without them nothing of it is there. */
+  readonly consolePages: Readonly<Record<string, AdminPage>>;
 }
 
 /** To the main thread: a page is wanted, or the listener is there, or cannot be. */
 export type FromAdminThread =
+  | { readonly type: "viewers"; readonly count: number }
   | { readonly type: "asked"; readonly path: string }
   | { readonly type: "listening"; readonly port: number }
   | { readonly type: "failed"; readonly code: string };
 
-/** From the main thread: the page at a path. */
-export interface ToAdminThread {
-  readonly path: string;
-  readonly page: AdminPage;
-}
+/** From the main thread: the page at a path, or events for those who watch. */
+export type ToAdminThread =
+  | { readonly path: string; readonly page: AdminPage }
+  | { readonly events: readonly string[]; readonly isKept: boolean };
 
 /**
  * Runs in the thread, from its own text: it can refer to nothing outside itself. The main thread's answers are waited
@@ -37,9 +39,14 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
   const WAITS: Readonly<Record<string, number>> = { "/readyz": 200, "/metrics": 5_000 };
   const MOST_CONNECTIONS = 64;
   const SILENT_MS = 15_000;
+  const MOST_VIEWERS = 20;
+  /** Events that a newcomer sees of the time before. */
+  const REMEMBERED = 200;
+  /** What a viewer may leave unread, bytes; one who leaves more is dropped. */
+  const MOST_UNREAD = 262_144;
 
   const main = parentPort as workers.MessagePort;
-  const { host, port, lastTurn, maxBusyMs, hosts } = workerData as AdminThreadData;
+  const { host, port, lastTurn, maxBusyMs, hosts, consolePages } = workerData as AdminThreadData;
   const known = new Map<string, AdminPage>();
   const wanted = new Map<string, ((page: AdminPage | undefined) => void)[]>();
 
@@ -69,6 +76,8 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
       const alive = busyMs() <= maxBusyMs;
       return json(alive ? 200 : 503, { alive });
     }
+    const fixed = consolePages[path];
+    if (fixed !== undefined) return fixed;
     if (WAITS[path] === undefined) return json(404, { paths: ["/livez", "/readyz", "/metrics"] });
     const page = await ask(path);
     if (page !== undefined) return page;
@@ -87,7 +96,36 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
     return /^(?:[\d.]+|\[[\da-f:.]+\]|localhost)$/.test(name) || hosts.includes(name);
   }
 
-  main.on("message", ({ path, page }: ToAdminThread) => {
+  const viewers = new Set<http.ServerResponse>();
+  let remembered: string[] = [];
+
+  function write(viewer: http.ServerResponse, text: string): void {
+    viewer.write(text);
+    if (viewer.writableLength > MOST_UNREAD) viewer.destroy();
+  }
+
+  function admit(viewer: http.ServerResponse): void {
+    viewer.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+    viewers.add(viewer);
+    viewer.once("close", () => {
+      viewers.delete(viewer);
+      if (viewers.size === 0) remembered = [];
+      main.postMessage({ type: "viewers", count: viewers.size } satisfies FromAdminThread);
+    });
+    write(viewer, `retry: 2000\n\n${remembered.join("")}`);
+    main.postMessage({ type: "viewers", count: viewers.size } satisfies FromAdminThread);
+  }
+
+  function publish(events: readonly string[], isKept: boolean): void {
+    if (viewers.size === 0) return;
+    const texts = events.map((event) => `data: ${event}\n\n`);
+    if (isKept) remembered = [...remembered, ...texts].slice(-REMEMBERED);
+    for (const viewer of viewers) write(viewer, texts.join(""));
+  }
+
+  main.on("message", (message: ToAdminThread) => {
+    if ("events" in message) return publish(message.events, message.isKept);
+    const { path, page } = message;
     known.set(path, page);
     const waiting = wanted.get(path) ?? [];
     wanted.delete(path);
@@ -103,8 +141,9 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
     },
     (request, response) => {
       const { method = "", url = "/", headers } = request;
-      const answer = ({ status, contentType, body }: AdminPage) => {
+      const answer = ({ status, contentType, body, headers: more }: AdminPage) => {
         response.writeHead(status, {
+          ...more,
           "content-type": contentType,
           "cache-control": "no-store",
           "content-length": Buffer.byteLength(body),
@@ -115,8 +154,13 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
       if (method !== "GET" && method !== "HEAD") {
         response.shouldKeepAlive = false;
         answer(json(405, { methods: ["GET", "HEAD"] }));
-      } else if (isMeant(headers.host)) void pageAt(url.replace(/\?.*$/s, "")).then(answer);
-      else answer(json(421, { problem: "name this host in admin.hosts" }));
+      } else if (isMeant(headers.host)) {
+        const path = url.replace(/\?.*$/s, "");
+        if (path !== "/console/events" || method !== "GET" || consolePages["/console"] === undefined)
+          void pageAt(path).then(answer);
+        else if (viewers.size < MOST_VIEWERS) admit(response);
+        else answer(json(503, { problem: `${MOST_VIEWERS} are watching` }));
+      } else answer(json(421, { problem: "name this host in admin.hosts" }));
     },
   );
   server.setTimeout(SILENT_MS);

@@ -73,6 +73,15 @@ export interface AdminOptions {
   readonly metrics: { readonly contentType: string; exposition(): Promise<string> };
 }
 
+/** Pages that never change and a stream of events, as the flow console has them. */
+export interface AdminFeed {
+  /** By path. The stream stands below the shortest of them, at `/events`. */
+  readonly pages: Readonly<Record<string, AdminPage>>;
+  viewers(count: number): void;
+  /** @param send Newcomers see kept events of the time before. */
+  onEvents(send: (events: readonly string[], isKept: boolean) => void): void;
+}
+
 /** The answer at a path of the admin side. */
 export type AdminPages = (path: string) => Promise<AdminPage>;
 
@@ -124,6 +133,8 @@ export interface AdminListenerOptions {
   /** Lag of the event loop at which load is shed, ms; while it is no longer, the process counts as alive. */
   readonly maxBusyMs: number;
   readonly hosts: readonly string[];
+  /** Nothing of it is there without. */
+  readonly console?: AdminFeed | undefined;
 }
 
 export interface AdminListener {
@@ -166,6 +177,7 @@ export async function listenForAdmin(options: AdminListenerOptions): Promise<Adm
       lastTurn,
       maxBusyMs: maxBusyMs + TURN_MS,
       hosts: hosts.map((name) => name.toLowerCase()),
+      consolePages: options.console?.pages ?? {},
     };
     // It has no need of secrets, nor of what the main thread was started with.
     const worker = new Worker(PROGRAM, {
@@ -175,10 +187,14 @@ export async function listenForAdmin(options: AdminListenerOptions): Promise<Adm
       execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
     });
+    options.console?.onEvents((events, isKept) =>
+      worker.postMessage({ events, isKept } satisfies ToAdminThread),
+    );
     return new Promise((resolve, reject) => {
       worker.once("error", reject);
       worker.on("message", (message: FromAdminThread) => {
-        if (message.type === "asked") {
+        if (message.type === "viewers") options.console?.viewers(message.count);
+        else if (message.type === "asked") {
           const { path } = message;
           void pages(path)
             .catch((): AdminPage => ({ status: 500, contentType: "text/plain", body: "" }))

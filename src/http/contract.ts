@@ -129,6 +129,7 @@ export interface AdminPage {
   readonly status: number;
   readonly contentType: string;
   readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface RateLimit {

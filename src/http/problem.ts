@@ -88,6 +88,8 @@ export function phraseProblem(
     readonly target?: string;
     /** The field `Accept`. */
     readonly accept?: string | undefined;
+    /** Whether the caller is an SDK of Graph, which each say their version in `SdkVersion`. */
+    readonly isGraphSdk?: boolean;
   },
 ): Problem {
   const [statusOfCode, title] = PROBLEMS[error.code];
@@ -98,9 +100,11 @@ export function phraseProblem(
   return {
     status,
     headers: {
-      // Graph's SDKs read a body of this type alone; a caller that knows problems says so.
+      // Graph's SDKs read no other type than JSON's own; one that knows problems says so.
       "content-type":
-        isForGraph && !request.accept?.includes(PROBLEM_TYPE) ? "application/json" : PROBLEM_TYPE,
+        isForGraph && request.isGraphSdk === true && !request.accept?.includes(PROBLEM_TYPE)
+          ? "application/json"
+          : PROBLEM_TYPE,
       "cache-control": "no-store",
       ...(challenge !== undefined && { "www-authenticate": challenge }),
       ...(retryAfterSeconds !== undefined && { "retry-after": String(Math.ceil(retryAfterSeconds)) }),

@@ -60,6 +60,7 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
         tenantId,
         target: request.originalUrl,
         accept: request.headers.accept,
+        isGraphSdk: request.headers.sdkversion !== undefined,
       }),
     );
   };

@@ -2,9 +2,13 @@
 
 import { parseArgs } from "node:util";
 import { type CredentialChoice, startEmulatorProcess, startGatewayProcess } from "../support/processes.ts";
-import { createTour } from "./tour.ts";
+import { createPageTour } from "./page-tour.ts";
+import { type DemoSite, startDemoSite } from "./site.ts";
+import { controlOf, createTour } from "./tour.ts";
 
 const USAGE = "npm run demo -- [--once] [--credential certificate|workload-identity]";
+
+const PAGE_PORT = 3000;
 
 const { once, credential } = readArguments();
 
@@ -17,25 +21,26 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => void stop(t
 
 const emulator = await startEmulatorProcess();
 running.unshift(emulator);
-const gateway = await startGatewayProcess(emulator.facts, { credential, entry: ["dist/main.js"] }).catch(
-  async (error: unknown) => {
-    await emulator.stop();
-    throw error;
-  },
-);
-running.unshift(gateway);
-
 const { facts } = emulator;
+const site = await startSite();
+running.push(site);
+const gateway = await startGatewayProcess(facts, {
+  credential,
+  entry: ["dist/main.js"],
+  env: { PAGE_ORIGIN: site.url },
+}).catch(async (error: unknown) => {
+  await stopAll();
+  throw error;
+});
+running.unshift(gateway);
+site.serve({ url: gateway.url, adminUrl: gateway.adminUrl });
 console.log(`
-obo-gateway demo, proving itself with: ${credential}
-
-  Entra     ${facts.authorityHost}
-  Graph     ${facts.graphUrl}
-  gateway   ${gateway.url}, ready ${gateway.readyAfterMs.toFixed(0)} ms after its process began
+obo-gateway demo, proving itself with: ${credential}; ready ${gateway.readyAfterMs.toFixed(0)} ms after its process began
 `);
 
 let failures = 0;
-for (const [index, step] of createTour(facts, gateway, credential).entries()) {
+const steps = [...createTour(facts, gateway, credential), ...(await createPageTour(site, gateway))];
+for (const [index, step] of steps.entries()) {
   const began = performance.now();
   try {
     const seen = await step.run();
@@ -55,21 +60,32 @@ if (!stopping) {
     await stop(failures === 0 ? 0 : 1);
   } else {
     console.log(`
-Stays up until Ctrl-C. Try, in another terminal:
+Open in a browser: ${site.url}
 
-  TOKEN=$(curl -s -X POST ${facts.controlUrl}/tokens | sed 's/.*:"//; s/".*//')
-  curl -i -H "Authorization: Bearer $TOKEN" ${gateway.url}/graph/me
-
-  metrics   ${gateway.adminUrl}/metrics
-  ready?    ${gateway.adminUrl}/readyz
+Stays up until Ctrl-C.
 `);
   }
+}
+
+/** The same address each time, where it can be had. */
+async function startSite(): Promise<DemoSite> {
+  const control = controlOf(facts.controlUrl);
+  try {
+    return await startDemoSite(facts, control, PAGE_PORT);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    return await startDemoSite(facts, control);
+  }
+}
+
+async function stopAll(): Promise<void> {
+  for (const child of running) await child.stop();
 }
 
 async function stop(exitCode: number): Promise<void> {
   if (stopping) return;
   stopping = true;
-  for (const child of running) await child.stop();
+  await stopAll();
   process.exit(exitCode);
 }
 

@@ -181,7 +181,7 @@ export function createTour(
   }
 }
 
-interface Control {
+export interface Control {
   mint(options: Readonly<Record<string, unknown>>): Promise<string>;
   post(path: string, body?: object): Promise<{ readonly id: string }>;
   delete(path: string): Promise<void>;
@@ -191,7 +191,7 @@ interface Control {
   proofsGrowTo(count: number): Promise<void>;
 }
 
-function controlOf(url: string): Control {
+export function controlOf(url: string): Control {
   async function send(method: string, path: string, body?: object): Promise<unknown> {
     const response = await fetch(url + path, {
       method,
@@ -237,7 +237,7 @@ function controlOf(url: string): Control {
   };
 }
 
-function expect(what: string, seen: unknown, promised: unknown): void {
+export function expect(what: string, seen: unknown, promised: unknown): void {
   if (seen !== promised)
     throw new Error(`${what}: ${JSON.stringify(seen)} instead of ${JSON.stringify(promised)}`);
 }

@@ -1,4 +1,4 @@
-/** Set-ups that are broken in one place: the doctor names the fault, and what fixes it. */
+/** Set-ups that are broken in one place: the doctor names the fault, and what corrects it. */
 
 import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
@@ -39,7 +39,7 @@ afterAll(async () => {
   await emulator.close();
 });
 
-/** Breaks something, and tells what of the configuration changes with it. */
+/** Breaks something, and returns the changes of the configuration that belong to it. */
 type Break = () => Changes | Promise<Changes>;
 
 interface Expected {
@@ -119,7 +119,7 @@ const CONFIGURATION: Row[] = [
     },
   ],
   [
-    "Graph's links cannot lead back, since nobody says how callers reach the gateway",
+    "Graph's links cannot lead back, since publicUrl is not set",
     () => ({
       ...env({ HOST: "0.0.0.0" }),
       yaml: [['baseUrl: "${GRAPH_URL}"', 'baseUrl: "${GRAPH_URL}"\n    kind: graph']],
@@ -162,7 +162,7 @@ const CONFIGURATION: Row[] = [
 
 const AUTHORITY: Row[] = [
   [
-    "nobody listens at the authority",
+    "the authority has no listener",
     async () => env({ AZURE_AUTHORITY_HOST: `https://127.0.0.1:${await freePort()}/` }),
     {
       check: "discovery",
@@ -481,10 +481,10 @@ const ENTRA: Row[] = [
   ],
   [
     "the scope's resource is unknown to the tenant",
-    () => ({ yaml: [["https://graph.microsoft.com/.default", "api://nobody/.default"]] }),
+    () => ({ yaml: [["https://graph.microsoft.com/.default", "api://unknown/.default"]] }),
     {
       check: "token-request",
-      finding: /api:\/\/nobody \(AADSTS500011\)/,
+      finding: /api:\/\/unknown \(AADSTS500011\)/,
       fix: /downstreamApis\.<name>\.scopes/,
       command: /az ad sp list/,
     },
@@ -519,7 +519,7 @@ const ENTRA: Row[] = [
     { check: "token-request", finding: /gives no answer: the connection is cut/, fix: /firewalls/ },
   ],
   [
-    "Entra refuses with a number that nobody knows",
+    "Entra refuses with an unknown number",
     () => {
       const body = { error: "invalid_client", error_codes: [7999999], error_description: "s3cret of ada" };
       emulator.faults.inject({ endpoint: "token", behaviour: { kind: "json", status: 401, body } });
@@ -629,7 +629,7 @@ const DOWNSTREAM: Row[] = [
     { check: "downstream", finding: /name cannot be resolved/, fix: /DNS/ },
   ],
   [
-    "nobody listens at an API",
+    "an API has no listener",
     async () => env({ GRAPH_URL: `https://127.0.0.1:${await freePort()}/v1.0` }),
     { check: "downstream", finding: /the connection is refused/, fix: /host and port/, command: /curl -sv/ },
   ],
@@ -734,7 +734,7 @@ test("the names of a configuration's checks can be left out", async () => {
   expect(report.works).toBe(true);
 });
 
-test("a check that fails itself is a fault, tells nothing of its error, and does not keep the others from running", async () => {
+test("a check that fails itself is a fault, shows nothing of its error, and does not keep the others from running", async () => {
   const failing = () => Promise.reject(new Error("s3cret")) as Promise<Response>;
   const now = () => {
     throw new RangeError("s3cret");

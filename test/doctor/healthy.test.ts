@@ -47,6 +47,41 @@ test("a healthy certificate is shown with both thumbprints, to be compared with 
   });
 });
 
+test("a certificate in a variable is checked and tried like one of a file, and its text is not shown", async () => {
+  const report = await patient.diagnose({
+    env: { AZURE_FEDERATED_TOKEN_FILE: "", AZURE_CLIENT_CERTIFICATE: emulator.clientCertificate.pem },
+  });
+  expect(report).toMatchObject({ works: true, text: "" });
+  expect(report.of("certificate")).toMatchObject({
+    outcome: "ok",
+    facts: { sha256Thumbprint: emulator.clientCertificate.thumbprintSha256 },
+  });
+  expect(report.of("token-request", "certificate").outcome).toBe("ok");
+});
+
+test("every route that is served is listed: those that forward, and those that a handler answers", async () => {
+  const report = await patient.diagnose({
+    yaml: [
+      [
+        'allow: ["/me"]',
+        'allow: ["/me"]\n  - { path: /api/profile, handler: profile }\n  - { path: /second, downstreamApi: graph, methods: [GET, POST], allow: ["/me"] }',
+      ],
+    ],
+  });
+  const { finding } = report.of("assembly");
+  expect(finding).toMatch(/^3 routes, 1 downstream APIs: /);
+  expect(
+    finding
+      .replace(/^[^:]*: /, "")
+      .split("; ")
+      .sort(),
+  ).toEqual([
+    "GET /graph/** (API graph)",
+    "GET,HEAD /api/profile (handler profile)",
+    "GET,POST /second/** (API graph)",
+  ]);
+});
+
 test("of a PKCS#12 file the same thumbprints are shown as of a PEM file", async () => {
   const { certificatePem, privateKeyPem } = emulator.clientCertificate;
   // Written anew by the library, byte for byte another certificate.
@@ -89,7 +124,7 @@ test("every source is proven to Entra, the one that stands by as well", async ()
   expect(report.of("token-request", "certificate").outcome).toBe("ok");
 });
 
-test("a user's token is judged and exchanged, and the claims of no person are shown", async () => {
+test("a user's token is verified and exchanged, and the claims of no person are shown", async () => {
   const token = emulator.mintUserToken({ user: "ada", capabilities: ["cp1"] });
   const report = await patient.diagnose({ options: { userToken: new Secret(token) } });
   expect(report).toMatchObject({ works: true, text: "" });

@@ -55,7 +55,7 @@ test(
 );
 
 test(
-  "exits 1 when a fault was found, with the command that fixes it",
+  "exits 1 when a fault was found, with the command that corrects it",
   async () => {
     const { code, stdout } = await runDoctor(healthy(), ["--expect-audience", "api://azureadtokenexchange"]);
     expect(code).toBe(1);

@@ -35,7 +35,7 @@ test("without a Redis there is nothing to look at", async () => {
   expect(verdicts.map(({ check }) => check)).not.toContain("shared-cache");
 });
 
-test("a port at which nobody listens", async () => {
+test("a port without a listener", async () => {
   const server = createServer().listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));
   const { port } = server.address() as AddressInfo;
@@ -61,7 +61,7 @@ test("REDIS_URL that the file does not use is a warning", async () => {
   });
 });
 
-test("keys that are none are told before anything is asked", async () => {
+test("keys that are none are reported before Redis is asked", async () => {
   const report = await look("redis://127.0.0.1:1", { keys: "c2hvcnQ=" });
   expect(report.configured).toBe(false);
   expect(report.of("configuration").finding).toMatch(/^TOKEN_CACHE_KEYS: /);

@@ -97,11 +97,11 @@ export async function createPatient(emulator: Emulator): Promise<Patient> {
       if (SECRETS.test(all)) throw new Error(`the report holds something secret: ${all}`);
       for (const { outcome, check, fix } of report.verdicts)
         if ((outcome === "fault" || outcome === "warning") && !fix)
-          throw new Error(`${check} does not say what fixes it`);
-      const told = report.verdicts.filter(({ outcome }) => outcome === "fault" || outcome === "warning");
+          throw new Error(`${check} does not say how to correct it`);
+      const reported = report.verdicts.filter(({ outcome }) => outcome === "fault" || outcome === "warning");
       return {
         ...report,
-        text: told.map(verdictText).join("\n"),
+        text: reported.map(verdictText).join("\n"),
         conclusion: conclusionText(report),
         of(check, about) {
           const found = report.verdicts.find(

@@ -158,17 +158,21 @@ describe("when to try again", () => {
 describe("below a route to Graph the problem also has the error that Graph's SDKs read", () => {
   const facts = { ...FACTS, graphMounts: ["/graph", "/beta"] };
   const refusal = new GatewayError("consent_required", { detail: "Consent is missing." });
-  const typeAt = (target: string, accept?: string) =>
-    phraseProblem(refusal, facts, { ...REQUEST, target, accept }).headers["content-type"];
+  const typeAt = (target: string, isGraphSdk: boolean, accept?: string) =>
+    phraseProblem(refusal, facts, { ...REQUEST, target, accept, isGraphSdk }).headers["content-type"];
 
-  test("and has the type that they read, unless the caller asks for a problem", () => {
-    expect(typeAt("/graph/me")).toBe("application/json");
-    expect(typeAt("/graph/me", "*/*")).toBe("application/json");
-    expect(typeAt("/graph/me", "application/json, application/problem+json")).toBe(
+  test("and has the type that they read, unless one asks for a problem", () => {
+    expect(typeAt("/graph/me", true)).toBe("application/json");
+    expect(typeAt("/graph/me", true, "*/*")).toBe("application/json");
+    expect(typeAt("/graph/me", true, "application/json, application/problem+json")).toBe(
       "application/problem+json",
     );
-    expect(typeAt("/api/me")).toBe("application/problem+json");
-    expect(typeAt("/api/me", "application/json")).toBe("application/problem+json");
+    expect(typeAt("/api/me", true)).toBe("application/problem+json");
+  });
+
+  test("and every other caller gets the type of problems", () => {
+    expect(typeAt("/graph/me", false)).toBe("application/problem+json");
+    expect(typeAt("/graph/me", false, "application/json")).toBe("application/problem+json");
   });
 
   const bodyAt = (target: string | undefined) =>

@@ -18,6 +18,7 @@ export interface EmulatorFacts {
   readonly controlUrl: string;
   readonly tenantId: string;
   readonly clientId: string;
+  readonly frontEndClientId: string;
   readonly caFile: string;
   readonly clientCertificateFile: string;
   readonly federatedTokenFile: string;
