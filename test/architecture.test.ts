@@ -168,9 +168,9 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
   handlers: ["mount.ts"],
+  console: ["console.ts", "contract.ts"],
   permissions: ["report.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],
-  console: ["console.ts", "contract.ts"],
 };
 
 const broken = (imports: readonly Import[], rule: (one: Import) => boolean) =>
