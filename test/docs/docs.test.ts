@@ -265,7 +265,11 @@ describe("programs", () => {
           lib: ["ES2023", "DOM", "DOM.Iterable"],
           noUnusedLocals: false,
           rewriteRelativeImportExtensions: false,
-          paths: { "obo-gateway": [join(root, "src/index.ts")] },
+          paths: {
+            "obo-gateway": [join(root, "src/index.ts")],
+            "obo-gateway/browser": [join(root, "src/browser/index.ts")],
+            "obo-gateway/testing": [join(root, "test/testing/testing.ts")],
+          },
         },
         include: ["*.ts", join(root, "src/**/*.d.ts")],
       };
