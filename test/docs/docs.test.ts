@@ -268,6 +268,7 @@ describe("programs", () => {
           paths: {
             "obo-gateway": [join(root, "src/index.ts")],
             "obo-gateway/browser": [join(root, "src/browser/index.ts")],
+            "obo-gateway/testing": [join(root, "test/testing/testing.ts")],
           },
         },
         include: ["*.ts", join(root, "src/**/*.d.ts")],
