@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import type { GatewayConfig } from "../config/load.ts";
 import { ACTOR_OF, type GatewayErrorCode } from "../errors.ts";
 import type { RateLimitRules } from "../http/contract.ts";
-import { statusOf } from "../http/problem.ts";
+import { statusOf } from "../http/public-side.ts";
 import { methodsOf } from "../http/route-table.ts";
 import { resolveAuthority } from "../identity/authority.ts";
 import type { RoutePolicy } from "../identity/contract.ts";

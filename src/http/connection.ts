@@ -34,6 +34,8 @@ export interface Connection {
   open(): number;
   /** The request whose head was parsed last, with its answer. */
   newest(): ServerResponse | undefined;
+  /** The request that began last, with its answer: one that waits has no caller yet. */
+  begun(): ServerResponse | undefined;
   /** Whether nothing more of what it sends is processed. */
   hasEnded(): boolean;
   /** Makes the request that is being looked at the last one: nothing behind it is processed, parsed or not. */
@@ -92,6 +94,7 @@ export function openConnection(socket: Socket, { maxPipelined, run, held }: Conn
   let running = 0;
   let unsafe: ServerResponse | undefined;
   let newest: ServerResponse | undefined;
+  let begun: ServerResponse | undefined;
   const waiting: ServerResponse[] = [];
   let isLast = false;
   let closesAfterAnswers = false;
@@ -112,6 +115,7 @@ export function openConnection(socket: Socket, { maxPipelined, run, held }: Conn
 
   function begin(response: ServerResponse): void {
     running += 1;
+    begun = response;
     if (!SAFE.includes(response.req.method ?? "")) unsafe = response;
   }
 
@@ -221,6 +225,7 @@ export function openConnection(socket: Socket, { maxPipelined, run, held }: Conn
     },
     open: () => running + waiting.length,
     newest: () => newest,
+    begun: () => begun,
     hasEnded: () => isLast,
     isAhead: () => rest.length > 0 && !isInBody(),
     endHere() {
@@ -368,8 +373,8 @@ export function watchConnections(options: ConnectionsOptions): Connections {
   }
 
   function userOfConnection({ connection }: Watched): string | undefined {
-    const newest = connection.open() === 0 || connection.socket.destroyed ? undefined : connection.newest();
-    return newest && userOf(newest.req);
+    const begun = connection.open() === 0 || connection.socket.destroyed ? undefined : connection.begun();
+    return begun && userOf(begun.req);
   }
 
   /** An answer that is not read keeps more than an idle connection, so it goes first; then who has waited longest. */

@@ -20,6 +20,9 @@ import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rat
 import { answerErrors, createRefusal } from "./refusal.ts";
 import { methodsOf, staticPart } from "./route-table.ts";
 
+/** For the description of the API, which lists what a route may answer. */
+export { statusOf } from "./problem.ts";
+
 export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "challenge"> {
   /** Application (client) id of the gateway. */
   readonly clientId: string;

@@ -71,8 +71,11 @@ export const BOUNDS: Bounds = {
   shutdownMs: 5_000,
 };
 
-/** For a machine with two cores on which other things run, and few requests to take a percentile of. */
-export const QUICK_BOUNDS: Bounds = { ...BOUNDS, p99: { times: 4, floorMs: 250 } };
+/**
+ * For a machine with two cores on which other things run. A window of 3.5 s holds 350 requests, of which the first burst
+ * of an attack meets more than one in a hundred: the short form is about the process, its memory and its end.
+ */
+export const QUICK_BOUNDS: Bounds = { ...BOUNDS, served: 0.85, p99: { times: 4, floorMs: 5_000 } };
 
 export function trafficOf(samples: readonly Sample[]): Traffic {
   const times = samples.filter(({ isServed }) => isServed).map(({ ms }) => ms);

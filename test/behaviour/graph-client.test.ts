@@ -17,6 +17,7 @@ const {
   PageIterator,
   RetryHandler,
   RetryHandlerOptions,
+  TelemetryHandler,
 } = graphClient;
 
 const PUBLIC = "https://gateway.example";
@@ -53,7 +54,10 @@ beforeAll(async () => {
   const authentication = new AuthenticationHandler({ getAccessToken: async () => token });
   const retry = new RetryHandler(new RetryHandlerOptions(0, 3));
   authentication.setNext(retry);
-  retry.setNext({
+  // Says the SDK's version, as the client's ordinary chain does.
+  const telemetry = new TelemetryHandler();
+  retry.setNext(telemetry);
+  telemetry.setNext({
     // DNS and TLS of the public URL, which a load balancer would see to.
     async execute(current) {
       const url = new URL(typeof current.request === "string" ? current.request : current.request.url);

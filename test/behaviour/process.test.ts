@@ -162,7 +162,7 @@ test(
       const refused = await get(unknown);
       expect(refused.status).toBe(503);
       // Below a route to Graph, in the form that Graph's SDKs read.
-      expect(refused.headers.get("content-type")).toBe("application/json");
+      expect(refused.headers.get("content-type")).toBe("application/problem+json");
       expect(await refused.json()).toMatchObject({ code: "authority_unavailable", status: 503 });
       expect((await get(known)).status).toBe(200);
     } finally {

@@ -85,10 +85,12 @@ describeWithRedis("replicas behind one Redis", () => {
     "every user at both at once: one exchange each",
     async () => {
       const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+      // Each replica has tried its credential once at its start.
+      const before = await posts();
       const calls = tokens.flatMap((token) => gateways.map((gateway) => status(gateway, token, agent)));
       expect(new Set(await Promise.all(calls))).toEqual(new Set([200]));
       agent.destroy();
-      expect(await posts()).toBe(USERS);
+      expect((await posts()) - before).toBe(USERS);
     },
     LIMIT_MS,
   );

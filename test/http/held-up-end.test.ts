@@ -70,10 +70,11 @@ function requestsHere(count: number): { readonly all: Promise<void>; readonly ha
 }
 
 test.each([
-  ["on one connection, in a pipeline", 1, 9],
-  ["on nine connections", 9, 1],
-])("nine requests of one user %s do not hold up the end", async (_, connections, each) => {
-  const { all, handler } = requestsHere(9);
+  ["nine requests of one user on one connection", 1, 9, 9],
+  ["forty, most of which wait behind sixteen,", 1, 40, 16],
+  ["nine on nine connections", 9, 1, 9],
+])("%s do not hold up the end", async (_, connections, each, begun) => {
+  const { all, handler } = requestsHere(begun);
   await start(handler);
   for (let count = 0; count < connections; count++) await send(get("mallory").repeat(each));
   await all;
