@@ -4,8 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Attack, Scenario } from "../scenario.ts";
 import { bearer, requestOf } from "../wire.ts";
 
-/** Entra: too many requests. */
-const THROTTLED = 90055;
+/** Entra: this client and user ask too often. 90055 speaks of the whole tenant, and rightly holds it until a probe passes. */
+const THROTTLED = 50196;
 
 function throttled(accounts: number, retryAfterSeconds: number | undefined): Attack {
   return async ({ attacker, emulator, isOver, over }) => {
