@@ -4,6 +4,7 @@ import type { Agent as HttpAgent, IncomingHttpHeaders } from "node:http";
 import type { AgentOptions } from "node:https";
 import type { DestinationStream, Logger } from "pino";
 import type { Secret } from "../foundation/secret.ts";
+import type { TraceEnd } from "../http/contract.ts";
 
 export type { Logger };
 
@@ -54,19 +55,6 @@ export interface TracedRequest {
   readonly headers: IncomingHttpHeaders;
 }
 
-/** What is known at the end of a request. */
-export interface TracedEnd {
-  readonly route: string | undefined;
-  readonly status: number;
-  readonly code: string;
-  readonly reason: string | undefined;
-  readonly completed: boolean;
-  readonly correlationId: string;
-  readonly tenantId: string | undefined;
-  readonly objectId: string | undefined;
-  readonly clientId: string | undefined;
-}
-
 export interface OpenSpan {
   granted(origin?: string): void;
   refused(error: unknown): void;
@@ -86,7 +74,7 @@ export interface OpenTrace {
     answered(status: number): void;
     failed(code: string): void;
   };
-  ended(end: TracedEnd): void;
+  ended(end: TraceEnd): void;
 }
 
 export interface Tracing {

@@ -12,7 +12,8 @@ import {
   trace,
 } from "@opentelemetry/api";
 import { GatewayError } from "../errors.ts";
-import type { OpenSpan, OpenTrace, TracedEnd, TracedRequest } from "./contract.ts";
+import type { TraceEnd } from "../http/contract.ts";
+import type { OpenSpan, OpenTrace, TracedRequest } from "./contract.ts";
 
 /** Those that the semantic conventions know; any other is `_OTHER`, so that callers cannot invent names of spans. */
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"]);
@@ -127,7 +128,7 @@ function failed(span: Span, type: string): void {
   span.setStatus({ code: SpanStatusCode.ERROR });
 }
 
-function endServer(span: Span, method: string, end: TracedEnd): void {
+function endServer(span: Span, method: string, end: TraceEnd): void {
   const { route, status, code, reason, tenantId, objectId, clientId } = end;
   if (route !== undefined) {
     span.updateName(`${method} ${route}`);
