@@ -295,6 +295,7 @@ async function openExchange(building: Building) {
         options.cache.redis.auth === "entra"
           ? createRedisToken({ ...wire, credential, onEvent: signals.exchange })
           : undefined,
+      now,
       onEvent: signals.exchange,
     }),
   );

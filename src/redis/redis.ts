@@ -19,6 +19,8 @@ export interface RedisOptions {
   readonly token?: RedisTokenSource | undefined;
   /** Milliseconds that Redis may cost a request before the request goes on without. */
   readonly timeoutMs: number;
+  /** Milliseconds since the epoch, by which tokens end. Default `Date.now`. */
+  readonly now?: (() => number) | undefined;
   readonly onEvent?: (event: RedisEvent) => void;
 }
 
@@ -33,6 +35,7 @@ export async function openRedis({
   keysFile,
   token,
   timeoutMs,
+  now,
   onEvent = () => {},
 }: RedisOptions): Promise<OpenRedis | undefined> {
   if (url.reveal() === "") return undefined;
@@ -49,7 +52,7 @@ export async function openRedis({
     address,
     timeoutMs,
     onEvent,
-    signIn: token && { source: token },
+    signIn: token && { source: token, now },
   });
   return {
     store,
