@@ -202,7 +202,9 @@ function redisFaults({ url, auth }: Record<string, unknown>): ConfigurationFault
       problem:
         "holds a user name or password, and exchange.cache.redis.auth: entra signs in with tokens; leave out what stands before @",
     });
-  if (!address.tls && !address.nodes.every(({ host }) => isLoopback(host)))
+  // Members of a cluster and masters of sentinels may be on other hosts than those that are named here.
+  const stays = address.topology === "single" && address.nodes.every(({ host }) => isLoopback(host));
+  if (!address.tls && !stays)
     faults.push({
       path,
       problem:
