@@ -13,7 +13,11 @@ import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
-import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
+import {
+  createCredentialCheck,
+  createManagedIdentityToken,
+  createRedisToken,
+} from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
@@ -28,6 +32,7 @@ import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
+import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
 import type { Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
@@ -72,7 +77,7 @@ export interface Gateway {
   /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
   /**
-   * Opens the file of the audit stream again, and looks at the files of the credential.
+   * Opens the file of the audit stream again, and looks at the files of the credential and of the master keys.
    *
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
@@ -168,7 +173,7 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const routes = await openCodeRoutes(config, parts);
   const building = await openBuilding(config, parts, keep);
-  const { credential, exchange, counters } = await openExchange(building);
+  const { credential, exchange, redis } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
@@ -185,7 +190,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   });
   const { isReady, checks, leaveRotation } = readiness;
   const pages = adminPages({ checks, metrics: building.metrics });
-  const ports = { verifier, exchange, counters, codeRoutes: routes, isReady, ...downstream };
+  const ports = { verifier, exchange, counters: redis?.counters, codeRoutes: routes, isReady, ...downstream };
   return {
     ...assemblePublicSide(building, ports),
     admin: adminListener(pages),
@@ -193,7 +198,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     console: building.console,
     routes: servedRoutes(config.routes, routes),
     log: building.log,
-    ...assembleLife(building, { verifier, exchange, credential }),
+    ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
   };
 }
@@ -282,7 +287,17 @@ async function openExchange(building: Building) {
 
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
   const redis = keep(
-    await openRedis({ ...options.cache.redis, keys: options.cacheKeys, onEvent: signals.exchange }),
+    await openRedis({
+      ...options.cache.redis,
+      keys: options.cacheKeys,
+      keysFile: options.cacheKeysFile,
+      token:
+        options.cache.redis.auth === "entra"
+          ? createRedisToken({ ...wire, credential, onEvent: signals.exchange })
+          : undefined,
+      now,
+      onEvent: signals.exchange,
+    }),
   );
   const { maxEntries, maxBytes } = options.cache;
   const exchange = keep(
@@ -300,7 +315,7 @@ async function openExchange(building: Building) {
   );
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
   metrics.watchClock(exchange.clockDriftMs);
-  return { credential, exchange, counters: redis?.counters };
+  return { credential, exchange, redis };
 }
 
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
@@ -439,10 +454,11 @@ interface LifePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
+  readonly redis: Pick<OpenRedis, "reload"> | undefined;
 }
 
 /** Start and reload of an assembled gateway. */
-function assembleLife(building: Building, { verifier, exchange, credential }: LifePorts) {
+function assembleLife(building: Building, { verifier, exchange, credential, redis }: LifePorts) {
   const closing = watchCredential(building, credential);
   return {
     async warmUp() {
@@ -451,7 +467,7 @@ function assembleLife(building: Building, { verifier, exchange, credential }: Li
     },
     async reload() {
       building.outputs.reopen();
-      await credential.refresh();
+      await Promise.all([credential.refresh(), redis?.reload()]);
     },
   };
 }
