@@ -20,7 +20,6 @@ import { compileTarget, isGraph, readsOData } from "../downstream/target/downstr
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
@@ -233,7 +232,7 @@ export function admit(
     }
     span?.granted();
     record.caller = verification.caller;
-    record.owner = ownerOf(verification.caller.principal);
+    record.owner = verification.caller.owner;
     checkPolicy(policy, verification.caller.principal);
   };
   return (request, response, next) => {
@@ -265,11 +264,6 @@ export function permit(policy: RoutePolicy | undefined): RequestHandler {
 function checkPolicy(policy: RoutePolicy | undefined, principal: Principal): void {
   const refusal = policy && authorize(principal, policy);
   if (refusal !== undefined) throw refusal;
-}
-
-/** For whom the rooms behind hold places, bytes and slots, so that one caller takes no more than a share of them. */
-function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
-  return { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
 }
 
 export interface ProxyRoute {
@@ -327,7 +321,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         record,
         route: route.target,
         check: targetOf,
-        owner: record.owner ?? ownerOf(callerOf(record).principal),
+        owner: callerOf(record).owner,
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
