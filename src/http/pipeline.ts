@@ -20,7 +20,6 @@ import { compileTarget, isGraph, readsOData } from "../downstream/target/downstr
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
@@ -233,7 +232,7 @@ export function admit(
     }
     span?.granted();
     record.caller = verification.caller;
-    record.owner = ownerOf(verification.caller.principal);
+    record.owner = verification.caller.owner;
     checkPolicy(policy, verification.caller.principal);
   };
   return (request, response, next) => {
@@ -267,17 +266,9 @@ function checkPolicy(policy: RoutePolicy | undefined, principal: Principal): voi
   if (refusal !== undefined) throw refusal;
 }
 
-/** For whom the rooms behind hold places, bytes and slots, so that one caller takes no more than a share of them. */
-function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
-  return { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
-}
-
 /** The user of a request whose token was verified before, by which requests that wait take turns. */
 export function recognizeUser(verifier: TokenVerifier): (request: IncomingMessage) => string | undefined {
-  return (request) => {
-    const caller = verifier.recognize(authorizationOf(request));
-    return caller && ownerOf(caller.principal).user;
-  };
+  return (request) => verifier.recognize(authorizationOf(request))?.owner.user;
 }
 
 export interface ProxyRoute {
@@ -335,7 +326,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         record,
         route: route.target,
         check: targetOf,
-        owner: record.owner ?? ownerOf(callerOf(record).principal),
+        owner: callerOf(record).owner,
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
