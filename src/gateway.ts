@@ -70,7 +70,7 @@ export interface Gateway {
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
-  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "own">;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
   /** Every route that is served, by path. */
   readonly routes: readonly ServedRoute[];
   readonly log: Logger;
@@ -407,7 +407,7 @@ type PublicPorts = Pick<
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
 function assemblePublicSide(building: Building, ports: PublicPorts) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { app, refuse, overload } = createPublicSide({
+  const { app, refuse, overload, recognize } = createPublicSide({
     ...ports,
     ...config.http,
     ...challengeOptions(building),
@@ -422,7 +422,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts) {
   });
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
-  const guard = { connections, onConnection: signals.connection, overload, own: ports.own };
+  const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
   return { app, refuse, guard };
 }
 

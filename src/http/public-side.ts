@@ -13,7 +13,16 @@ import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
-import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
+import {
+  admit,
+  type ProxyRoute,
+  permit,
+  proxyTo,
+  receive,
+  recognizeUser,
+  recordOf,
+  sayOwnFields,
+} from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
@@ -35,7 +44,7 @@ export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "cha
   readonly onLoad: LoadSheddingOptions["onEvent"];
 }
 
-/** The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. */
+/** The app, and what its listener needs beside it: the refusal of late requests, known users, and load shedding where it is on. */
 export function createPublicSide(options: PublicSideOptions) {
   const { clientId, own, cors } = options;
   const challenge = challengeFacts(options);
@@ -48,6 +57,7 @@ export function createPublicSide(options: PublicSideOptions) {
       limit: createRateLimits({ clientId, rules, counters, onEvent: onRateLimit }),
     }),
     refuse: refuseWith(),
+    recognize: recognizeUser(options.verifier),
     overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
   };
 }
