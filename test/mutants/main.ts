@@ -4,15 +4,15 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative, resolve } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { RSA_KEYS_DIRECTORY } from "../emulator/rsa-keys.ts";
 import { equivalenceOf, readEquivalents } from "./equivalents.ts";
 import { ROOMS, type Room } from "./rooms.ts";
-import { type Mutant, mutantsOf, type Result, runRoom } from "./runner.ts";
+import { type Mutant, mutantsOf, type Result, runRoom, sourcesOf, testsOf } from "./runner.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -32,18 +32,6 @@ const { values } = parseArgs({
     list: { type: "boolean", default: false },
   },
 });
-
-const files = (folder: string, end: string) =>
-  (readdirSync(resolve(root, folder), { recursive: true }) as string[])
-    .filter((file) => file.endsWith(end) && !file.endsWith(".d.ts"))
-    .map((file) => join(folder, file))
-    .sort();
-
-const sourcesOf = (room: Room) => files(room.source, ".ts");
-const testsOf = (room: Room) =>
-  room.tests
-    .flatMap((place) => (place.endsWith(".ts") ? [place] : files(place, ".test.ts")))
-    .filter((file) => !room.without.includes(file));
 
 /** Lines of each file that differ from where the branch began, in commits and in the working tree. */
 function changedLines(since: string): ReadonlyMap<string, ReadonlySet<number>> {
@@ -88,7 +76,7 @@ const wanted = (mutant: Mutant) =>
 
 /** Mutants to try of each room: all that are wanted, or of all rooms together as many as a sample is to have. */
 const ofRoom = new Map<Room, readonly Mutant[]>();
-for (const room of rooms) ofRoom.set(room, await mutantsOf(root, sourcesOf(room)));
+for (const room of rooms) ofRoom.set(room, await mutantsOf(root, sourcesOf(root, room)));
 let chosen = [...ofRoom.values()].flat().filter(wanted);
 if (values.sample !== undefined) {
   const next = numbersFrom(Number(values.seed));
@@ -140,8 +128,8 @@ try {
         ? []
         : await runRoom({
             root,
-            sources: sourcesOf(room),
-            tests: testsOf(room),
+            sources: sourcesOf(root, room),
+            tests: testsOf(root, room),
             choose: (offered) => offered.filter((mutant) => keys.has(keyOf(mutant))),
             workers: Number(values.workers),
             env: { [RSA_KEYS_DIRECTORY]: keysDirectory },
@@ -169,9 +157,7 @@ for (const cells of table)
       )
       .join("  "),
   );
-console.log(
-  `${relative(root, ".") || "."}: ${all.length} mutants in ${Math.round((performance.now() - begun) / 1000)} s`,
-);
+console.log(`${all.length} mutants in ${Math.round((performance.now() - begun) / 1000)} s`);
 if (all.length > 0 && scoreOf(all) < DUE) {
   console.error(`${scoreOf(all).toFixed(1)} % of the mutants are noticed, and ${DUE} % are due`);
   process.exitCode = 1;

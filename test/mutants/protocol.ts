@@ -9,6 +9,9 @@ export interface TestScript {
   readonly imports: readonly string[];
 }
 
+/** The worker's first answer: the script and its modules are there, and the time of the run begins. */
+export const LOADED = "loaded";
+
 export interface Order {
   readonly script: TestScript;
   /** None for a run of the code as it is. */

@@ -1,9 +1,11 @@
 /** Runs the tests of a room against single changes of its code, and says which changes they notice. */
 
+import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { type Mutation, mutationsOf, withSwitches } from "./mutations.ts";
 import type { Outcome, TestScript } from "./protocol.ts";
+import type { Room } from "./rooms.ts";
 import { bundle } from "./scripts.ts";
 import { createWorkerProcess, type WorkerProcess } from "./worker-process.ts";
 
@@ -29,6 +31,8 @@ export interface RoomRun {
   /** Which of the room's mutants to try. */
   choose(mutants: readonly Mutant[]): readonly Mutant[];
   readonly workers: number;
+  /** For what blocks the event loop, beyond the time limits of the tests within, ms. */
+  readonly hungMs?: number;
   readonly env: Readonly<Record<string, string>>;
   log(line: string): void;
 }
@@ -49,10 +53,23 @@ interface Covered {
 const SLOWER = 5;
 const LEAST_TIMEOUT_MS = 2_000;
 const COVERAGE_TIMEOUT_MS = 60_000;
-/** For what blocks the event loop, beyond the time limits of the tests within. */
-const HUNG_MS = 8_000;
+const HUNG_MS = 4_000;
 /** A process that had as many mutants in it is replaced, whatever they left behind. */
 const RUNS_OF_A_PROCESS = 150;
+
+const filesBelow = (root: string, folder: string, end: string) =>
+  (readdirSync(resolve(root, folder), { recursive: true }) as string[])
+    .filter((file) => file.endsWith(end) && !file.endsWith(".d.ts"))
+    .map((file) => join(folder, file))
+    .sort();
+
+export const sourcesOf = (root: string, room: Room): readonly string[] =>
+  filesBelow(root, room.source, ".ts");
+
+export const testsOf = (root: string, room: Room): readonly string[] =>
+  room.tests
+    .flatMap((place) => (place.endsWith(".ts") ? [place] : filesBelow(root, place, ".test.ts")))
+    .filter((file) => !room.without.includes(file));
 
 export async function mutantsOf(root: string, sources: readonly string[]): Promise<readonly Mutant[]> {
   const all: Mutant[] = [];
@@ -90,10 +107,14 @@ export async function runRoom(room: RoomRun): Promise<readonly Result[]> {
     });
     const chosen = room.choose(mutants);
     const results: Result[] = [];
-    await share([...chosen], workers.map(withHistory), async (history, mutant) => {
-      results.push(await verdictOn(mutant, numbers.get(mutant) as number, covered, history));
-      if (results.length % 100 === 0) room.log(`${results.length} of ${chosen.length}`);
-    });
+    await share(
+      [...chosen],
+      workers.map((worker) => withHistory(worker, room.hungMs ?? HUNG_MS)),
+      async (history, mutant) => {
+        results.push(await verdictOn(mutant, numbers.get(mutant) as number, covered, history));
+        if (results.length % 100 === 0) room.log(`${results.length} of ${chosen.length}`);
+      },
+    );
     return results;
   } finally {
     await Promise.all(workers.map((worker) => worker.restart()));
@@ -129,12 +150,18 @@ async function coverageOf(script: TestScript, worker: WorkerProcess): Promise<Co
 
 interface History {
   readonly worker: WorkerProcess;
+  readonly hungMs: number;
   runs: number;
   /** Tests that passed without a mutation in this process, chosen as they were when they failed with one. */
   readonly sound: Set<string>;
 }
 
-const withHistory = (worker: WorkerProcess): History => ({ worker, runs: 0, sound: new Set() });
+const withHistory = (worker: WorkerProcess, hungMs: number): History => ({
+  worker,
+  hungMs,
+  runs: 0,
+  sound: new Set(),
+});
 
 async function renew(history: History): Promise<void> {
   await history.worker.restart();
@@ -190,10 +217,13 @@ async function runOn(
     history.runs += 1;
     const { tests, costMs, longestMs } = planOf(file, number);
     const timeoutMs = LEAST_TIMEOUT_MS + SLOWER * longestMs;
-    const limitMs = HUNG_MS + timeoutMs + SLOWER * costMs;
+    const limitMs = history.hungMs + timeoutMs + SLOWER * costMs;
     const outcome = await history.worker.ask({ script, mutant: number, tests, timeoutMs }, limitMs);
     if (typeof outcome === "string") {
+      // The process of many mutants may end for what they left behind.
+      const worn = outcome === "ended" && history.runs > 1;
       await renew(history);
+      if (worn) continue;
       return {
         verdict: outcome === "hung" ? "timed out" : "killed",
         by: `${script.file}, whose process ${outcome}`,

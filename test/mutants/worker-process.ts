@@ -2,7 +2,7 @@
 
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Order, Outcome } from "./protocol.ts";
+import { LOADED, type Order, type Outcome } from "./protocol.ts";
 
 export interface WorkerProcess {
   /** `hung` where the worker did not answer in time, `ended` where it ended; either is followed by a new process. */
@@ -12,6 +12,9 @@ export interface WorkerProcess {
 }
 
 const WORKER = fileURLToPath(new URL("./worker.ts", import.meta.url));
+
+/** For the modules of a test file on a busy machine. */
+const LOADING_LIMIT_MS = 60_000;
 
 export function createWorkerProcess(env: Readonly<Record<string, string>>): WorkerProcess {
   let child: ChildProcess | undefined;
@@ -40,8 +43,12 @@ export function createWorkerProcess(env: Readonly<Record<string, string>>): Work
       child ??= begin();
       const asked = child;
       const answer = await new Promise<Outcome | "hung" | "ended">((resolve) => {
-        const limit = setTimeout(() => settle("hung"), limitMs);
-        const onMessage = (outcome: Outcome) => settle(outcome);
+        let limit = setTimeout(() => settle("hung"), LOADING_LIMIT_MS);
+        const onMessage = (message: Outcome | typeof LOADED) => {
+          if (message !== LOADED) return settle(message);
+          clearTimeout(limit);
+          limit = setTimeout(() => settle("hung"), limitMs);
+        };
         const onExit = () => settle("ended");
         function settle(result: Outcome | "hung" | "ended"): void {
           clearTimeout(limit);

@@ -6,7 +6,7 @@ import type { Circus } from "@jest/types";
 import { expect } from "expect";
 import * as circus from "jest-circus";
 import { ModuleMocker } from "jest-mock";
-import type { Order, Outcome, TestRun, TestScript } from "./protocol.ts";
+import { LOADED, type Order, type Outcome, type TestRun, type TestScript } from "./protocol.ts";
 
 type Factory = (imports: Record<string, unknown>, mutant: (number: number) => boolean) => Promise<void>;
 
@@ -72,6 +72,7 @@ process.on("unhandledRejection", (error) => fail(error));
 
 async function run({ script, mutant, tests, timeoutMs }: Order): Promise<Outcome> {
   const factory = await load(script);
+  process.send?.(LOADED);
   const places = new Map<Circus.TestEntry, number>();
   const runs: (TestRun & { reached: number[] })[] = [];
   const reachedByAll = new Set<number>();
