@@ -89,7 +89,7 @@ const keyOf = ({ file, start, end, replacement }: Mutant) => `${file} ${start} $
 const keys = new Set(chosen.map(keyOf));
 
 const show = ({ file, line, kind, original, replacement }: Mutant) => {
-  const short = (text: string) => text.replace(/\s+/g, " ").slice(0, 100);
+  const short = (text: string) => text.replace(/\s+/g, " ").slice(0, 140);
   return `${file}:${line} ${kind}: ${short(original) || "(nothing)"} → ${short(replacement) || "(nothing)"}`;
 };
 
@@ -133,12 +133,13 @@ try {
             choose: (offered) => offered.filter((mutant) => keys.has(keyOf(mutant))),
             workers: Number(values.workers),
             env: { [RSA_KEYS_DIRECTORY]: keysDirectory },
+            onResult: (result) => {
+              if (!noticed(result)) console.log(`${result.verdict}: ${show(result.mutant)}`);
+            },
             log: (line) => console.error(`${room.name}: ${line}`),
           });
     all.push(...results);
     table.push(row(room.name, mutants, results));
-    for (const result of results.filter((each) => !noticed(each)))
-      console.log(`${result.verdict}: ${show(result.mutant)}`);
   }
 } finally {
   rmSync(keysDirectory, { recursive: true, force: true });

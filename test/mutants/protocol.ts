@@ -20,6 +20,8 @@ export interface Order {
   readonly tests?: readonly number[];
   /** Of each test and each hook, ms. */
   readonly timeoutMs: number;
+  /** How many places of mutations the run may pass, before it is taken to go round for ever. */
+  readonly mostPassed?: number;
 }
 
 export interface TestRun {
@@ -32,11 +34,17 @@ export interface TestRun {
 export interface Outcome {
   /** The first test that failed, or the file where it failed outside of one. */
   readonly failed:
-    | { readonly test: number | undefined; readonly message: string; readonly timedOut: boolean }
+    | {
+        readonly test: number | undefined;
+        readonly message: string;
+        readonly timedOut: false | "round" | "waiting";
+      }
     | undefined;
   /** Only for a run of the code as it is. */
   readonly tests: readonly TestRun[];
   /** What was passed outside of tests: while the file was loaded, and in hooks. */
   readonly reachedByAll: readonly number[];
+  /** How many places of mutations were passed. */
+  readonly passed: number;
   readonly ms: number;
 }

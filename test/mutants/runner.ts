@@ -34,6 +34,7 @@ export interface RoomRun {
   /** For what blocks the event loop, beyond the time limits of the tests within, ms. */
   readonly hungMs?: number;
   readonly env: Readonly<Record<string, string>>;
+  onResult?(result: Result): void;
   log(line: string): void;
 }
 
@@ -45,6 +46,7 @@ interface Covered {
   readonly aroundMs: number;
   readonly reached: readonly ReadonlySet<number>[];
   readonly reachedByAll: ReadonlySet<number>;
+  readonly passed: number;
   /** Where a test needs those before it, all of the file are run. */
   whole: boolean;
 }
@@ -52,6 +54,9 @@ interface Covered {
 /** A test that takes that much longer than without a mutation hangs. */
 const SLOWER = 5;
 const LEAST_TIMEOUT_MS = 2_000;
+/** Code that passes that many times as many places as all tests of the file goes round for ever; and a little more for small files. */
+const ROUNDS = 10;
+const LEAST_PASSED = 100_000;
 const COVERAGE_TIMEOUT_MS = 60_000;
 const HUNG_MS = 4_000;
 /** A process that had as many mutants in it is replaced, whatever they left behind. */
@@ -111,7 +116,9 @@ export async function runRoom(room: RoomRun): Promise<readonly Result[]> {
       [...chosen],
       workers.map((worker) => withHistory(worker, room.hungMs ?? HUNG_MS)),
       async (history, mutant) => {
-        results.push(await verdictOn(mutant, numbers.get(mutant) as number, covered, history));
+        const result = await verdictOn(mutant, numbers.get(mutant) as number, covered, history);
+        results.push(result);
+        room.onResult?.(result);
         if (results.length % 100 === 0) room.log(`${results.length} of ${chosen.length}`);
       },
     );
@@ -135,7 +142,7 @@ async function coverageOf(script: TestScript, worker: WorkerProcess): Promise<Co
   if (typeof outcome === "string") throw new Error(`${script.file} ${outcome} without a mutation`);
   if (outcome.failed !== undefined)
     throw new Error(`${script.file} fails without a mutation: ${outcome.failed.message}`);
-  const { tests, reachedByAll } = outcome;
+  const { tests, reachedByAll, passed } = outcome;
   if (reachedByAll.length === 0 && tests.every(({ reached }) => reached.length === 0)) return undefined;
   return {
     script,
@@ -144,6 +151,7 @@ async function coverageOf(script: TestScript, worker: WorkerProcess): Promise<Co
     aroundMs: outcome.ms - tests.reduce((sum, { ms }) => sum + ms, 0),
     reached: tests.map(({ reached }) => new Set(reached)),
     reachedByAll: new Set(reachedByAll),
+    passed,
     whole: false,
   };
 }
@@ -218,7 +226,10 @@ async function runOn(
     const { tests, costMs, longestMs } = planOf(file, number);
     const timeoutMs = LEAST_TIMEOUT_MS + SLOWER * longestMs;
     const limitMs = history.hungMs + timeoutMs + SLOWER * costMs;
-    const outcome = await history.worker.ask({ script, mutant: number, tests, timeoutMs }, limitMs);
+    const outcome = await history.worker.ask(
+      { script, mutant: number, tests, timeoutMs, mostPassed: LEAST_PASSED + ROUNDS * file.passed },
+      limitMs,
+    );
     if (typeof outcome === "string") {
       // The process of many mutants may end for what they left behind.
       const worn = outcome === "ended" && history.runs > 1;
@@ -232,8 +243,8 @@ async function runOn(
     const { failed } = outcome;
     if (failed === undefined) return undefined;
     const by = `${script.file}: ${failed.test === undefined ? failed.message : file.names[failed.test]}`;
-    if (failed.timedOut) {
-      await renew(history);
+    if (failed.timedOut !== false) {
+      if (failed.timedOut === "waiting") await renew(history);
       return { verdict: "timed out", by };
     }
     const key = `${script.file} ${failed.test}`;

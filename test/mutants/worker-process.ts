@@ -21,7 +21,7 @@ export function createWorkerProcess(env: Readonly<Record<string, string>>): Work
 
   const begin = () =>
     fork(WORKER, {
-      execArgv: ["--import", "tsx", "--disable-warning=ExperimentalWarning", "--max-old-space-size=1024"],
+      execArgv: ["--import", "tsx", "--disable-warning=ExperimentalWarning", "--max-old-space-size=768"],
       env: { ...process.env, ...env },
       stdio: ["ignore", "ignore", "ignore", "ipc"],
       serialization: "advanced",

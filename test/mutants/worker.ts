@@ -70,7 +70,13 @@ let fail: (error: unknown) => void = () => {};
 process.on("uncaughtException", (error) => fail(error));
 process.on("unhandledRejection", (error) => fail(error));
 
-async function run({ script, mutant, tests, timeoutMs }: Order): Promise<Outcome> {
+async function run({
+  script,
+  mutant,
+  tests,
+  timeoutMs,
+  mostPassed = Number.POSITIVE_INFINITY,
+}: Order): Promise<Outcome> {
   const factory = await load(script);
   process.send?.(LOADED);
   const places = new Map<Circus.TestEntry, number>();
@@ -80,11 +86,13 @@ async function run({ script, mutant, tests, timeoutMs }: Order): Promise<Outcome
   let failed: Outcome["failed"];
   const begun = performance.now();
   let testBegun = 0;
+  let passed = 0;
 
   function failedBy(test: Circus.TestEntry | null | undefined, error: unknown): void {
     if (failed !== undefined) return;
     const message = messageOf(error);
-    const timedOut = message.startsWith("Exceeded timeout");
+    const waiting = message.startsWith("Exceeded timeout") && "waiting";
+    const timedOut = passed > mostPassed ? "round" : waiting;
     failed = { test: test == null ? undefined : places.get(test), message, timedOut };
     // The others would only cost time.
     choose(circus.getState().rootDescribeBlock, () => false);
@@ -109,15 +117,12 @@ async function run({ script, mutant, tests, timeoutMs }: Order): Promise<Outcome
   };
   circus.addEventHandler(onEvent);
   try {
-    await factory(
-      modules,
-      mutant === undefined
-        ? (number) => {
-            reached.add(number);
-            return false;
-          }
-        : (number) => number === mutant,
-    );
+    await factory(modules, (number) => {
+      passed += 1;
+      if (passed > mostPassed) throw new Error("goes round for ever");
+      if (mutant === undefined) reached.add(number);
+      return number === mutant;
+    });
     const wanted = tests === undefined ? undefined : new Set(tests);
     choose(state.rootDescribeBlock, (test) => {
       places.set(test, places.size);
@@ -125,6 +130,8 @@ async function run({ script, mutant, tests, timeoutMs }: Order): Promise<Outcome
     });
     const { unhandledErrors } = await circus.run();
     if (unhandledErrors.length > 0) failedBy(undefined, unhandledErrors[0]);
+    // Where the code caught it.
+    if (passed > mostPassed) failedBy(undefined, new Error("goes round for ever"));
   } catch (error) {
     failedBy(undefined, error);
   } finally {
@@ -138,6 +145,7 @@ async function run({ script, mutant, tests, timeoutMs }: Order): Promise<Outcome
     failed,
     tests: runs.map((each) => each ?? { name: "", ms: 0, reached: [] }),
     reachedByAll: [...reachedByAll],
+    passed,
     ms: performance.now() - begun,
   };
 }
@@ -145,8 +153,8 @@ async function run({ script, mutant, tests, timeoutMs }: Order): Promise<Outcome
 process.on("message", (order: Order) => {
   void run(order)
     .catch((error: unknown): Outcome => {
-      const failed = { test: undefined, message: messageOf(error), timedOut: false };
-      return { failed, tests: [], reachedByAll: [], ms: 0 };
+      const failed = { test: undefined, message: messageOf(error), timedOut: false as const };
+      return { failed, tests: [], reachedByAll: [], passed: 0, ms: 0 };
     })
     .then((outcome) => process.send?.(outcome));
 });
