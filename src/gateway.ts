@@ -6,12 +6,13 @@ import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { findCredentialFaults, openCredential } from "./credential/credential.ts";
+import { createDelegations } from "./delegations/delegations.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
-import type { OpenTokenExchange } from "./exchange/contract.ts";
+import type { OfflineGrants, OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
 import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
@@ -28,6 +29,7 @@ import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
+import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
 import type { Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
@@ -168,7 +170,7 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const routes = await openCodeRoutes(config, parts);
   const building = await openBuilding(config, parts, keep);
-  const { credential, exchange, counters } = await openExchange(building);
+  const { credential, exchange, redis } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
@@ -185,13 +187,15 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   });
   const { isReady, checks, leaveRotation } = readiness;
   const pages = adminPages({ checks, metrics: building.metrics });
-  const ports = { verifier, exchange, counters, codeRoutes: routes, isReady, ...downstream };
+  const delegations = openDelegations(building, exchange, redis);
+  const counters = redis?.counters;
+  const ports = { verifier, exchange, delegations, counters, codeRoutes: routes, isReady, ...downstream };
   return {
     ...assemblePublicSide(building, ports),
     admin: adminListener(pages),
     adminPages: pages,
     console: building.console,
-    routes: servedRoutes(config.routes, routes),
+    routes: servedRoutes(config.routes, routes, delegations !== undefined),
     log: building.log,
     ...assembleLife(building, { verifier, exchange, credential }),
     leaveRotation,
@@ -300,7 +304,31 @@ async function openExchange(building: Building) {
   );
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
   metrics.watchClock(exchange.clockDriftMs);
-  return { credential, exchange, counters: redis?.counters };
+  return { credential, exchange, redis };
+}
+
+/** What users left to jobs; nothing where it is not configured. */
+function openDelegations(
+  { config, authority, now, signals }: Building,
+  exchange: OfflineGrants,
+  redis: OpenRedis | undefined,
+) {
+  if (config.delegations === undefined) return undefined;
+  const { scopes, requiredScopes, ...rules } = config.delegations;
+  // The configuration's own check speaks of the file; this is for a configuration that a program puts together.
+  if (redis === undefined)
+    throw new ConfigurationError([{ path: "delegations", problem: "need exchange.cache.redis.url" }]);
+  const delegations = createDelegations({
+    rules,
+    scopes,
+    authorityHost: `${authority.origin}/`,
+    clientId: config.application.clientId,
+    redis,
+    exchange,
+    now,
+    onEvent: signals.delegation,
+  });
+  return { delegations, requiredScopes };
 }
 
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
@@ -386,6 +414,7 @@ type PublicPorts = Pick<
   | "own"
   | "isReady"
   | "counters"
+  | "delegations"
   | "codeRoutes"
 >;
 

@@ -149,6 +149,8 @@ export interface RequestFacts {
         };
       }
     | undefined;
+  /** The delegation by which a job acts for the caller. */
+  readonly delegation?: { readonly id: string } | undefined;
   readonly tokenOrigin: string | undefined;
   readonly refusal:
     | { readonly code: string; readonly reason: string | undefined; readonly diagnostics: object | undefined }
@@ -243,6 +245,7 @@ function requestLine(level: Level, facts: RequestFacts, end: RequestEnd): string
     line += `,"tid":${quoted(principal.tenantId)},"oid":${quoted(principal.objectId)}`;
     line += `,"azp":${quoted(principal.clientId)}`;
   }
+  if (facts.delegation !== undefined) line += `,"delegation":"${facts.delegation.id}"`;
   if (facts.tokenOrigin !== undefined) line += `,"tokenOrigin":"${facts.tokenOrigin}"`;
   if (facts.tokenRequest !== undefined) {
     const { source, generation, requestId } = facts.tokenRequest;
