@@ -192,8 +192,9 @@ const DELEGATIONS = "/delegations";
 function delegationFaults(delegations: Record<string, unknown>, file: unknown): ConfigurationFault[] {
   const { exchange, identity, routes, http } = members(file);
   const faults: ConfigurationFault[] = [];
-  const { url } = members(members(members(exchange).cache).redis);
-  if (url === undefined || url === "")
+  const redis = members(members(members(exchange).cache).redis);
+  // A variable in it that is not set has a fault of its own.
+  if (!Object.hasOwn(redis, "url") || redis.url === "")
     faults.push({
       path: "delegations",
       problem: "need a Redis to be kept in, which outlives the gateway; set exchange.cache.redis.url",

@@ -55,6 +55,7 @@ export interface DelegationRig {
   readonly redis: RedisServer;
   readonly gateway: TestGateway;
   readonly env: Readonly<Record<string, string>>;
+  readonly yaml: string;
   /** Header fields of each request that reached the API. */
   readonly received: IncomingHttpHeaders[];
   /** Put into the answer of the API, while set. */
@@ -151,6 +152,7 @@ export async function startDelegationRig(over: { readonly now?: () => number; re
   const start = (one: { readonly env?: Readonly<Record<string, string>>; readonly yaml?: string } = {}) =>
     startTestGateway({
       emulator,
+      credential: "certificate",
       yaml: one.yaml ?? over.yaml ?? delegationsYaml(),
       env: { ...env, ...one.env },
       routes,
@@ -162,6 +164,7 @@ export async function startDelegationRig(over: { readonly now?: () => number; re
     redis,
     gateway,
     env,
+    yaml: over.yaml ?? delegationsYaml(),
     received,
     challenge: undefined,
     job: (options = {}) => emulator.mintUserToken({ appOnly: true, clientId: JOB, ...options }),
