@@ -14,7 +14,11 @@ import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { OfflineGrants, OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
-import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
+import {
+  createCredentialCheck,
+  createManagedIdentityToken,
+  createRedisToken,
+} from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
@@ -67,14 +71,14 @@ export interface Gateway {
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
-  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "own">;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
   /** Every route that is served, by path. */
   readonly routes: readonly ServedRoute[];
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
   /**
-   * Opens the file of the audit stream again, and looks at the files of the credential.
+   * Opens the file of the audit stream again, and looks at the files of the credential and of the master keys.
    *
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
@@ -197,7 +201,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     console: building.console,
     routes: servedRoutes(config.routes, routes, delegations !== undefined),
     log: building.log,
-    ...assembleLife(building, { verifier, exchange, credential }),
+    ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
   };
 }
@@ -286,7 +290,17 @@ async function openExchange(building: Building) {
 
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
   const redis = keep(
-    await openRedis({ ...options.cache.redis, keys: options.cacheKeys, onEvent: signals.exchange }),
+    await openRedis({
+      ...options.cache.redis,
+      keys: options.cacheKeys,
+      keysFile: options.cacheKeysFile,
+      token:
+        options.cache.redis.auth === "entra"
+          ? createRedisToken({ ...wire, credential, onEvent: signals.exchange })
+          : undefined,
+      now,
+      onEvent: signals.exchange,
+    }),
   );
   const { maxEntries, maxBytes } = options.cache;
   const exchange = keep(
@@ -421,7 +435,7 @@ type PublicPorts = Pick<
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
 function assemblePublicSide(building: Building, ports: PublicPorts) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { app, refuse, overload } = createPublicSide({
+  const { app, refuse, overload, recognize } = createPublicSide({
     ...ports,
     ...config.http,
     ...challengeOptions(building),
@@ -436,7 +450,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts) {
   });
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
-  const guard = { connections, onConnection: signals.connection, overload, own: ports.own };
+  const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
   return { app, refuse, guard };
 }
 
@@ -468,10 +482,11 @@ interface LifePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
+  readonly redis: Pick<OpenRedis, "reload"> | undefined;
 }
 
 /** Start and reload of an assembled gateway. */
-function assembleLife(building: Building, { verifier, exchange, credential }: LifePorts) {
+function assembleLife(building: Building, { verifier, exchange, credential, redis }: LifePorts) {
   const closing = watchCredential(building, credential);
   return {
     async warmUp() {
@@ -480,7 +495,7 @@ function assembleLife(building: Building, { verifier, exchange, credential }: Li
     },
     async reload() {
       building.outputs.reopen();
-      await credential.refresh();
+      await Promise.all([credential.refresh(), redis?.reload()]);
     },
   };
 }

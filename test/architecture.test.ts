@@ -94,7 +94,10 @@ const RULES: Readonly<
   redis: { valuesFrom: [], typesFrom: [] },
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
-  http: { valuesFrom: ["identity", "exchange", "downstream"], typesFrom: ["credential", "delegations", "redis"] },
+  http: {
+    valuesFrom: ["identity", "exchange", "downstream"],
+    typesFrom: ["credential", "delegations", "redis"],
+  },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
   permissions: { valuesFrom: [], typesFrom: [] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
@@ -168,7 +171,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   credential: ["contract.ts", "credential.ts", "federated-token.ts", "key-file.ts"],
   exchange: ["contract.ts", "entra/answers.ts", "entra/application.ts", "exchange.ts"],
   delegations: ["contract.ts", "delegations.ts"],
-  redis: ["address.ts", "connection.ts", "contract.ts", "redis.ts", "sealing.ts"],
+  redis: ["address.ts", "connection.ts", "contract.ts", "master-keys.ts", "redis.ts", "sealing.ts"],
   outbound: ["agent.ts", "connector.ts", "contract.ts", "outbound.ts", "proxies.ts", "undici.ts"],
   downstream: [
     "client.ts",
@@ -227,6 +230,9 @@ describe("architecture", () => {
       "src/checked-config.ts",
       // Subcommands report on what each room makes of the configuration.
       "src/cli/*",
+      // Settings that go together with the address of the Redis, and keys that are read as its file's are.
+      "src/config/cross-checks.ts",
+      "src/config/environment.ts",
       "src/config/load.ts",
       "src/config/proxies.ts",
       // The room that connects to Redis reads its URL, so that there is one reading of it.

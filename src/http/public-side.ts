@@ -14,7 +14,16 @@ import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { actForAt, type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
-import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
+import {
+  admit,
+  type ProxyRoute,
+  permit,
+  proxyTo,
+  receive,
+  recognizeUser,
+  recordOf,
+  sayOwnFields,
+} from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
@@ -36,7 +45,7 @@ export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "cha
   readonly onLoad: LoadSheddingOptions["onEvent"];
 }
 
-/** The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. */
+/** The app, and what its listener needs beside it: the refusal of late requests, known users, and load shedding where it is on. */
 export function createPublicSide(options: PublicSideOptions) {
   const { clientId, own, cors } = options;
   const challenge = challengeFacts(options);
@@ -49,6 +58,7 @@ export function createPublicSide(options: PublicSideOptions) {
       limit: createRateLimits({ clientId, rules, counters, onEvent: onRateLimit }),
     }),
     refuse: refuseWith(),
+    recognize: recognizeUser(options.verifier),
     overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
   };
 }

@@ -25,7 +25,8 @@ import {
   secretCredential,
   startClock,
 } from "../exchange/fake-entra.ts";
-import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
+import { describeWithRedis } from "../support/redis.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const SEEDS = Array.from({ length: 12 }, (_, index) => index + 1);
 const STEPS = 70;
@@ -153,7 +154,7 @@ describeWithRedis("delegations, over generated sequences", () => {
     const events: DelegationEvent["type"][] = [];
     const replicas = connections.map(startReplica);
 
-    function startReplica({ store, sealing, counters, available, close }: OpenRedis): Replica {
+    function startReplica({ store, ...rest }: OpenRedis): Replica {
       const isDead = () => hasDied;
       let hasDied = false;
       /** Of a process that is no more, nothing reaches Redis, and nothing comes back. */
@@ -172,7 +173,7 @@ describeWithRedis("delegations, over generated sequences", () => {
           replica.losesWrites && script.includes('ARGV[2], "PX"') ? undefined : store.run(script, name, args),
         ),
       };
-      const redisOf = { store: guarded, sealing, counters, available, close };
+      const redisOf = { ...rest, store: guarded };
       const send: SendGrant = async (grant) => {
         if (replica.fault === "silent") throw new FetchFailure("too_large");
         const response = entra.respond(grant);

@@ -11,7 +11,8 @@ import type { Principal } from "../../src/identity/contract.ts";
 import type { OpenRedis } from "../../src/redis/contract.ts";
 import { openRedis } from "../../src/redis/redis.ts";
 import { assertionOf, CLIENT, GRAPH, HOME, HOST, START } from "../exchange/fake-entra.ts";
-import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
+import { describeWithRedis } from "../support/redis.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const JOB = "44444444-4444-4444-8444-444444444444";
 const DAY_MS = 24 * 3_600_000;

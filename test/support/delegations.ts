@@ -8,7 +8,7 @@ import { codeRoute } from "../../src/http/code-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator, MintOptions } from "../emulator/handle.ts";
 import { startTestGateway, TEST_YAML, type TestGateway } from "./gateway.ts";
-import { type RedisServer, startRedis } from "./redis.ts";
+import { type RedisServer, startRedis } from "./redis-server.ts";
 
 export const JOB = "7d4f2b1c-3a5e-4f60-8b9a-0c1d2e3f4a5b";
 export const OTHER_JOB = "8e5a3c2d-4b6f-4a71-9cab-1d2e3f4a5b6c";

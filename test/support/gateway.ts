@@ -48,6 +48,8 @@ export interface TestGateway {
   admin(path: string): supertest.Test;
   /** The log line of the request with this correlation id, once it is there; rejects with the lines that came instead. */
   line(correlationId: string): Promise<Record<string, unknown>>;
+  /** As SIGHUP does. */
+  reload(): Promise<void>;
   /** Rejects when any line that was ever logged holds a token, so that every test is a test of that too. */
   stop(): Promise<void>;
 }
@@ -204,6 +206,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
         look();
       });
     },
+    reload: gateway.reload,
     async stop() {
       await gateway.stop();
       await agent.close();
