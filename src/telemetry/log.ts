@@ -11,6 +11,9 @@ import { openStandardOutput } from "./standard-output.ts";
 /** A JWT's first two parts in any text: error messages of libraries have been seen to quote their input. */
 const TOKEN = /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}/g;
 
+/** A handle of a delegation. */
+const HANDLE = /obo_dlg_[\w-]{8,}/g;
+
 export function createLogger(level: string, sink: LogSink): Logger {
   const options = {
     level,
@@ -42,7 +45,7 @@ function describeError(error: unknown, depth = 0): object {
 }
 
 function scrub(text: string): string {
-  return text.replace(TOKEN, "[token]").slice(0, 4_096);
+  return text.replace(TOKEN, "[token]").replace(HANDLE, "[handle]").slice(0, 4_096);
 }
 
 let shownMs = Number.NaN;
