@@ -6,12 +6,13 @@ import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { findCredentialFaults, openCredential } from "./credential/credential.ts";
+import { createDelegations } from "./delegations/delegations.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
-import type { OpenTokenExchange } from "./exchange/contract.ts";
+import type { OfflineGrants, OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
 import {
   createCredentialCheck,
@@ -190,13 +191,15 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   });
   const { isReady, checks, leaveRotation } = readiness;
   const pages = adminPages({ checks, metrics: building.metrics });
-  const ports = { verifier, exchange, counters: redis?.counters, codeRoutes: routes, isReady, ...downstream };
+  const delegations = openDelegations(building, exchange, redis);
+  const counters = redis?.counters;
+  const ports = { verifier, exchange, delegations, counters, codeRoutes: routes, isReady, ...downstream };
   return {
     ...assemblePublicSide(building, ports),
     admin: adminListener(pages),
     adminPages: pages,
     console: building.console,
-    routes: servedRoutes(config.routes, routes),
+    routes: servedRoutes(config.routes, routes, delegations !== undefined),
     log: building.log,
     ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
@@ -318,6 +321,30 @@ async function openExchange(building: Building) {
   return { credential, exchange, redis };
 }
 
+/** What users left to jobs; nothing where it is not configured. */
+function openDelegations(
+  { config, authority, now, signals }: Building,
+  exchange: OfflineGrants,
+  redis: OpenRedis | undefined,
+) {
+  if (config.delegations === undefined) return undefined;
+  const { scopes, requiredScopes, ...rules } = config.delegations;
+  // The configuration's own check speaks of the file; this is for a configuration that a program puts together.
+  if (redis === undefined)
+    throw new ConfigurationError([{ path: "delegations", problem: "need exchange.cache.redis.url" }]);
+  const delegations = createDelegations({
+    rules,
+    scopes,
+    authorityHost: `${authority.origin}/`,
+    clientId: config.application.clientId,
+    redis,
+    exchange,
+    now,
+    onEvent: signals.delegation,
+  });
+  return { delegations, requiredScopes };
+}
+
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
   readonly clientAssertion: ClientAssertionCallback | undefined;
   /** Reaches what gives managed identities their tokens, which no proxy does. */
@@ -401,6 +428,7 @@ type PublicPorts = Pick<
   | "own"
   | "isReady"
   | "counters"
+  | "delegations"
   | "codeRoutes"
 >;
 
