@@ -93,6 +93,7 @@ export function createFlight(ports: FlightPorts): Fly {
     let tokenRequest: TokenRequestFacts | undefined;
     const facts = (): ExchangeFacts => ({
       correlationId: request.correlationId,
+      via: request.via,
       grant: assertion.token === undefined ? "client_credentials" : "on_behalf_of",
       tenantId,
       objectId: assertion.token === undefined ? undefined : assertion.objectId,
