@@ -46,7 +46,7 @@ export async function ask(url: string, path: string, options: LocalRequest = {})
     headers: incoming.headers,
     rawHeaders: incoming.rawHeaders,
     text,
-    body: /json/.test(incoming.headers["content-type"] ?? "") ? JSON.parse(text) : undefined,
+    body: text !== "" && /json/.test(incoming.headers["content-type"] ?? "") ? JSON.parse(text) : undefined,
   };
 }
 
