@@ -4,7 +4,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import type { Request, RequestHandler, Response } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
 import type { GatewayError } from "../errors.ts";
-import type { RequestObserver, RequestRecord } from "./contract.ts";
+import type { RequestObserver, RequestRecord, Via } from "./contract.ts";
 import { openRecord, receive, recordOf } from "./pipeline.ts";
 import type { ChallengeFacts } from "./problem.ts";
 import { answerErrors, draining, type ErrorAnswerOptions } from "./refusal.ts";
@@ -23,12 +23,18 @@ export type PlainHandler = (
   record: RequestRecord,
 ) => unknown;
 
-export interface PlainSide {
+export interface ServeOptions {
+  /** By which interface a request comes. */
+  readonly viaOf: (request: IncomingMessage) => Via;
   /**
-   * @param prepare Comes before the request is looked at: what it throws is the answer, and what it changes of the
-   * request (its method, its target) is what is looked at.
+   * Comes before the request is looked at: what it throws is the answer, and what it changes of the request (its
+   * method, its target) is what is looked at.
    */
-  serve(handler: PlainHandler, prepare?: (request: IncomingMessage) => void): RequestListener;
+  readonly prepare: (request: IncomingMessage) => void;
+}
+
+export interface PlainSide {
+  serve(handler: PlainHandler, options: ServeOptions): RequestListener;
   /** Refuses whatever arrives. Default: because shutdown has begun in earnest. */
   refuse(refusal?: GatewayError): RequestListener;
 }
@@ -43,14 +49,18 @@ export function createPlainSide(options: PlainSideOptions): PlainSide {
   }
 
   return {
-    serve(handler, prepare) {
+    serve(handler, { viaOf, prepare }) {
       return (incoming, outgoing) => {
         const request = dressed(incoming);
         const response = outgoing as Response;
-        const refuse = (error: unknown) => answer(error, request, response, () => {});
+        const via = viaOf(request);
+        const refuse = (error: unknown) => {
+          recordOf(request).via = via;
+          answer(error, request, response, () => {});
+        };
         let early: unknown;
         try {
-          prepare?.(request);
+          prepare(request);
         } catch (error) {
           early = error ?? new Error("a request was refused without a reason");
         }
@@ -58,7 +68,9 @@ export function createPlainSide(options: PlainSideOptions): PlainSide {
           void begin(request, response, (error?: unknown) => {
             const failure = early ?? error;
             if (failure !== undefined) throw failure;
-            const ended = handler(request, response, recordOf(request));
+            const record = recordOf(request);
+            record.via = via;
+            const ended = handler(request, response, record);
             if (ended instanceof Promise) ended.catch(refuse);
           });
         } catch (error) {

@@ -6,6 +6,7 @@ import type { DownstreamToken } from "../exchange/contract.ts";
 import type { RequestRecord } from "../http/contract.ts";
 import { createDecisions, type DecidingRoute, type DecisionOptions } from "../http/decision.ts";
 import type { PlainSide } from "../http/plain-side.ts";
+import type { Problem } from "../http/problem.ts";
 import type { Principal } from "../identity/contract.ts";
 import type { IdentityFields } from "./contract.ts";
 import { FORWARD_AUTH, type OriginalRequest, readOriginalRequest } from "./original-request.ts";
@@ -38,8 +39,7 @@ export function createForwardAuth(
   const asked = new WeakMap<IncomingMessage, OriginalRequest>();
 
   return side.serve(
-    (request, response, record) => {
-      record.via = "forward-auth";
+    (request, response) => {
       const original = asked.get(request);
       const route = original && decisions.routeOf(original.target);
       if (original === undefined || route === undefined)
@@ -47,13 +47,16 @@ export function createForwardAuth(
       if (original.named !== undefined && named.get(original.named)?.(route) !== true) throw anotherRoute();
       return route.decide(request, response);
     },
-    (request) => {
-      check(request);
-      const original = readOriginalRequest(request, isNamed);
-      asked.set(request, original);
-      // From here on the request is the one that the proxy in front holds.
-      request.method = original.method;
-      (request as Asked).originalUrl = original.target;
+    {
+      viaOf: () => "forward-auth",
+      prepare(request) {
+        check(request);
+        const original = readOriginalRequest(request, isNamed);
+        asked.set(request, original);
+        // From here on the request is the one that the proxy in front holds.
+        request.method = original.method;
+        (request as Asked).originalUrl = original.target;
+      },
     },
   );
 }
@@ -70,6 +73,18 @@ function anotherRoute(): GatewayError {
     detail: "The original path belongs to another route than the one that the proxy in front asks about.",
     reason: "other_route",
   });
+}
+
+/**
+ * nginx passes a refusal's fields on and not its body, so the body stands in a field as well, where nginx can write it
+ * from: JSON in ASCII alone.
+ */
+export function problemInField({ status, headers, body }: Problem): Problem {
+  const text = JSON.stringify(body).replace(
+    /[^ -~]/g,
+    (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return { status, headers: { ...headers, "x-obo-problem": text }, body };
 }
 
 type Told = keyof IdentityFields;

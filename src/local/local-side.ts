@@ -4,11 +4,13 @@ import type { IncomingMessage, RequestListener } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { createAdmission } from "../http/admission.ts";
 import type { CallableApi } from "../http/code-route.ts";
+import type { Via } from "../http/contract.ts";
 import type { DecisionOptions } from "../http/decision.ts";
 import { createPlainSide, type PlainHandler, type PlainSideOptions } from "../http/plain-side.ts";
+import type { Problem } from "../http/problem.ts";
 import type { IdentityFields, LocalApi, LocalApiRules } from "./contract.ts";
 import { answer, answerJson } from "./endpoint.ts";
-import { createForwardAuth, isForwardAuth } from "./forward-auth.ts";
+import { createForwardAuth, isForwardAuth, problemInField } from "./forward-auth.ts";
 import { localOpenapi } from "./openapi.ts";
 import { checkHost, refuseBrowsers } from "./protection.ts";
 import { correlationIdOf, sidecarEndpoints, unknown } from "./sidecar.ts";
@@ -44,12 +46,19 @@ const OWN = Object.freeze({
 
 const TEXAS = "/api/";
 
+/** How a refusal reads to the clients of each interface. */
+const ADAPTED: Readonly<Record<Via, (problem: Problem) => Problem>> = {
+  sidecar: (problem) => problem,
+  texas: oauthProblem,
+  "forward-auth": problemInField,
+};
+
 export function createLocalSide(options: LocalSideOptions): LocalSide {
   const { hosts, maxBodyBytes, isReady } = options;
   const side = createPlainSide({
     ...options,
     own: OWN,
-    adapt: (problem, { via }) => (via === "texas" ? oauthProblem(problem) : problem),
+    adapt: (problem, { via }) => (via === undefined ? problem : ADAPTED[via](problem)),
   });
   const apis = localApis(options);
   const admit = createAdmission(options);
@@ -65,14 +74,16 @@ export function createLocalSide(options: LocalSideOptions): LocalSide {
   const endpoints = side.serve(
     (request, response, record) => {
       const path = pathOf(request);
-      record.via = path.startsWith(TEXAS) ? "texas" : "sidecar";
       checkHost(request, hosts);
       refuseBrowsers(request);
       return handlerOf(path)(request, response, record);
     },
-    (request) => {
-      const given = correlationIdOf(request);
-      if (given !== undefined) request.headers["x-correlation-id"] ??= given;
+    {
+      viaOf: ({ url = "" }) => (url.startsWith(TEXAS) ? "texas" : "sidecar"),
+      prepare(request) {
+        const given = correlationIdOf(request);
+        if (given !== undefined) request.headers["x-correlation-id"] ??= given;
+      },
     },
   );
 
