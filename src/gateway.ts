@@ -26,12 +26,14 @@ import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
+import { eventLoopLags } from "./http/load-shedding.ts";
 import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { createLocalSide } from "./local/local-side.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
@@ -74,6 +76,8 @@ export interface Gateway {
   readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
   /** Every route that is served, by path. */
   readonly routes: readonly ServedRoute[];
+  /** The local API and the guard of its listener; undefined where it is not configured. */
+  readonly local: LocalGateway | undefined;
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
@@ -87,6 +91,13 @@ export interface Gateway {
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
   close(): Promise<void>;
+}
+
+/** The local API as a listener takes it. */
+export interface LocalGateway {
+  readonly listener: RequestListener;
+  readonly refuse: RequestListener;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize">;
 }
 
 /** How often the credential's files are looked at between requests, ms, so that readiness follows them. */
@@ -194,8 +205,10 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const delegations = openDelegations(building, exchange, redis);
   const counters = redis?.counters;
   const ports = { verifier, exchange, delegations, counters, codeRoutes: routes, isReady, ...downstream };
+  const { limit, ...publicSide } = assemblePublicSide(building, ports);
   return {
-    ...assemblePublicSide(building, ports),
+    ...publicSide,
+    local: assembleLocalSide(building, { ...ports, limit, ...publicSide.guard }),
     admin: adminListener(pages),
     adminPages: pages,
     console: building.console,
@@ -435,7 +448,7 @@ type PublicPorts = Pick<
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
 function assemblePublicSide(building: Building, ports: PublicPorts) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { app, refuse, overload, recognize } = createPublicSide({
+  const { app, limit, refuse, overload, recognize } = createPublicSide({
     ...ports,
     ...config.http,
     ...challengeOptions(building),
@@ -451,7 +464,57 @@ function assemblePublicSide(building: Building, ports: PublicPorts) {
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
   const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
-  return { app, refuse, guard };
+  return { app, limit, refuse, guard };
+}
+
+type LocalPorts = PublicPorts &
+  Pick<Parameters<typeof createLocalSide>[0], "limit"> &
+  Pick<ListenOptions, "overload" | "recognize">;
+
+/** The local side, where it is configured: the same rooms, limits and refusals behind another listener. */
+function assembleLocalSide(building: Building, ports: LocalPorts): LocalGateway | undefined {
+  const { config, outputs, now, signals } = building;
+  const { local, application } = config;
+  if (local === undefined) return undefined;
+  const challenge = challengeOptions(building);
+  const { apis: callable, overload, recognize, ...rest } = ports;
+  const { listener, refuse } = createLocalSide({
+    ...rest,
+    ...local,
+    ...challenge,
+    homeTenantId: application.tenantId,
+    apis: local.apis,
+    callable,
+    challenge: challengeFacts(challenge),
+    auditIsAtRisk: outputs.auditIsAtRisk,
+    observer: signals.requests,
+    onInternalError: signals.internalError,
+    now,
+  });
+  const { maxConnections, requestTimeoutSeconds } = local;
+  const shed = overload && refuse(eventLoopLags());
+  return {
+    listener,
+    refuse: refuse(),
+    guard: {
+      connections: {
+        ...config.http.connections,
+        max: maxConnections,
+        requestTimeoutSeconds,
+        headersTimeoutSeconds: Math.min(config.http.connections.headersTimeoutSeconds, requestTimeoutSeconds),
+      },
+      onConnection: signals.connection,
+      recognize,
+      overload: overload &&
+        shed && {
+          isOverloaded: overload.isOverloaded,
+          shed(request, response) {
+            signals.load({ type: "shed" });
+            shed(request, response);
+          },
+        },
+    },
+  };
 }
 
 /** The RFC 9728 document of the gateway, where its public address is configured. */

@@ -9,26 +9,18 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import { createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
-import { actForAt, type DelegationRoutes, mountDelegations } from "./delegations.ts";
+import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
-import {
-  admit,
-  type ProxyRoute,
-  permit,
-  proxyTo,
-  receive,
-  recognizeUser,
-  recordOf,
-  sayOwnFields,
-} from "./pipeline.ts";
+import { type ProxyRoute, proxyTo, receive, recognizeUser, recordOf, sayOwnFields } from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
 import { answerErrors, createRefusal } from "./refusal.ts";
-import { methodsOf, staticPart } from "./route-table.ts";
+import { methodsOf } from "./route-table.ts";
 
 /** For the description of the API, which lists what a route may answer. */
 export { statusOf } from "./problem.ts";
@@ -51,12 +43,10 @@ export function createPublicSide(options: PublicSideOptions) {
   const challenge = challengeFacts(options);
   const { limits: rules, counters, onRateLimit, onLoad } = options;
   const refuseWith = (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal);
+  const limit = createRateLimits({ clientId, rules, counters, onEvent: onRateLimit });
   return {
-    app: createPublicApp({
-      ...options,
-      challenge,
-      limit: createRateLimits({ clientId, rules, counters, onEvent: onRateLimit }),
-    }),
+    app: createPublicApp({ ...options, challenge, limit }),
+    limit,
     refuse: refuseWith(),
     recognize: recognizeUser(options.verifier),
     overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
@@ -113,18 +103,8 @@ export interface PublicAppOptions {
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
 
-interface Admitted {
-  readonly path: string;
-  /** Without one, any verified caller is let through. */
-  readonly policy?: RoutePolicy;
-  readonly limits?: RateLimitRules | undefined;
-  /** What limits of its own are counted under. Default: the path. */
-  readonly counted?: string;
-  readonly takesDelegations?: boolean | undefined;
-}
-
 export function createPublicApp(options: PublicAppOptions): Express {
-  const { verifier, exchange, forward, forwardBatch, publicUrl, limit } = options;
+  const { exchange, forward, forwardBatch, publicUrl } = options;
   const { clientId } = options.challenge;
   const app = express();
   app.disable("x-powered-by");
@@ -136,32 +116,14 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.set("env", "production");
   app.set("trust proxy", [...options.trustedProxies]);
 
-  // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
-  const paths = [
-    ...options.proxyRoutes.map(({ target }) => target.path),
-    ...options.codeRoutes.map(staticPart),
-  ];
-  const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
+  const mountsBelow = createMounts(options);
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
   app.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
-  // Limits count verified callers, before the route's policy decides what a caller may do.
-  const admitted = (
-    { path, policy, limits: rules, counted = path, takesDelegations }: Admitted,
-    proceed: RequestHandler,
-  ): readonly RequestHandler[] => {
-    const limits = limit(counted, rules);
-    const actFor = actForAt(options.delegations?.delegations, { takesDelegations });
-    if (limits.length === 0) return [admit({ path, policy, verifier, actFor }, proceed)];
-    return [
-      admit({ path, policy: undefined, verifier, actFor: undefined }),
-      ...limits,
-      permit({ policy, actFor }, proceed),
-    ];
-  };
+  const admitted = createAdmission(options);
   if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
