@@ -35,7 +35,7 @@ export interface DelegationsOptions {
 export interface Delegations {
   /** Keeps the user's leave. Rejects with a GatewayError. */
   keep(asked: {
-    readonly caller: VerifiedCaller;
+    readonly caller: Pick<VerifiedCaller, "principal" | "assertion">;
     readonly correlationId: string;
     readonly signal?: AbortSignal;
   }): Promise<KeptDelegation>;

@@ -2,6 +2,7 @@
 
 import { GatewayError } from "../errors.ts";
 import type { DelegatedSubject, Renewal, RenewedGrant } from "../exchange/contract.ts";
+import { ownerOf } from "../foundation/budget.ts";
 import { Secret } from "../foundation/secret.ts";
 import type { Principal, VerifiedCaller } from "../identity/contract.ts";
 import type {
@@ -135,7 +136,7 @@ export function createDelegations(options: DelegationsOptions): Delegations {
       acceptsClaimsChallenge: false,
       expiresAt,
     });
-    const caller: VerifiedCaller = { principal, assertion };
+    const caller: VerifiedCaller = { principal, assertion, owner: ownerOf(principal) };
     return { id, caller, demanded: (error) => demanded(error, facts) };
   }
 

@@ -21,7 +21,6 @@ import { compileTarget, isGraph, readsOData } from "../downstream/target/downstr
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
@@ -232,7 +231,7 @@ export function actingRecord(record: RequestRecord, resumed: ResumedDelegation):
 /** From now on the request is the user's, with the job as client: policies, shares and logs go by that. */
 export function actAs(record: RequestRecord, { id, caller, demanded }: ResumedDelegation): void {
   record.caller = caller;
-  record.owner = ownerOf(caller.principal);
+  record.owner = caller.owner;
   record.delegation = { id, demanded };
 }
 
@@ -259,7 +258,7 @@ export function admit(
     }
     span?.granted();
     record.caller = verification.caller;
-    record.owner = ownerOf(verification.caller.principal);
+    record.owner = verification.caller.owner;
   };
   const permitted = permit({ policy, actFor }, proceed);
   return (request, response, next) => {
@@ -306,17 +305,9 @@ function checkPolicy(policy: RoutePolicy | undefined, principal: Principal): voi
   if (refusal !== undefined) throw refusal;
 }
 
-/** For whom the rooms behind hold places, bytes and slots, so that one caller takes no more than a share of them. */
-function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
-  return { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
-}
-
 /** The user of a request whose token was verified before, by which requests that wait take turns. */
 export function recognizeUser(verifier: TokenVerifier): (request: IncomingMessage) => string | undefined {
-  return (request) => {
-    const caller = verifier.recognize(authorizationOf(request));
-    return caller && ownerOf(caller.principal).user;
-  };
+  return (request) => verifier.recognize(authorizationOf(request))?.owner.user;
 }
 
 export interface ProxyRoute {
@@ -374,7 +365,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         record,
         route: route.target,
         check: targetOf,
-        owner: record.owner ?? ownerOf(callerOf(record).principal),
+        owner: callerOf(record).owner,
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
