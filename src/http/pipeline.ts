@@ -205,6 +205,16 @@ export function sayOwnFields(response: ServerResponse, { lines }: OwnFields, cor
   response.setHeader("x-correlation-id", correlationId);
 }
 
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
+export function refuseMethod(allowed: string): RequestHandler {
+  return (_request, response) => {
+    response.setHeader("allow", allowed);
+    throw new GatewayError("method_not_allowed", {
+      detail: "This route does not take the method of the request.",
+    });
+  };
+}
+
 export interface Admission {
   /** Names the route in logs and metrics. */
   readonly path: string;

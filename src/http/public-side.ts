@@ -15,7 +15,15 @@ import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
-import { type ProxyRoute, proxyTo, receive, recognizeUser, recordOf, sayOwnFields } from "./pipeline.ts";
+import {
+  type ProxyRoute,
+  proxyTo,
+  receive,
+  recognizeUser,
+  recordOf,
+  refuseMethod,
+  sayOwnFields,
+} from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
@@ -180,15 +188,14 @@ function saying(own: OwnFields): RequestHandler {
   };
 }
 
-/** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
+/** Express answers HEAD wherever it answers GET. */
 function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
-  const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
-  return (_request, response) => {
-    response.setHeader("allow", methods.join(", "));
-    throw new GatewayError("method_not_allowed", {
-      detail: "This route does not take the method of the request.",
-    });
-  };
+  return refuseMethod(
+    routes
+      .filter((route) => route.path === path)
+      .flatMap(methodsOf)
+      .join(", "),
+  );
 }
 
 interface ResourceFacts {
