@@ -85,7 +85,7 @@ export interface Tally {
 }
 
 export interface Load {
-  /** From now on requests count for this phase, and its excuses hold for those that begin or end in it. */
+  /** From now on requests count for this phase, and its excuses hold for those that are under way in it. */
   enter(excuses: Excuses): Tally;
   /** When the latest answer came that only an excuse explains; `performance.now`. */
   lastExcusedAt(): number;
@@ -113,7 +113,7 @@ export function startLoad(url: string, emulator: Emulator, requestsPerSecond: nu
   const expired = emulator.mintUserToken({ expiresInSeconds: -3_600 });
   let signIns = 0;
 
-  let phase: { readonly excuses: Excuses; readonly tally: Tally };
+  const phases: { readonly excuses: Excuses; readonly tally: Tally }[] = [];
   let excusedAt = Number.NEGATIVE_INFINITY;
   let sent = 0;
   let held = 0;
@@ -151,15 +151,16 @@ export function startLoad(url: string, emulator: Emulator, requestsPerSecond: nu
   }
 
   async function call(kind: Kind): Promise<void> {
-    const begun = phase;
+    const begun = phases.length - 1;
     const startedAt = performance.now();
     const outcome = await send(kind, tokenFor(kind));
-    const { tally } = begun;
+    const met = phases.slice(begun);
+    const tally = met[0]?.tally ?? enter({});
     if (outcome === kind.due) {
       if (/^[45]\d\d \w/.test(outcome)) tally.refused += 1;
       else tally.answered += 1;
       tally.times.push(performance.now() - startedAt);
-    } else if (isExcused(kind, outcome, begun.excuses) || isExcused(kind, outcome, phase.excuses)) {
+    } else if (met.some(({ excuses }) => isExcused(kind, outcome, excuses))) {
       tally.refused += 1;
       excusedAt = performance.now();
     } else {
@@ -196,9 +197,10 @@ export function startLoad(url: string, emulator: Emulator, requestsPerSecond: nu
   }
 
   const beganAt = performance.now();
+  /** A request may outlast the phase that it began in, and the one after that. */
   const enter = (excuses: Excuses): Tally => {
     const tally: Tally = { answered: 0, refused: 0, otherwise: new Map(), times: [] };
-    phase = { excuses, tally };
+    phases.push({ excuses, tally });
     return tally;
   };
   enter({});
