@@ -25,6 +25,7 @@ import { faultsOf } from "./faults.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
+import { mcpFaults } from "./mcp-checks.ts";
 import { readProxies } from "./proxies.ts";
 import { type GatewayYaml, gatewayYaml } from "./schema.ts";
 import { readTracing } from "./tracing.ts";
@@ -33,6 +34,8 @@ import { readTracing } from "./tracing.ts";
 export interface ProxyRouteConfig {
   /** Whose permissions are used: the caller's, or the gateway's. */
   readonly as: "user" | "app";
+  /** Whether a server of the Model Context Protocol stands behind. */
+  readonly mcp: boolean;
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
@@ -49,6 +52,8 @@ export interface HandlerRouteConfig {
   /** The API that the handler calls, where its name is not the one that the handler expects. */
   readonly downstreamApi: string | undefined;
   readonly as: "user" | "app";
+  /** Whether the handler speaks the Model Context Protocol. */
+  readonly mcp: boolean;
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
@@ -84,6 +89,8 @@ export interface GatewayConfig {
   /** Routes that a handler answers. */
   readonly handlerRoutes: readonly HandlerRouteConfig[];
   readonly http: GatewayYaml["http"];
+  /** Undefined where MCP clients do not sign in through the gateway. */
+  readonly mcp: GatewayYaml["mcp"];
   readonly admin: GatewayYaml["admin"];
   readonly console: GatewayYaml["console"];
   readonly limits: GatewayYaml["limits"];
@@ -185,6 +192,7 @@ function readYaml(
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
   faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS)));
+  faults.push(...mcpFaults(filledIn, env.AZURE_CLIENT_ID));
   return parsed.success ? parsed.data : undefined;
 }
 
@@ -247,13 +255,14 @@ function assemble(
       .toSorted((one, other) => other.path.length - one.path.length)
       .map((route) => ({
         as: route.as,
+        mcp: route.mcp,
         target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
         limits: route.limits,
       })),
     handlerRoutes: yaml.routes.flatMap(
-      ({ handler, path, downstreamApi, as, allow, limits, ...policy }, index) =>
+      ({ handler, path, downstreamApi, as, mcp, allow, limits, ...policy }, index) =>
         handler === undefined
           ? []
           : [
@@ -263,6 +272,7 @@ function assemble(
                 handler,
                 downstreamApi,
                 as,
+                mcp,
                 allow,
                 policy: policyOf(policy),
                 limits,
@@ -270,6 +280,7 @@ function assemble(
             ],
     ),
     http: yaml.http,
+    mcp: yaml.mcp,
     admin: yaml.admin,
     console: yaml.console,
     limits: yaml.limits,

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { Secret } from "../foundation/secret.ts";
 import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
 import { admin, http, rateLimits } from "./http-schema.ts";
+import { mcp } from "./mcp-schema.ts";
 import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
@@ -256,6 +257,12 @@ const route = z.strictObject({
     .describe(
       "Whose permissions are used: the caller's, by exchange, or the gateway's own in the caller's tenant.",
     ),
+  mcp: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether a server of the Model Context Protocol stands behind, whose clients sign in by `mcp`.",
+    ),
   requireUser: z
     .boolean()
     .default(true)
@@ -341,6 +348,7 @@ export const gatewayYaml = z
       .refine((apis) => Object.keys(apis).length > 0, "must name at least one API"),
     routes: z.array(route).min(1),
     http: http.prefault({}),
+    mcp: mcp.optional(),
     admin: admin.prefault({}),
     console: z
       .strictObject({
