@@ -76,6 +76,7 @@ const ROOMS = [
   "telemetry",
   "permissions",
   "console",
+  "mcp",
 ] as const;
 type Room = (typeof ROOMS)[number];
 
@@ -91,7 +92,8 @@ const RULES: Readonly<
   redis: { valuesFrom: [], typesFrom: [] },
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
-  http: { valuesFrom: ["identity", "exchange", "downstream"], typesFrom: ["credential", "redis"] },
+  http: { valuesFrom: ["identity", "exchange", "downstream"], typesFrom: ["credential", "redis", "mcp"] },
+  mcp: { valuesFrom: [], typesFrom: ["redis"] },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
   permissions: { valuesFrom: [], typesFrom: [] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
@@ -168,6 +170,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
   handlers: ["mount.ts"],
+  mcp: ["bridge.ts", "contract.ts"],
   console: ["console.ts", "contract.ts"],
   permissions: ["report.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],

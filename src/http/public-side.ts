@@ -9,10 +9,12 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { Bridge } from "../mcp/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
+import { mcpEndpoints } from "./mcp-endpoints.ts";
 import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
@@ -83,6 +85,8 @@ export interface PublicAppOptions {
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
+  /** Sign-in of MCP clients; none where it is not configured. */
+  readonly bridge?: Bridge | undefined;
   /** Addresses and networks whose `X-Forwarded-*` are believed. */
   readonly trustedProxies: readonly string[];
   readonly cors: CrossOriginOptions;
@@ -141,7 +145,10 @@ export function createPublicApp(options: PublicAppOptions): Express {
     if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
     return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
   };
+  const { bridge } = options;
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, say, { anyOrigin: true }));
   if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, say, { anyOrigin: false }));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
   for (const route of options.codeRoutes)
@@ -161,12 +168,12 @@ export function createPublicApp(options: PublicAppOptions): Express {
     forwardBatch,
     publicUrl,
     own: options.own,
-    challenge: bearerChallenge(options.challenge),
   };
   for (const route of options.proxyRoutes) {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
-    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, ports)));
+    const challenge = bearerChallenge({ ...options.challenge, mcp: bridge?.routes.get(path) });
+    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, { ...ports, challenge })));
   }
 
   // Behind the routes of the file, which may take other methods at the same path.
