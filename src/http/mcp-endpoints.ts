@@ -1,36 +1,36 @@
 /** Mounts the endpoints by which MCP clients sign in: reads their requests within bounds, and writes their answers. */
 
 import type { Request, RequestHandler, Response } from "express";
+import type { OwnFields } from "../downstream/contract.ts";
 import { readFraming } from "../downstream/forward.ts";
 import { GatewayError } from "../errors.ts";
 import type { Bridge, Endpoint, EndpointAnswer } from "../mcp/contract.ts";
-import { recordOf } from "./pipeline.ts";
+import { recordOf, sayOwnFields } from "./pipeline.ts";
 
 /** Time for a body of a few kilobytes to arrive, ms. */
 const BODY_MS = 10_000;
 
 /**
- * @param say Sets the fields that every answer carries.
  * @param anyOrigin Whether to mount the documents that scripts of any origin may read, or the other endpoints. The
  * former answer preflights themselves, in front of the rules for origins that the operator lists.
  */
 export function mcpEndpoints(
   { endpoints }: Pick<Bridge, "endpoints">,
-  say: RequestHandler,
+  own: OwnFields,
   { anyOrigin }: { readonly anyOrigin: boolean },
 ): RequestHandler {
   const mounted = new Map([...endpoints].filter(([, endpoint]) => endpoint.anyOrigin === anyOrigin));
   return (request, response, next) => {
     const endpoint = mounted.get(request.path);
     if (endpoint === undefined) return next();
-    recordOf(request).route = request.path;
-    return say(request, response, () => {
-      if (!anyOrigin) return serve(endpoint, request, response);
-      response.setHeader("access-control-allow-origin", "*");
-      // Helmet's default keeps other sites from reading what they may read here.
-      response.setHeader("cross-origin-resource-policy", "cross-origin");
-      return request.method === "OPTIONS" ? preflight(response) : serve(endpoint, request, response);
-    });
+    const record = recordOf(request);
+    record.route = request.path;
+    sayOwnFields(response, own, record.correlationId);
+    if (!anyOrigin) return serve(endpoint, request, response);
+    response.setHeader("access-control-allow-origin", "*");
+    // Helmet's default keeps other sites from reading what they may read here.
+    response.setHeader("cross-origin-resource-policy", "cross-origin");
+    return request.method === "OPTIONS" ? preflight(response) : serve(endpoint, request, response);
   };
 }
 

@@ -146,9 +146,9 @@ export function createPublicApp(options: PublicAppOptions): Express {
     return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
   };
   const { bridge } = options;
-  if (bridge !== undefined) app.use(mcpEndpoints(bridge, say, { anyOrigin: true }));
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
   if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
-  if (bridge !== undefined) app.use(mcpEndpoints(bridge, say, { anyOrigin: false }));
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
   for (const route of options.codeRoutes)

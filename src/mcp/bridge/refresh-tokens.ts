@@ -11,6 +11,8 @@ export interface WrappedToken {
   readonly objectId: string;
   /** The client that it was given to (RFC 6749 §6). */
   readonly client: string;
+  /** Qualified scopes that were granted with it. */
+  readonly scopes: readonly string[];
   /** Demands that the sign-in behind it met. */
   readonly met: readonly Met[];
 }
@@ -28,12 +30,13 @@ const MOST_LENGTH = 16 * 1024;
 
 export function createRefreshTokens(seal: Seal): RefreshTokens {
   return {
-    wrap({ refreshToken, tenantId, objectId, client, met }) {
+    wrap({ refreshToken, tenantId, objectId, client, scopes, met }) {
       const value = {
         r: refreshToken.reveal(),
         t: tenantId,
         o: objectId,
         c: client,
+        s: scopes.join(" "),
         ...(met.length > 0 && { m: met }),
       };
       return PREFIX + seal.seal(JSON.stringify(value));
@@ -43,10 +46,11 @@ export function createRefreshTokens(seal: Seal): RefreshTokens {
       const opened = seal.open(text.slice(PREFIX.length));
       const value = opened === undefined ? undefined : parseJsonObject(opened);
       if (value === undefined) return undefined;
-      const { r, t, o, c, m } = value;
-      if (typeof r !== "string" || typeof t !== "string" || typeof o !== "string" || typeof c !== "string")
-        return undefined;
-      return { refreshToken: new Secret(r), tenantId: t, objectId: o, client: c, met: readMet(m) };
+      const { r, t, o, c, s, m } = value;
+      if (typeof r !== "string" || typeof t !== "string" || typeof o !== "string") return undefined;
+      if (typeof c !== "string" || typeof s !== "string") return undefined;
+      const scopes = s.split(" ");
+      return { refreshToken: new Secret(r), tenantId: t, objectId: o, client: c, scopes, met: readMet(m) };
     },
   };
 }

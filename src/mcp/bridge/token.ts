@@ -104,14 +104,16 @@ function readForm({ body, query, hasAuthorization }: EndpointRequest): Parameter
   return parameters;
 }
 
-/** Asked for with each grant: Entra otherwise gives a token for another API, or none. */
-function scopeOf(parameters: Parameters, { resources }: TokenOptions): string {
-  const ours = resources.scopesFor(parameters.get("resource"));
-  const requested = (parameters.get("scope") ?? "").split(" ").filter((scope) => scope !== "");
-  const scopes = cutToOurs(
-    requested.filter((scope) => !/^urn:/i.test(scope)),
-    ours,
-  );
+/** The qualified scopes that the request names, by `resource` or `scope`; undefined where it names neither. */
+function namedScopes(parameters: Parameters, { resources }: TokenOptions): readonly string[] | undefined {
+  const resource = parameters.get("resource");
+  const scope = parameters.get("scope");
+  if (resource === undefined && scope === undefined) return undefined;
+  const requested = (scope ?? "").split(" ").filter((one) => one !== "" && !/^urn:/i.test(one));
+  return cutToOurs(requested, resources.scopesFor(resource));
+}
+
+function scopeText(scopes: readonly string[]): string {
   return [...scopes, ...SIGN_IN_SCOPES].join(" ");
 }
 
@@ -123,6 +125,8 @@ function codeGrant(parameters: Parameters, client: string, options: TokenOptions
   if (!options.clients.allowsRedirect(client, redirectUri))
     throw malformed("redirect_uri", "The redirect URI is not among those of this gateway.");
   const { clientId, tenant, signIns, marks } = options;
+  // Without scope, Entra takes those of the sign-in; more than those would be refused.
+  const scopes = namedScopes(parameters, options);
   return {
     tenant,
     client,
@@ -133,7 +137,7 @@ function codeGrant(parameters: Parameters, client: string, options: TokenOptions
       code,
       redirect_uri: redirectUri,
       code_verifier: verifier,
-      scope: scopeOf(parameters, options),
+      ...(scopes !== undefined && { scope: scopeText(scopes) }),
     },
     async granted({ tenantId, objectId, nonce }) {
       const signIn = signIns.open(nonce);
@@ -157,7 +161,8 @@ async function refreshGrant(parameters: Parameters, client: string, options: Tok
   if (wrapped.client !== client)
     throw invalidGrant("refresh_token_client", "The refresh token was issued to another client.");
   const { tenantId, objectId, refreshToken, met } = wrapped;
-  const scope = scopeOf(parameters, options);
+  // Without scope, Entra gives a token for another API, or none.
+  const scope = scopeText(namedScopes(parameters, options) ?? wrapped.scopes);
   if (await marks.isPending({ tenantId, objectId, clientId }))
     throw invalidGrant(
       "challenge_pending",
@@ -237,7 +242,7 @@ interface Issued {
 async function passTokens(
   { text }: BoundedResponse,
   grant: Grant,
-  { refreshTokens, marks }: TokenOptions,
+  { refreshTokens, marks, resources }: TokenOptions,
 ): Promise<EndpointAnswer> {
   const body = parseJsonObject(text);
   const accessToken = body?.access_token;
@@ -259,10 +264,18 @@ async function passTokens(
         tenantId,
         objectId: oid,
         client: grant.client,
+        scopes: grantedOf(body.scope, resources.scopesFor(undefined)),
         met,
       }),
     }),
   });
+}
+
+/** What a renewal is to ask for again. */
+function grantedOf(scope: unknown, ours: readonly string[]): readonly string[] {
+  const granted = typeof scope === "string" ? scope.split(" ") : [];
+  const kept = ours.filter((one) => granted.includes(one));
+  return kept.length === 0 ? ours : kept;
 }
 
 function isGuid(value: unknown): value is string {
