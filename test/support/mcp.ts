@@ -70,6 +70,8 @@ export interface McpGatewayOptions extends Omit<TestGatewayOptions, "yaml"> {
   /** Added to the file. */
   readonly more?: string;
   readonly port?: number;
+  /** Delegated tokens that are kept. With 1, the call of another user makes the next one exchange again. */
+  readonly cachedTokens?: number;
   /** Appended to the gateway's address. */
   readonly slash?: string;
 }
@@ -94,7 +96,7 @@ identity:
   audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"]
 exchange:
   refusalMemoryMs: 0
-  cache: { redis: { url: "\${REDIS_URL:-}" } }
+  cache: { maxEntries: ${options.cachedTokens ?? 1000}, redis: { url: "\${REDIS_URL:-}" } }
 downstreamApis:
   orders:
     baseUrl: "${server.url}"
