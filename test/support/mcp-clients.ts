@@ -22,6 +22,8 @@ export interface AgentOptions {
   readonly clientMetadataUrl?: string;
   /** Whether the client renews without its user. */
   readonly renews: boolean;
+  /** Where the browser is after the address that the client opened. Default: where the bridge sends it. */
+  readonly browse?: (url: URL) => Promise<URL>;
 }
 
 export interface Agent {
@@ -99,9 +101,7 @@ export function createAgent(options: AgentOptions): Agent {
 
   /** The person at the browser: the bridge sends her to Entra, which sends her back to the client. */
   async function visit(url: URL): Promise<void> {
-    const { answer, location } = await locationOf(url);
-    if (location === undefined)
-      throw new Error(`sign-in ended at the gateway: ${JSON.stringify(answer.body)}`);
+    const location = await (options.browse ?? throughBridge)(url);
     const { answer: back, pages } = await person.signIn(location, { user });
     if (back.state !== undefined && back.state !== "a-state") throw new Error("the state came back changed");
     if (back.code === undefined)
@@ -140,6 +140,12 @@ export function createAgent(options: AgentOptions): Agent {
     },
     close,
   };
+}
+
+async function throughBridge(url: URL): Promise<URL> {
+  const { answer, location } = await locationOf(url);
+  if (location === undefined) throw new Error(`sign-in ended at the gateway: ${JSON.stringify(answer.body)}`);
+  return location;
 }
 
 type Provider = object;
