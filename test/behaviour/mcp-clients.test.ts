@@ -43,6 +43,7 @@ function agentOf(
     readonly path?: string;
     readonly renews?: boolean;
     readonly user?: Partial<User>;
+    readonly forgets?: boolean;
     readonly clientMetadataUrl?: string;
   } = {},
 ) {
@@ -54,6 +55,7 @@ function agentOf(
     person,
     user: user.name,
     renews: more.renews ?? true,
+    forgets: more.forgets ?? true,
     ...(more.clientMetadataUrl === undefined ? {} : { clientMetadataUrl: more.clientMetadataUrl }),
   });
   open.push(agent, person);
@@ -74,6 +76,24 @@ describe.each<Sdk>(["v1", "v2"])("SDK %s", (sdk) => {
     expect(await agent.call()).toEqual({ result: "answered", message: "", signIns: 1 });
     expect(toolCalls()).toBe(before + 1);
     expect(await agent.call()).toMatchObject({ result: "answered", signIns: 0 });
+  });
+
+  test("ends in an answer or in one refusal where it keeps tokens that are not renewed", async () => {
+    const { agent, user } = agentOf(sdk, { forgets: false });
+    expect(await agent.call()).toMatchObject({ result: "answered", signIns: 1 });
+    await callTool(gateway, "/mcp", emulator.mintUserToken({ user: "grace" }));
+    emulator.requireMfa(user);
+    const before = lines("/mcp");
+    const outcome = await agent.call();
+    // Version 1 tries the same refresh token twice, and then shows its user the bridge's refusal.
+    if (sdk === "v1")
+      expect(outcome).toMatchObject({
+        result: "refused",
+        signIns: 0,
+        message: expect.stringMatching(/sign in again/),
+      });
+    else expect(outcome).toMatchObject({ result: "answered", signIns: 1 });
+    expect(lines("/mcp") - before).toBeLessThanOrEqual(3);
   });
 
   describe.each([

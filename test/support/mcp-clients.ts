@@ -22,6 +22,8 @@ export interface AgentOptions {
   readonly clientMetadataUrl?: string;
   /** Whether the client renews without its user. */
   readonly renews: boolean;
+  /** Whether it drops tokens that the bridge refuses to renew, as the SDKs ask of it. Default: it does. */
+  readonly forgets?: boolean;
   /** Where the browser is after the address that the client opened. Default: where the bridge sends it. */
   readonly browse?: (url: URL) => Promise<URL>;
 }
@@ -87,6 +89,7 @@ export function createAgent(options: AgentOptions): Agent {
     },
     codeVerifier: () => stored.verifier,
     invalidateCredentials(scope: string) {
+      if (options.forgets === false) return;
       if (scope === "all" || scope === "tokens") stored.tokens = undefined;
       if (scope === "all" || scope === "client") stored.client = undefined;
     },
