@@ -14,7 +14,7 @@ import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
-import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
+import { cacheKeyFaults, crossChecks, localListenerFaults, unusedListener } from "./cross-checks.ts";
 import {
   cleanEnvironment,
   type GatewayEnvironment,
@@ -40,6 +40,8 @@ export interface ProxyRouteConfig {
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
   readonly limits: GatewayYaml["limits"];
+  /** Whether `delegations.routes` names it. */
+  readonly takesDelegations: boolean;
 }
 
 /** A route of the YAML file that a handler answers. */
@@ -58,11 +60,24 @@ export interface HandlerRouteConfig {
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
   readonly limits: GatewayYaml["limits"];
+  readonly takesDelegations: boolean;
 }
 
 /** With the bound of its cache, which follows the heap where the file leaves it out. */
 type Bounded<Part extends { readonly cache: object }> = Omit<Part, "cache"> & {
   readonly cache: Omit<Part["cache"], "maxBytes"> & { readonly maxBytes: number };
+};
+
+export interface DelegationsConfig extends Omit<NonNullable<GatewayYaml["delegations"]>, "routes"> {
+  /** Scopes of the API for which Entra gives the first refresh token: that of the first route, or the first one. */
+  readonly scopes: readonly string[];
+}
+/** The local API, where it is switched on. */
+export type LocalConfig = NonNullable<GatewayYaml["local"]> & {
+  /** A port of the loopback address; 0 takes a free one. */
+  readonly port: number | undefined;
+  /** Path of a Unix socket. */
+  readonly socket: string | undefined;
 };
 
 export interface GatewayConfig {
@@ -82,6 +97,8 @@ export interface GatewayConfig {
   readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
     readonly cacheKeys: readonly Secret[];
+    /** File with such keys, in their place. Undefined as well where no shared tier is configured. */
+    readonly cacheKeysFile: string | undefined;
   };
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   /** Routes that forward, the longest path first. */
@@ -93,9 +110,13 @@ export interface GatewayConfig {
   readonly mcp: GatewayYaml["mcp"];
   readonly admin: GatewayYaml["admin"];
   readonly console: GatewayYaml["console"];
+  /** Undefined where the file has no such part; then nothing listens for it. */
+  readonly local: LocalConfig | undefined;
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
+  /** Undefined where there are none. */
+  readonly delegations: DelegationsConfig | undefined;
   readonly log: GatewayYaml["log"] & {
     readonly level: string;
     readonly auditFile: string | undefined;
@@ -133,9 +154,15 @@ export function loadConfig(
     heapBytes,
     faults,
   );
+  if (yaml?.local !== undefined) faults.push(...localListenerFaults(env));
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, proxies, notices });
+  return deepFreeze({
+    ...assemble(environment, yaml, bounds),
+    tracing,
+    proxies,
+    notices: yaml.local === undefined ? [...notices, ...unusedListener(env)] : notices,
+  });
 }
 
 /** What the file says, before variables are filled in. */
@@ -191,7 +218,7 @@ function readYaml(
   const named = new Set(unset.map(({ path }) => path));
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
-  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS)));
+  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS || env.TOKEN_CACHE_KEYS_FILE)));
   faults.push(...mcpFaults(filledIn, env.AZURE_CLIENT_ID));
   return parsed.success ? parsed.data : undefined;
 }
@@ -230,6 +257,7 @@ function assemble(
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );
+  const takesDelegations = (path: string) => yaml.delegations?.routes.includes(path) === true;
   return {
     listen: { host: env.HOST, port: env.PORT, adminPort: env.ADMIN_PORT },
     application: {
@@ -247,6 +275,7 @@ function assemble(
       ...yaml.exchange,
       cache: { ...yaml.exchange.cache, maxBytes: bounds.tokens },
       cacheKeys: env.TOKEN_CACHE_KEYS ?? [],
+      cacheKeysFile: yaml.exchange.cache.redis.url.reveal() === "" ? undefined : env.TOKEN_CACHE_KEYS_FILE,
     },
     downstreamApis,
     // Longest path first, so that the route nearest to the target wins whatever the order in the file.
@@ -260,6 +289,7 @@ function assemble(
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
         limits: route.limits,
+        takesDelegations: takesDelegations(route.path),
       })),
     handlerRoutes: yaml.routes.flatMap(
       ({ handler, path, downstreamApi, as, mcp, allow, limits, ...policy }, index) =>
@@ -276,6 +306,7 @@ function assemble(
                 allow,
                 policy: policyOf(policy),
                 limits,
+                takesDelegations: takesDelegations(path),
               },
             ],
     ),
@@ -283,8 +314,10 @@ function assemble(
     mcp: yaml.mcp,
     admin: yaml.admin,
     console: yaml.console,
+    local: yaml.local && { ...yaml.local, port: env.LOCAL_PORT, socket: env.LOCAL_SOCKET },
     limits: yaml.limits,
     fairness: yaml.fairness,
+    delegations: yaml.delegations && delegationsOf(yaml.delegations, yaml),
     log: {
       ...yaml.log,
       level: env.LOG_LEVEL,
@@ -293,6 +326,15 @@ function assemble(
     },
     production: env.NODE_ENV === "production",
   };
+}
+
+function delegationsOf(
+  { routes: paths, ...rest }: NonNullable<GatewayYaml["delegations"]>,
+  { routes, downstreamApis }: GatewayYaml,
+): DelegationsConfig {
+  const first = routes.find(({ path }) => path === paths[0])?.downstreamApi;
+  const api = downstreamApis[first ?? ""] ?? Object.values(downstreamApis)[0];
+  return { ...rest, scopes: api?.scopes ?? [] };
 }
 
 function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["credential"]): CredentialOptions {

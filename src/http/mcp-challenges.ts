@@ -14,13 +14,15 @@ export interface CarriedError {
 
 export async function carryDemand(
   error: GatewayError,
-  { caller }: RequestRecord,
+  { caller, delegation }: RequestRecord,
   route: RouteChallenge,
   bridge: McpChallenges,
 ): Promise<CarriedError> {
   const plain = { error, carriedScope: undefined };
   const demand = demandOf(error);
   if (demand === undefined || caller === undefined || caller.principal.kind !== "user") return plain;
+  // A job that acts for an absent user has no browser to sign in with.
+  if (delegation !== undefined) return plain;
   const { tenantId, objectId, clientId, acceptsClaimsChallenge } = caller.principal;
   // A client that declared cp1 and signs in by itself reads the claims challenge that every other route answers.
   const isOurs = clientId.toLowerCase() === bridge.clientId.toLowerCase();

@@ -24,6 +24,7 @@ const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, titl
   blocked_by_policy: [403, "A policy of the organisation blocks this user"],
   not_assigned: [403, "The user is not assigned to the application"],
   tenant_not_onboarded: [403, "The organisation has not onboarded the application"],
+  delegation_ended: [401, "The delegation has ended"],
   credential_unavailable: [503, "The gateway cannot prove its identity"],
   client_rejected: [503, "The gateway was not accepted by the authority"],
   downstream_misconfigured: [502, "The downstream API is misconfigured"],
@@ -38,8 +39,8 @@ const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, titl
   internal: [500, "Something went wrong in the gateway"],
 };
 
-/** Where HTTP has a status for one cause of a code. RFC 6585 §5. */
-const STATUS_OF_REASON: Readonly<Record<string, number>> = { header_fields: 431 };
+/** Where HTTP has a status for one cause of a code. RFC 6585 §5, RFC 9110 §15.5.20. */
+const STATUS_OF_REASON: Readonly<Record<string, number>> = { header_fields: 431, foreign_host: 421 };
 
 /** What the gateway's own challenges name. */
 export interface ChallengeFacts {
@@ -215,6 +216,9 @@ function challengeFor(
         requiredScopes.map(facts.mcp?.qualified ?? ((scope) => scope)).join(" "),
       );
     }
+    case "delegation_ended":
+      // RFC 6749 §5.2 has the word for a grant that is over; RFC 9110 §11.6.1 wants a challenge on every 401.
+      return bearerChallenge(facts, ['error="invalid_grant"']);
     case "claims_challenged":
     case "interaction_required": {
       const tenant = tenantId ?? "common";

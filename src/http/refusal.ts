@@ -8,7 +8,7 @@ import type { RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { carryDemand, type McpChallenges } from "./mcp-challenges.ts";
 import { openRecord, recordOf, sayOwnFields, targetBelowPrefix } from "./pipeline.ts";
-import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
+import { type ChallengeFacts, type Problem, phraseProblem, sendProblem } from "./problem.ts";
 
 export interface RefusalOptions {
   readonly challenge: ChallengeFacts;
@@ -34,7 +34,7 @@ export function createRefusal({ challenge, cors, own }: RefusalOptions, refusal 
   return app;
 }
 
-function draining(): GatewayError {
+export function draining(): GatewayError {
   return new GatewayError("draining", {
     detail: "This instance is shutting down. Send the request again; another will take it.",
     retryAfterSeconds: 1,
@@ -46,6 +46,8 @@ export interface ErrorAnswerOptions extends Pick<RefusalOptions, "challenge" | "
   readonly bridge?: McpChallenges | undefined;
   /** An error that no room throws as a refusal: a defect of the gateway. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
+  /** Phrases the problem as the interface's clients know it. Default: as it is. */
+  readonly adapt?: ((problem: Problem, record: RequestRecord) => Problem) | undefined;
 }
 
 /** Every error of an app becomes a problem. */
@@ -63,17 +65,15 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
     const tenantId = record.caller?.principal.tenantId;
     if (!response.headersSent) sayOwnFields(response, options.own, record.correlationId);
     const facts = mcp === undefined ? options.challenge : { ...options.challenge, mcp: mcp.route };
-    sendProblem(
-      response,
-      phraseProblem(error, facts, {
-        correlationId: record.correlationId,
-        tenantId,
-        target: targetBelowPrefix(request, record),
-        accept: request.headers.accept,
-        isGraphSdk: request.headers.sdkversion !== undefined,
-        carriedScope: mcp?.carriedScope,
-      }),
-    );
+    const problem = phraseProblem(error, facts, {
+      correlationId: record.correlationId,
+      tenantId,
+      target: targetBelowPrefix(request, record),
+      accept: request.headers.accept,
+      isGraphSdk: request.headers.sdkversion !== undefined,
+      carriedScope: mcp?.carriedScope,
+    });
+    sendProblem(response, options.adapt?.(problem, record) ?? problem);
   };
   return (thrown: unknown, request, response, _next) => {
     const error = asGatewayError(thrown);
