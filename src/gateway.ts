@@ -34,6 +34,8 @@ import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { createLocalSide } from "./local/local-side.ts";
+import { createBridge } from "./mcp/bridge.ts";
+import type { McpRoute } from "./mcp/contract.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
@@ -202,9 +204,19 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   });
   const { isReady, checks, leaveRotation } = readiness;
   const pages = adminPages({ checks, metrics: building.metrics });
+  const bridge = openBridge(building, redis);
   const delegations = openDelegations(building, exchange, redis);
   const counters = redis?.counters;
-  const ports = { verifier, exchange, delegations, counters, codeRoutes: routes, isReady, ...downstream };
+  const ports = {
+    verifier,
+    exchange,
+    delegations,
+    counters,
+    codeRoutes: routes,
+    bridge,
+    isReady,
+    ...downstream,
+  };
   const { limit, ...publicSide } = assemblePublicSide(building, ports);
   return {
     ...publicSide,
@@ -443,6 +455,7 @@ type PublicPorts = Pick<
   | "counters"
   | "delegations"
   | "codeRoutes"
+  | "bridge"
 >;
 
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
@@ -517,11 +530,44 @@ function assembleLocalSide(building: Building, ports: LocalPorts): LocalGateway 
   };
 }
 
+/** Sign-in of MCP clients, where it is configured. */
+function openBridge({ config, authority, fetch, now }: Building, redis: OpenRedis | undefined) {
+  const { mcp, exchange, identity } = config;
+  const { publicUrl } = config.http;
+  if (mcp === undefined || publicUrl === undefined) return undefined;
+  return createBridge({
+    ...mcp,
+    publicUrl,
+    appIdUri: appIdUriOf(config),
+    routes: mcpRoutes(config),
+    tenants: identity.tenants,
+    authorityOrigin: authority.origin,
+    authorizeEndpoint: authority.authorizeEndpoint,
+    tokenEndpoint: authority.tokenEndpoint,
+    keys: exchange.cacheKeys,
+    redis,
+    fetch,
+    timeoutMs: exchange.timeoutMs,
+    now,
+  });
+}
+
+/** The routes of MCP servers, with the scopes that their clients sign in for. */
+export function mcpRoutes({ routes, handlerRoutes }: GatewayConfig): readonly McpRoute[] {
+  return [...routes.map((route) => ({ ...route, path: route.target.path })), ...handlerRoutes]
+    .filter(({ mcp }) => mcp)
+    .map(({ path, policy }) => ({ path, scopes: policy.requiredScopes }));
+}
+
+function appIdUriOf({ application, exchange }: GatewayConfig): string {
+  return exchange.consent.appIdUri ?? `api://${application.clientId}`;
+}
+
 /** The RFC 9728 document of the gateway, where its public address is configured. */
 function publishedResource({ config, authority }: Building, routes: readonly CodeRoute[]) {
   const { publicUrl } = config.http;
   if (publicUrl === undefined) return undefined;
-  const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
+  const appIdUri = appIdUriOf(config);
   return resourceFacts({
     publicUrl,
     tenants: config.identity.tenants,

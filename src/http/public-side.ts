@@ -9,12 +9,14 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { Bridge } from "../mcp/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
+import { mcpEndpoints } from "./mcp-endpoints.ts";
 import {
   type ProxyRoute,
   proxyTo,
@@ -96,6 +98,8 @@ export interface PublicAppOptions {
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
+  /** Sign-in of MCP clients; none where it is not configured. */
+  readonly bridge?: Bridge | undefined;
   /** Addresses and networks whose `X-Forwarded-*` are believed. */
   readonly trustedProxies: readonly string[];
   readonly cors: CrossOriginOptions;
@@ -131,8 +135,11 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
+  const { bridge } = options;
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
   const admitted = createAdmission(options);
   if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
   if (options.delegations !== undefined)
@@ -162,12 +169,12 @@ export function createPublicApp(options: PublicAppOptions): Express {
     forwardBatch,
     publicUrl,
     own: options.own,
-    challenge: bearerChallenge(options.challenge),
   };
   for (const route of options.proxyRoutes) {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
-    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, ports)));
+    const challenge = bearerChallenge({ ...options.challenge, mcp: bridge?.routes.get(path) });
+    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, { ...ports, challenge })));
   }
 
   // Behind the routes of the file, which may take other methods at the same path.
