@@ -21,7 +21,13 @@ import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
-import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
+import {
+  challengeFacts,
+  createMessageMemory,
+  createPublicSide,
+  resourceFacts,
+  securityFields,
+} from "./http/public-side.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
@@ -398,6 +404,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts) {
     ...challengeOptions(building),
     resource: publishedResource(building, ports.codeRoutes),
     limits: config.limits,
+    messageMemory: createMessageMemory(config.fairness),
     auditIsAtRisk: outputs.auditIsAtRisk,
     sampleLag: parts.sampleLag,
     observer: signals.requests,

@@ -74,6 +74,7 @@ const ROOMS = [
   "http",
   "handlers",
   "telemetry",
+  "mcp",
   "permissions",
   "console",
 ] as const;
@@ -91,8 +92,10 @@ const RULES: Readonly<
   redis: { valuesFrom: [], typesFrom: [] },
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
-  http: { valuesFrom: ["identity", "exchange", "downstream"], typesFrom: ["credential", "redis"] },
+  http: { valuesFrom: ["identity", "exchange", "downstream", "mcp"], typesFrom: ["credential", "redis"] },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
+  // It reads messages and knows nothing of requests; its handler is mounted by the composition root.
+  mcp: { valuesFrom: [], typesFrom: ["downstream", "http", "permissions"] },
   permissions: { valuesFrom: [], typesFrom: [] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
   telemetry: {
@@ -169,6 +172,16 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
   handlers: ["mount.ts"],
   console: ["console.ts", "contract.ts"],
+  mcp: [
+    "tools/answer-filter.ts",
+    "tools/contract.ts",
+    "tools/message-error.ts",
+    "tools/messages.ts",
+    "tools/mirrored-fields.ts",
+    "tools/policy.ts",
+    "tools/refusal.ts",
+    "tools/tool-names.ts",
+  ],
   permissions: ["report.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],
 };

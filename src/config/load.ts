@@ -14,7 +14,7 @@ import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
-import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
+import { cacheKeyFaults, crossChecks, GRAPH_MCP } from "./cross-checks.ts";
 import {
   cleanEnvironment,
   type GatewayEnvironment,
@@ -36,6 +36,8 @@ export interface ProxyRouteConfig {
   readonly as: "user" | "app";
   /** Whether a server of the Model Context Protocol stands behind. */
   readonly mcp: boolean;
+  /** Rules for the tools of that server. */
+  readonly tools: GatewayYaml["routes"][number]["tools"];
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
@@ -54,6 +56,10 @@ export interface HandlerRouteConfig {
   readonly as: "user" | "app";
   /** Whether the handler speaks the Model Context Protocol. */
   readonly mcp: boolean;
+  /** Rules for the tools of such a handler. */
+  readonly tools: GatewayYaml["routes"][number]["tools"];
+  /** Methods of the handler's own calls, where it leaves them to the file. */
+  readonly methods: readonly string[];
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
@@ -256,13 +262,18 @@ function assemble(
       .map((route) => ({
         as: route.as,
         mcp: route.mcp,
-        target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
+        tools: route.tools,
+        target: {
+          path: route.path,
+          methods: route.methods ?? (route.mcp ? MCP_METHODS : ["GET"]),
+          allow: route.allow ?? (route.mcp ? ["/"] : []),
+        },
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
         limits: route.limits,
       })),
     handlerRoutes: yaml.routes.flatMap(
-      ({ handler, path, downstreamApi, as, mcp, allow, limits, ...policy }, index) =>
+      ({ handler, path, downstreamApi, as, mcp, tools, methods, allow, limits, ...policy }, index) =>
         handler === undefined
           ? []
           : [
@@ -272,7 +283,9 @@ function assemble(
                 handler,
                 downstreamApi,
                 as,
-                mcp,
+                mcp: mcp || handler === GRAPH_MCP,
+                tools,
+                methods: methods ?? ["GET"],
                 allow,
                 policy: policyOf(policy),
                 limits,
@@ -294,6 +307,9 @@ function assemble(
     production: env.NODE_ENV === "production",
   };
 }
+
+/** What a server of the streamable HTTP transport is asked with: messages, the stream of a session, its end. */
+const MCP_METHODS = ["POST", "GET", "DELETE"];
 
 function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["credential"]): CredentialOptions {
   return {

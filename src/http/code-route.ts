@@ -5,7 +5,8 @@ import type { AssertAllowed, DownstreamClient, OwnFields } from "../downstream/c
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { Principal, RoutePolicy, TokenVerifier } from "../identity/contract.ts";
-import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import type { ToolRules } from "../mcp/tools/contract.ts";
+import type { McpGate, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import {
   type Actor,
   type ActsAs,
@@ -50,6 +51,11 @@ export interface RouteHandler<Api extends string = string> {
    * `orders: GET /orders`; `obo-gateway permissions` reads them. Left out: unknown.
    */
   readonly needs?: readonly string[];
+  /**
+   * Whether requests are messages of the Model Context Protocol: they are read and checked first, and `request.body`
+   * is their text as a Buffer. Default false.
+   */
+  readonly mcp?: boolean;
   /** Until the answer must have begun, ms. Default 60000. What takes longer is aborted and answered with `internal`. */
   readonly timeoutMs?: number;
   /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
@@ -73,6 +79,8 @@ export interface CodeRoute<Api extends string = string> extends Omit<RouteHandle
   readonly as?: ActsAs;
   /** Configured APIs that stand for names in `uses`. Default: the API of the same name. */
   readonly apis?: Readonly<Record<string, string>>;
+  /** Rules for the tools of a handler that speaks the Model Context Protocol. */
+  readonly tools?: ToolRules | undefined;
   /** Patterns of downstream paths that the handler may call; any other is `target_forbidden`. Default: any. */
   readonly allow?: readonly string[];
 }
@@ -139,6 +147,7 @@ export function handle(
   apis: Readonly<Record<string, CallableApi>>,
   exchange: TokenExchange,
   clientId: string,
+  gate?: McpGate,
 ): RequestHandler {
   const actor = actorOf(route.as, clientId);
   const used = route.uses.map((name) => {
@@ -150,6 +159,11 @@ export function handle(
   const { timeoutMs = DEFAULT_TIMEOUT_MS } = route;
   return async (request, response, next) => {
     const record = recordOf(request);
+    if (gate !== undefined) {
+      const passed = await gate.read(request, response);
+      if (passed === undefined) return;
+      request.body = passed.body;
+    }
     const left = new AbortController();
     // A handler that forgets to answer would keep its caller waiting for ever.
     const deadline = setTimeout(() => {

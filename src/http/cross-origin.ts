@@ -28,6 +28,11 @@ export function crossOrigin({ origins, maxAgeSeconds, exposedHeaders }: CrossOri
   });
 }
 
+/** The same options with further fields that scripts may read. */
+export function withExposed(options: CrossOriginOptions, fields: readonly string[]): CrossOriginOptions {
+  return { ...options, exposedHeaders: [...options.exposedHeaders, ...fields] };
+}
+
 /** A label holds no dot, so `https://*.example.org` does not match `https://a.b.example.org`, nor `https://example.org`. */
 function matcherOf(origin: string): string | RegExp {
   if (!origin.includes("*")) return origin;

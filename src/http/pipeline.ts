@@ -31,7 +31,7 @@ import type {
   VerifiedCaller,
 } from "../identity/contract.ts";
 import { connectionOf } from "./connection.ts";
-import type { RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
+import type { McpGate, PassedMessages, RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
 import { publicAddress } from "./public-address.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
@@ -162,6 +162,7 @@ export function openRecord(request: Request): RequestRecord {
     verifyMs: undefined,
     exchangeMs: undefined,
     tokenRequest: undefined,
+    mcp: undefined,
     downstreamMs: undefined,
     downstreamRequestId: undefined,
     throttleMs: undefined,
@@ -277,6 +278,8 @@ export interface ProxyRoute {
   readonly as?: ActsAs;
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
+  /** Reads the messages for a server of the Model Context Protocol, where one stands behind. */
+  readonly gate?: McpGate | undefined;
 }
 
 export interface ProxyPorts {
@@ -306,6 +309,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     ? linkRewrites(api, route.target.path, ports.publicUrl)
     : () => undefined;
   const allowedMethods = methods.join(", ");
+  const { gate } = route;
   const actor = actorOf(route.as, clientId);
   const source = { actor, scopes: api.scopes, exchange };
 
@@ -344,7 +348,8 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
       );
     }
 
-    const sendFirst = ({ accessToken: token }: DownstreamToken) => {
+    const sendFirst = ({ accessToken: token }: DownstreamToken, passed?: PassedMessages) => {
+      if (record.mcp !== undefined && record.mcp.tools.length > 0) record.mcp.token = token.fingerprint();
       const first: ForwardRequest = {
         incoming: request,
         outgoing: response,
@@ -352,7 +357,8 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         token,
         correlationId,
         challenge,
-        rewrite,
+        rewrite: passed === undefined ? rewrite : passed.rewrite,
+        body: passed?.body,
         forwarded,
         record,
       };
@@ -360,15 +366,23 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         outcome.kind === "challenged" ? sendAgain(record, first, outcome) : undefined,
       );
     };
-    const held = recallToken(record, source);
-    return held === undefined
-      ? obtainWith(record, source)({ recalled: true }).then(sendFirst)
-      : sendFirst(held);
+    const exchangeAndSend = (passed?: PassedMessages) => {
+      const held = recallToken(record, source);
+      return held === undefined
+        ? obtainWith(record, source)({ recalled: true }).then((token) => sendFirst(token, passed))
+        : sendFirst(held, passed);
+    };
+    if (gate === undefined) return exchangeAndSend();
+    if (request.method !== "POST") return exchangeAndSend({ body: undefined, rewrite: gate.stream });
+    return gate
+      .read(request, response)
+      .then((passed) => (passed === undefined ? undefined : exchangeAndSend(passed)));
   };
 
   async function sendAgain(record: RequestRecord, first: ForwardRequest, outcome: Challenged): Promise<void> {
     const again = { claims: outcome.claims, refused: first.token };
     const { accessToken: token } = await obtainWith(record, source)(again);
+    if (record.mcp?.token !== undefined) record.mcp.token = token.fingerprint();
     if (!outcome.replayable) throw repeatRequest();
     const second = await forward({ ...first, token });
     if (second.kind === "challenged")

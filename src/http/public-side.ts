@@ -8,11 +8,15 @@ import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
+import type { Budget } from "../foundation/budget.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { ToolRules } from "../mcp/tools/contract.ts";
+import { EXPOSED_FIELDS } from "../mcp/tools/mirrored-fields.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
-import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
+import { type CrossOriginOptions, crossOrigin, withExposed } from "./cross-origin.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
+import { createMcpGate, type McpGateOptions } from "./mcp-gate.ts";
 import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
@@ -21,6 +25,7 @@ import { answerErrors, createRefusal } from "./refusal.ts";
 import { methodsOf, staticPart } from "./route-table.ts";
 
 /** For the description of the API, which lists what a route may answer. */
+export { createMessageMemory } from "./mcp-gate.ts";
 export { statusOf } from "./problem.ts";
 
 export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "challenge"> {
@@ -73,10 +78,16 @@ export interface PublicAppOptions {
   /** How callers reach the gateway, where that is configured. */
   readonly publicUrl?: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
-  readonly proxyRoutes: readonly (ProxyRoute & {
+  readonly proxyRoutes: readonly (Omit<ProxyRoute, "gate"> & {
     readonly policy: RoutePolicy;
     readonly limits?: RateLimitRules;
+    /** Whether a server of the Model Context Protocol stands behind. */
+    readonly mcp?: boolean;
+    /** Rules for its tools. */
+    readonly tools?: ToolRules | undefined;
   })[];
+  /** Memory for messages to such servers. */
+  readonly messageMemory: Budget;
   readonly codeRoutes: readonly CodeRoute[];
   /** Handlers behind `authenticate`; none where nothing is limited. */
   readonly limit: LimitRoute;
@@ -121,6 +132,8 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.set("trust proxy", [...options.trustedProxies]);
 
   // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
+  const gateOf = (path: string, tools: ToolRules | undefined, body: McpGateOptions["body"]) =>
+    createMcpGate({ path, rules: tools, body, limit, own: options.own, memory: options.messageMemory });
   const paths = [
     ...options.proxyRoutes.map(({ target }) => target.path),
     ...options.codeRoutes.map(staticPart),
@@ -141,7 +154,9 @@ export function createPublicApp(options: PublicAppOptions): Express {
     if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
     return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
   };
-  if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
+  const speaksMcp = [...options.proxyRoutes, ...options.codeRoutes].some(({ mcp }) => mcp === true);
+  if (options.cors.origins.length > 0)
+    app.use(say, crossOrigin(speaksMcp ? withExposed(options.cors, EXPOSED_FIELDS) : options.cors));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
   for (const route of options.codeRoutes)
@@ -151,7 +166,13 @@ export function createPublicApp(options: PublicAppOptions): Express {
       // One path may be several routes in code, each for a method.
       ...admitted(
         { ...route, counted: `${route.method} ${route.path}` },
-        handle(route, options.apis, exchange, clientId),
+        handle(
+          route,
+          options.apis,
+          exchange,
+          clientId,
+          route.mcp === true ? gateOf(route.path, route.tools, CODE_BODY) : undefined,
+        ),
       ),
     );
   const ports = {
@@ -166,7 +187,8 @@ export function createPublicApp(options: PublicAppOptions): Express {
   for (const route of options.proxyRoutes) {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
-    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, ports)));
+    const gate = route.mcp === true ? gateOf(path, route.tools, route.api) : undefined;
+    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target, gate }, ports)));
   }
 
   // Behind the routes of the file, which may take other methods at the same path.
@@ -179,6 +201,9 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.use(answerErrors(options));
   return app;
 }
+
+/** Bounds of a message to a handler in code, which has no API's to go by. */
+const CODE_BODY = { maxRequestBytes: 4 * 2 ** 20, idleTimeoutMs: 60_000, timeoutMs: 30_000 };
 
 function saying(own: OwnFields): RequestHandler {
   return (request, response, next) => {

@@ -25,6 +25,7 @@ const NOTHING: RequestFacts = {
   tokenOrigin: undefined,
   refusal: undefined,
   tokenRequest: undefined,
+  mcp: undefined,
   downstreamStatus: undefined,
   downstreamRequestId: undefined,
   trace: undefined,

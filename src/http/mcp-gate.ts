@@ -1,0 +1,200 @@
+/** Stands in front of a server of the Model Context Protocol: reads messages, applies the route's tool policy, filters its lists. */
+
+import type { Request, RequestHandler, Response } from "express";
+import type { DownstreamApiOptions, OwnFields } from "../downstream/contract.ts";
+import { discardBody, readJsonBody } from "../downstream/forward.ts";
+import { GatewayError } from "../errors.ts";
+import { type Budget, createBudget, type Owner } from "../foundation/budget.ts";
+import { inTurns } from "../foundation/json-text.ts";
+import { createAnswerFilter } from "../mcp/tools/answer-filter.ts";
+import type { Message, MessageRefusal, Messages, ToolRules } from "../mcp/tools/contract.ts";
+import { MessageError } from "../mcp/tools/message-error.ts";
+import { readMessages } from "../mcp/tools/messages.ts";
+import { checkMirroredFields } from "../mcp/tools/mirrored-fields.ts";
+import { compileToolPolicy, type ToolPolicy } from "../mcp/tools/policy.ts";
+import { closedTools, unreadableMessage } from "../mcp/tools/refusal.ts";
+import { createToolLabels, shownName, type ToolLabels } from "../mcp/tools/tool-names.ts";
+import type { McpGate, RequestRecord } from "./contract.ts";
+import { callerOf, recordOf, sayOwnFields } from "./pipeline.ts";
+import type { LimitRoute } from "./rate-limits.ts";
+
+export interface McpGateOptions {
+  /** The route's, for limits and lists. */
+  readonly path: string;
+  readonly rules: ToolRules | undefined;
+  /** Bounds of a body. */
+  readonly body: Pick<DownstreamApiOptions, "maxRequestBytes" | "idleTimeoutMs" | "timeoutMs">;
+  readonly limit: LimitRoute;
+  readonly own: OwnFields;
+  /** For all routes together. */
+  readonly memory: Budget;
+}
+
+/** Memory for messages that are under way, bytes, and the parts of it that one user and one client may hold. */
+export function createMessageMemory(fairness: {
+  readonly mcpBytes: number;
+  readonly userShare: number;
+  readonly clientShare: number;
+}): Budget {
+  return createBudget({ total: fairness.mcpBytes, ...fairness });
+}
+
+/** Largest body, bytes, where the API takes no less: as much as the SDKs' servers take. */
+const MAX_MESSAGE = 4 * 2 ** 20;
+/** What a message costs besides its own bytes, so that many small ones are bounded, too. */
+const OVERHEAD = 1_024;
+
+/** @throws nothing at use that is not about the request. */
+export function createMcpGate({ path, rules, body, limit, own, memory }: McpGateOptions): McpGate {
+  const policy = compileToolPolicy(rules);
+  const labels = createToolLabels(policy.named);
+  const counters = new Map<string, readonly RequestHandler[]>(
+    Object.entries(rules?.limits ?? {}).map(([pattern, limits]) => [
+      pattern,
+      limit(`${path} tool ${pattern}`, limits, { besides: true }),
+    ]),
+  );
+  const filter = createAnswerFilter((tool) => {
+    const isOpen = policy.isOpen(tool);
+    if (isOpen) labels.learn(tool);
+    return isOpen;
+  }, policy.closesSome);
+
+  async function count(request: Request, response: Response, calls: readonly Message[]): Promise<void> {
+    for (const { name = "" } of calls)
+      for (const pattern of policy.countedAs(name))
+        for (const handler of counters.get(pattern) ?? []) await handler(request, response, () => {});
+  }
+
+  return {
+    stream: policy.closesSome ? filter : undefined,
+    async read(request, response) {
+      const record = recordOf(request);
+      const text = await receive(request, response, { memory, ...body });
+      if (text === undefined) return undefined;
+      try {
+        const messages = await inTurns(readMessages(text));
+        const calls = messages.all.filter(({ method }) => method === "tools/call");
+        record.mcp = factsOf(messages, calls, labels);
+        checkMirroredFields(request.headers, messages);
+        const isClosed = ({ method, name = "" }: Message) => method === "tools/call" && !policy.isOpen(name);
+        if (calls.some(isClosed)) {
+          answerInstead(response, record, own, closedTools(messages, isClosed, record.correlationId));
+          return undefined;
+        }
+        checkScopes(record, policy, calls);
+        await count(request, response, calls);
+        const asksForList = messages.all.some(({ method }) => method === "tools/list");
+        return { body: text, rewrite: asksForList ? filter : undefined };
+      } catch (error) {
+        if (!(error instanceof MessageError)) throw error;
+        answerInstead(response, record, own, unreadableMessage(error, record.correlationId));
+        return undefined;
+      }
+    },
+  };
+}
+
+function factsOf({ isBatch, all }: Messages, calls: readonly Message[], labels: ToolLabels) {
+  const names = calls.map(({ name = "" }) => name);
+  return {
+    method: isBatch ? "batch" : shownName(all[0]?.method ?? "response"),
+    tools: names.map(shownName),
+    labels: names.map(labels.labelOf),
+    token: undefined,
+  };
+}
+
+/** MCP (Authorization, scope challenge handling): what the token lacks is named in `insufficient_scope`. */
+function checkScopes(record: RequestRecord, policy: ToolPolicy, calls: readonly Message[]): void {
+  const { scopes } = callerOf(record).principal;
+  for (const { name = "" } of calls) {
+    const requiredScopes = policy.missingScopes(name, scopes);
+    if (requiredScopes.length > 0)
+      throw new GatewayError("scope_insufficient", {
+        detail: "The access token lacks the permission that this tool needs.",
+        requiredScopes,
+        reason: "tool_scope",
+      });
+  }
+}
+
+interface Receiving extends Pick<McpGateOptions, "memory"> {
+  readonly maxRequestBytes: number;
+  readonly idleTimeoutMs: number;
+  readonly timeoutMs: number;
+}
+
+/** The memory is held until the answer has ended: the body may be sent again until the answer begins, and is dropped with it. */
+async function receive(
+  request: Request,
+  response: Response,
+  { memory, maxRequestBytes, idleTimeoutMs, timeoutMs }: Receiving,
+): Promise<Buffer | undefined> {
+  const { owner } = recordOf(request);
+  if (owner === undefined) throw new Error("gate without admit() in front of it");
+  if (response.destroyed) return undefined;
+  const maxBytes = Math.min(maxRequestBytes, MAX_MESSAGE);
+  const hold = openHold(memory, owner);
+  response.once("close", hold.release);
+  try {
+    hold.take(OVERHEAD);
+    return await readJsonBody(request, {
+      what: "message",
+      take: hold.take,
+      maxBytes,
+      idleMs: idleTimeoutMs,
+      timeoutMs,
+    });
+  } catch (error) {
+    if (response.destroyed) return undefined;
+    // A body that has not come whole may never come: its connection is of no more use.
+    if (!request.complete) response.shouldKeepAlive = false;
+    discardBody(request, maxBytes);
+    throw error;
+  }
+}
+
+function openHold(memory: Budget, owner: Owner) {
+  let held = 0;
+  let isReleased = false;
+  return {
+    take(bytes: number) {
+      // Late bytes of a request that has ended would never be given back.
+      if (isReleased) return;
+      const exhausted = memory.take(owner, bytes);
+      if (exhausted !== undefined) throw exhaustedMemory(exhausted);
+      held += bytes;
+    },
+    release() {
+      isReleased = true;
+      if (held > 0) memory.give(owner, held);
+      held = 0;
+    },
+  };
+}
+
+function exhaustedMemory(exhausted: "user" | "client" | "process"): GatewayError {
+  const whose = { user: "This user has", client: "This client has", process: "The gateway has" }[exhausted];
+  return new GatewayError(exhausted === "process" ? "overloaded" : "rate_limited", {
+    detail: `${whose} as many messages under way as may be. Send the request again.`,
+    reason: `mcp_bytes_${exhausted}`,
+    retryAfterSeconds: 1,
+  });
+}
+
+/** The answer is JSON-RPC's, which clients of the protocol read, and the log has the refusal all the same. */
+function answerInstead(
+  response: Response,
+  record: RequestRecord,
+  own: OwnFields,
+  { status, body, code, reason }: MessageRefusal,
+): void {
+  record.refusal = { code, reason, diagnostics: undefined };
+  if (response.destroyed) return;
+  sayOwnFields(response, own, record.correlationId);
+  response.setHeader("cache-control", "no-store");
+  response.setHeader("content-type", "application/json");
+  response.statusCode = status;
+  response.end(body);
+}
