@@ -17,7 +17,7 @@ import { createCredentialCheck, createManagedIdentityToken } from "./exchange/en
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
-import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
+import { handlersFor, mountHandlers } from "./handlers/mount.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
@@ -231,7 +231,7 @@ async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promi
 
 /** Routes in code: those that the program brings, and handlers that the file mounts. */
 function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly CodeRoute[] {
-  const mounted = mountHandlers(config.handlerRoutes, { ...shippedHandlers, ...parts.handlers });
+  const mounted = mountHandlers(config.handlerRoutes, { ...handlersFor(config), ...parts.handlers });
   const routes = [...(parts.routes ?? []), ...mounted];
   const faults = codeRouteFaults(routes, config.routes, config.downstreamApis);
   if (faults.length > 0) throw new ConfigurationError(faults);

@@ -93,7 +93,7 @@ const RULES: Readonly<
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
   http: { valuesFrom: ["identity", "exchange", "downstream", "mcp"], typesFrom: ["credential", "redis"] },
-  handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
+  handlers: { valuesFrom: ["http", "mcp", "permissions"], typesFrom: ["downstream"] },
   // It reads messages and knows nothing of requests; its handler is mounted by the composition root.
   mcp: { valuesFrom: [], typesFrom: ["downstream", "http", "permissions"] },
   permissions: { valuesFrom: [], typesFrom: [] },
@@ -125,6 +125,7 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
   jose: (file) => file === "src/identity/jose.ts",
   "@azure/msal-node": (file) => file === "src/exchange/entra/msal.ts",
   undici: (file) => file === "src/outbound/undici.ts",
+  "@modelcontextprotocol/server": (file) => file === "src/mcp/graph/sdk.ts",
   "node-forge": (file) => file === "src/credential/pkcs12.ts",
   "rate-limiter-flexible": (file) => file === "src/http/request-counter.ts",
   ioredis: (file) => file === "src/redis/connection.ts",
@@ -173,6 +174,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   handlers: ["mount.ts"],
   console: ["console.ts", "contract.ts"],
   mcp: [
+    "graph/graph-mcp.ts",
     "tools/answer-filter.ts",
     "tools/contract.ts",
     "tools/message-error.ts",
@@ -182,7 +184,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
     "tools/refusal.ts",
     "tools/tool-names.ts",
   ],
-  permissions: ["report.ts", "table.ts"],
+  permissions: ["report.ts", "table-file.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],
 };
 

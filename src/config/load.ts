@@ -111,6 +111,8 @@ export interface GatewayConfig {
   readonly tracing: TracingOptions | undefined;
   /** Of the environment; undefined where it names none, and everything is connected to directly. */
   readonly proxies: ProxyOptions | undefined;
+  /** File of Graph's table of permissions, for the handler that searches it. */
+  readonly permissionsTable: string | undefined;
   readonly production: boolean;
   /** Notes on the environment for the operator, although the gateway starts; never the value of a variable. */
   readonly notices: readonly ConfigurationFault[];
@@ -304,6 +306,7 @@ function assemble(
       auditFile: env.AUDIT_LOG_FILE,
       onAuditLoss: yaml.audit.onLoss,
     },
+    permissionsTable: env.PERMISSIONS_TABLE,
     production: env.NODE_ENV === "production",
   };
 }

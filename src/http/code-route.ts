@@ -35,6 +35,8 @@ export interface OnBehalfOf<Api extends string = string> {
   readonly downstream: Readonly<Record<Api, DownstreamClient>>;
   /** A credential for clients of the Azure SDKs and of Graph, good for this API and this request. */
   credential(api: Api): UserTokenCredential;
+  /** Scopes of the caller's token for this API, which is exchanged where none is at hand; undefined where Entra did not say. */
+  grantedScopes(api: Api): Promise<readonly string[] | undefined>;
   /** Aborts when the caller has left, or the time to begin an answer is over. */
   readonly signal: AbortSignal;
 }
@@ -199,8 +201,14 @@ export function handle(
         },
       });
     }
+    async function grantedScopes(name: string): Promise<readonly string[] | undefined> {
+      const api = used.find(([one]) => one === name)?.[1];
+      if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
+      const token = await obtainWith(record, { actor, scopes: api.scopes, exchange })({ signal });
+      return token.grantedScopes;
+    }
     try {
-      const onBehalfOf = { downstream, credential, signal };
+      const onBehalfOf = { downstream, credential, grantedScopes, signal };
       await route.handler(Object.assign(request, { principal, correlationId }), response, onBehalfOf);
     } catch (thrown) {
       // A failure after the caller has left is no defect, and its answer would reach no one.

@@ -349,7 +349,6 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     }
 
     const sendFirst = ({ accessToken: token }: DownstreamToken, passed?: PassedMessages) => {
-      if (record.mcp !== undefined && record.mcp.tools.length > 0) record.mcp.token = token.fingerprint();
       const first: ForwardRequest = {
         incoming: request,
         outgoing: response,
@@ -382,7 +381,6 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   async function sendAgain(record: RequestRecord, first: ForwardRequest, outcome: Challenged): Promise<void> {
     const again = { claims: outcome.claims, refused: first.token };
     const { accessToken: token } = await obtainWith(record, source)(again);
-    if (record.mcp?.token !== undefined) record.mcp.token = token.fingerprint();
     if (!outcome.replayable) throw repeatRequest();
     const second = await forward({ ...first, token });
     if (second.kind === "challenged")
@@ -476,8 +474,14 @@ export function recallToken(
   if (held === undefined) return undefined;
   record.trace?.room("exchange").granted(held.origin);
   record.tokenOrigin = held.origin;
+  noteToken(record, held.token);
   record.exchangeMs = performance.now() - began;
   return held.token;
+}
+
+/** For the audit of a tool's call; of other requests the exchange alone is audited. */
+function noteToken({ mcp }: RequestRecord, { accessToken }: DownstreamToken): void {
+  if (mcp !== undefined && mcp.tools.length > 0) mcp.token = accessToken.fingerprint();
 }
 
 export type ObtainToken = (options?: {
@@ -509,6 +513,7 @@ export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: T
         ...(span !== undefined && { trace: span }),
       });
       record.tokenOrigin = origin;
+      noteToken(record, token);
       if (tokenRequest !== undefined) record.tokenRequest = tokenRequest;
       span?.granted(origin);
       return token;
