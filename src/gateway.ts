@@ -33,7 +33,10 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { createBridge } from "./mcp/bridge.ts";
+import type { McpRoute } from "./mcp/contract.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
+import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
 import type { Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
@@ -174,7 +177,7 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const routes = await openCodeRoutes(config, parts);
   const building = await openBuilding(config, parts, keep);
-  const { credential, exchange, counters } = await openExchange(building);
+  const { credential, exchange, redis } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
@@ -191,7 +194,9 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   });
   const { isReady, checks, leaveRotation } = readiness;
   const pages = adminPages({ checks, metrics: building.metrics });
-  const ports = { verifier, exchange, counters, codeRoutes: routes, isReady, ...downstream };
+  const bridge = openBridge(building, redis);
+  const counters = redis?.counters;
+  const ports = { verifier, exchange, counters, codeRoutes: routes, bridge, isReady, ...downstream };
   return {
     ...assemblePublicSide(building, ports),
     admin: adminListener(pages),
@@ -306,7 +311,7 @@ async function openExchange(building: Building) {
   );
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
   metrics.watchClock(exchange.clockDriftMs);
-  return { credential, exchange, counters: redis?.counters };
+  return { credential, exchange, redis };
 }
 
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
@@ -393,6 +398,7 @@ type PublicPorts = Pick<
   | "isReady"
   | "counters"
   | "codeRoutes"
+  | "bridge"
 >;
 
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
@@ -418,11 +424,44 @@ function assemblePublicSide(building: Building, ports: PublicPorts) {
   return { app, refuse, guard };
 }
 
+/** Sign-in of MCP clients, where it is configured. */
+function openBridge({ config, authority, fetch, now }: Building, redis: OpenRedis | undefined) {
+  const { mcp, exchange, identity } = config;
+  const { publicUrl } = config.http;
+  if (mcp === undefined || publicUrl === undefined) return undefined;
+  return createBridge({
+    ...mcp,
+    publicUrl,
+    appIdUri: appIdUriOf(config),
+    routes: mcpRoutes(config),
+    tenants: identity.tenants,
+    authorityOrigin: authority.origin,
+    authorizeEndpoint: authority.authorizeEndpoint,
+    tokenEndpoint: authority.tokenEndpoint,
+    keys: exchange.cacheKeys,
+    redis,
+    fetch,
+    timeoutMs: exchange.timeoutMs,
+    now,
+  });
+}
+
+/** The routes of MCP servers, with the scopes that their clients sign in for. */
+export function mcpRoutes({ routes, handlerRoutes }: GatewayConfig): readonly McpRoute[] {
+  return [...routes.map((route) => ({ ...route, path: route.target.path })), ...handlerRoutes]
+    .filter(({ mcp }) => mcp)
+    .map(({ path, policy }) => ({ path, scopes: policy.requiredScopes }));
+}
+
+function appIdUriOf({ application, exchange }: GatewayConfig): string {
+  return exchange.consent.appIdUri ?? `api://${application.clientId}`;
+}
+
 /** The RFC 9728 document of the gateway, where its public address is configured. */
 function publishedResource({ config, authority }: Building, routes: readonly CodeRoute[]) {
   const { publicUrl } = config.http;
   if (publicUrl === undefined) return undefined;
-  const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
+  const appIdUri = appIdUriOf(config);
   return resourceFacts({
     publicUrl,
     tenants: config.identity.tenants,

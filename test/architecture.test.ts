@@ -74,9 +74,9 @@ const ROOMS = [
   "http",
   "handlers",
   "telemetry",
-  "mcp",
   "permissions",
   "console",
+  "mcp",
 ] as const;
 type Room = (typeof ROOMS)[number];
 
@@ -93,9 +93,9 @@ const RULES: Readonly<
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
   http: { valuesFrom: ["identity", "exchange", "downstream", "mcp"], typesFrom: ["credential", "redis"] },
-  handlers: { valuesFrom: ["http", "mcp", "permissions"], typesFrom: ["downstream"] },
   // It reads messages and knows nothing of requests; its handler is mounted by the composition root.
-  mcp: { valuesFrom: [], typesFrom: ["downstream", "http", "permissions"] },
+  mcp: { valuesFrom: [], typesFrom: ["redis", "downstream", "http", "permissions"] },
+  handlers: { valuesFrom: ["http", "mcp", "permissions"], typesFrom: ["downstream"] },
   permissions: { valuesFrom: [], typesFrom: [] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
   telemetry: {
@@ -172,18 +172,8 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
   handlers: ["mount.ts"],
+  mcp: ["bridge.ts", "contract.ts", "graph/graph-mcp.ts", "tools/contract.ts", "tools/tool-gate.ts"],
   console: ["console.ts", "contract.ts"],
-  mcp: [
-    "graph/graph-mcp.ts",
-    "tools/answer-filter.ts",
-    "tools/contract.ts",
-    "tools/message-error.ts",
-    "tools/messages.ts",
-    "tools/mirrored-fields.ts",
-    "tools/policy.ts",
-    "tools/refusal.ts",
-    "tools/tool-names.ts",
-  ],
   permissions: ["report.ts", "table-file.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],
 };

@@ -28,9 +28,12 @@ export function crossOrigin({ origins, maxAgeSeconds, exposedHeaders }: CrossOri
   });
 }
 
-/** The same options with further fields that scripts may read. */
-export function withExposed(options: CrossOriginOptions, fields: readonly string[]): CrossOriginOptions {
-  return { ...options, exposedHeaders: [...options.exposedHeaders, ...fields] };
+/** Fields of the Model Context Protocol that scripts read from an answer. */
+const MCP_FIELDS = ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
+
+/** The same options where a route speaks that protocol, whatever fields the file names. */
+export function withMcpFields(options: CrossOriginOptions): CrossOriginOptions {
+  return { ...options, exposedHeaders: [...options.exposedHeaders, ...MCP_FIELDS] };
 }
 
 /** A label holds no dot, so `https://*.example.org` does not match `https://a.b.example.org`, nor `https://example.org`. */

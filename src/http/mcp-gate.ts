@@ -5,15 +5,8 @@ import type { DownstreamApiOptions, OwnFields } from "../downstream/contract.ts"
 import { discardBody, readJsonBody } from "../downstream/forward.ts";
 import { GatewayError } from "../errors.ts";
 import { type Budget, createBudget, type Owner } from "../foundation/budget.ts";
-import { inTurns } from "../foundation/json-text.ts";
-import { createAnswerFilter } from "../mcp/tools/answer-filter.ts";
-import type { Message, MessageRefusal, Messages, ToolRules } from "../mcp/tools/contract.ts";
-import { MessageError } from "../mcp/tools/message-error.ts";
-import { readMessages } from "../mcp/tools/messages.ts";
-import { checkMirroredFields } from "../mcp/tools/mirrored-fields.ts";
-import { compileToolPolicy, type ToolPolicy } from "../mcp/tools/policy.ts";
-import { closedTools, unreadableMessage } from "../mcp/tools/refusal.ts";
-import { createToolLabels, shownName, type ToolLabels } from "../mcp/tools/tool-names.ts";
+import type { MessageRefusal, ToolRules } from "../mcp/tools/contract.ts";
+import { createToolGate } from "../mcp/tools/tool-gate.ts";
 import type { McpGate, RequestRecord } from "./contract.ts";
 import { callerOf, recordOf, sayOwnFields } from "./pipeline.ts";
 import type { LimitRoute } from "./rate-limits.ts";
@@ -44,79 +37,49 @@ const MAX_MESSAGE = 4 * 2 ** 20;
 /** What a message costs besides its own bytes, so that many small ones are bounded, too. */
 const OVERHEAD = 1_024;
 
-/** @throws nothing at use that is not about the request. */
 export function createMcpGate({ path, rules, body, limit, own, memory }: McpGateOptions): McpGate {
-  const policy = compileToolPolicy(rules);
-  const labels = createToolLabels(policy.named);
+  const gate = createToolGate(rules);
   const counters = new Map<string, readonly RequestHandler[]>(
     Object.entries(rules?.limits ?? {}).map(([pattern, limits]) => [
       pattern,
       limit(`${path} tool ${pattern}`, limits, { besides: true }),
     ]),
   );
-  const filter = createAnswerFilter((tool) => {
-    const isOpen = policy.isOpen(tool);
-    if (isOpen) labels.learn(tool);
-    return isOpen;
-  }, policy.closesSome);
-
-  async function count(request: Request, response: Response, calls: readonly Message[]): Promise<void> {
-    for (const { name = "" } of calls)
-      for (const pattern of policy.countedAs(name))
-        for (const handler of counters.get(pattern) ?? []) await handler(request, response, () => {});
-  }
 
   return {
-    stream: policy.closesSome ? filter : undefined,
+    stream: gate.stream,
     async read(request, response) {
       const record = recordOf(request);
       const text = await receive(request, response, { memory, ...body });
       if (text === undefined) return undefined;
-      try {
-        const messages = await inTurns(readMessages(text));
-        const calls = messages.all.filter(({ method }) => method === "tools/call");
-        record.mcp = factsOf(messages, calls, labels);
-        checkMirroredFields(request.headers, messages);
-        const isClosed = ({ method, name = "" }: Message) => method === "tools/call" && !policy.isOpen(name);
-        if (calls.some(isClosed)) {
-          answerInstead(response, record, own, closedTools(messages, isClosed, record.correlationId));
-          return undefined;
-        }
-        checkScopes(record, policy, calls);
-        await count(request, response, calls);
-        const asksForList = messages.all.some(({ method }) => method === "tools/list");
-        return { body: text, rewrite: asksForList ? filter : undefined };
-      } catch (error) {
-        if (!(error instanceof MessageError)) throw error;
-        answerInstead(response, record, own, unreadableMessage(error, record.correlationId));
+      const verdict = await gate.decide({
+        text,
+        headers: request.headers,
+        scopes: callerOf(record).principal.scopes,
+        correlationId: record.correlationId,
+        onRead(facts) {
+          record.mcp = { ...facts, token: undefined };
+        },
+      });
+      if (verdict.kind === "refused") {
+        answerInstead(response, record, own, verdict.refusal);
         return undefined;
       }
+      if (verdict.kind === "scope_missing") throw missingScope(verdict.requiredScopes);
+      for (const pattern of verdict.countedAs)
+        for (const count of counters.get(pattern) ?? []) await count(request, response, () => {});
+      return { body: text, rewrite: verdict.rewrite };
     },
   };
 }
 
-function factsOf({ isBatch, all }: Messages, calls: readonly Message[], labels: ToolLabels) {
-  const names = calls.map(({ name = "" }) => name);
-  return {
-    method: isBatch ? "batch" : shownName(all[0]?.method ?? "response"),
-    tools: names.map(shownName),
-    labels: names.map(labels.labelOf),
-    token: undefined,
-  };
-}
-
-/** MCP (Authorization, scope challenge handling): what the token lacks is named in `insufficient_scope`. */
-function checkScopes(record: RequestRecord, policy: ToolPolicy, calls: readonly Message[]): void {
-  const { scopes } = callerOf(record).principal;
-  for (const { name = "" } of calls) {
-    const requiredScopes = policy.missingScopes(name, scopes);
-    if (requiredScopes.length > 0)
-      throw new GatewayError("scope_insufficient", {
-        detail: "The access token lacks the permission that this tool needs.",
-        requiredScopes,
-        reason: "tool_scope",
-      });
-  }
+/** MCP (Authorization, scope challenge handling): the challenge `insufficient_scope` names what the token lacks. */
+function missingScope(requiredScopes: readonly string[]): GatewayError {
+  return new GatewayError("scope_insufficient", {
+    detail: "The access token lacks the permission that this tool needs.",
+    requiredScopes,
+    reason: "tool_scope",
+  });
 }
 
 interface Receiving extends Pick<McpGateOptions, "memory"> {

@@ -10,12 +10,13 @@ import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { Budget } from "../foundation/budget.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { Bridge } from "../mcp/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
-import { EXPOSED_FIELDS } from "../mcp/tools/mirrored-fields.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
-import { type CrossOriginOptions, crossOrigin, withExposed } from "./cross-origin.ts";
+import { type CrossOriginOptions, crossOrigin, withMcpFields } from "./cross-origin.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
+import { mcpEndpoints } from "./mcp-endpoints.ts";
 import { createMcpGate, type McpGateOptions } from "./mcp-gate.ts";
 import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
@@ -94,6 +95,8 @@ export interface PublicAppOptions {
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
+  /** Sign-in of MCP clients; none where it is not configured. */
+  readonly bridge?: Bridge | undefined;
   /** Addresses and networks whose `X-Forwarded-*` are believed. */
   readonly trustedProxies: readonly string[];
   readonly cors: CrossOriginOptions;
@@ -154,9 +157,12 @@ export function createPublicApp(options: PublicAppOptions): Express {
     if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
     return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
   };
+  const { bridge } = options;
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
   const speaksMcp = [...options.proxyRoutes, ...options.codeRoutes].some(({ mcp }) => mcp === true);
   if (options.cors.origins.length > 0)
-    app.use(say, crossOrigin(speaksMcp ? withExposed(options.cors, EXPOSED_FIELDS) : options.cors));
+    app.use(say, crossOrigin(speaksMcp ? withMcpFields(options.cors) : options.cors));
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
   for (const route of options.codeRoutes)
@@ -182,13 +188,16 @@ export function createPublicApp(options: PublicAppOptions): Express {
     forwardBatch,
     publicUrl,
     own: options.own,
-    challenge: bearerChallenge(options.challenge),
   };
   for (const route of options.proxyRoutes) {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
+    const challenge = bearerChallenge({ ...options.challenge, mcp: bridge?.routes.get(path) });
     const gate = route.mcp === true ? gateOf(path, route.tools, route.api) : undefined;
-    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target, gate }, ports)));
+    app.use(
+      path,
+      ...admitted({ ...route, path }, proxyTo({ ...route, target, gate }, { ...ports, challenge })),
+    );
   }
 
   // Behind the routes of the file, which may take other methods at the same path.

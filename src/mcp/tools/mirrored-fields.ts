@@ -1,17 +1,8 @@
-/** The header fields of MCP, and the rule that those which repeat the body must agree with it. */
+/** The header fields that repeat what the body of a message says must agree with it. */
 
 import type { IncomingHttpHeaders } from "node:http";
 import type { Messages } from "./contract.ts";
 import { MessageError } from "./message-error.ts";
-
-/** Fields of the protocol that scripts of a web page read from an answer. */
-export const EXPOSED_FIELDS = [
-  "mcp-session-id",
-  "mcp-protocol-version",
-  "mcp-method",
-  "mcp-name",
-  "last-event-id",
-];
 
 /** From this version on each request repeats method and name in fields. Versions are dates, so they compare as text. */
 const STATELESS_SINCE = "2026-07-28";
