@@ -450,7 +450,11 @@ function openBridge({ config, authority, fetch, now }: Building, redis: OpenRedi
 export function mcpRoutes({ routes, handlerRoutes }: GatewayConfig): readonly McpRoute[] {
   return [...routes.map((route) => ({ ...route, path: route.target.path })), ...handlerRoutes]
     .filter(({ mcp }) => mcp)
-    .map(({ path, policy }) => ({ path, scopes: policy.requiredScopes }));
+    .map(({ path, policy, tools }) => ({
+      path,
+      scopes: policy.requiredScopes,
+      toolScopes: Object.values(tools?.scopes ?? {}).flat(),
+    }));
 }
 
 function appIdUriOf({ application, exchange }: GatewayConfig): string {

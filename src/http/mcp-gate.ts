@@ -52,10 +52,11 @@ export function createMcpGate({ path, rules, body, limit, own, memory }: McpGate
       const record = recordOf(request);
       const text = await receive(request, response, { memory, ...body });
       if (text === undefined) return undefined;
+      const { principal } = callerOf(record);
       const verdict = await gate.decide({
         text,
         headers: request.headers,
-        scopes: callerOf(record).principal.scopes,
+        scopes: principal.scopes,
         correlationId: record.correlationId,
         onRead(facts) {
           record.mcp = { ...facts, token: undefined };
@@ -65,7 +66,7 @@ export function createMcpGate({ path, rules, body, limit, own, memory }: McpGate
         answerInstead(response, record, own, verdict.refusal);
         return undefined;
       }
-      if (verdict.kind === "scope_missing") throw missingScope(verdict.requiredScopes);
+      if (verdict.kind === "scope_missing") throw missingScope(verdict.requiredScopes, principal.scopes);
       for (const pattern of verdict.countedAs)
         for (const count of counters.get(pattern) ?? []) await count(request, response, () => {});
       return { body: text, rewrite: verdict.rewrite };
@@ -73,11 +74,14 @@ export function createMcpGate({ path, rules, body, limit, own, memory }: McpGate
   };
 }
 
-/** MCP (Authorization, scope challenge handling): the challenge `insufficient_scope` names what the token lacks. */
-function missingScope(requiredScopes: readonly string[]): GatewayError {
+/**
+ * MCP (Authorization, scope challenge handling): the challenge names what the token lacks, and what it has, since clients
+ * sign in for exactly what is named.
+ */
+function missingScope([first = ""]: readonly string[], held: readonly string[]): GatewayError {
   return new GatewayError("scope_insufficient", {
     detail: "The access token lacks the permission that this tool needs.",
-    requiredScopes,
+    requiredScopes: [...held, first],
     reason: "tool_scope",
   });
 }

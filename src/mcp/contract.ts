@@ -38,6 +38,8 @@ export interface McpRoute {
   readonly path: string;
   /** Scopes as they stand in tokens. */
   readonly scopes: readonly string[];
+  /** Scopes of single tools: clients may ask for them when a challenge names one, and are not shown them before. */
+  readonly toolScopes?: readonly string[];
 }
 
 /** What `WWW-Authenticate` of one MCP route names. */
