@@ -74,6 +74,8 @@ export interface McpGatewayOptions extends Omit<TestGatewayOptions, "yaml"> {
   readonly port?: number;
   /** Delegated tokens that are kept. With 1, the call of another user makes the next one exchange again. */
   readonly cachedTokens?: number;
+  /** Default: where it listens. */
+  readonly publicUrl?: string;
   /** Appended to the gateway's address. */
   readonly slash?: string;
 }
@@ -90,7 +92,7 @@ export const OTHER_CLIENT = "https://other.example/client.json";
 export async function startMcpGateway(options: McpGatewayOptions): Promise<McpGateway> {
   const { server, mcp = "register: true", tenants = '["${AZURE_TENANT_ID}"]', more = "" } = options;
   const port = options.port ?? (await freePort());
-  const publicUrl = `http://127.0.0.1:${port}${options.slash ?? ""}`;
+  const publicUrl = options.publicUrl ?? `http://127.0.0.1:${port}${options.slash ?? ""}`;
   const route = `downstreamApi: orders, allow: ["/"], methods: [GET, POST, DELETE]`;
   const yaml = `
 identity:
