@@ -214,10 +214,23 @@ describe("without the bridge", () => {
   );
 });
 
+/** A browser that comes back faster than any person: the client begins to listen only after it has shown the address. */
+async function reach(address: URL): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      await fetch(address);
+      return;
+    } catch (error) {
+      if (attempt === 200) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
 describe("mcp-remote", () => {
   const proxy = fileURLToPath(new URL("../../node_modules/mcp-remote/dist/proxy.js", import.meta.url));
 
-  test("signs in through the bridge as a process of its own, and its tools answer", async () => {
+  test("signs in through the bridge as a process of its own, and is carried through MFA in mid-session", async () => {
     const home = await mkdtemp(join(tmpdir(), "mcp-remote-"));
     const child: ChildProcess = spawn(
       process.execPath,
@@ -230,16 +243,18 @@ describe("mcp-remote", () => {
     );
     const said: string[] = [];
     const answers = new Map<unknown, Record<string, unknown>>();
+    let signIns = 0;
     try {
       const seen = (async () => {
         for await (const line of createInterface({ input: child.stderr as NodeJS.ReadableStream })) {
           said.push(line);
           const url = /(http:\/\/127\.0\.0\.1:\d+\/oauth2\/authorize\?\S+)/.exec(line)?.[1];
           if (url === undefined) continue;
+          signIns += 1;
           const { location } = await locationOf(url);
           const journey = await person.signIn(String(location), { user: "ada" });
           if (journey.location === undefined) throw new Error(`no way back: ${journey.pages.at(-1)?.fault}`);
-          await fetch(journey.location);
+          await reach(journey.location);
         }
       })();
       const heard = (async () => {
@@ -272,6 +287,14 @@ describe("mcp-remote", () => {
       send({ method: "notifications/initialized" });
       send({ id: 2, method: "tools/call", params: { name: "whoami", arguments: {} } });
       expect(await answerTo(2)).toHaveProperty("result.content");
+      expect(signIns).toBe(1);
+
+      // Takes the one place in the cache, so that the next call needs an exchange.
+      await callTool(gateway, "/mcp", emulator.mintUserToken({ user: "grace" }));
+      emulator.requireMfa("ada");
+      send({ id: 3, method: "tools/call", params: { name: "whoami", arguments: {} } });
+      expect(await answerTo(3)).toHaveProperty("result.content");
+      expect(signIns).toBe(2);
       child.kill();
       await Promise.allSettled([seen, heard]);
     } finally {

@@ -4,6 +4,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/g
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import type { Person } from "../emulator/person.ts";
+import { freePort } from "../support/free-port.ts";
+import { startTestGateway, TEST_YAML } from "../support/gateway.ts";
 import {
   authorizeRequest,
   callTool,
@@ -274,4 +276,66 @@ describe("challenges", () => {
     expect([mfa.status, mfa.body.code]).toEqual([401, "interaction_required"]);
     expect(typeof mfa.body.claims).toBe("string");
   });
+});
+
+test("without mcp none of it exists, and a route of an MCP server answers as any other", async () => {
+  const url = `http://127.0.0.1:${await freePort()}`;
+  const plain = await startTestGateway({
+    emulator,
+    now: () => clock,
+    yaml: TEST_YAML.replace("  - path: /graph\n", "  - path: /graph\n    mcp: true\n").replace(
+      "http:\n",
+      `http:\n  publicUrl: ${url}\n`,
+    ),
+  });
+  try {
+    for (const path of [
+      "/.well-known/oauth-authorization-server",
+      "/.well-known/openid-configuration",
+      "/.well-known/oauth-protected-resource/graph",
+      "/oauth2/authorize",
+      "/oauth2/token",
+      "/oauth2/register",
+    ])
+      expect([path, (await plain.get(path)).status]).toEqual([path, 404]);
+    const missing = await plain.get("/graph/me");
+    expect(missing.headers["www-authenticate"]).toBe(
+      `Bearer resource_metadata="${url}/.well-known/oauth-protected-resource"`,
+    );
+    emulator.requireMfa("grace");
+    const demanded = await plain.get("/graph/me", emulator.mintUserToken({ user: "grace" }));
+    expect([demanded.status, demanded.body.code]).toEqual([401, "interaction_required"]);
+  } finally {
+    await plain.stop();
+  }
+});
+
+test("each request to the bridge has its line, with the reason of a refusal and without what it carried", async () => {
+  const ask = (path: string, id: string, init: RequestInit = {}) =>
+    fetch(gateway.url + path, { ...init, headers: { ...init.headers, "x-correlation-id": id } });
+  await ask("/oauth2/authorize?client_id=https://evil.example/secret-path", "refused-authorize");
+  await ask("/oauth2/token", "refused-token", {
+    method: "POST",
+    body: new URLSearchParams({
+      grant_type: "refresh_token",
+      client_id: emulator.publicClientId,
+      refresh_token: "obo1.a-secret-token",
+    }),
+  });
+  expect(await gateway.line("refused-authorize")).toMatchObject({
+    route: "/oauth2/authorize",
+    status: 400,
+    granted: false,
+    code: "request_malformed",
+    reason: "client_unknown",
+  });
+  expect(await gateway.line("refused-token")).toMatchObject({
+    route: "/oauth2/token",
+    status: 400,
+    code: "token_rejected",
+    reason: "refresh_token",
+  });
+  const all = JSON.stringify(gateway.logs);
+  for (const secret of ["secret-path", "a-secret-token", "urn:obo-gateway:claims:"])
+    expect(all).not.toContain(secret);
 });
