@@ -74,6 +74,9 @@ export function createMcpGate({ path, rules, body, limit, own, memory }: McpGate
   };
 }
 
+/** Reason of a refusal for want of a tool's scope, which is the last one that the refusal names. */
+export const TOOL_SCOPE = "tool_scope";
+
 /**
  * MCP (Authorization, scope challenge handling): the challenge names what the token lacks, and what it has, since clients
  * sign in for exactly what is named.
@@ -82,7 +85,7 @@ function missingScope([first = ""]: readonly string[], held: readonly string[]):
   return new GatewayError("scope_insufficient", {
     detail: "The access token lacks the permission that this tool needs.",
     requiredScopes: [...held, first],
-    reason: "tool_scope",
+    reason: TOOL_SCOPE,
   });
 }
 

@@ -51,9 +51,11 @@ export interface RouteChallenge {
   qualified(scope: string): string;
 }
 
-/** What the user has to do: meet a claims request, consent, or sign in anew. */
+/** What the user has to do: meet a claims request, consent, sign in anew, or sign in for a further scope. */
 export type Demand =
   | { readonly kind: "claims"; readonly claims: string }
+  /** As it stands in tokens: the one that a tool needs. */
+  | { readonly kind: "scope"; readonly scope: string }
   | { readonly kind: "consent" }
   | { readonly kind: "login" };
 
