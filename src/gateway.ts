@@ -6,14 +6,19 @@ import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { findCredentialFaults, openCredential } from "./credential/credential.ts";
+import { createDelegations } from "./delegations/delegations.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
-import type { OpenTokenExchange } from "./exchange/contract.ts";
+import type { OfflineGrants, OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
-import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
+import {
+  createCredentialCheck,
+  createManagedIdentityToken,
+  createRedisToken,
+} from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
@@ -74,14 +79,14 @@ export interface Gateway {
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
-  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "own">;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
   /** Every route that is served, by path. */
   readonly routes: readonly ServedRoute[];
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
   /**
-   * Opens the file of the audit stream again, and looks at the files of the credential.
+   * Opens the file of the audit stream again, and looks at the files of the credential and of the master keys.
    *
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
@@ -195,16 +200,18 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const { isReady, checks, leaveRotation } = readiness;
   const pages = adminPages({ checks, metrics: building.metrics });
   const bridge = openBridge(building, redis);
+  const delegations = openDelegations(building, exchange, redis);
   const counters = redis?.counters;
-  const ports = { verifier, exchange, counters, codeRoutes: routes, bridge, isReady, ...downstream };
+  const codeRoutes = routes;
+  const ports = { verifier, exchange, delegations, counters, codeRoutes, bridge, isReady, ...downstream };
   return {
     ...assemblePublicSide(building, ports),
     admin: adminListener(pages),
     adminPages: pages,
     console: building.console,
-    routes: servedRoutes(config.routes, routes),
+    routes: servedRoutes(config.routes, routes, delegations !== undefined),
     log: building.log,
-    ...assembleLife(building, { verifier, exchange, credential }),
+    ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
   };
 }
@@ -293,7 +300,17 @@ async function openExchange(building: Building) {
 
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
   const redis = keep(
-    await openRedis({ ...options.cache.redis, keys: options.cacheKeys, onEvent: signals.exchange }),
+    await openRedis({
+      ...options.cache.redis,
+      keys: options.cacheKeys,
+      keysFile: options.cacheKeysFile,
+      token:
+        options.cache.redis.auth === "entra"
+          ? createRedisToken({ ...wire, credential, onEvent: signals.exchange })
+          : undefined,
+      now,
+      onEvent: signals.exchange,
+    }),
   );
   const { maxEntries, maxBytes } = options.cache;
   const exchange = keep(
@@ -312,6 +329,30 @@ async function openExchange(building: Building) {
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
   metrics.watchClock(exchange.clockDriftMs);
   return { credential, exchange, redis };
+}
+
+/** What users left to jobs; nothing where it is not configured. */
+function openDelegations(
+  { config, authority, now, signals }: Building,
+  exchange: OfflineGrants,
+  redis: OpenRedis | undefined,
+) {
+  if (config.delegations === undefined) return undefined;
+  const { scopes, requiredScopes, ...rules } = config.delegations;
+  // The configuration's own check speaks of the file; this is for a configuration that a program puts together.
+  if (redis === undefined)
+    throw new ConfigurationError([{ path: "delegations", problem: "need exchange.cache.redis.url" }]);
+  const delegations = createDelegations({
+    rules,
+    scopes,
+    authorityHost: `${authority.origin}/`,
+    clientId: config.application.clientId,
+    redis,
+    exchange,
+    now,
+    onEvent: signals.delegation,
+  });
+  return { delegations, requiredScopes };
 }
 
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
@@ -397,6 +438,7 @@ type PublicPorts = Pick<
   | "own"
   | "isReady"
   | "counters"
+  | "delegations"
   | "codeRoutes"
   | "bridge"
 >;
@@ -404,7 +446,7 @@ type PublicPorts = Pick<
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
 function assemblePublicSide(building: Building, ports: PublicPorts) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { app, refuse, overload } = createPublicSide({
+  const { app, refuse, overload, recognize } = createPublicSide({
     ...ports,
     ...config.http,
     ...challengeOptions(building),
@@ -420,7 +462,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts) {
   });
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
-  const guard = { connections, onConnection: signals.connection, overload, own: ports.own };
+  const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
   return { app, refuse, guard };
 }
 
@@ -489,10 +531,11 @@ interface LifePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
+  readonly redis: Pick<OpenRedis, "reload"> | undefined;
 }
 
 /** Start and reload of an assembled gateway. */
-function assembleLife(building: Building, { verifier, exchange, credential }: LifePorts) {
+function assembleLife(building: Building, { verifier, exchange, credential, redis }: LifePorts) {
   const closing = watchCredential(building, credential);
   return {
     async warmUp() {
@@ -501,7 +544,7 @@ function assembleLife(building: Building, { verifier, exchange, credential }: Li
     },
     async reload() {
       building.outputs.reopen();
-      await credential.refresh();
+      await Promise.all([credential.refresh(), redis?.reload()]);
     },
   };
 }

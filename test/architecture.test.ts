@@ -68,6 +68,7 @@ const ROOMS = [
   "identity",
   "credential",
   "exchange",
+  "delegations",
   "redis",
   "outbound",
   "downstream",
@@ -89,10 +90,15 @@ const RULES: Readonly<
   identity: { valuesFrom: [], typesFrom: [] },
   credential: { valuesFrom: [], typesFrom: [] },
   exchange: { valuesFrom: ["credential", "redis"], typesFrom: ["identity"] },
+  // It asks the exchange for refresh tokens by a port, and keeps them in the Redis that it is handed.
+  delegations: { valuesFrom: [], typesFrom: ["identity", "exchange", "redis"] },
   redis: { valuesFrom: [], typesFrom: [] },
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
-  http: { valuesFrom: ["identity", "exchange", "downstream", "mcp"], typesFrom: ["credential", "redis"] },
+  http: {
+    valuesFrom: ["identity", "exchange", "downstream", "mcp"],
+    typesFrom: ["credential", "delegations", "redis"],
+  },
   // It reads messages and knows nothing of requests; its handler is mounted by the composition root.
   mcp: { valuesFrom: [], typesFrom: ["redis", "downstream", "http", "permissions"] },
   handlers: { valuesFrom: ["http", "mcp", "permissions"], typesFrom: ["downstream"] },
@@ -100,7 +106,16 @@ const RULES: Readonly<
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
   telemetry: {
     valuesFrom: [],
-    typesFrom: ["identity", "credential", "exchange", "redis", "outbound", "downstream", "http"],
+    typesFrom: [
+      "identity",
+      "credential",
+      "exchange",
+      "delegations",
+      "redis",
+      "outbound",
+      "downstream",
+      "http",
+    ],
   },
   // It reads the signals that telemetry reads, and shows them.
   console: { valuesFrom: [], typesFrom: ["identity", "credential", "downstream", "http"] },
@@ -159,7 +174,8 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   credential: ["contract.ts", "credential.ts", "federated-token.ts", "key-file.ts"],
   exchange: ["contract.ts", "entra/answers.ts", "entra/application.ts", "exchange.ts"],
-  redis: ["address.ts", "connection.ts", "contract.ts", "redis.ts", "sealing.ts"],
+  delegations: ["contract.ts", "delegations.ts"],
+  redis: ["address.ts", "connection.ts", "contract.ts", "master-keys.ts", "redis.ts", "sealing.ts"],
   outbound: ["agent.ts", "connector.ts", "contract.ts", "outbound.ts", "proxies.ts", "undici.ts"],
   downstream: [
     "client.ts",
@@ -219,6 +235,9 @@ describe("architecture", () => {
       "src/checked-config.ts",
       // Subcommands report on what each room makes of the configuration.
       "src/cli/*",
+      // Settings that go together with the address of the Redis, and keys that are read as its file's are.
+      "src/config/cross-checks.ts",
+      "src/config/environment.ts",
       "src/config/load.ts",
       "src/config/proxies.ts",
       // The room that connects to Redis reads its URL, so that there is one reading of it.

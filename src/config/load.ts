@@ -42,6 +42,8 @@ export interface ProxyRouteConfig {
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
   readonly limits: GatewayYaml["limits"];
+  /** Whether `delegations.routes` names it. */
+  readonly takesDelegations: boolean;
 }
 
 /** A route of the YAML file that a handler answers. */
@@ -64,12 +66,18 @@ export interface HandlerRouteConfig {
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
   readonly limits: GatewayYaml["limits"];
+  readonly takesDelegations: boolean;
 }
 
 /** With the bound of its cache, which follows the heap where the file leaves it out. */
 type Bounded<Part extends { readonly cache: object }> = Omit<Part, "cache"> & {
   readonly cache: Omit<Part["cache"], "maxBytes"> & { readonly maxBytes: number };
 };
+
+export interface DelegationsConfig extends Omit<NonNullable<GatewayYaml["delegations"]>, "routes"> {
+  /** Scopes of the API for which Entra gives the first refresh token: that of the first route, or the first one. */
+  readonly scopes: readonly string[];
+}
 
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
@@ -88,6 +96,8 @@ export interface GatewayConfig {
   readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
     readonly cacheKeys: readonly Secret[];
+    /** File with such keys, in their place. Undefined as well where no shared tier is configured. */
+    readonly cacheKeysFile: string | undefined;
   };
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   /** Routes that forward, the longest path first. */
@@ -102,6 +112,8 @@ export interface GatewayConfig {
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
+  /** Undefined where there are none. */
+  readonly delegations: DelegationsConfig | undefined;
   readonly log: GatewayYaml["log"] & {
     readonly level: string;
     readonly auditFile: string | undefined;
@@ -199,7 +211,7 @@ function readYaml(
   const named = new Set(unset.map(({ path }) => path));
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
-  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS)));
+  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS || env.TOKEN_CACHE_KEYS_FILE)));
   faults.push(...mcpFaults(filledIn, env.AZURE_CLIENT_ID));
   return parsed.success ? parsed.data : undefined;
 }
@@ -238,6 +250,7 @@ function assemble(
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );
+  const takesDelegations = (path: string) => yaml.delegations?.routes.includes(path) === true;
   return {
     listen: { host: env.HOST, port: env.PORT, adminPort: env.ADMIN_PORT },
     application: {
@@ -255,6 +268,7 @@ function assemble(
       ...yaml.exchange,
       cache: { ...yaml.exchange.cache, maxBytes: bounds.tokens },
       cacheKeys: env.TOKEN_CACHE_KEYS ?? [],
+      cacheKeysFile: yaml.exchange.cache.redis.url.reveal() === "" ? undefined : env.TOKEN_CACHE_KEYS_FILE,
     },
     downstreamApis,
     // Longest path first, so that the route nearest to the target wins whatever the order in the file.
@@ -273,6 +287,7 @@ function assemble(
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
         limits: route.limits,
+        takesDelegations: takesDelegations(route.path),
       })),
     handlerRoutes: yaml.routes.flatMap(
       ({ handler, path, downstreamApi, as, mcp, tools, methods, allow, limits, ...policy }, index) =>
@@ -291,6 +306,7 @@ function assemble(
                 allow,
                 policy: policyOf(policy),
                 limits,
+                takesDelegations: takesDelegations(path),
               },
             ],
     ),
@@ -300,6 +316,7 @@ function assemble(
     console: yaml.console,
     limits: yaml.limits,
     fairness: yaml.fairness,
+    delegations: yaml.delegations && delegationsOf(yaml.delegations, yaml),
     log: {
       ...yaml.log,
       level: env.LOG_LEVEL,
@@ -313,6 +330,15 @@ function assemble(
 
 /** What a server of the streamable HTTP transport is asked with: messages, the stream of a session, its end. */
 const MCP_METHODS = ["POST", "GET", "DELETE"];
+
+function delegationsOf(
+  { routes: paths, ...rest }: NonNullable<GatewayYaml["delegations"]>,
+  { routes, downstreamApis }: GatewayYaml,
+): DelegationsConfig {
+  const first = routes.find(({ path }) => path === paths[0])?.downstreamApi;
+  const api = downstreamApis[first ?? ""] ?? Object.values(downstreamApis)[0];
+  return { ...rest, scopes: api?.scopes ?? [] };
+}
 
 function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["credential"]): CredentialOptions {
   return {

@@ -30,7 +30,7 @@ export function handlersFor(
 }
 
 /** A route of gateway.yaml that a handler answers. */
-export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as"> {
+export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as" | "takesDelegations"> {
   /** Where the route stands in the file, for faults: `routes[2]`. */
   readonly position: string;
   readonly path: string;
@@ -64,6 +64,7 @@ export function mountHandlers(
   const faults: ConfigurationFault[] = [];
   const mounted = routes.flatMap((route): CodeRoute[] => {
     const { position, path, handler: name, downstreamApi, as, policy, limits, allow } = route;
+    const { takesDelegations } = route;
     const named = Object.hasOwn(handlers, name) ? handlers[name] : undefined;
     if (typeof named === "function" && allow === undefined) {
       const problem = `is missing; list the downstream paths that ${name} may call, such as "/me"`;
@@ -93,6 +94,7 @@ export function mountHandlers(
         policy,
         ...(as !== undefined && { as }),
         ...(limits !== undefined && { limits }),
+        ...(takesDelegations !== undefined && { takesDelegations }),
         ...(allow !== undefined && { allow }),
         ...(route.mcp === true && { mcp: true }),
         ...(route.tools !== undefined && { tools: route.tools }),

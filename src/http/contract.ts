@@ -2,6 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import type { Request, Response } from "express";
+import type { ResumedDelegation } from "../delegations/contract.ts";
 import type {
   ForwardRecord,
   RewriteAnswer,
@@ -64,6 +65,8 @@ export interface RequestRecord extends ForwardRecord {
   caller: VerifiedCaller | undefined;
   /** On whose account the request holds places and memory, once its caller is known. */
   owner: Owner | undefined;
+  /** The delegation by which a job acts for the caller; undefined for a caller who is there. */
+  delegation: Pick<ResumedDelegation, "id" | "demanded"> | undefined;
   tokenOrigin: TokenOrigin | undefined;
   /** Why the request was refused; `undefined` while it is granted. */
   refusal:

@@ -58,6 +58,7 @@ export function createMcpGate({ path, rules, body, limit, own, memory }: McpGate
         headers: request.headers,
         scopes: principal.scopes,
         correlationId: record.correlationId,
+        owner: record.owner?.user,
         onRead(facts) {
           record.mcp = { ...facts, token: undefined };
         },

@@ -15,10 +15,20 @@ import type { ToolRules } from "../mcp/tools/contract.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin, withMcpFields } from "./cross-origin.ts";
+import { actForAt, type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
 import { mcpEndpoints } from "./mcp-endpoints.ts";
 import { createMcpGate, type McpGateOptions } from "./mcp-gate.ts";
-import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
+import {
+  admit,
+  type ProxyRoute,
+  permit,
+  proxyTo,
+  receive,
+  recognizeUser,
+  recordOf,
+  sayOwnFields,
+} from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
@@ -41,7 +51,7 @@ export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "cha
   readonly onLoad: LoadSheddingOptions["onEvent"];
 }
 
-/** The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. */
+/** The app, and what its listener needs beside it: the refusal of late requests, known users, and load shedding where it is on. */
 export function createPublicSide(options: PublicSideOptions) {
   const { clientId, own, cors } = options;
   const challenge = challengeFacts(options);
@@ -54,6 +64,7 @@ export function createPublicSide(options: PublicSideOptions) {
       limit: createRateLimits({ clientId, rules, counters, onEvent: onRateLimit }),
     }),
     refuse: refuseWith(),
+    recognize: recognizeUser(options.verifier),
     overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
   };
 }
@@ -86,10 +97,14 @@ export interface PublicAppOptions {
     readonly mcp?: boolean;
     /** Rules for its tools. */
     readonly tools?: ToolRules | undefined;
+    /** Whether a job may send requests for a user who delegated. */
+    readonly takesDelegations?: boolean;
   })[];
   /** Memory for messages to such servers. */
   readonly messageMemory: Budget;
   readonly codeRoutes: readonly CodeRoute[];
+  /** Undefined where they are not configured. */
+  readonly delegations: DelegationRoutes | undefined;
   /** Handlers behind `authenticate`; none where nothing is limited. */
   readonly limit: LimitRoute;
   readonly challenge: ChallengeFacts;
@@ -119,6 +134,7 @@ interface Admitted {
   readonly limits?: RateLimitRules | undefined;
   /** What limits of its own are counted under. Default: the path. */
   readonly counted?: string;
+  readonly takesDelegations?: boolean | undefined;
 }
 
 export function createPublicApp(options: PublicAppOptions): Express {
@@ -150,12 +166,17 @@ export function createPublicApp(options: PublicAppOptions): Express {
   const say = saying(options.own);
   // Limits count verified callers, before the route's policy decides what a caller may do.
   const admitted = (
-    { path, policy, limits: rules, counted = path }: Admitted,
+    { path, policy, limits: rules, counted = path, takesDelegations }: Admitted,
     proceed: RequestHandler,
   ): readonly RequestHandler[] => {
     const limits = limit(counted, rules);
-    if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
-    return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
+    const actFor = actForAt(options.delegations?.delegations, { takesDelegations });
+    if (limits.length === 0) return [admit({ path, policy, verifier, actFor }, proceed)];
+    return [
+      admit({ path, policy: undefined, verifier, actFor: undefined }),
+      ...limits,
+      permit({ policy, actFor }, proceed),
+    ];
   };
   const { bridge } = options;
   if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
@@ -165,6 +186,11 @@ export function createPublicApp(options: PublicAppOptions): Express {
   if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
+  if (options.delegations !== undefined)
+    mountDelegations(app, options.delegations, (path, policy, handler) => [
+      say,
+      ...admitted(policy === undefined ? { path } : { path, policy }, handler),
+    ]);
   for (const route of options.codeRoutes)
     app[route.method](
       route.path,
@@ -172,13 +198,13 @@ export function createPublicApp(options: PublicAppOptions): Express {
       // One path may be several routes in code, each for a method.
       ...admitted(
         { ...route, counted: `${route.method} ${route.path}` },
-        handle(
-          route,
-          options.apis,
+        handle(route, {
+          apis: options.apis,
           exchange,
           clientId,
-          route.mcp === true ? gateOf(route.path, route.tools, CODE_BODY) : undefined,
-        ),
+          delegations: options.delegations?.delegations,
+          gate: route.mcp === true ? gateOf(route.path, route.tools, CODE_BODY) : undefined,
+        }),
       ),
     );
   const ports = {

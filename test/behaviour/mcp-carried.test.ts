@@ -20,7 +20,8 @@ import {
   startMcpServer,
   type TestMcpServer,
 } from "../support/mcp.ts";
-import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
+import { describeWithRedis } from "../support/redis.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const KEY = randomBytes(32).toString("base64");
 const HANDLE = /urn:obo-gateway:claims:[A-Za-z0-9_-]+/g;

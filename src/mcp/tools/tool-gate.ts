@@ -39,6 +39,8 @@ export interface ToolGate {
     /** Of the caller's token. */
     readonly scopes: readonly string[];
     readonly correlationId: string;
+    /** The user for whom the messages are read: long ones leave others their turn. */
+    readonly owner: string | undefined;
     /** Called when the messages are read, before anything is decided about them. */
     readonly onRead: (facts: MessageFacts) => void;
   }): Promise<Verdict>;
@@ -69,9 +71,9 @@ export function createToolGate(rules: ToolRules | undefined): ToolGate {
 
   return {
     stream: policy.closesSome ? filter : undefined,
-    async decide({ text, headers, scopes, correlationId, onRead }) {
+    async decide({ text, headers, scopes, correlationId, owner, onRead }) {
       try {
-        const messages = await inTurns(readMessages(text));
+        const messages = await inTurns(readMessages(text), owner);
         onRead(factsOf(messages));
         checkMirroredFields(headers, messages);
         const { all } = messages;
