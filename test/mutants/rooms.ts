@@ -35,4 +35,10 @@ export const ROOMS: readonly Room[] = [
     tests: ["test/exchange"],
     without: ["test/exchange/isolation.test.ts"],
   },
+  {
+    name: "delegations",
+    source: "src/delegations",
+    tests: ["test/delegations"],
+    without: ["test/delegations/delegations.test.ts"],
+  },
 ];
