@@ -92,6 +92,7 @@ describeWithRedis("delegations are kept", () => {
     };
     expect(room.events).toEqual([{ type: "created", facts, expiresAt: kept.expiresAt }]);
     expect(await server.inspect.pttl(record(kept.id))).toBeGreaterThan(29 * DAY_MS);
+    expect(await server.inspect.pttl(record(kept.id))).toBeLessThanOrEqual(30 * DAY_MS);
     expect(await naming(kept.id)).toBe(2);
   });
 
@@ -318,6 +319,7 @@ describeWithRedis("delegations are kept", () => {
       await expect(room.keep(unasked)).rejects.toMatchObject({
         code: "rate_limited",
         reason: "delegations_of_user",
+        message: expect.stringContaining("This user has as many"),
         retryAfterSeconds: 60,
       });
       await end(first.id);
@@ -382,6 +384,61 @@ describeWithRedis("delegations are kept", () => {
       expect(await listed()).toContain(alive.id);
       expect([await listed().then((ids) => ids.length), await naming(lost.id)]).toEqual([3, 0]);
     });
+  });
+
+  describe("where Redis takes a part only", () => {
+    const failing = (fails: (script: string, name: string) => boolean, write = redis.store.write) => ({
+      ...redis,
+      store: {
+        ...redis.store,
+        write,
+        run: async (script: string, name: string, args: readonly (string | Buffer)[]) =>
+          fails(script, name) ? undefined : redis.store.run(script, name, args),
+      },
+    });
+    const leftBehind = async (delegations: ReturnType<DelegationRoom["open"]>) => {
+      const before = await server.inspect.keys("*:delegation");
+      await expect(room.keep(delegations)).rejects.toMatchObject({ code: "overloaded" });
+      const after = await server.inspect.keys("*:delegation");
+      return after.filter((name) => !before.includes(name));
+    };
+
+    test("a record that could not be written is not listed, and its handle is never shown", async () => {
+      const store = failing(
+        () => false,
+        async () => undefined,
+      );
+      expect(await leftBehind(room.open({ redis: store }))).toEqual([]);
+      expect(await listed()).toEqual([]);
+      expect(room.events).toEqual([]);
+    });
+
+    test.each([1, 2])("one that could not be listed (%i) is taken back", async (nth) => {
+      let enlisted = 0;
+      const store = failing((script) => {
+        if (!script.includes("zadd")) return false;
+        enlisted += 1;
+        return enlisted === nth;
+      });
+      expect(await leftBehind(room.open({ redis: store }))).toEqual([]);
+      expect(await listed()).toEqual([]);
+    });
+
+    test("what could not be removed is not said to be over", async () => {
+      const { handle, id } = await room.keep(room.open());
+      const delegations = room.open({ redis: failing((script) => script.includes('"del"')) });
+      await expect(delegations.end({ id, by: ada(), correlationId: "end" })).rejects.toMatchObject({
+        code: "overloaded",
+      });
+      expect((await resume(handle)).id).toBe(id);
+      expect(room.events.map(({ type }) => type)).not.toContain("ended");
+    });
+  });
+
+  test("past its end an id leads to nothing, though Redis may hold it still", async () => {
+    const { id } = await room.keep(room.open());
+    room.clock.time = START + 30 * DAY_MS;
+    expect(await end(id)).toBe(false);
   });
 
   describe("and are listed", () => {

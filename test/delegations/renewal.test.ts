@@ -98,6 +98,48 @@ describeWithRedis("a renewal", () => {
     expect(await server.inspect.exists(`obo:{${id}}:delegation`)).toBe(0);
   });
 
+  test("is reported once the next refresh token is kept, for the rest of the delegation's life and no longer", async () => {
+    const delegations = open();
+    const { handle, id } = await keep(delegations);
+    room.clock.time += 10 * DAY_MS;
+    await renewalsOf(delegations, handle, { first: "second" });
+    expect(room.events.map(({ type }) => type)).toEqual(["created", "used", "renewed"]);
+    const life = await server.inspect.pttl(`obo:{${id}}:delegation`);
+    expect(life).toBeLessThanOrEqual(20 * DAY_MS);
+    expect(life).toBeGreaterThan(20 * DAY_MS - 60_000);
+  });
+
+  test.each([undefined, "first"])("writes nothing where Entra returns no new one (%p)", async (next) => {
+    const delegations = open();
+    const { handle, id } = await keep(delegations);
+    const { renewal } = await subject(delegations, handle);
+    const before = await server.inspect.getBuffer(`obo:{${id}}:delegation`);
+    await renewal.renew(async () => ({ refreshToken: next === undefined ? undefined : new Secret(next) }));
+    expect(await server.inspect.getBuffer(`obo:{${id}}:delegation`)).toEqual(before);
+    expect(room.events.map(({ type }) => type)).toEqual(["created", "used"]);
+  });
+
+  test("that others outrun again and again gives up for the moment, and ends nothing", async () => {
+    const delegations = open();
+    const { handle, id } = await keep(delegations);
+    const slow = await subject(delegations, handle);
+    let newest = "first";
+    const asked: string[] = [];
+    const outrun = slow.renewal.renew(async (token) => {
+      asked.push(token.reveal());
+      if (asked.length % 2 === 1) {
+        const next = `next-${asked.length}`;
+        await renewalsOf(open(), handle, { [newest]: next });
+        await renewalsOf(open(), handle, { [next]: `${next}-newer` });
+        newest = `${next}-newer`;
+      }
+      throw over();
+    });
+    await expect(outrun).rejects.toMatchObject({ code: "overloaded", reason: "delegations_unavailable" });
+    expect(asked.length).toBeLessThanOrEqual(6);
+    expect(await server.inspect.exists(`obo:{${id}}:delegation`)).toBe(1);
+  });
+
   test("that comes second keeps the other's refresh token, and serves", async () => {
     const delegations = open();
     const { handle } = await keep(delegations);
@@ -107,6 +149,10 @@ describeWithRedis("a renewal", () => {
       return { refreshToken: new Secret("ours"), access: token.reveal() };
     });
     expect(granted.access).toBe("first");
+    // One renewal was theirs, and ours is neither kept nor lost.
+    expect(room.events.filter(({ type }) => type.startsWith("renew")).map(({ type }) => type)).toEqual([
+      "renewed",
+    ]);
     expect((await renewalsOf(delegations, handle, { theirs: "next" })).asked).toEqual(["theirs"]);
   });
 
@@ -127,6 +173,10 @@ describeWithRedis("a renewal", () => {
       { by: "authority", reason: "session_ended", facts: { id, objectId: room.user } },
     ]);
     await expect(subject(one, handle)).rejects.toMatchObject({ code: "delegation_ended" });
+    // Nor does it take a place any more.
+    const lists = await server.inspect.keys("*:delegations");
+    const scores = await Promise.all(lists.map((name) => server.inspect.zscore(name, id)));
+    expect(scores.filter((score) => score !== null)).toEqual([]);
   });
 
   describe("where Redis does not answer", () => {
