@@ -77,6 +77,8 @@ const ROOMS = [
   "telemetry",
   "permissions",
   "console",
+  "mcp",
+  "local",
 ] as const;
 type Room = (typeof ROOMS)[number];
 
@@ -96,9 +98,12 @@ const RULES: Readonly<
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
   http: {
     valuesFrom: ["identity", "exchange", "downstream"],
-    typesFrom: ["credential", "delegations", "redis"],
+    typesFrom: ["credential", "delegations", "redis", "mcp"],
   },
+  mcp: { valuesFrom: [], typesFrom: ["redis"] },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
+  // A second side of the gateway beside http's own, by the same admission, decision and exchange.
+  local: { valuesFrom: ["http", "identity"], typesFrom: ["exchange", "downstream"] },
   permissions: { valuesFrom: [], typesFrom: [] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
   telemetry: {
@@ -182,8 +187,23 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
     "target/downstream-api.ts",
     "transport/pool.ts",
   ],
-  http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
+  http: [
+    "admin.ts",
+    "admission.ts",
+    "code-route.ts",
+    "contract.ts",
+    "decision.ts",
+    "load-shedding.ts",
+    "pipeline.ts",
+    "plain-side.ts",
+    "problem.ts",
+    "public-side.ts",
+    "route-table.ts",
+    "server.ts",
+  ],
+  local: ["local-side.ts"],
   handlers: ["mount.ts"],
+  mcp: ["bridge.ts", "contract.ts"],
   console: ["console.ts", "contract.ts"],
   permissions: ["report.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],

@@ -14,7 +14,7 @@ import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
-import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
+import { cacheKeyFaults, crossChecks, localListenerFaults, unusedListener } from "./cross-checks.ts";
 import {
   cleanEnvironment,
   type GatewayEnvironment,
@@ -25,6 +25,7 @@ import { faultsOf } from "./faults.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
+import { mcpFaults } from "./mcp-checks.ts";
 import { readProxies } from "./proxies.ts";
 import { type GatewayYaml, gatewayYaml } from "./schema.ts";
 import { readTracing } from "./tracing.ts";
@@ -33,6 +34,8 @@ import { readTracing } from "./tracing.ts";
 export interface ProxyRouteConfig {
   /** Whose permissions are used: the caller's, or the gateway's. */
   readonly as: "user" | "app";
+  /** Whether a server of the Model Context Protocol stands behind. */
+  readonly mcp: boolean;
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
@@ -51,6 +54,8 @@ export interface HandlerRouteConfig {
   /** The API that the handler calls, where its name is not the one that the handler expects. */
   readonly downstreamApi: string | undefined;
   readonly as: "user" | "app";
+  /** Whether the handler speaks the Model Context Protocol. */
+  readonly mcp: boolean;
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
@@ -67,6 +72,13 @@ export interface DelegationsConfig extends Omit<NonNullable<GatewayYaml["delegat
   /** Scopes of the API for which Entra gives the first refresh token: that of the first route, or the first one. */
   readonly scopes: readonly string[];
 }
+/** The local API, where it is switched on. */
+export type LocalConfig = NonNullable<GatewayYaml["local"]> & {
+  /** A port of the loopback address; 0 takes a free one. */
+  readonly port: number | undefined;
+  /** Path of a Unix socket. */
+  readonly socket: string | undefined;
+};
 
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
@@ -94,8 +106,12 @@ export interface GatewayConfig {
   /** Routes that a handler answers. */
   readonly handlerRoutes: readonly HandlerRouteConfig[];
   readonly http: GatewayYaml["http"];
+  /** Undefined where MCP clients do not sign in through the gateway. */
+  readonly mcp: GatewayYaml["mcp"];
   readonly admin: GatewayYaml["admin"];
   readonly console: GatewayYaml["console"];
+  /** Undefined where the file has no such part; then nothing listens for it. */
+  readonly local: LocalConfig | undefined;
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
@@ -138,9 +154,15 @@ export function loadConfig(
     heapBytes,
     faults,
   );
+  if (yaml?.local !== undefined) faults.push(...localListenerFaults(env));
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, proxies, notices });
+  return deepFreeze({
+    ...assemble(environment, yaml, bounds),
+    tracing,
+    proxies,
+    notices: yaml.local === undefined ? [...notices, ...unusedListener(env)] : notices,
+  });
 }
 
 /** What the file says, before variables are filled in. */
@@ -197,6 +219,7 @@ function readYaml(
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
   faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS || env.TOKEN_CACHE_KEYS_FILE)));
+  faults.push(...mcpFaults(filledIn, env.AZURE_CLIENT_ID));
   return parsed.success ? parsed.data : undefined;
 }
 
@@ -261,6 +284,7 @@ function assemble(
       .toSorted((one, other) => other.path.length - one.path.length)
       .map((route) => ({
         as: route.as,
+        mcp: route.mcp,
         target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
@@ -268,7 +292,7 @@ function assemble(
         takesDelegations: takesDelegations(route.path),
       })),
     handlerRoutes: yaml.routes.flatMap(
-      ({ handler, path, downstreamApi, as, allow, limits, ...policy }, index) =>
+      ({ handler, path, downstreamApi, as, mcp, allow, limits, ...policy }, index) =>
         handler === undefined
           ? []
           : [
@@ -278,6 +302,7 @@ function assemble(
                 handler,
                 downstreamApi,
                 as,
+                mcp,
                 allow,
                 policy: policyOf(policy),
                 limits,
@@ -286,8 +311,10 @@ function assemble(
             ],
     ),
     http: yaml.http,
+    mcp: yaml.mcp,
     admin: yaml.admin,
     console: yaml.console,
+    local: yaml.local && { ...yaml.local, port: env.LOCAL_PORT, socket: env.LOCAL_SOCKET },
     limits: yaml.limits,
     fairness: yaml.fairness,
     delegations: yaml.delegations && delegationsOf(yaml.delegations, yaml),

@@ -4,7 +4,9 @@ import { z } from "zod";
 import { Secret } from "../foundation/secret.ts";
 import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
 import { admin, http, rateLimits } from "./http-schema.ts";
-import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
+import { local } from "./local-schema.ts";
+import { mcp } from "./mcp-schema.ts";
+import { guid, nonEmpty, pathPattern, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
   verifier: z
@@ -262,6 +264,12 @@ const route = z.strictObject({
     .describe(
       "Whose permissions are used: the caller's, by exchange, or the gateway's own in the caller's tenant.",
     ),
+  mcp: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether a server of the Model Context Protocol stands behind, whose clients sign in by `mcp`.",
+    ),
   requireUser: z
     .boolean()
     .default(true)
@@ -272,14 +280,7 @@ const route = z.strictObject({
     .optional()
     .describe("Step-up: a token without this acrs value is answered with a claims challenge."),
   allow: z
-    .array(
-      z
-        .string()
-        .regex(
-          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+(?:\([^/%?#\\]*\))?))*\/?$/,
-          "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
-        ),
-    )
+    .array(pathPattern)
     .min(1)
     .optional()
     .describe(
@@ -380,12 +381,14 @@ export const gatewayYaml = z
       .refine((apis) => Object.keys(apis).length > 0, "must name at least one API"),
     routes: z.array(route).min(1),
     http: http.prefault({}),
+    mcp: mcp.optional(),
     admin: admin.prefault({}),
     console: z
       .strictObject({
         enabled: z.boolean().default(false).describe("Shows the flow console at /console of the admin port."),
       })
       .prefault({}),
+    local: local.optional(),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
     delegations: delegations.optional(),
