@@ -1,6 +1,8 @@
 /** Composition root: configuration in, the public and the admin side out. Reads like a request's walk through the rooms. */
 
 import type { RequestListener } from "node:http";
+import { type CodeParts, codeRoutesOf } from "./code-routes.ts";
+import { takeOver } from "./config/changes.ts";
 import type { GatewayConfig } from "./config/load.ts";
 import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
@@ -17,27 +19,22 @@ import { createCredentialCheck, createManagedIdentityToken } from "./exchange/en
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
-import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
-import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
+import type { CallableApi, CodeRoute } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
 import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
-import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
+import { type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { openRedis } from "./redis/redis.ts";
-import type { Logger, LogSink } from "./telemetry/contract.ts";
+import type { ConfigurationEvent, Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
 
 /** Parts that a program that embeds the gateway may bring; each has a default. */
-export interface GatewayParts {
-  /** Routes written in code, each with its path and policy. Default: none. */
-  readonly routes?: readonly CodeRoute[];
-  /** Handlers that gateway.yaml may mount by these names, besides those that ship; the same name replaces one. */
-  readonly handlers?: Readonly<Record<string, RouteHandler>>;
+export interface GatewayParts extends CodeParts {
   /** Where log lines go. Default: standard output. */
   readonly logSink?: LogSink;
   /** Makes client assertions for the source `client-assertion`, asked for each proof of the gateway. */
@@ -66,7 +63,7 @@ export interface Gateway {
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
   readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "own">;
-  /** Every route that is served, by path. */
+  /** Every route that is served, by path. A reload changes them. */
   readonly routes: readonly ServedRoute[];
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
@@ -77,11 +74,25 @@ export interface Gateway {
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
   reload(): Promise<void>;
+  /**
+   * Takes over routes, APIs, limits and cross-origin rules of another configuration: requests that begin from now on are
+   * served by it, those under way end by the one before. Cached tokens, connections of APIs that stay the same, budgets
+   * and counts of limits that stay the same go on. A line of the log says how it went.
+   *
+   * @param read Gives the configuration. One that it refuses with a `ConfigurationError`, or whose routes and APIs do
+   * not go together, changes nothing.
+   */
+  reconfigure(read: ReadConfig): Promise<Reconfigured>;
   /** From now on `/readyz` answers 503, so that balancers turn away; requests are still served. */
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
   close(): Promise<void>;
 }
+
+export type ReadConfig = () => GatewayConfig | Promise<GatewayConfig>;
+
+/** What a running gateway made of another configuration. */
+export type Reconfigured = ConfigurationEvent;
 
 /** How often the credential's files are looked at between requests, ms, so that readiness follows them. */
 const CREDENTIAL_WATCH_MS = 60_000;
@@ -90,7 +101,8 @@ const CREDENTIAL_WATCH_MS = 60_000;
 export async function createGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<Gateway> {
   const { keep, close } = createClosing();
   try {
-    return { ...(await assemble(config, parts, keep)), close };
+    // Not by spreading, which would read the routes once and for all.
+    return Object.assign(await assemble(config, parts, keep), { close });
   } catch (error) {
     await close();
     throw error;
@@ -120,15 +132,18 @@ export async function createDelegation(
     const building = await openBuilding(config, parts, keep);
     const { signals, log } = building;
     const { exchange, credential } = await openExchange(building);
-    const verifier = await openIdentity(building, [], exchange);
-    const { apis, own } = openDownstream(building);
+    const verifier = await openIdentity(building, () => ({ config, routes: [] }), exchange);
+    const { apisOf, own } = openDownstream(building);
     const closing = watchCredential(building, credential);
     const middleware = createMiddleware({
       verifier,
       exchange,
-      apis,
+      apis: apisOf(config),
       own,
-      challenge: challengeFacts(challengeOptions(building)),
+      challenge: challengeFacts({
+        ...challengeOptions(building, config),
+        clientId: config.application.clientId,
+      }),
       observer: signals.requests,
       onInternalError: signals.internalError,
     });
@@ -167,35 +182,101 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const routes = await openCodeRoutes(config, parts);
+  let serving: Serving = { config, routes, generation: 1, needRestart: [] };
   const building = await openBuilding(config, parts, keep);
   const { credential, exchange, counters } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
-  const verifier = await openIdentity(building, routes, exchange);
-  const downstream = openDownstream(building);
+  const verifier = await openIdentity(building, () => serving, exchange);
+  const { replaceApis, ...downstream } = openDownstream(building);
   building.console?.watch({
     credential: credential.status,
     cached: exchange.cached,
     keysReady: verifier.ready,
   });
+  building.metrics.watchConfiguration(() => serving);
   const readiness = createReadiness({
     verifier,
     credential,
     clockDriftMs: exchange.clockDriftMs,
     outputs: building.outputs,
+    configuration: () => serving,
   });
   const { isReady, checks, leaveRotation } = readiness;
-  const pages = adminPages({ checks, metrics: building.metrics });
-  const ports = { verifier, exchange, counters, codeRoutes: routes, isReady, ...downstream };
+  const pages = adminPages({
+    checks,
+    generation: () => serving.generation,
+    metrics: building.metrics,
+  });
+  const ports = { verifier, exchange, isReady, ...downstream };
+  const { prepare, ...publicSide } = assemblePublicSide(building, { ...ports, counters }, serving);
   return {
-    ...assemblePublicSide(building, ports),
+    ...publicSide,
     admin: adminListener(pages),
     adminPages: pages,
     console: building.console,
-    routes: servedRoutes(config.routes, routes),
+    get routes() {
+      return servedRoutes(serving.config.routes, serving.routes);
+    },
     log: building.log,
     ...assembleLife(building, { verifier, exchange, credential }),
     leaveRotation,
+    reconfigure: inTurn(async (read: ReadConfig) => {
+      const event = await readInto(replace, read, serving);
+      building.signals.configuration(event);
+      return event;
+    }),
   };
+
+  /** @throws {ConfigurationError} when the configuration cannot serve; nothing has changed then. */
+  function replace(asked: GatewayConfig): Reconfigured {
+    const { config: next, changed, needRestart } = takeOver(serving.config, asked);
+    if (changed.length === 0) {
+      serving = { ...serving, needRestart };
+      return { outcome: "unchanged", generation: serving.generation, needRestart };
+    }
+    const routes = codeRoutesOf(next, parts);
+    const replaced = { config: next, routes, generation: serving.generation + 1, needRestart };
+    // Everything that can be refused is built before anything is replaced.
+    const begin = prepare(replaced);
+    replaceApis(next);
+    begin();
+    serving = replaced;
+    return { outcome: "taken_over", generation: replaced.generation, changed, needRestart };
+  }
+}
+
+/** Reads and replaces; a configuration at fault becomes an event as well. */
+async function readInto(
+  replace: (config: GatewayConfig) => Reconfigured,
+  read: ReadConfig,
+  { generation }: Pick<Serving, "generation">,
+): Promise<Reconfigured> {
+  try {
+    return replace(await read());
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    return { outcome: "refused", generation, faults: error.faults };
+  }
+}
+
+/** One call after the other, so that what was read later also takes effect later. */
+function inTurn<Argument, Result>(
+  run: (argument: Argument) => Promise<Result>,
+): (argument: Argument) => Promise<Result> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (argument) => {
+    const result = last.then(() => run(argument));
+    last = result.catch(() => {});
+    return result;
+  };
+}
+
+/** The configuration that serves, and what follows from it alone; a reload replaces it as a whole. */
+interface Serving {
+  readonly config: GatewayConfig;
+  readonly routes: readonly CodeRoute[];
+  readonly generation: number;
+  readonly needRestart: readonly string[];
 }
 
 /** Parts that each step of the assembly takes from the steps before it. */
@@ -223,24 +304,15 @@ async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promi
   }
 }
 
-/** Routes in code: those that the program brings, and handlers that the file mounts. */
-function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly CodeRoute[] {
-  const mounted = mountHandlers(config.handlerRoutes, { ...shippedHandlers, ...parts.handlers });
-  const routes = [...(parts.routes ?? []), ...mounted];
-  const faults = codeRouteFaults(routes, config.routes, config.downstreamApis);
-  if (faults.length > 0) throw new ConfigurationError(faults);
-  return routes;
-}
-
 /** Verifies the callers' tokens. */
 async function openIdentity(
   building: Building,
-  routes: readonly CodeRoute[],
+  serving: () => Pick<Serving, "config" | "routes">,
   { clockDriftMs }: Pick<OpenTokenExchange, "clockDriftMs">,
 ) {
   const { config, keep, authority, fetch, now, signals } = building;
   // Named in refusals of tokens for other APIs, and so only where the metadata publishes them to every reader.
-  const publishedScopes = publishedResource(building, routes)?.scopes ?? [];
+  const publishedScopes = () => publishedResource(building, serving())?.scopes ?? [];
   const onEvent = signals.identity;
   return keep(
     await createTokenVerifier({
@@ -344,10 +416,10 @@ export async function openGatewayCredential(options: GatewayCredentialOptions): 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, outbound, keep, now, signals }: Building) {
   const { fairness } = config;
-  const apis = Object.values(config.downstreamApis);
+  const apisIn = ({ downstreamApis }: GatewayConfig) => Object.values(downstreamApis);
   const transport = keep(
     createTransport({
-      apis,
+      apis: apisIn(config),
       fairness,
       proxyFor: outbound.proxyFor,
       now,
@@ -356,14 +428,6 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
     }),
   );
   const own = securityFields();
-  const callable = apis.map((api): [string, CallableApi] => [
-    api.name,
-    {
-      scopes: api.scopes,
-      client: (bound) => createDownstreamClient({ api, transport, ...bound }),
-      callRules: (allow) => compileCallRules(api, allow),
-    },
-  ]);
   return {
     own,
     forward: createForward({ transport, fairness, now, own }),
@@ -372,47 +436,65 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
       now,
       limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
     }),
-    apis: Object.fromEntries(callable),
+    apisOf: (of: GatewayConfig): Readonly<Record<string, CallableApi>> =>
+      Object.fromEntries(
+        apisIn(of).map((api): [string, CallableApi] => [
+          api.name,
+          {
+            scopes: api.scopes,
+            client: (bound) => createDownstreamClient({ api, transport, ...bound }),
+            callRules: (allow) => compileCallRules(api, allow),
+          },
+        ]),
+      ),
+    replaceApis: (of: GatewayConfig) => transport.replaceApis(apisIn(of)),
   };
 }
 
 type PublicPorts = Pick<
   Parameters<typeof createPublicSide>[0],
-  | "verifier"
-  | "exchange"
-  | "forward"
-  | "forwardBatch"
-  | "apis"
-  | "own"
-  | "isReady"
-  | "counters"
-  | "codeRoutes"
->;
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "own" | "isReady"
+> & {
+  readonly apisOf: (config: GatewayConfig) => Readonly<Record<string, CallableApi>>;
+  readonly counters: Parameters<typeof createPublicSide>[1]["counters"];
+};
 
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
-function assemblePublicSide(building: Building, ports: PublicPorts) {
+function assemblePublicSide(building: Building, ports: PublicPorts, first: Serving) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { app, refuse, overload } = createPublicSide({
-    ...ports,
-    ...config.http,
-    ...challengeOptions(building),
-    resource: publishedResource(building, ports.codeRoutes),
-    limits: config.limits,
+  const { apisOf, counters, ...lasting } = ports;
+  /** All that a configuration decides about the public side; what is added here takes part in every reload. */
+  const optionsOf = (serving: Pick<Serving, "config" | "routes">) => ({
+    ...lasting,
+    ...serving.config.http,
+    ...challengeOptions(building, serving.config),
+    apis: apisOf(serving.config),
+    codeRoutes: serving.routes,
+    resource: publishedResource(building, serving),
+    limits: serving.config.limits,
     auditIsAtRisk: outputs.auditIsAtRisk,
-    sampleLag: parts.sampleLag,
     observer: signals.requests,
-    onRateLimit: signals.rateLimit,
-    onLoad: signals.load,
     onInternalError: signals.internalError,
+  });
+  const { app, refuse, overload, prepare } = createPublicSide(optionsOf(first), {
+    clientId: config.application.clientId,
+    counters,
+    onRateLimit: signals.rateLimit,
+    maxEventLoopLagMs: config.http.maxEventLoopLagMs,
+    sampleLag: parts.sampleLag,
+    onLoad: signals.load,
   });
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
   const guard = { connections, onConnection: signals.connection, overload, own: ports.own };
-  return { app, refuse, guard };
+  return { app, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
 }
 
 /** The RFC 9728 document of the gateway, where its public address is configured. */
-function publishedResource({ config, authority }: Building, routes: readonly CodeRoute[]) {
+function publishedResource(
+  { authority }: Pick<Building, "authority">,
+  { config, routes }: Pick<Serving, "config" | "routes">,
+) {
   const { publicUrl } = config.http;
   if (publicUrl === undefined) return undefined;
   const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
@@ -426,12 +508,11 @@ function publishedResource({ config, authority }: Building, routes: readonly Cod
 }
 
 /** The facts of the gateway that challenges in `WWW-Authenticate` point at. */
-function challengeOptions({ config, authority }: Building) {
+function challengeOptions({ authority }: Pick<Building, "authority">, { http, routes }: GatewayConfig) {
   return {
-    clientId: config.application.clientId,
     authorizeEndpoint: authority.authorizeEndpoint,
-    publicUrl: config.http.publicUrl,
-    proxyRoutes: config.routes,
+    publicUrl: http.publicUrl,
+    proxyRoutes: routes,
   };
 }
 

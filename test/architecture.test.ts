@@ -143,7 +143,7 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
 
 /** The files of each room that files outside it import, types included. */
 const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
-  config: ["load.ts"],
+  config: ["changes.ts", "load.ts"],
   identity: [
     "authority.ts",
     "claims-policy.ts",
@@ -214,6 +214,10 @@ describe("architecture", () => {
       "src/checked-config.ts",
       // Subcommands report on what each room makes of the configuration.
       "src/cli/*",
+      // Code of the operator becomes routes beside those of the file.
+      "src/code-routes.ts",
+      // Two configurations are compared by what the rooms call their parts.
+      "src/config/changes.ts",
       "src/config/load.ts",
       "src/config/proxies.ts",
       // The room that connects to Redis reads its URL, so that there is one reading of it.

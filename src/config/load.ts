@@ -211,8 +211,10 @@ export function readCredentialSettings(
   };
 }
 
-const fileOf = (env: Readonly<Record<string, string | undefined>>) =>
-  env.GATEWAY_CONFIG || "config/gateway.yaml";
+/** The file that the environment names. */
+export function fileOf(env: Readonly<Record<string, string | undefined>>): string {
+  return env.GATEWAY_CONFIG || "config/gateway.yaml";
+}
 
 function assemble(
   env: GatewayEnvironment,

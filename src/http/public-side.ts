@@ -1,7 +1,7 @@
 /** The public side: the Express app with every route, what it publishes of itself, and what protects it. */
 
-import type { IncomingMessage, ServerResponse } from "node:http";
-import express, { type Express, type RequestHandler } from "express";
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import express, { type Express, type RequestHandler, type Router } from "express";
 import helmet from "helmet";
 import type { Forward, OwnFields } from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
@@ -23,11 +23,18 @@ import { methodsOf, staticPart } from "./route-table.ts";
 /** For the description of the API, which lists what a route may answer. */
 export { statusOf } from "./problem.ts";
 
-export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "challenge"> {
+/** What the public side follows from, and what changes with a configuration. */
+export interface PublicSideOptions extends Omit<PublicRouterOptions, "limit" | "challenge"> {
+  readonly authorizeEndpoint: ChallengeFacts["authorizeEndpoint"];
+  readonly limits: RateLimitRules;
+  /** Addresses and networks whose `X-Forwarded-*` are believed. */
+  readonly trustedProxies: readonly string[];
+}
+
+/** What the public side keeps from its beginning to its end. */
+export interface PublicSidePorts {
   /** Application (client) id of the gateway. */
   readonly clientId: string;
-  readonly authorizeEndpoint: ChallengeFacts["authorizeEndpoint"];
-  readonly limits: RateLimitsOptions["rules"];
   readonly counters: RateLimitsOptions["counters"];
   readonly onRateLimit: RateLimitsOptions["onEvent"];
   readonly maxEventLoopLagMs: LoadSheddingOptions["maxEventLoopLagMs"];
@@ -35,26 +42,80 @@ export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "cha
   readonly onLoad: LoadSheddingOptions["onEvent"];
 }
 
-/** The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. */
-export function createPublicSide(options: PublicSideOptions) {
-  const { clientId, own, cors } = options;
-  const challenge = challengeFacts(options);
-  const { limits: rules, counters, onRateLimit, onLoad } = options;
-  const refuseWith = (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal);
+/** What answers callers under one configuration. */
+interface Side {
+  readonly router: RequestHandler;
+  readonly trustedProxies: readonly string[];
+  refuseWith(refusal?: GatewayError): RequestListener;
+}
+
+/**
+ * The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. All of
+ * it asks for the side of the latest configuration when a request begins; a request under way stays with the side that it
+ * began with.
+ */
+export function createPublicSide(first: PublicSideOptions, ports: PublicSidePorts) {
+  const { clientId, counters, onRateLimit, onLoad } = ports;
+  const rateLimits = createRateLimits({ clientId, counters, onEvent: onRateLimit });
+  const app = createApp();
+  let current: Side;
+
+  function prepare(options: PublicSideOptions): () => void {
+    const { own, cors, limits, trustedProxies } = options;
+    const challenge = challengeFacts({ ...options, clientId });
+    const { limit, takeOver } = rateLimits.under(limits);
+    const side = {
+      router: createPublicRouter({ ...options, challenge, limit }),
+      trustedProxies,
+      refuseWith: (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal),
+    };
+    return () => {
+      takeOver();
+      current = side;
+      app.set("trust proxy", [...trustedProxies]);
+    };
+  }
+
+  /** One refusal, as the current side phrases it. */
+  function refuseWith(refusal?: GatewayError): RequestListener {
+    let made: { readonly by: Side; readonly listener: RequestListener } | undefined;
+    return (request, response) => {
+      if (made?.by !== current) made = { by: current, listener: current.refuseWith(refusal) };
+      made.listener(request, response);
+    };
+  }
+
+  prepare(first)();
+  app.use((request, response, next) => current.router(request, response, next));
   return {
-    app: createPublicApp({
-      ...options,
-      challenge,
-      limit: createRateLimits({ clientId, rules, counters, onEvent: onRateLimit }),
-    }),
+    app,
     refuse: refuseWith(),
-    overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
+    overload: createLoadShedding({ ...ports, refuseWith, onEvent: onLoad }),
+    /**
+     * Builds the side of another configuration. The result puts it in the place of the current one.
+     *
+     * @throws {ConfigurationError} when it cannot be built; the current one goes on.
+     */
+    prepare,
   };
+}
+
+function createApp(): Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  app.set("case sensitive routing", true);
+  app.set("strict routing", true);
+  app.set("query parser", false);
+  // Express' last resort, should our own way to answer fail, shows the stack anywhere else.
+  app.set("env", "production");
+  return app;
 }
 
 /** What challenges in `WWW-Authenticate` point at. */
 export function challengeFacts(
-  options: Pick<PublicSideOptions, "clientId" | "authorizeEndpoint" | "publicUrl" | "proxyRoutes">,
+  options: Pick<PublicSideOptions, "authorizeEndpoint" | "publicUrl" | "proxyRoutes"> &
+    Pick<PublicSidePorts, "clientId">,
 ): ChallengeFacts {
   const { clientId, authorizeEndpoint, publicUrl, proxyRoutes } = options;
   return {
@@ -65,7 +126,7 @@ export function challengeFacts(
   };
 }
 
-export interface PublicAppOptions {
+export interface PublicRouterOptions {
   readonly verifier: TokenVerifier;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
@@ -83,8 +144,6 @@ export interface PublicAppOptions {
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
-  /** Addresses and networks whose `X-Forwarded-*` are believed. */
-  readonly trustedProxies: readonly string[];
   readonly cors: CrossOriginOptions;
   /** Path at which anybody learns whether the gateway is ready; none where it is not configured. */
   readonly probePath?: string | undefined;
@@ -107,18 +166,11 @@ interface Admitted {
   readonly counted?: string;
 }
 
-export function createPublicApp(options: PublicAppOptions): Express {
+/** Every route of one configuration, and the answers of last resort. */
+export function createPublicRouter(options: PublicRouterOptions): Router {
   const { verifier, exchange, forward, forwardBatch, publicUrl, limit } = options;
   const { clientId } = options.challenge;
-  const app = express();
-  app.disable("x-powered-by");
-  app.disable("etag");
-  app.set("case sensitive routing", true);
-  app.set("strict routing", true);
-  app.set("query parser", false);
-  // Express' last resort, should our own way to answer fail, shows the stack anywhere else.
-  app.set("env", "production");
-  app.set("trust proxy", [...options.trustedProxies]);
+  const router = express.Router({ caseSensitive: true, strict: true });
 
   // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
   const paths = [
@@ -128,8 +180,9 @@ export function createPublicApp(options: PublicAppOptions): Express {
   const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
-  if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
-  app.use(receive(options.observer, options.auditIsAtRisk));
+  if (options.probePath !== undefined)
+    router.use(answerProbe(options.probePath, options.isReady, options.own));
+  router.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
   // Limits count verified callers, before the route's policy decides what a caller may do.
@@ -141,11 +194,11 @@ export function createPublicApp(options: PublicAppOptions): Express {
     if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
     return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
   };
-  if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
-  if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
+  if (options.cors.origins.length > 0) router.use(say, crossOrigin(options.cors));
+  if (options.resource !== undefined) router.use(protectedResource(options.resource, say));
 
   for (const route of options.codeRoutes)
-    app[route.method](
+    router[route.method](
       route.path,
       say,
       // One path may be several routes in code, each for a method.
@@ -166,18 +219,18 @@ export function createPublicApp(options: PublicAppOptions): Express {
   for (const route of options.proxyRoutes) {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
-    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, ports)));
+    router.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, ports)));
   }
 
   // Behind the routes of the file, which may take other methods at the same path.
   for (const path of new Set(options.codeRoutes.map((route) => route.path)))
-    app.all(path, say, ...admitted({ path }, otherMethod(path, options.codeRoutes)));
+    router.all(path, say, ...admitted({ path }, otherMethod(path, options.codeRoutes)));
 
-  app.use(() => {
+  router.use(() => {
     throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });
   });
-  app.use(answerErrors(options));
-  return app;
+  router.use(answerErrors(options));
+  return router;
 }
 
 function saying(own: OwnFields): RequestHandler {

@@ -1,8 +1,8 @@
 /** The routes that a gateway serves, as a list for operators, and the faults of routes that meet. */
 
-import type { DownstreamApiOptions } from "../downstream/contract.ts";
-import { readsOData } from "../downstream/target/downstream-api.ts";
-import type { ConfigurationFault } from "../errors.ts";
+import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
+import { compileTarget, readsOData } from "../downstream/target/downstream-api.ts";
+import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { type CodeRoute, configuredApi } from "./code-route.ts";
 
 /** A route as the log and the doctor list it. */
@@ -59,6 +59,21 @@ export function codeRouteFaults(
     ...policyFaults(route),
     ...meetingFaults(route, coded.slice(0, index), forwarding),
   ]);
+}
+
+/** Faults of routes that forward, as far as their rules and their API do not go together. */
+export function forwardingFaults(
+  routes: readonly { readonly target: TargetRules; readonly api: DownstreamApiOptions }[],
+): readonly ConfigurationFault[] {
+  return routes.flatMap(({ api, target }) => {
+    try {
+      compileTarget(api, target);
+      return [];
+    } catch (error) {
+      if (!(error instanceof ConfigurationError)) throw error;
+      return error.faults;
+    }
+  });
 }
 
 function useFaults(

@@ -33,7 +33,7 @@ export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
    * Scopes of this gateway that its public metadata names, for refusals of tokens that were meant for something else.
    * Default: none, and the refusal names none.
    */
-  readonly publishedScopes?: readonly string[];
+  readonly publishedScopes?: () => readonly string[];
   /** How metadata and keys are fetched. */
   readonly fetch: Fetch;
   /** Ms since the epoch; default `Date.now`. */
@@ -95,7 +95,7 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
         keys,
         authority,
         audiences: options.audiences,
-        publishedScopes: options.publishedScopes ?? [],
+        publishedScopes: options.publishedScopes ?? (() => []),
       }),
       principalOf,
       audiences: options.audiences,

@@ -20,7 +20,7 @@ async function detailOf(
     allowedClients: [],
     clockToleranceSeconds: 60,
     fetch: () => Promise.reject(new Error("no key is needed to refuse these")),
-    ...(publishedScopes && { publishedScopes }),
+    ...(publishedScopes && { publishedScopes: () => publishedScopes }),
   });
   const token = `${encode({ alg: "RS256", typ: "JWT", kid: "k", ...header })}.${encode(claims)}.${"A".repeat(342)}`;
   const verification = await verifier.verify(bearer(token));
