@@ -5,7 +5,7 @@ import { type GatewayConfig, loadConfig, readCredentialSettings } from "./config
 import type { ClientAssertionCallback } from "./credential/contract.ts";
 import { findCredentialFaults } from "./credential/credential.ts";
 import { ConfigurationError, type ConfigurationFault } from "./errors.ts";
-import type { CodeRoute } from "./http/code-route.ts";
+import type { ServedCodeRoute } from "./http/code-route.ts";
 
 type Variables = Readonly<Record<string, string | undefined>>;
 
@@ -16,7 +16,7 @@ export interface CheckedParts extends CodeParts {
 
 export interface CheckedConfig {
   readonly config: GatewayConfig;
-  readonly codeRoutes: readonly CodeRoute[];
+  readonly codeRoutes: readonly ServedCodeRoute[];
 }
 
 /**
@@ -48,9 +48,7 @@ export async function loadWithCode(variables: Variables, parts: CheckedParts = {
 }
 
 /** Every fault that keeps a gateway from starting, as far as this machine shows it; the network is not asked. */
-export async function findFaults(
-  variables: Variables,
-): Promise<{
+export async function findFaults(variables: Variables): Promise<{
   readonly faults: readonly ConfigurationFault[];
   readonly notices: readonly ConfigurationFault[];
 }> {

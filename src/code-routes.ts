@@ -3,7 +3,7 @@
 import type { GatewayConfig } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
 import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
-import type { CodeRoute, RouteHandler } from "./http/code-route.ts";
+import { type CodeRoute, type RouteHandler, type ServedCodeRoute, wholePolicy } from "./http/code-route.ts";
 import { codeRouteFaults, forwardingFaults } from "./http/route-table.ts";
 import { partsOfModule } from "./parts-module.ts";
 
@@ -14,9 +14,10 @@ export interface CodeParts {
 }
 
 /** @throws {ConfigurationError} with every fault of the routes, those that forward included. */
-export function codeRoutesOf(config: GatewayConfig, parts: CodeParts): readonly CodeRoute[] {
+export function codeRoutesOf(config: GatewayConfig, parts: CodeParts): readonly ServedCodeRoute[] {
   const mounted = mountHandlers(config.handlerRoutes, { ...shippedHandlers, ...parts.handlers });
-  const routes = [...(parts.routes ?? []), ...mounted];
+  const brought = (parts.routes ?? []).map((route) => ({ ...route, policy: wholePolicy(route.policy) }));
+  const routes = [...brought, ...mounted];
   const faults = [
     ...codeRouteFaults(routes, config.routes, config.downstreamApis),
     ...forwardingFaults(config.routes),

@@ -20,7 +20,7 @@ import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
-import type { CallableApi, CodeRoute } from "./http/code-route.ts";
+import type { CallableApi, ServedCodeRoute } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
 import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
 import { type ServedRoute, servedRoutes } from "./http/route-table.ts";
@@ -274,7 +274,7 @@ function inTurn<Argument, Result>(
 /** The configuration that serves, and what follows from it alone; a reload replaces it as a whole. */
 interface Serving {
   readonly config: GatewayConfig;
-  readonly routes: readonly CodeRoute[];
+  readonly routes: readonly ServedCodeRoute[];
   readonly generation: number;
   readonly needRestart: readonly string[];
 }
@@ -293,7 +293,10 @@ interface Building extends Observability {
 }
 
 /** Faults of the routes are reported together with those of the credential, which is opened later. */
-async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promise<readonly CodeRoute[]> {
+async function openCodeRoutes(
+  config: GatewayConfig,
+  parts: GatewayParts,
+): Promise<readonly ServedCodeRoute[]> {
   try {
     return codeRoutesOf(config, parts);
   } catch (error) {

@@ -2,7 +2,7 @@
 
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
-import type { CodeRoute, RouteHandler } from "../http/code-route.ts";
+import type { RouteHandler, ServedCodeRoute } from "../http/code-route.ts";
 import { files } from "./files.ts";
 import { inbox } from "./inbox.ts";
 import { profile } from "./profile.ts";
@@ -11,7 +11,7 @@ import { profile } from "./profile.ts";
 export const shippedHandlers: Readonly<Record<string, RouteHandler>> = { profile, inbox, files };
 
 /** A route of gateway.yaml that a handler answers. */
-export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as"> {
+export interface HandlerRoute extends Pick<ServedCodeRoute, "policy" | "limits" | "as"> {
   /** Where the route stands in the file, for faults: `routes[2]`. */
   readonly position: string;
   readonly path: string;
@@ -30,9 +30,9 @@ export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as"
 export function mountHandlers(
   routes: readonly HandlerRoute[],
   handlers: Readonly<Record<string, RouteHandler>>,
-): readonly CodeRoute[] {
+): readonly ServedCodeRoute[] {
   const faults: ConfigurationFault[] = [];
-  const mounted = routes.flatMap((route): CodeRoute[] => {
+  const mounted = routes.flatMap((route): ServedCodeRoute[] => {
     const { position, path, handler: name, downstreamApi, as, policy, limits, allow } = route;
     const handler = Object.hasOwn(handlers, name) ? handlers[name] : undefined;
     if (handler === undefined) {

@@ -66,7 +66,8 @@ export interface CodeRoute<Api extends string = string> extends Omit<RouteHandle
   readonly path: string;
   /** The handler's name in gateway.yaml, for lists of routes. */
   readonly name?: string;
-  readonly policy: RoutePolicy;
+  /** Who may call. Left out: no scope, role or client is asked for, and callers are users. */
+  readonly policy: Partial<RoutePolicy>;
   /** Rate limits of this route alone, in place of the configured ones. */
   readonly limits?: RateLimitRules;
   /** Whose permissions `downstream` and `credential` use. Default `user`. */
@@ -75,6 +76,23 @@ export interface CodeRoute<Api extends string = string> extends Omit<RouteHandle
   readonly apis?: Readonly<Record<string, string>>;
   /** Patterns of downstream paths that the handler may call; any other is `target_forbidden`. Default: any. */
   readonly allow?: readonly string[];
+}
+
+/** A route in code whose policy says everything. */
+export interface ServedCodeRoute extends CodeRoute {
+  readonly policy: RoutePolicy;
+}
+
+const EVERY_USER: RoutePolicy = {
+  requiredScopes: [],
+  requiredRoles: [],
+  allowedClients: [],
+  callers: "user",
+};
+
+/** What is left out asks for nothing, but that a user calls. */
+export function wholePolicy(policy: Partial<RoutePolicy>): RoutePolicy {
+  return { ...EVERY_USER, ...policy };
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -392,13 +410,7 @@ export function createMiddleware(options: MiddlewareOptions): DelegationMiddlewa
   const answer = answerErrors(options);
   return {
     authenticate(policy = {}) {
-      const whole: RoutePolicy = {
-        requiredScopes: [],
-        requiredRoles: [],
-        allowedClients: [],
-        callers: "user",
-        ...policy,
-      };
+      const whole = wholePolicy(policy);
       return (request, response, next) => {
         // One app may ask for a token twice, the second time with a narrower policy.
         const isFirst = !isRecorded(request);

@@ -9,7 +9,7 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
-import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
+import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
@@ -138,7 +138,7 @@ export interface PublicRouterOptions {
     readonly policy: RoutePolicy;
     readonly limits?: RateLimitRules;
   })[];
-  readonly codeRoutes: readonly CodeRoute[];
+  readonly codeRoutes: readonly ServedCodeRoute[];
   /** Handlers behind `authenticate`; none where nothing is limited. */
   readonly limit: LimitRoute;
   readonly challenge: ChallengeFacts;
@@ -241,7 +241,7 @@ function saying(own: OwnFields): RequestHandler {
 }
 
 /** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
-function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
+function otherMethod(path: string, routes: readonly ServedCodeRoute[]): RequestHandler {
   const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
   return (_request, response) => {
     response.setHeader("allow", methods.join(", "));

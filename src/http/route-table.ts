@@ -3,7 +3,7 @@
 import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
 import { compileTarget, readsOData } from "../downstream/target/downstream-api.ts";
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
-import { type CodeRoute, configuredApi } from "./code-route.ts";
+import { type CodeRoute, configuredApi, type ServedCodeRoute } from "./code-route.ts";
 
 /** A route as the log and the doctor list it. */
 export interface ServedRoute {
@@ -50,7 +50,7 @@ export function staticPart({ path }: Pick<CodeRoute, "path">): string {
 
 /** Faults of routes in code: what they use, whom they admit, and where they meet others. */
 export function codeRouteFaults(
-  coded: readonly CodeRoute[],
+  coded: readonly ServedCodeRoute[],
   forwarding: readonly ForwardingRoute[],
   apis: Readonly<Record<string, { readonly scopes: readonly string[] }>>,
 ): readonly ConfigurationFault[] {
@@ -77,7 +77,7 @@ export function forwardingFaults(
 }
 
 function useFaults(
-  route: CodeRoute,
+  route: ServedCodeRoute,
   apis: Readonly<Record<string, { readonly scopes: readonly string[] }>>,
 ): readonly ConfigurationFault[] {
   return route.uses.flatMap((use) => {
@@ -93,7 +93,7 @@ function useFaults(
 }
 
 /** A route that acts with the gateway's own permissions lends them to its callers, so it has to name them. */
-function policyFaults(route: CodeRoute): readonly ConfigurationFault[] {
+function policyFaults(route: ServedCodeRoute): readonly ConfigurationFault[] {
   const { requiredScopes, requiredRoles, allowedClients, callers } = route.policy;
   const path = `route ${title(route)}`;
   if (route.as !== "app")
@@ -128,7 +128,7 @@ function policyFaults(route: CodeRoute): readonly ConfigurationFault[] {
  * and the longer path wins.
  */
 function meetingFaults(
-  route: CodeRoute,
+  route: ServedCodeRoute,
   earlier: readonly CodeRoute[],
   forwarding: readonly ForwardingRoute[],
 ): readonly ConfigurationFault[] {

@@ -124,6 +124,30 @@ describe("check", () => {
 });
 
 test(
+  "check lists the faults of the file, the environment, the handlers' module and the credential together",
+  async () => {
+    const broken = join(directory, "handlers-broken.yaml");
+    writeFileSync(
+      broken,
+      readFileSync("config/gateway.yaml", "utf8").replace("handler: inbox", "handler: inbx"),
+    );
+    const nowhere = { AZURE_CLIENT_SECRET: "", AZURE_FEDERATED_TOKEN_FILE: "/nowhere/token" };
+    const [credential, environment, handler] = await Promise.all([
+      run(["check", "--json"], { ...IDS, ...nowhere }),
+      run(["check", "--json", "--config", broken], { ...IDS, ...nowhere, PORT: "none" }),
+      run(["check", "--json", "--config", broken], { ...IDS, ...nowhere }),
+    ]);
+    const paths = ({ stdout }: Ended) =>
+      (JSON.parse(stdout).faults as { readonly path: string }[]).map(({ path }) => path);
+    expect([credential.code, environment.code, handler.code]).toEqual([2, 2, 2]);
+    expect(paths(credential)).toEqual(["AZURE_FEDERATED_TOKEN_FILE"]);
+    expect(paths(environment)).toEqual(["PORT", "AZURE_FEDERATED_TOKEN_FILE"]);
+    expect(paths(handler)).toEqual(["routes[2].handler", "AZURE_FEDERATED_TOKEN_FILE"]);
+  },
+  LIMIT_MS,
+);
+
+test(
   "routes lists each route with methods, scopes and what it opens",
   async () => {
     const [text, json] = await Promise.all([run(["routes"]), run(["routes", "--json"])]);
