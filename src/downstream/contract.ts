@@ -43,6 +43,8 @@ export interface DownstreamApiOptions {
    * see `headerRulesOf`. Default: the user's.
    */
   readonly actsAs?: "user" | "app";
+  /** The API whose places and connections this one uses; see `asApplication`. Default: its own. */
+  readonly connectsAs?: DownstreamApiOptions;
   /** Changes to the default header rules, field names in any case. */
   readonly headers?:
     | {

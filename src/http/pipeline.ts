@@ -16,7 +16,7 @@ import type {
 import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
-import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
+import { asApplication, compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
@@ -297,7 +297,7 @@ type Challenged = Extract<ForwardOutcome, { readonly kind: "challenged" }>;
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
 export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const { clientId, exchange, forward, forwardBatch, challenge } = ports;
-  const api: DownstreamApiOptions = route.as === "app" ? { ...route.api, actsAs: "app" } : route.api;
+  const api = route.as === "app" ? asApplication(route.api) : route.api;
   const methods = withHead(route.target.methods);
   const targetOf = compileTarget(api, { ...route.target, methods });
   const graph = isGraph(api);

@@ -70,7 +70,7 @@ export function createTransport(options: TransportOptions): ReplaceableTransport
   let onIdle = () => {};
 
   function send(request: TransportRequest, receiver: AnswerReceiver): Transfer {
-    const pool = pools.get(request.target.api);
+    const pool = pools.get(request.target.api.connectsAs ?? request.target.api);
     if (pool === undefined) throw new TypeError(`no downstream API named ${request.target.api.name}`);
     const { places, connections, breaker } = pool.lineTo(request.target);
     const refusal = isClosed ? closed() : refusalOf(breaker);
@@ -104,10 +104,7 @@ export function createTransport(options: TransportOptions): ReplaceableTransport
   function replaceApis(apis: readonly DownstreamApiOptions[]): void {
     const next = new Set(apis);
     for (const api of next) if (!pools.has(api)) pools.set(api, createApiPool(api, options, breakerOf(api)));
-    for (const api of current) {
-      if (next.has(api)) continue;
-      pools.get(api)?.close();
-    }
+    for (const api of current) if (!next.has(api)) pools.get(api)?.close();
     current = next;
     breakerOf.forgetOthers(apis);
   }
