@@ -29,6 +29,7 @@ import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
+import { type WatchedPermissions, watchPermissions } from "./permission-watch.ts";
 import { openRedis } from "./redis/redis.ts";
 import type { ConfigurationEvent, Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
@@ -163,6 +164,11 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
   const { agentFor } = outbound;
   const now = parts.now ?? Date.now;
   const observability = await openObservability({ ...config, sink: parts.logSink, agentFor, keep });
+  const permissions =
+    config.permissionsTable === undefined
+      ? undefined
+      : watchPermissions(config.permissionsTable, observability);
+  const signals = permissions?.signals ?? observability.signals;
   const console = config.console.enabled
     ? keep(await createConsole({ explain: aadstsEntry, now }))
     : undefined;
@@ -175,8 +181,9 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
     fetch: parts.fetch ?? outbound.fetch,
     now,
     ...observability,
-    signals: console === undefined ? observability.signals : console.tap(observability.signals),
+    signals: console === undefined ? signals : console.tap(signals),
     console,
+    permissions,
   };
 }
 
@@ -206,7 +213,9 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     checks,
     generation: () => serving.generation,
     metrics: building.metrics,
+    documents: { "/permissions": building.permissions?.observed },
   });
+  building.permissions?.compareWith(config, routes);
   const ports = { verifier, exchange, isReady, ...downstream };
   const { prepare, ...publicSide } = assemblePublicSide(building, { ...ports, counters }, serving);
   return {
@@ -241,6 +250,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     replaceApis(next);
     begin();
     serving = replaced;
+    building.permissions?.compareWith(next, routes);
     return { outcome: "taken_over", generation: replaced.generation, changed, needRestart };
   }
 }
@@ -290,6 +300,8 @@ interface Building extends Observability {
   readonly now: () => number;
   /** Undefined where it is not enabled. */
   readonly console: Console | undefined;
+  /** Undefined where no table of permissions is configured. */
+  readonly permissions: WatchedPermissions | undefined;
 }
 
 /** Faults of the routes are reported together with those of the credential, which is opened later. */

@@ -169,7 +169,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
   handlers: ["mount.ts"],
   console: ["console.ts", "contract.ts"],
-  permissions: ["report.ts", "table.ts"],
+  permissions: ["report.ts", "table.ts", "watch.ts"],
   telemetry: ["contract.ts", "observability.ts"],
 };
 
@@ -228,6 +228,9 @@ describe("architecture", () => {
       "src/index.ts",
       // Code of the operator becomes handlers and routes.
       "src/parts-module.ts",
+      // Grants of the exchange and answers of the downstream room meet the table of permissions.
+      "src/permission-watch.ts",
+      "src/reported-routes.ts",
       "src/start.ts",
     ]);
   });

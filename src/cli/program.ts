@@ -66,6 +66,10 @@ function createProgram(): Command {
     .addOption(json())
     .option("--table <file>", "Graph's table or the compact form; default: PERMISSIONS_TABLE")
     .option("--granted <scopes>", "delegated permissions of the registration, separated by blanks or commas")
+    .option(
+      "--observed [url]",
+      "report what a running gateway was called for and granted; default: the admin port of the configuration",
+    )
     .option("--write-compact <file>", "write the table in the compact form, and end")
     .option("--az", "print the az commands that add what is missing")
     .option("--bicep", "print requiredResourceAccess in Bicep")

@@ -27,6 +27,7 @@ const OF_THE_START: Readonly<Record<string, string>> = {
   log: "log",
   tracing: "OTEL_*",
   proxies: "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",
+  permissionsTable: "PERMISSIONS_TABLE",
   production: "NODE_ENV",
 };
 

@@ -87,6 +87,7 @@ export const environment = z.object({
   AUDIT_LOG_FILE: z.string().optional(),
   NODE_ENV: z.string().optional(),
   TOKEN_CACHE_KEYS: cacheKeys.optional(),
+  PERMISSIONS_TABLE: z.string().optional(),
 });
 
 export type GatewayEnvironment = z.output<typeof environment>;

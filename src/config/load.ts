@@ -94,6 +94,8 @@ export interface GatewayConfig {
     readonly auditFile: string | undefined;
     readonly onAuditLoss: GatewayYaml["audit"]["onLoss"];
   };
+  /** Graph's table of permissions; without it no call is compared with what was granted. */
+  readonly permissionsTable: string | undefined;
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
   /** Of the environment; undefined where it names none, and everything is connected to directly. */
@@ -282,6 +284,7 @@ function assemble(
       auditFile: env.AUDIT_LOG_FILE,
       onAuditLoss: yaml.audit.onLoss,
     },
+    permissionsTable: env.PERMISSIONS_TABLE,
     production: env.NODE_ENV === "production",
   };
 }

@@ -82,6 +82,8 @@ export interface AdminOptions {
   /** Counts the configurations that served since the start. */
   readonly generation: () => number;
   readonly metrics: { readonly contentType: string; exposition(): Promise<string> };
+  /** Further pages, each a JSON document, by path; a path whose value is undefined is not there. */
+  readonly documents: Readonly<Record<string, (() => unknown) | undefined>>;
 }
 
 /** The answer at a path of the admin side. */
@@ -89,7 +91,7 @@ export type AdminPages = (path: string) => Promise<AdminPage>;
 
 const JSON_TYPE = "application/json; charset=utf-8";
 
-export function adminPages({ checks, generation, metrics }: AdminOptions): AdminPages {
+export function adminPages({ checks, generation, metrics, documents }: AdminOptions): AdminPages {
   const json = (status: number, value: unknown) => ({
     status,
     contentType: JSON_TYPE,
@@ -107,8 +109,11 @@ export function adminPages({ checks, generation, metrics }: AdminOptions): Admin
       }
       case "/metrics":
         return { status: 200, contentType: metrics.contentType, body: await metrics.exposition() };
-      default:
+      default: {
+        const document = Object.hasOwn(documents, path) ? documents[path] : undefined;
+        if (document !== undefined) return json(200, document());
         return json(404, { paths: ["/livez", "/readyz", "/metrics"] });
+      }
     }
   };
 }

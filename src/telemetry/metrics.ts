@@ -58,6 +58,10 @@ export interface Metrics extends RoomMetrics {
   watchConfiguration(
     read: () => { readonly generation: number; readonly needRestart: readonly string[] },
   ): void;
+  /** From now on each exposition shows how routes and granted permissions differ. */
+  watchPermissions(
+    drift: () => { readonly missing: readonly string[]; readonly unused: readonly string[] },
+  ): void;
   /** A configuration was taken over, was the same (`unchanged`), or was refused. */
   configurationRead(outcome: "taken_over" | "unchanged" | "refused"): void;
   /** Lines of a stream that will never be written. */
@@ -239,6 +243,18 @@ export function createMetrics(): Metrics {
         "obo_gateway_configuration_needs_restart",
         "Settings that changed in the configuration and wait for a restart",
         () => read().needRestart.length,
+      );
+    },
+    watchPermissions(drift) {
+      watch(
+        "obo_gateway_permissions_missing",
+        "Delegated permissions of Graph that routes need and that Entra did not grant, by its latest answer",
+        () => drift().missing.length,
+      );
+      watch(
+        "obo_gateway_permissions_unused",
+        "Delegated permissions of Graph that Entra granted and that no route needs, by its latest answer",
+        () => drift().unused.length,
       );
     },
     configurationRead: reloads.inc,
