@@ -28,6 +28,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { openapiDocument } from "./openapi.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { type WatchedPermissions, watchPermissions } from "./permission-watch.ts";
 import { openRedis } from "./redis/redis.ts";
@@ -486,6 +487,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
     apis: apisOf(serving.config),
     codeRoutes: serving.routes,
     resource: publishedResource(building, serving),
+    documents: publishedDocuments(serving),
     limits: serving.config.limits,
     auditIsAtRisk: outputs.auditIsAtRisk,
     observer: signals.requests,
@@ -503,6 +505,13 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
   const { connections } = config.http;
   const guard = { connections, onConnection: signals.connection, overload, own: ports.own };
   return { app, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
+}
+
+/** What else the gateway says of itself, where that is switched on. */
+function publishedDocuments({ config, routes }: Pick<Serving, "config" | "routes">) {
+  return config.http.openapi
+    ? { "/.well-known/openapi.json": openapiDocument({ config, codeRoutes: routes }) }
+    : {};
 }
 
 /** The RFC 9728 document of the gateway, where its public address is configured. */

@@ -280,6 +280,7 @@ describe("architecture", () => {
     expect(readers).toEqual([
       "src/cli/configuration.ts",
       "src/cli/program.ts",
+      "src/cli/watch.ts",
       "src/doctor/command.ts",
       "src/run.ts",
     ]);

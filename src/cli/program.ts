@@ -42,7 +42,9 @@ function createProgram(): Command {
 
   command("start", "run the gateway that gateway.yaml and the environment describe")
     .addOption(config())
-    .action(async ({ config: file }) => {
+    .option("--watch", "for development: start again when code beside GATEWAY_HANDLERS or .env changes")
+    .action(async ({ config: file, watch }) => {
+      if (watch) return (await import("./watch.ts")).startWatching({ config: file });
       if (file !== undefined) process.env.GATEWAY_CONFIG = file;
       const { runGateway } = await import("../run.ts");
       await runGateway();

@@ -1,7 +1,9 @@
 /** `obo-gateway routes`: who may call what, and what each route opens behind the gateway. */
 
+import type { GatewayConfig } from "../config/load.ts";
+import type { DownstreamApiOptions } from "../downstream/contract.ts";
 import { configuredApi } from "../http/code-route.ts";
-import type { RateLimitRules } from "../http/contract.ts";
+import type { RateLimit, RateLimitRules } from "../http/contract.ts";
 import { methodsOf } from "../http/route-table.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import { type Configured, readConfiguration } from "./configuration.ts";
@@ -18,9 +20,20 @@ export interface RouteRow {
   readonly policy: RoutePolicy;
   /** Scopes that tokens for the APIs are asked for. */
   readonly scopes: readonly string[];
+  /** Rate limits that hold here: the route's, and where it has none those for all routes. */
   readonly limits: RateLimitRules;
+  /** What the route's APIs let a caller hold and send, by API. */
+  readonly shares: Readonly<Record<string, RouteShare>>;
   /** Downstream paths that pass; `**` where a handler may call any. */
   readonly opens: readonly string[];
+}
+
+/** The bounds of one API, as they meet the callers of a route. */
+export interface RouteShare {
+  /** Requests under way at once: in all, of one user, and of one client with all its users. */
+  readonly underWay: { readonly total: number; readonly perUser: number; readonly perClient: number };
+  readonly maxRequestBytes: number;
+  readonly timeoutMs: number;
 }
 
 export async function routes(options: { readonly config?: string; readonly json?: true }): Promise<void> {
@@ -32,6 +45,13 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
   const scopesOf = (names: readonly string[]) => [
     ...new Set(names.flatMap((name) => config.downstreamApis[name]?.scopes ?? [])),
   ];
+  const sharesOf = (names: readonly string[]) =>
+    Object.fromEntries(
+      names.flatMap((name): [string, RouteShare][] => {
+        const api = config.downstreamApis[name];
+        return api === undefined ? [] : [[name, shareOf(api, config.fairness)]];
+      }),
+    );
   const forwarding = config.routes.map(({ as, target, api, policy, limits }) => ({
     path: `${target.path}/**`,
     methods: target.methods,
@@ -40,7 +60,8 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
     as,
     policy,
     scopes: api.scopes,
-    limits,
+    limits: { ...config.limits, ...limits },
+    shares: sharesOf([api.name]),
     opens: target.allow,
   }));
   const coded = codeRoutes.map((route) => {
@@ -53,16 +74,27 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
       as: route.as ?? "user",
       policy: route.policy,
       scopes: scopesOf(apis),
-      limits: route.limits ?? {},
+      limits: { ...config.limits, ...route.limits },
+      shares: sharesOf(apis),
       opens: route.allow ?? route.needs ?? (apis.length === 0 ? [] : ["**"]),
     };
   });
   return [...forwarding, ...coded].toSorted((one, other) => (one.path < other.path ? -1 : 1));
 }
 
+function shareOf(
+  { maxConcurrent, connections, maxRequestBytes, timeoutMs }: DownstreamApiOptions,
+  { userShare, clientShare }: GatewayConfig["fairness"],
+): RouteShare {
+  const total = Math.min(maxConcurrent, connections.max ?? maxConcurrent);
+  const share = (part: number) => Math.max(1, Math.floor(total * part));
+  const underWay = { total, perUser: share(userShare), perClient: share(clientShare) };
+  return { underWay, maxRequestBytes, timeoutMs };
+}
+
 function routesText(rows: readonly RouteRow[]): string {
   return tableText(
-    ["path", "methods", "answered by", "callers", "needs of the token", "limits", "opens"],
+    ["path", "methods", "answered by", "callers", "needs of the token", "rate limits", "at once", "opens"],
     rows.map((row) => [
       row.path,
       row.methods.join(","),
@@ -70,6 +102,7 @@ function routesText(rows: readonly RouteRow[]): string {
       row.policy.callers === "user" ? "users" : "users, applications",
       policyText(row.policy),
       limitsText(row.limits),
+      Object.values(row.shares).map(shareText).join("; ") || "-",
       row.opens.join(" "),
     ]),
   );
@@ -85,6 +118,13 @@ function policyText({ requiredScopes, requiredRoles, allowedClients, authContext
   return parts.join("; ") || "-";
 }
 
-function limitsText(limits: RateLimitRules): string {
-  return Object.keys(limits).length === 0 ? "-" : JSON.stringify(limits);
+function limitsText({ perUser, perClient }: RateLimitRules): string {
+  const text = (limit: RateLimit | undefined, whose: string) =>
+    limit === undefined ? [] : [`${limit.requests} in ${limit.perSeconds} s per ${whose}`];
+  return [...text(perUser, "user"), ...text(perClient, "client")].join(", ") || "-";
+}
+
+function shareText({ underWay: { total, perUser, perClient } }: RouteShare): string {
+  const client = perClient < total ? `, ${perClient} per client` : "";
+  return `${perUser} per user${client} of ${total}`;
 }

@@ -144,6 +144,8 @@ export interface PublicRouterOptions {
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
+  /** Further documents that every client may read, by path. */
+  readonly documents?: Readonly<Record<string, unknown>>;
   readonly cors: CrossOriginOptions;
   /** Path at which anybody learns whether the gateway is ready; none where it is not configured. */
   readonly probePath?: string | undefined;
@@ -195,7 +197,8 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
     return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
   };
   if (options.cors.origins.length > 0) router.use(say, crossOrigin(options.cors));
-  if (options.resource !== undefined) router.use(protectedResource(options.resource, say));
+  const documents = { ...options.documents, ...(options.resource && resourceDocuments(options.resource)) };
+  if (Object.keys(documents).length > 0) router.use(publishing(documents, say));
 
   for (const route of options.codeRoutes)
     router[route.method](
@@ -295,23 +298,28 @@ function metadataUrl(publicUrl: string): string {
   return `${origin}${WELL_KNOWN}${pathname === "/" ? "" : pathname}`;
 }
 
-/** Serves the RFC 9728 document to every client: it says nothing that a challenge would not. */
-function protectedResource(facts: ResourceFacts, say: RequestHandler): RequestHandler {
-  const paths = new Set([WELL_KNOWN, new URL(metadataUrl(facts.publicUrl)).pathname]);
+/** The RFC 9728 document at its paths. */
+function resourceDocuments(facts: ResourceFacts): Readonly<Record<string, unknown>> {
   const document = {
     resource: facts.publicUrl,
     authorization_servers: facts.authorizationServers,
     scopes_supported: facts.scopes,
     bearer_methods_supported: ["header"],
   };
+  return { [WELL_KNOWN]: document, [new URL(metadataUrl(facts.publicUrl)).pathname]: document };
+}
+
+/** Serves documents to every client: they say nothing that a challenge or a refusal would not. */
+function publishing(documents: Readonly<Record<string, unknown>>, say: RequestHandler): RequestHandler {
   return (request, response, next) => {
-    if (!paths.has(request.path) || (request.method !== "GET" && request.method !== "HEAD")) {
+    const isRead = request.method === "GET" || request.method === "HEAD";
+    if (!isRead || !Object.hasOwn(documents, request.path)) {
       next();
       return;
     }
     say(request, response, () => {
       response.setHeader("cache-control", "public, max-age=3600");
-      response.json(document);
+      response.json(documents[request.path]);
     });
   };
 }

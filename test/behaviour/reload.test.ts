@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { Validator } from "@seriousme/openapi-schema-validator";
 import { Agent, request as httpRequest } from "undici";
 import { faultText, findFaults } from "../../src/checked-config.ts";
 import { codeRoute } from "../../src/http/code-route.ts";
@@ -158,6 +159,24 @@ describe("a changed configuration is taken over", () => {
     );
     expect((await gateway.get(METADATA)).body.resource).toBe("https://gateway.example.org");
     expect((await gateway.get("/graph/me")).headers["www-authenticate"]).toContain("resource_metadata");
+  });
+
+  test("with the description of its routes, which is there only where it is switched on", async () => {
+    const DESCRIPTION = "/.well-known/openapi.json";
+    expect((await gateway.get(DESCRIPTION)).status).toBe(404);
+    const on = "http:\n  openapi: true\n";
+    await gateway.reconfigure(TEST_YAML.replace("http:\n", on));
+    const { status, headers, body } = await gateway.get(DESCRIPTION);
+    expect({ status, type: headers["content-type"] }).toEqual({
+      status: 200,
+      type: "application/json; charset=utf-8",
+    });
+    expect(await new Validator().validate(body)).toEqual({ valid: true });
+    expect(body.paths["/api/ping"].get.summary).toBe("Answered by code.");
+    expect(body.paths["/also/me"]).toBeUndefined();
+    const also = '  - { path: /also, downstreamApi: graph, allow: ["/me"] }\n';
+    await gateway.reconfigure(changedBy({ routes: also }).replace("http:\n", on));
+    expect((await gateway.get(DESCRIPTION)).body.paths["/also/me"]).toBeDefined();
   });
 
   test("and its generation is in /readyz, in the metrics and in the log", async () => {
