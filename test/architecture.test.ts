@@ -226,6 +226,8 @@ describe("architecture", () => {
       "src/doctor/*",
       "src/gateway.ts",
       "src/index.ts",
+      // A description speaks of policies, problems and the authority at once.
+      "src/openapi.ts",
       // Code of the operator becomes handlers and routes.
       "src/parts-module.ts",
       // Grants of the exchange and answers of the downstream room meet the table of permissions.
