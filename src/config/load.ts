@@ -22,6 +22,7 @@ import {
   readValidVariables,
 } from "./environment.ts";
 import { faultsOf } from "./faults.ts";
+import { KEY_SET_TIMINGS, VERIFIED_TOKEN_MAX_AGE_MS } from "./fixed.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
@@ -72,7 +73,10 @@ export interface GatewayConfig {
     readonly exchangeTenants: readonly string[] | "*";
     readonly regionalAuthority: string | undefined;
   };
-  readonly identity: Bounded<GatewayYaml["identity"]>;
+  readonly identity: Omit<GatewayYaml["identity"], "cache"> & {
+    readonly cache: Bounded<GatewayYaml["identity"]>["cache"] & { readonly maxAgeMs: number };
+    readonly keySet: typeof KEY_SET_TIMINGS;
+  };
   readonly credential: CredentialOptions;
   readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
@@ -237,7 +241,11 @@ function assemble(
         : [env.AZURE_TENANT_ID, ...env.AZURE_ADDITIONALLY_ALLOWED_TENANTS],
       regionalAuthority: env.AZURE_REGIONAL_AUTHORITY_NAME,
     },
-    identity: { ...yaml.identity, cache: { ...yaml.identity.cache, maxBytes: bounds.verified } },
+    identity: {
+      ...yaml.identity,
+      cache: { ...yaml.identity.cache, maxBytes: bounds.verified, maxAgeMs: VERIFIED_TOKEN_MAX_AGE_MS },
+      keySet: KEY_SET_TIMINGS,
+    },
     credential: credentialOf(env, yaml.credential),
     exchange: {
       ...yaml.exchange,
