@@ -45,6 +45,11 @@ export interface GatewayParts extends CodeParts {
   readonly fetch?: Fetch;
   /** Certificate authorities in PEM for downstream APIs, for tests; production sets NODE_EXTRA_CA_CERTS. */
   readonly downstreamCa?: string;
+  /**
+   * For tests: a call of a handler that its `needs` do not declare fails with an error that names it. Handlers without
+   * `needs` may call anything. Default: false.
+   */
+  readonly checksNeeds?: boolean;
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number;
   /** Worst lag of the event loop since the last call, ms, for tests of overload. Default: as measured. */
@@ -486,6 +491,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
     ...challengeOptions(building, serving.config),
     apis: apisOf(serving.config),
     codeRoutes: serving.routes,
+    ...(parts.checksNeeds !== undefined && { checksNeeds: parts.checksNeeds }),
     resource: publishedResource(building, serving),
     documents: publishedDocuments(serving),
     limits: serving.config.limits,

@@ -2,7 +2,7 @@
 
 import type { GatewayConfig } from "./config/load.ts";
 import { isGraph } from "./downstream/target/downstream-api.ts";
-import { configuredApi, type ServedCodeRoute } from "./http/code-route.ts";
+import { callsOf, configuredApi, type ServedCodeRoute } from "./http/code-route.ts";
 import type { ReportedRoute } from "./permissions/report.ts";
 
 export function reportedRoutes(
@@ -22,7 +22,7 @@ export function reportedRoutes(
   const coded = codeRoutes
     .filter((route) => (route.as ?? "user") === "user")
     .flatMap((route) =>
-      route.uses.flatMap((use, position) => {
+      route.uses.flatMap((use) => {
         const api = config.downstreamApis[configuredApi(route, use)];
         if (api === undefined || !isGraph(api)) return [];
         return [
@@ -30,18 +30,10 @@ export function reportedRoutes(
             path: `${route.method.toUpperCase()} ${route.path}`,
             answeredBy: route.name === undefined ? "code" : `handler ${route.name}`,
             api: api.name,
-            needs: route.needs && needsOf(route.needs, use, position === 0),
+            needs: route.needs && callsOf(route, use),
           },
         ];
       }),
     );
   return [...forwarding, ...coded];
-}
-
-/** `GET /me` is a call of the first API that the handler uses, `orders: GET /orders` one of the API of that name. */
-function needsOf(needs: readonly string[], use: string, isFirst: boolean): readonly string[] {
-  return needs.flatMap((need) => {
-    const [, name, call = need] = /^([A-Za-z][\w-]*):\s*(.+)$/.exec(need) ?? [];
-    return name === use || (name === undefined && isFirst) ? [call] : [];
-  });
 }

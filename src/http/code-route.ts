@@ -151,18 +151,55 @@ export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
   return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
 }
 
-/** Calls the route's handler with clients that act for the caller of this one request alone. */
+/** A call as `needs` writes it, and the API of `uses` that it goes to. */
+export function callsOf({ needs, uses }: Pick<CodeRoute, "needs" | "uses">, use: string): readonly string[] {
+  return (needs ?? []).flatMap((need) => {
+    const [, name, call = need] = /^([A-Za-z][\w-]*):\s*(.+)$/.exec(need) ?? [];
+    return name === use || (name === undefined && use === uses[0]) ? [call] : [];
+  });
+}
+
+/** For tests: lets pass what the route declares. One that declares nothing may call anything. */
+function declared(route: CodeRoute, use: string): AssertAllowed | undefined {
+  if (route.needs === undefined) return undefined;
+  const calls = callsOf(route, use).map((call) => {
+    const parts = call.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    return new RegExp(`^${parts.join("[^/]+")}$`, "i");
+  });
+  return (method, path) => {
+    const call = `${method} ${path}`;
+    if (calls.some((pattern) => pattern.test(call))) return;
+    const whose = `the handler of ${route.method.toUpperCase()} ${route.path}`;
+    throw new Error(`${whose} calls ${call} of ${use}, which its needs do not declare`);
+  };
+}
+
+function both(one: AssertAllowed | undefined, other: AssertAllowed | undefined): AssertAllowed | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return (method, path) => {
+    one(method, path);
+    other(method, path);
+  };
+}
+
+/**
+ * Calls the route's handler with clients that act for the caller of this one request alone.
+ *
+ * @param checksNeeds Whether a call that the route's `needs` do not declare is an error: for tests.
+ */
 export function handle(
   route: CodeRoute,
   apis: Readonly<Record<string, CallableApi>>,
   exchange: TokenExchange,
   clientId: string,
+  checksNeeds = false,
 ): RequestHandler {
   const actor = actorOf(route.as, clientId);
   const used = route.uses.map((name) => {
     const api = apis[configuredApi(route, name)];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
-    return [name, api, route.allow && api.callRules(route.allow)] as const;
+    const rules = route.allow && api.callRules(route.allow);
+    return [name, api, checksNeeds ? both(rules, declared(route, name)) : rules] as const;
   });
 
   const { timeoutMs = DEFAULT_TIMEOUT_MS } = route;

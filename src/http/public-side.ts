@@ -139,6 +139,8 @@ export interface PublicRouterOptions {
     readonly limits?: RateLimitRules;
   })[];
   readonly codeRoutes: readonly ServedCodeRoute[];
+  /** See `handle`. */
+  readonly checksNeeds?: boolean;
   /** Handlers behind `authenticate`; none where nothing is limited. */
   readonly limit: LimitRoute;
   readonly challenge: ChallengeFacts;
@@ -207,7 +209,7 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
       // One path may be several routes in code, each for a method.
       ...admitted(
         { ...route, counted: `${route.method} ${route.path}` },
-        handle(route, options.apis, exchange, clientId),
+        handle(route, options.apis, exchange, clientId, options.checksNeeds),
       ),
     );
   const ports = {
