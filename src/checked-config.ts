@@ -6,6 +6,7 @@ import type { ClientAssertionCallback } from "./credential/contract.ts";
 import { findCredentialFaults } from "./credential/credential.ts";
 import { ConfigurationError, type ConfigurationFault } from "./errors.ts";
 import type { ServedCodeRoute } from "./http/code-route.ts";
+import { findKeyFileFaults } from "./redis/master-keys.ts";
 
 type Variables = Readonly<Record<string, string | undefined>>;
 
@@ -21,12 +22,16 @@ export interface CheckedConfig {
 
 /**
  * A valid configuration comes back as it is: the start of the gateway opens its credential and finds those faults.
+ * Those of the file of master keys, which is opened after it, are looked for here, so that both are reported together.
  *
  * @throws {ConfigurationError} with every fault of the file, the environment and the credential's files together.
  */
 export async function loadCheckedConfig(variables: Variables): Promise<GatewayConfig> {
   try {
-    return loadConfig(variables);
+    const config = loadConfig(variables);
+    const faults = await keyFileFaults(config);
+    if (faults.length > 0) throw new ConfigurationError(faults);
+    return config;
   } catch (error) {
     throw await withCredentialFaults(error, variables, {});
   }
@@ -54,11 +59,16 @@ export async function findFaults(variables: Variables): Promise<{
 }> {
   try {
     const { config } = await loadWithCode(variables);
-    return { faults: await findCredentialFaults(config.credential), notices: config.notices };
+    const faults = [...(await keyFileFaults(config)), ...(await findCredentialFaults(config.credential))];
+    return { faults, notices: config.notices };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     return { faults: error.faults, notices: [] };
   }
+}
+
+async function keyFileFaults({ exchange }: GatewayConfig): Promise<readonly ConfigurationFault[]> {
+  return exchange.cacheKeysFile === undefined ? [] : findKeyFileFaults(exchange.cacheKeysFile);
 }
 
 /** One fault as it is printed and logged. */

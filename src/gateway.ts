@@ -15,7 +15,11 @@ import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
-import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
+import {
+  createCredentialCheck,
+  createManagedIdentityToken,
+  createRedisToken,
+} from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
@@ -31,6 +35,7 @@ import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { openapiDocument } from "./openapi.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { type WatchedPermissions, watchPermissions } from "./permission-watch.ts";
+import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
 import type { ConfigurationEvent, Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
@@ -69,14 +74,14 @@ export interface Gateway {
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
-  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "own">;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
   /** Every route that is served, by path. A reload changes them. */
   readonly routes: readonly ServedRoute[];
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
   /**
-   * Opens the file of the audit stream again, and looks at the files of the credential.
+   * Opens the file of the audit stream again, and looks at the files of the credential and of the master keys.
    *
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
@@ -197,7 +202,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const routes = await openCodeRoutes(config, parts);
   let serving: Serving = { config, routes, generation: 1, needRestart: [] };
   const building = await openBuilding(config, parts, keep);
-  const { credential, exchange, counters } = await openExchange(building);
+  const { credential, exchange, redis } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, () => serving, exchange);
   const { replaceApis, ...downstream } = openDownstream(building);
@@ -222,8 +227,8 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     documents: { "/permissions": building.permissions?.observed },
   });
   building.permissions?.compareWith(config, routes);
-  const ports = { verifier, exchange, isReady, ...downstream };
-  const { prepare, ...publicSide } = assemblePublicSide(building, { ...ports, counters }, serving);
+  const ports = { verifier, exchange, isReady, counters: redis?.counters, ...downstream };
+  const { prepare, ...publicSide } = assemblePublicSide(building, ports, serving);
   return {
     ...publicSide,
     admin: adminListener(pages),
@@ -233,7 +238,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
       return servedRoutes(serving.config.routes, serving.routes);
     },
     log: building.log,
-    ...assembleLife(building, { verifier, exchange, credential }),
+    ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
     reconfigure: inTurn(async (read: ReadConfig) => {
       const event = await readInto(replace, read, serving);
@@ -375,7 +380,17 @@ async function openExchange(building: Building) {
 
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
   const redis = keep(
-    await openRedis({ ...options.cache.redis, keys: options.cacheKeys, onEvent: signals.exchange }),
+    await openRedis({
+      ...options.cache.redis,
+      keys: options.cacheKeys,
+      keysFile: options.cacheKeysFile,
+      token:
+        options.cache.redis.auth === "entra"
+          ? createRedisToken({ ...wire, credential, onEvent: signals.exchange })
+          : undefined,
+      now,
+      onEvent: signals.exchange,
+    }),
   );
   const { maxEntries, maxBytes } = options.cache;
   const exchange = keep(
@@ -393,7 +408,7 @@ async function openExchange(building: Building) {
   );
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
   metrics.watchClock(exchange.clockDriftMs);
-  return { credential, exchange, counters: redis?.counters };
+  return { credential, exchange, redis };
 }
 
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
@@ -499,7 +514,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
     observer: signals.requests,
     onInternalError: signals.internalError,
   });
-  const { app, refuse, overload, prepare } = createPublicSide(optionsOf(first), {
+  const { app, refuse, overload, recognize, prepare } = createPublicSide(optionsOf(first), {
     clientId: config.application.clientId,
     counters,
     onRateLimit: signals.rateLimit,
@@ -509,7 +524,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
   });
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
-  const guard = { connections, onConnection: signals.connection, overload, own: ports.own };
+  const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
   return { app, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
 }
 
@@ -550,10 +565,11 @@ interface LifePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
+  readonly redis: Pick<OpenRedis, "reload"> | undefined;
 }
 
 /** Start and reload of an assembled gateway. */
-function assembleLife(building: Building, { verifier, exchange, credential }: LifePorts) {
+function assembleLife(building: Building, { verifier, exchange, credential, redis }: LifePorts) {
   const closing = watchCredential(building, credential);
   return {
     async warmUp() {
@@ -562,7 +578,7 @@ function assembleLife(building: Building, { verifier, exchange, credential }: Li
     },
     async reload() {
       building.outputs.reopen();
-      await credential.refresh();
+      await Promise.all([credential.refresh(), redis?.reload()]);
     },
   };
 }

@@ -155,7 +155,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   credential: ["contract.ts", "credential.ts", "federated-token.ts", "key-file.ts"],
   exchange: ["contract.ts", "entra/answers.ts", "entra/application.ts", "exchange.ts"],
-  redis: ["address.ts", "connection.ts", "contract.ts", "redis.ts", "sealing.ts"],
+  redis: ["address.ts", "connection.ts", "contract.ts", "master-keys.ts", "redis.ts", "sealing.ts"],
   outbound: ["agent.ts", "connector.ts", "contract.ts", "outbound.ts", "proxies.ts", "undici.ts"],
   downstream: [
     "client.ts",
@@ -218,6 +218,9 @@ describe("architecture", () => {
       "src/code-routes.ts",
       // Two configurations are compared by what the rooms call their parts.
       "src/config/changes.ts",
+      // Settings that go together with the address of the Redis, and keys that are read as its file's are.
+      "src/config/cross-checks.ts",
+      "src/config/environment.ts",
       "src/config/load.ts",
       "src/config/proxies.ts",
       // The room that connects to Redis reads its URL, so that there is one reading of it.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up everything that the gateway needs in Azure: app registration, exposed scope, pre-authorised clients, Graph
-# permission and consent, AKS flags, federated credential. Looks before it changes, so it can be run again at any time.
+# permission and consent, AKS flags, federated credential, access to Redis. Looks before it changes, so it can be run again at any time.
 # Needs: Azure CLI, signed in; Node 20.19 or later.
 set -euo pipefail
 
@@ -18,6 +18,8 @@ docker/setup/azure.sh [options]
   --resource-group NAME   where the cluster is
   --namespace NAME        of the gateway's service account          (default obo-gateway)
   --service-account NAME                                            (default obo-gateway)
+  --redis NAME            Azure Managed Redis that the gateway signs in to; without it that part is left out
+  --redis-resource-group NAME                                       (default that of --resource-group)
   --help
 TEXT
 }
@@ -37,6 +39,8 @@ cluster=
 resource_group=
 namespace=obo-gateway
 service_account=obo-gateway
+redis=
+redis_resource_group=
 
 value() { # option, number of arguments left
   (($2 >= 2)) || fail "$1 needs a value" 2
@@ -49,7 +53,8 @@ while (($# > 0)); do
       usage
       exit 0
       ;;
-    --name | --scope | --client | --permission | --cluster | --resource-group | --namespace | --service-account)
+    --name | --scope | --client | --permission | --cluster | --resource-group | --namespace | --service-account | \
+      --redis | --redis-resource-group)
       value "$1" $#
       case $1 in
         --name) name=$2 ;;
@@ -60,6 +65,8 @@ while (($# > 0)); do
         --resource-group) resource_group=$2 ;;
         --namespace) namespace=$2 ;;
         --service-account) service_account=$2 ;;
+        --redis) redis=$2 ;;
+        --redis-resource-group) redis_resource_group=$2 ;;
       esac
       shift
       ;;
@@ -72,6 +79,8 @@ while (($# > 0)); do
 done
 ((${#permissions[@]} > 0)) || permissions=(User.Read User.Read.All Mail.ReadBasic Files.Read)
 [[ -z $cluster || -n $resource_group ]] || fail "--cluster needs --resource-group" 2
+redis_resource_group=${redis_resource_group:-$resource_group}
+[[ -z $redis || -n $redis_resource_group ]] || fail "--redis needs --redis-resource-group" 2
 # It stands inside a query; Entra allows more, a gateway does not need it.
 [[ $name =~ ^[A-Za-z0-9._\ -]+$ ]] || fail "--name: letters, digits, blank, dot, dash and underscore only" 2
 for permission in "${permissions[@]}"; do
@@ -216,6 +225,25 @@ if [[ -n $cluster ]]; then
       change az ad app federated-credential update --id "$app_id" \
         --federated-credential-id "aks-$cluster-$namespace-$service_account" --parameters "$parameters" --output none
     fi
+  fi
+fi
+
+if [[ -n $redis ]]; then
+  say "access policy of Redis $redis"
+  # Redis knows an identity by the object id of its service principal, which the gateway's tokens name.
+  principal_id=$(az ad sp list --filter "appId eq '$app_id'" --query '[].id' -o tsv)
+  if [[ -z $principal_id ]]; then
+    [[ $dry_run == yes ]] || fail "the service principal cannot be found yet; run this again in a minute"
+    principal_id=00000000-0000-0000-0000-000000000000
+  fi
+  say "  object id $principal_id"
+  database=(--resource-group "$redis_resource_group" --cluster-name "$redis" --database-name default)
+  assigned=$(az redisenterprise database access-policy-assignment list "${database[@]}" \
+    --query "[?user.objectId=='$principal_id'].name" -o tsv) ||
+    fail "the access policies of $redis cannot be read: is it an Azure Managed Redis of $redis_resource_group?"
+  if [[ -z $assigned ]]; then
+    change az redisenterprise database access-policy-assignment create "${database[@]}" \
+      --access-policy-assignment-name obogateway --access-policy-name default --object-id "$principal_id" --output none
   fi
 fi
 

@@ -51,6 +51,7 @@ const NAMES: Readonly<Record<string, string>> = {
   "credential.federatedTokenFile": "AZURE_FEDERATED_TOKEN_FILE",
   "credential.clientSecret": "AZURE_CLIENT_SECRET",
   "exchange.cacheKeys": "TOKEN_CACHE_KEYS",
+  "exchange.cacheKeysFile": "TOKEN_CACHE_KEYS_FILE",
   "log.level": "LOG_LEVEL",
   "log.auditFile": "AUDIT_LOG_FILE",
   "log.onAuditLoss": "audit.onLoss",

@@ -2,13 +2,14 @@
 
 import type { ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
+import { isLoopback, parseRedisAddress } from "../redis/address.ts";
 
 /**
  * Looks at the file as written, references filled in, whether or not its shape is right: a misspelt key in one
  * route must not hide a misspelt API name in another. A value of the wrong shape is passed over; the schema names it.
  */
 export function crossChecks(file: unknown): ConfigurationFault[] {
-  const { routes, downstreamApis, identity, http } = members(file);
+  const { routes, downstreamApis, identity, http, exchange } = members(file);
   const apis = members(downstreamApis);
   return [
     ...routeFaults(list(routes).map(members), Object.keys(apis)),
@@ -18,6 +19,7 @@ export function crossChecks(file: unknown): ConfigurationFault[] {
     ...Object.entries(apis).flatMap(([name, api]) => apiFaults(name, members(api))),
     ...probeFaults(members(http).probePath, list(routes).map(members)),
     ...tenantFaults(list(members(identity).tenants)),
+    ...redisFaults(members(members(members(exchange).cache).redis)),
   ];
 }
 
@@ -183,6 +185,32 @@ function probeFaults(probePath: unknown, routes: readonly Record<string, unknown
 function tenantFaults(tenants: readonly unknown[]): ConfigurationFault[] {
   if (!tenants.includes("*") || tenants.length === 1) return [];
   return [{ path: "identity.tenants", problem: '"*" stands alone: it already accepts every tenant' }];
+}
+
+/** A token of Entra is as good as a password for an hour, so it goes over TLS, and no password goes beside it. */
+function redisFaults({ url, auth }: Record<string, unknown>): ConfigurationFault[] {
+  if (auth !== "entra") return [];
+  const path = "exchange.cache.redis.url";
+  if (typeof url !== "string" || url === "")
+    return [{ path, problem: "is not set, and exchange.cache.redis.auth: entra signs in to it" }];
+  const address = parseRedisAddress(url);
+  if (address === undefined) return [];
+  const faults: ConfigurationFault[] = [];
+  if (address.username !== undefined || address.password !== undefined)
+    faults.push({
+      path,
+      problem:
+        "holds a user name or password, and exchange.cache.redis.auth: entra signs in with tokens; leave out what stands before @",
+    });
+  // Members of a cluster and masters of sentinels may be on other hosts than those that are named here.
+  const stays = address.topology === "single" && address.nodes.every(({ host }) => isLoopback(host));
+  if (!address.tls && !stays)
+    faults.push({
+      path,
+      problem:
+        "must begin with rediss:// where exchange.cache.redis.auth is entra: a token goes over TLS only",
+    });
+  return faults;
 }
 
 /** The shared tier seals what it keeps, so its address is worth nothing without keys. */

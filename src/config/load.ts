@@ -81,6 +81,8 @@ export interface GatewayConfig {
   readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
     readonly cacheKeys: readonly Secret[];
+    /** File with such keys, in their place. Undefined as well where no shared tier is configured. */
+    readonly cacheKeysFile: string | undefined;
   };
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   /** Routes that forward, the longest path first. */
@@ -190,7 +192,7 @@ function readYaml(
   const named = new Set(unset.map(({ path }) => path));
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
-  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS)));
+  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS || env.TOKEN_CACHE_KEYS_FILE)));
   return parsed.success ? parsed.data : undefined;
 }
 
@@ -251,6 +253,7 @@ function assemble(
       ...yaml.exchange,
       cache: { ...yaml.exchange.cache, maxBytes: bounds.tokens },
       cacheKeys: env.TOKEN_CACHE_KEYS ?? [],
+      cacheKeysFile: yaml.exchange.cache.redis.url.reveal() === "" ? undefined : env.TOKEN_CACHE_KEYS_FILE,
     },
     downstreamApis,
     // Longest path first, so that the route nearest to the target wins whatever the order in the file.

@@ -98,6 +98,12 @@ const exchange = z.strictObject({
             .describe(
               "Tier shared by replicas, such as rediss://:key@host:port; empty keeps tokens in memory.",
             ),
+          auth: z
+            .enum(["password", "entra"])
+            .default("password")
+            .describe(
+              "entra signs in to Redis with tokens of the gateway's own credential, and the address holds no password.",
+            ),
           timeoutMs: wholeNumber(5, 5_000)
             .default(50)
             .describe("What one operation of the shared tier may take before a request goes on without it."),

@@ -131,7 +131,8 @@ function fingerprintOf({ token, digest }: TokenSubject): string | undefined {
   return token && Buffer.from(digest.slice(0, 8), "base64url").toString("hex").slice(0, 8);
 }
 
-function refusedEvent(error: GatewayError, facts: ExchangeFacts, durationMs: number): ExchangeEvent {
+/** An exchange that failed, with what of it may be logged. */
+export function refusedEvent(error: GatewayError, facts: ExchangeFacts, durationMs: number): ExchangeEvent {
   const { code, reason, diagnostics } = error;
   const numbers = diagnostics?.error_codes;
   const aadsts = Array.isArray(numbers) ? numbers : [];

@@ -272,6 +272,14 @@ function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
   return { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
 }
 
+/** The user of a request whose token was verified before, by which requests that wait take turns. */
+export function recognizeUser(verifier: TokenVerifier): (request: IncomingMessage) => string | undefined {
+  return (request) => {
+    const caller = verifier.recognize(authorizationOf(request));
+    return caller && ownerOf(caller.principal).user;
+  };
+}
+
 export interface ProxyRoute {
   /** Default `user`. */
   readonly as?: ActsAs;
@@ -408,7 +416,7 @@ function hopOf(request: Request): ForwardedHop {
 }
 
 /** Every value of the `Authorization` field: Node keeps only the first of several, so the raw list is read. */
-function authorizationOf(request: Request): string[] {
+function authorizationOf(request: IncomingMessage): string[] {
   const values: string[] = [];
   const { rawHeaders } = request;
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {

@@ -13,7 +13,16 @@ import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts"
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
-import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
+import {
+  admit,
+  type ProxyRoute,
+  permit,
+  proxyTo,
+  receive,
+  recognizeUser,
+  recordOf,
+  sayOwnFields,
+} from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
@@ -90,6 +99,7 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
   return {
     app,
     refuse: refuseWith(),
+    recognize: recognizeUser(first.verifier),
     overload: createLoadShedding({ ...ports, refuseWith, onEvent: onLoad }),
     /**
      * Builds the side of another configuration. The result puts it in the place of the current one.

@@ -32,6 +32,24 @@ export function createSealing(masterKeys: readonly [Secret, ...Secret[]]): Seali
   };
 }
 
+/** Seals with keys that change: with those that `masterKeys` gives at the moment. */
+export function createFollowingSealing(masterKeys: () => readonly [Secret, ...Secret[]]): Sealing {
+  let keys = masterKeys();
+  let sealing = createSealing(keys);
+  const current = () => {
+    const latest = masterKeys();
+    if (latest !== keys) {
+      keys = latest;
+      sealing = createSealing(latest);
+    }
+    return sealing;
+  };
+  return {
+    places: (assertion, binding) => current().places(assertion, binding),
+    userNames: (user) => current().userNames(user),
+  };
+}
+
 /**
  * RFC 5869 with the master key as salt and the assertion as keying material: without either, nothing follows. The
  * binding stands in the derivation and again as associated data, so that a token moved to another place never opens.

@@ -79,6 +79,27 @@ const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
   window_forgotten: "too many callers are counted at once; the oldest counts were forgotten",
 };
 
+const IDENTITY_EVENTS: ReadonlySet<ExchangeEvent["type"]> = new Set([
+  "shared_refused",
+  "shared_accepted",
+  "shared_token_failed",
+  "shared_keys_taken",
+  "shared_keys_kept",
+]);
+
+/** What Redis does not accept, and what to change. */
+function refusalOf(reason: string, objectId: string | undefined): string {
+  const refused =
+    reason === "NOPERM"
+      ? "the shared token cache (Redis) does not let the gateway do what it needs (NOPERM)"
+      : `the shared token cache (Redis) does not accept who the gateway is (${reason})`;
+  if (objectId !== undefined)
+    return `${refused}; assign an access policy of the Redis to object id ${objectId} (az redisenterprise database access-policy-assignment create), requests go on without Redis`;
+  return reason === "NOPERM"
+    ? `${refused}; allow its user GETRANGE, SET, EXISTS, DEL and EVAL on all keys, requests go on without Redis`
+    : `${refused}; compare user name and password of exchange.cache.redis.url with those of the server, requests go on without Redis`;
+}
+
 /** Codes of answers that were cut while their caller stayed. */
 const CUT_CODES: Readonly<Record<string, GatewayErrorCode>> = {
   idle: "downstream_timeout",
@@ -97,6 +118,7 @@ export function createSignals(
   const limitWarnings = createLogThrottles();
   const drifts = createLogThrottle();
   const fullTier = createLogThrottle();
+  const identityWarnings = createLogThrottles();
   const connectionWarnings = createLogThrottles();
   let sharedLossLogged = false;
 
@@ -120,6 +142,31 @@ export function createSignals(
       { reason },
       "the memory of the shared token cache (Redis) is full and it evicts nothing; set maxmemory-policy to allkeys-lru",
     );
+  }
+
+  /** Who the gateway is to Redis, and with which keys it seals: each of these lasts until an operator acts. */
+  function sharedIdentityTurned(event: SharedCacheEvent): void {
+    if (event.type === "shared_refused" && identityWarnings.due(event.reason) !== undefined) {
+      const { reason, objectId } = event;
+      log.warn({ reason, ...(objectId !== undefined && { objectId }) }, refusalOf(reason, objectId));
+    }
+    if (event.type === "shared_accepted")
+      log.info("the shared token cache (Redis) accepts the gateway again");
+    if (event.type === "shared_token_failed" && identityWarnings.due("token") !== undefined) {
+      const { problem, expiresAt } = event;
+      const until =
+        expiresAt === undefined
+          ? "going on without Redis"
+          : `the one before serves until ${new Date(expiresAt).toISOString()}`;
+      log.warn({ problem }, `Entra gave no token for Redis (${problem}); ${until}`);
+    }
+    if (event.type === "shared_keys_taken")
+      log.info(
+        { keys: event.keys },
+        "the file of the master keys has changed; its first key seals from now on",
+      );
+    if (event.type === "shared_keys_kept")
+      log.warn(`the master keys cannot be read anew, and those before serve on: ${event.problem}`);
   }
 
   /** Below the tolerance for callers' tokens (60 s by default) nothing is refused yet, and it is time to look. */
@@ -172,6 +219,7 @@ export function createSignals(
       if (event.type === "clock_drift") clockDrifted(event.driftMs);
       if (event.type === "shared_failed") sharedTierFailed(event.reason);
       if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
+      if (IDENTITY_EVENTS.has(event.type)) sharedIdentityTurned(event as SharedCacheEvent);
       if (event.type === "exchanged") {
         metrics.exchangeEnded("granted", event.durationMs / 1000);
         audit.exchange(event.facts, event.durationMs);

@@ -380,6 +380,74 @@ describe("a bad configuration", () => {
     expect(JSON.stringify(exchange)).not.toMatch(/access-key|BBBB/);
   });
 
+  describe("a Redis that is signed in to by Entra", () => {
+    const KEY = { TOKEN_CACHE_KEYS: `${"A".repeat(43)}=` };
+    const yaml = (url: string, auth = "entra") =>
+      `${MINIMAL}exchange: { cache: { redis: { url: "${url}", auth: ${auth} } } }`;
+    const PASSWORD_TOO =
+      "exchange.cache.redis.url: holds a user name or password, and exchange.cache.redis.auth: entra signs in with tokens; leave out what stands before @";
+    const TLS_ONLY =
+      "exchange.cache.redis.url: must begin with rediss:// where exchange.cache.redis.auth is entra: a token goes over TLS only";
+
+    test.each([
+      "rediss://name.westeurope.redis.azure.net:10000",
+      "rediss+cluster://one:10000,two:10000",
+      "redis://127.0.0.1:6379",
+      "redis://localhost",
+      "redis://[::1]:6379",
+    ])("may be %s", (url) => {
+      expect(load(yaml(url), KEY).exchange.cache.redis.auth).toBe("entra");
+    });
+
+    test.each([
+      ["rediss://:access-key@cache:10000", [PASSWORD_TOO]],
+      ["rediss://name@cache:10000", [PASSWORD_TOO]],
+      ["redis://cache:6379", [TLS_ONLY]],
+      ["redis+sentinel://127.0.0.1,cache/main", [TLS_ONLY]],
+      ["redis+sentinel://127.0.0.1/main", [TLS_ONLY]],
+      ["redis+cluster://127.0.0.1:6379", [TLS_ONLY]],
+      ["redis://localhost.example", [TLS_ONLY]],
+      ["redis://127.0.0.1.example", [TLS_ONLY]],
+      ["redis://:access-key@cache:6379", [PASSWORD_TOO, TLS_ONLY]],
+      ["", ["exchange.cache.redis.url: is not set, and exchange.cache.redis.auth: entra signs in to it"]],
+    ])("may not be %s", (url, faults) => {
+      expect(faultsOf(yaml(url), KEY)).toEqual(faults);
+    });
+
+    test("is a choice of two words, and the other is the default", () => {
+      expect(faultsOf(yaml("rediss://cache", "Entra"), KEY)).toEqual([
+        expect.stringMatching(/^exchange\.cache\.redis\.auth: /),
+      ]);
+      expect(load(MINIMAL).exchange.cache.redis.auth).toBe("password");
+    });
+  });
+
+  describe("the keys of a shared cache", () => {
+    const yaml = `${MINIMAL}exchange: { cache: { redis: { url: "\${REDIS_URL:-}" } } }`;
+    const REDIS_URL = "rediss://cache:10000";
+    const TOKEN_CACHE_KEYS = `${"A".repeat(43)}=`;
+
+    test("may be in a file, whose name is taken where there is a Redis", () => {
+      const { exchange } = load(yaml, { REDIS_URL, TOKEN_CACHE_KEYS_FILE: "/mnt/keys" });
+      expect([exchange.cacheKeysFile, exchange.cacheKeys]).toEqual(["/mnt/keys", []]);
+      expect(load(yaml, { TOKEN_CACHE_KEYS_FILE: "/mnt/keys" }).exchange.cacheKeysFile).toBeUndefined();
+    });
+
+    test("may not be in a variable and in a file at once", () => {
+      expect(faultsOf(yaml, { REDIS_URL, TOKEN_CACHE_KEYS, TOKEN_CACHE_KEYS_FILE: "/mnt/keys" })).toEqual([
+        "TOKEN_CACHE_KEYS: is set beside TOKEN_CACHE_KEYS_FILE; only one of them may be",
+      ]);
+    });
+
+    test("given twice are a fault beside those of other variables", () => {
+      const doubled = { TOKEN_CACHE_KEYS, TOKEN_CACHE_KEYS_FILE: "/mnt/keys", PORT: "no" };
+      expect(faultsOf(yaml, { REDIS_URL, ...doubled }).map((fault) => fault.split(":")[0])).toEqual([
+        "TOKEN_CACHE_KEYS",
+        "PORT",
+      ]);
+    });
+  });
+
   test("a missing variable is named once, beside the places that refer to it", () => {
     expect(faultsOf(MINIMAL, { AZURE_CLIENT_ID: "" })).toEqual([
       "AZURE_CLIENT_ID: is not set",

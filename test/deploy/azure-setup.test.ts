@@ -51,6 +51,7 @@ const TENANT = {
   mayConsent: true,
   notYet: 0,
   cluster: { enabled: false, issuer: ISSUER },
+  redis: { name: "cache", group: "rg", assignments: [] as { name: string; objectId: string }[] },
 };
 
 let directory: string;
@@ -263,6 +264,32 @@ describe("a second run", () => {
   });
 });
 
+describe("a Redis that is named", () => {
+  const REDIS = ["--redis", "cache", "--redis-resource-group", "rg"];
+
+  test("gets an access policy for the gateway's service principal, once", () => {
+    const { status, stderr, changes } = run(...REDIS);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(changes.at(-1)).toBe("redisenterprise database access-policy-assignment create");
+    const objectId = application().appId.replace(/^.{8}/, "dddddddd");
+    expect(state().redis.assignments).toEqual([{ name: "obogateway", objectId }]);
+    const again = run(...REDIS);
+    expect({ changes: again.changes, status: again.status }).toEqual({ changes: [], status: 0 });
+  });
+
+  test("in the cluster's resource group needs no other", () => {
+    reset({ cluster: { ...TENANT.cluster }, redis: { ...TENANT.redis, group: "rg-of-k8s" } });
+    const { status } = run("--cluster", "k8s", "--resource-group", "rg-of-k8s", "--redis", "cache");
+    expect([status, state().redis.assignments.length]).toEqual([0, 1]);
+  });
+
+  test("is shown in a dry run, and not changed", () => {
+    const { status, stderr } = run("--dry-run", ...REDIS);
+    expect([status, state().redis.assignments]).toEqual([0, []]);
+    expect(stderr).toMatch(/would run: az redisenterprise database access-policy-assignment create/);
+  });
+});
+
 describe("what cannot be done is said", () => {
   test.each<[string, Partial<typeof TENANT>, string[], RegExp]>([
     ["nobody is signed in", { signedIn: false }, [], /sign in first: az login/],
@@ -286,6 +313,13 @@ describe("what cannot be done is said", () => {
       /several applications are named obo-gateway/,
     ],
     ["a cluster without its group", {}, ["--cluster", "k8s"], /--cluster needs --resource-group/],
+    ["a Redis without its group", {}, ["--redis", "cache"], /--redis needs --redis-resource-group/],
+    [
+      "a Redis that is not there",
+      {},
+      ["--redis", "other", "--redis-resource-group", "rg"],
+      /access policies of other cannot be read/,
+    ],
     ["an unknown option", {}, ["--dryrun"], /unknown option --dryrun/],
     ["an option without its value", {}, ["--name"], /--name needs a value/],
     ["a name that would end a query", {}, ["--name", "x' || 'y"], /--name: letters/],

@@ -53,6 +53,8 @@ export interface TestGateway {
   reconfigure(yaml: string): Promise<Reconfigured>;
   /** What the gateway's configuration is read from. */
   readonly variables: Readonly<Record<string, string>>;
+  /** As SIGHUP does. */
+  reload(): Promise<void>;
   /** Rejects when any line that was ever logged holds a token, so that every test is a test of that too. */
   stop(): Promise<void>;
 }
@@ -221,6 +223,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       };
       return gateway.reconfigure(async () => withGrace((await loadWithCode(variables, parts)).config));
     },
+    reload: gateway.reload,
     async stop() {
       await gateway.stop();
       await agent.close();
