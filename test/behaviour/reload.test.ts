@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/g
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { Agent, request as httpRequest } from "undici";
 import { faultText, findFaults } from "../../src/checked-config.ts";
-import { codeRoute } from "../../src/http/code-route.ts";
+import { codeRoute, routeHandler } from "../../src/http/code-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, TEST_YAML, type TestGateway } from "../support/gateway.ts";
@@ -28,7 +28,10 @@ async function startPatientApi(): Promise<PatientApi> {
   const server: Server = createServer((_request, response) => {
     arrived.push(response);
     notify();
-  }).listen(0, "127.0.0.1");
+  });
+  // Only the gateway closes a connection that rests.
+  server.keepAliveTimeout = 0;
+  server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -59,6 +62,20 @@ const ping = codeRoute({
   handler: (_request, response) => void response.json({ pong: true }),
 });
 
+/** Calls its API when the test lets it. */
+const waiting = { entered: () => {}, release: () => {} };
+const later = routeHandler({
+  method: "get",
+  uses: ["patient"],
+  async handler(_request, response, { downstream: { patient: api } }) {
+    waiting.entered();
+    await new Promise<void>((resolve) => {
+      waiting.release = resolve;
+    });
+    await (await api.get("/late")).stream(response);
+  },
+});
+
 /** The configuration of the tests with other routes, APIs or parts. */
 const changedBy = (change: { readonly apis?: string; readonly routes?: string; readonly parts?: string }) =>
   TEST_YAML.replace("routes:\n", `${change.apis ?? ""}routes:\n${change.routes ?? ""}`).replace(
@@ -71,7 +88,7 @@ let gateway: TestGateway;
 let api: PatientApi;
 beforeAll(async () => {
   [emulator, api] = await Promise.all([startEmulator(), startPatientApi()]);
-  gateway = await startTestGateway({ emulator, routes: [ping] });
+  gateway = await startTestGateway({ emulator, routes: [ping], handlers: { later } });
 });
 afterAll(async () => {
   await gateway.stop();
@@ -88,6 +105,7 @@ const patient = (options = "") => `  patient:
     baseUrl: "${api.url}"
     scopes: [https://graph.microsoft.com/.default]
     allowPrivateNetwork: true
+    connections: { keepAliveMs: 600000 }
 ${options}`;
 const PATIENT_ROUTE = '  - { path: /patient, downstreamApi: patient, allow: ["/**"] }\n';
 const generation = async (): Promise<number> => (await gateway.admin("/readyz")).body.generation;
@@ -214,6 +232,25 @@ describe("requests under way end by the configuration that they began with", () 
     expect((await gateway.get("/patient/slow", token())).status).toBe(404);
     response.writeHead(200, { "content-type": "text/plain" }).end("as before");
     expect(await answered).toMatchObject({ status: 200, text: "as before" });
+    await expect(gone(api)).resolves.toBe(0);
+  });
+
+  test("also where they reach for the API only when it is gone, or has changed", async () => {
+    const route = "  - { path: /later, handler: later }\n";
+    const withApi = (options = "") => changedBy({ apis: patient(options), routes: route });
+    for (const next of [TEST_YAML, withApi("    timeoutMs: 25000\n")]) {
+      await gateway.reconfigure(withApi());
+      const entered = new Promise<void>((resolve) => {
+        waiting.entered = resolve;
+      });
+      const answered = gateway.get("/later", token()).then((answer) => answer);
+      await entered;
+      expect(await gateway.reconfigure(next)).toMatchObject({ outcome: "taken_over" });
+      waiting.release();
+      (await api.next()).end("late");
+      expect(await answered).toMatchObject({ status: 200 });
+    }
+    await gateway.reconfigure(TEST_YAML);
     await expect(gone(api)).resolves.toBe(0);
   });
 
