@@ -8,12 +8,13 @@ import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { findCredentialFaults, openCredential } from "./credential/credential.ts";
+import { createDelegations } from "./delegations/delegations.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
-import type { OpenTokenExchange } from "./exchange/contract.ts";
+import type { OfflineGrants, OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
 import {
   createCredentialCheck,
@@ -227,7 +228,9 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     documents: { "/permissions": building.permissions?.observed },
   });
   building.permissions?.compareWith(config, routes);
-  const ports = { verifier, exchange, isReady, counters: redis?.counters, ...downstream };
+  const delegations = openDelegations(building, exchange, redis);
+  const counters = redis?.counters;
+  const ports = { verifier, exchange, delegations, isReady, counters, ...downstream };
   const { prepare, ...publicSide } = assemblePublicSide(building, ports, serving);
   return {
     ...publicSide,
@@ -235,7 +238,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     adminPages: pages,
     console: building.console,
     get routes() {
-      return servedRoutes(serving.config.routes, serving.routes);
+      return servedRoutes(serving.config.routes, serving.routes, delegations !== undefined);
     },
     log: building.log,
     ...assembleLife(building, { verifier, exchange, credential, redis }),
@@ -411,6 +414,30 @@ async function openExchange(building: Building) {
   return { credential, exchange, redis };
 }
 
+/** What users left to jobs; nothing where it is not configured. */
+function openDelegations(
+  { config, authority, now, signals }: Building,
+  exchange: OfflineGrants,
+  redis: OpenRedis | undefined,
+) {
+  if (config.delegations === undefined) return undefined;
+  const { scopes, requiredScopes, ...rules } = config.delegations;
+  // The configuration's own check speaks of the file; this is for a configuration that a program puts together.
+  if (redis === undefined)
+    throw new ConfigurationError([{ path: "delegations", problem: "need exchange.cache.redis.url" }]);
+  const delegations = createDelegations({
+    rules,
+    scopes,
+    authorityHost: `${authority.origin}/`,
+    clientId: config.application.clientId,
+    redis,
+    exchange,
+    now,
+    onEvent: signals.delegation,
+  });
+  return { delegations, requiredScopes };
+}
+
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
   readonly clientAssertion: ClientAssertionCallback | undefined;
   /** Reaches what gives managed identities their tokens, which no proxy does. */
@@ -489,7 +516,7 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
 
 type PublicPorts = Pick<
   Parameters<typeof createPublicSide>[0],
-  "verifier" | "exchange" | "forward" | "forwardBatch" | "own" | "isReady"
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "own" | "isReady" | "delegations"
 > & {
   readonly apisOf: (config: GatewayConfig) => Readonly<Record<string, CallableApi>>;
   readonly counters: Parameters<typeof createPublicSide>[1]["counters"];

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import type { CheckedConfig } from "./checked-config.ts";
-import type { GatewayConfig } from "./config/load.ts";
+import type { DelegationsConfig, GatewayConfig } from "./config/load.ts";
 import { ACTOR_OF, type GatewayErrorCode } from "./errors.ts";
 import type { RateLimitRules } from "./http/contract.ts";
 import { statusOf } from "./http/public-side.ts";
@@ -21,6 +21,10 @@ interface Exposed {
   readonly limits: RateLimitRules | undefined;
   /** Largest body that is forwarded, bytes; undefined where code reads it. */
   readonly maxRequestBytes?: number;
+  /** Whether a job may call for a user who delegated, by a field of the request. */
+  readonly takesDelegations?: boolean | undefined;
+  /** Where the route is the gateway's own. */
+  readonly answers?: Readonly<Record<string, Json>>;
 }
 
 /** Methods that an OpenAPI path item has. */
@@ -36,8 +40,10 @@ export function openapiDocument({ config, codeRoutes }: CheckedConfig, server?: 
       summary: `Answered by ${route.name === undefined ? "code" : `the handler ${route.name}`}.`,
       policy: route.policy,
       limits: route.limits,
+      takesDelegations: route.takesDelegations,
     })),
-    ...config.routes.flatMap(({ target, api, policy, limits, as }) =>
+    ...(config.delegations === undefined ? [] : delegationsExposed(config.delegations)),
+    ...config.routes.flatMap(({ target, api, policy, limits, as, takesDelegations }) =>
       target.allow.map((pattern) => ({
         path: target.path + templated(pattern),
         methods: target.methods,
@@ -45,6 +51,7 @@ export function openapiDocument({ config, codeRoutes }: CheckedConfig, server?: 
         policy,
         limits,
         maxRequestBytes: api.maxRequestBytes,
+        takesDelegations,
       })),
     ),
   ];
@@ -65,6 +72,57 @@ export function openapiDocument({ config, codeRoutes }: CheckedConfig, server?: 
       schemas: { Problem: PROBLEM },
     },
   };
+}
+
+const DELEGATION: Json = {
+  type: "object",
+  required: ["id", "createdAt", "expiresAt", "clients"],
+  properties: {
+    id: { type: "string" },
+    createdAt: { type: "string", format: "date-time" },
+    expiresAt: { type: "string", format: "date-time" },
+    clients: { type: "array", items: { type: "string" } },
+  },
+};
+
+function delegationsExposed({ requiredScopes, adminRole }: DelegationsConfig): readonly Exposed[] {
+  const policy: RoutePolicy = { callers: "user", requiredScopes, requiredRoles: [], allowedClients: [] };
+  const json = (description: string, schema: Json): Json => ({
+    description,
+    content: { "application/json": { schema } },
+  });
+  const handle = { type: "object", required: ["handle"], properties: { handle: { type: "string" } } };
+  const list = {
+    type: "object",
+    required: ["delegations"],
+    properties: { delegations: { type: "array", items: DELEGATION } },
+  };
+  const enders = adminRole === undefined ? "its user" : `its user, or a holder of the role ${adminRole}`;
+  const one = { limits: undefined, policy };
+  return [
+    {
+      ...one,
+      path: "/delegations",
+      methods: ["POST"],
+      summary: "Leaves the jobs of the list a delegation.",
+      answers: { 201: json("The delegation, with its handle.", { allOf: [DELEGATION, handle] }) },
+    },
+    {
+      ...one,
+      path: "/delegations",
+      methods: ["GET"],
+      summary: "Lists the user's delegations, without handles.",
+      answers: { 200: json("The user's delegations.", list) },
+    },
+    {
+      ...one,
+      path: "/delegations/{id}",
+      methods: ["DELETE"],
+      summary: `Ends a delegation, for ${enders}.`,
+      policy: { ...policy, callers: "any", requiredScopes: [] },
+      answers: { 204: { description: "The delegation is over." } },
+    },
+  ];
 }
 
 /** OpenAPI has parameters of one segment alone: `*` becomes one, and `**` one whose description says that it is several. */
@@ -97,35 +155,49 @@ function pathsOf(exposed: readonly Exposed[], config: GatewayConfig): Json {
 }
 
 function operation(method: string, exposed: Exposed, config: GatewayConfig): Json {
-  const { path, summary, policy, limits, maxRequestBytes } = exposed;
+  const { path, summary, policy, limits, maxRequestBytes, takesDelegations, answers } = exposed;
   const names = [...path.matchAll(/\{([^}]*)\}/g)].map(([, name = ""]) => name);
+  const parameters = [...names.map(pathParameter), ...(takesDelegations === true ? [HANDLE_FIELD] : [])];
+  const hasBody = WITH_BODY.includes(method) && answers === undefined;
   // As the gateway counts: a rule of the route stands in the place of the one for all routes.
   const rules = { ...config.limits, ...limits };
   return {
     summary,
     description: policyText(policy),
     operationId: `${method.toLowerCase()}${path.replace(/[^A-Za-z0-9]+/g, "_")}`.replace(/_+$/, ""),
-    ...(names.length > 0 && {
-      parameters: names.map((name) => ({
-        name,
-        in: "path",
-        required: true,
-        schema: { type: "string" },
-        ...(name === "path" && { description: "Any number of segments, slashes included." }),
-      })),
-    }),
-    ...(WITH_BODY.includes(method) && { requestBody: { content: { "*/*": { schema: {} } } } }),
-    ...(WITH_BODY.includes(method) &&
-      maxRequestBytes !== undefined && { "x-max-request-bytes": maxRequestBytes }),
+    ...(parameters.length > 0 && { parameters }),
+    ...(hasBody && { requestBody: { content: { "*/*": { schema: {} } } } }),
+    ...(hasBody && maxRequestBytes !== undefined && { "x-max-request-bytes": maxRequestBytes }),
     // Each entry is an alternative, as any one scope suffices.
     security:
       policy.requiredScopes.length === 0
         ? [{ entra: [] }]
         : policy.requiredScopes.map((scope) => ({ entra: [qualified(scope, config)] })),
-    responses: { default: { description: "The answer of the route." }, ...problemResponses() },
+    responses: {
+      ...(answers ?? { default: { description: "The answer of the route." } }),
+      ...problemResponses(),
+    },
     ...(Object.keys(rules).length > 0 && { "x-rate-limits": rules }),
   };
 }
+
+function pathParameter(name: string): Json {
+  return {
+    name,
+    in: "path",
+    required: true,
+    schema: { type: "string" },
+    ...(name === "path" && { description: "Any number of segments, slashes included." }),
+  };
+}
+
+const HANDLE_FIELD: Json = {
+  name: "Delegation",
+  in: "header",
+  required: false,
+  schema: { type: "string" },
+  description: "Handle by which a listed application, with its own token, acts for the user who delegated.",
+};
 
 function policyText({ callers, requiredRoles, allowedClients, authContext }: RoutePolicy): string {
   return [

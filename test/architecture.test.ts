@@ -68,6 +68,7 @@ const ROOMS = [
   "identity",
   "credential",
   "exchange",
+  "delegations",
   "redis",
   "outbound",
   "downstream",
@@ -88,16 +89,30 @@ const RULES: Readonly<
   identity: { valuesFrom: [], typesFrom: [] },
   credential: { valuesFrom: [], typesFrom: [] },
   exchange: { valuesFrom: ["credential", "redis"], typesFrom: ["identity"] },
+  // It asks the exchange for refresh tokens by a port, and keeps them in the Redis that it is handed.
+  delegations: { valuesFrom: [], typesFrom: ["identity", "exchange", "redis"] },
   redis: { valuesFrom: [], typesFrom: [] },
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
-  http: { valuesFrom: ["identity", "exchange", "downstream"], typesFrom: ["credential", "redis"] },
+  http: {
+    valuesFrom: ["identity", "exchange", "downstream"],
+    typesFrom: ["credential", "delegations", "redis"],
+  },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
   permissions: { valuesFrom: [], typesFrom: [] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
   telemetry: {
     valuesFrom: [],
-    typesFrom: ["identity", "credential", "exchange", "redis", "outbound", "downstream", "http"],
+    typesFrom: [
+      "identity",
+      "credential",
+      "exchange",
+      "delegations",
+      "redis",
+      "outbound",
+      "downstream",
+      "http",
+    ],
   },
   // It reads the signals that telemetry reads, and shows them.
   console: { valuesFrom: [], typesFrom: ["identity", "credential", "downstream", "http"] },
@@ -155,6 +170,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   credential: ["contract.ts", "credential.ts", "federated-token.ts", "key-file.ts"],
   exchange: ["contract.ts", "entra/answers.ts", "entra/application.ts", "exchange.ts"],
+  delegations: ["contract.ts", "delegations.ts"],
   redis: ["address.ts", "connection.ts", "contract.ts", "master-keys.ts", "redis.ts", "sealing.ts"],
   outbound: ["agent.ts", "connector.ts", "contract.ts", "outbound.ts", "proxies.ts", "undici.ts"],
   downstream: [

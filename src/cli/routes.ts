@@ -1,6 +1,6 @@
 /** `obo-gateway routes`: who may call what, and what each route opens behind the gateway. */
 
-import type { GatewayConfig } from "../config/load.ts";
+import type { DelegationsConfig, GatewayConfig } from "../config/load.ts";
 import type { DownstreamApiOptions } from "../downstream/contract.ts";
 import { configuredApi } from "../http/code-route.ts";
 import type { RateLimit, RateLimitRules } from "../http/contract.ts";
@@ -24,6 +24,8 @@ export interface RouteRow {
   readonly limits: RateLimitRules;
   /** What the route's APIs let a caller hold and send, by API. */
   readonly shares: Readonly<Record<string, RouteShare>>;
+  /** Whether a job may call for a user who delegated. */
+  readonly takesDelegations: boolean;
   /** Downstream paths that pass; `**` where a handler may call any. */
   readonly opens: readonly string[];
 }
@@ -52,7 +54,7 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
         return api === undefined ? [] : [[name, shareOf(api, config.fairness)]];
       }),
     );
-  const forwarding = config.routes.map(({ as, target, api, policy, limits }) => ({
+  const forwarding = config.routes.map(({ as, target, api, policy, limits, takesDelegations }) => ({
     path: `${target.path}/**`,
     methods: target.methods,
     answeredBy: `API ${api.name}`,
@@ -62,6 +64,7 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
     scopes: api.scopes,
     limits: { ...config.limits, ...limits },
     shares: sharesOf([api.name]),
+    takesDelegations,
     opens: target.allow,
   }));
   const coded = codeRoutes.map((route) => {
@@ -76,10 +79,44 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
       scopes: scopesOf(apis),
       limits: { ...config.limits, ...route.limits },
       shares: sharesOf(apis),
+      takesDelegations: route.takesDelegations ?? false,
       opens: route.allow ?? route.needs ?? (apis.length === 0 ? [] : ["**"]),
     };
   });
-  return [...forwarding, ...coded].toSorted((one, other) => (one.path < other.path ? -1 : 1));
+  const ofDelegations =
+    config.delegations === undefined ? [] : delegationRows(config.delegations, config.limits);
+  return [...forwarding, ...coded, ...ofDelegations].toSorted((one, other) =>
+    one.path < other.path ? -1 : 1,
+  );
+}
+
+function callersText({ policy, takesDelegations }: RouteRow): string {
+  const callers = policy.callers === "user" ? "users" : "users, applications";
+  return takesDelegations ? `${callers}, jobs by delegation` : callers;
+}
+
+/** Where users delegate. An administrator's role is no condition, since users end their own without it. */
+function delegationRows({ requiredScopes }: DelegationsConfig, limits: RateLimitRules): readonly RouteRow[] {
+  const policy = { callers: "user", requiredScopes, requiredRoles: [], allowedClients: [] } as const;
+  const row = {
+    answeredBy: "delegations",
+    apis: [],
+    as: "user",
+    scopes: [],
+    limits,
+    shares: {},
+    takesDelegations: false,
+    opens: [],
+  } as const;
+  return [
+    { ...row, path: "/delegations", methods: ["GET", "HEAD", "POST"], policy },
+    {
+      ...row,
+      path: "/delegations/:id",
+      methods: ["DELETE"],
+      policy: { ...policy, callers: "any", requiredScopes: [] },
+    },
+  ];
 }
 
 function shareOf(
@@ -99,7 +136,7 @@ function routesText(rows: readonly RouteRow[]): string {
       row.path,
       row.methods.join(","),
       row.as === "app" ? `${row.answeredBy} as application` : row.answeredBy,
-      row.policy.callers === "user" ? "users" : "users, applications",
+      callersText(row),
       policyText(row.policy),
       limitsText(row.limits),
       Object.values(row.shares).map(shareText).join("; ") || "-",

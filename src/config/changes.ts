@@ -24,6 +24,7 @@ const OF_THE_START: Readonly<Record<string, string>> = {
   admin: "admin",
   console: "console",
   fairness: "fairness",
+  delegations: "delegations",
   log: "log",
   tracing: "OTEL_*",
   proxies: "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",

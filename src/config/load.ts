@@ -38,6 +38,8 @@ export interface ProxyRouteConfig {
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
   readonly limits: GatewayYaml["limits"];
+  /** Whether `delegations.routes` names it. */
+  readonly takesDelegations: boolean;
 }
 
 /** A route of the YAML file that a handler answers. */
@@ -54,12 +56,18 @@ export interface HandlerRouteConfig {
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
   readonly limits: GatewayYaml["limits"];
+  readonly takesDelegations: boolean;
 }
 
 /** With the bound of its cache, which follows the heap where the file leaves it out. */
 type Bounded<Part extends { readonly cache: object }> = Omit<Part, "cache"> & {
   readonly cache: Omit<Part["cache"], "maxBytes"> & { readonly maxBytes: number };
 };
+
+export interface DelegationsConfig extends Omit<NonNullable<GatewayYaml["delegations"]>, "routes"> {
+  /** Scopes of the API for which Entra gives the first refresh token: that of the first route, or the first one. */
+  readonly scopes: readonly string[];
+}
 
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
@@ -95,6 +103,8 @@ export interface GatewayConfig {
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
+  /** Undefined where there are none. */
+  readonly delegations: DelegationsConfig | undefined;
   readonly log: GatewayYaml["log"] & {
     readonly level: string;
     readonly auditFile: string | undefined;
@@ -232,6 +242,7 @@ function assemble(
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );
+  const takesDelegations = (path: string) => yaml.delegations?.routes.includes(path) === true;
   return {
     listen: { host: env.HOST, port: env.PORT, adminPort: env.ADMIN_PORT },
     application: {
@@ -266,6 +277,7 @@ function assemble(
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
         limits: route.limits,
+        takesDelegations: takesDelegations(route.path),
       })),
     handlerRoutes: yaml.routes.flatMap(
       ({ handler, path, downstreamApi, as, allow, limits, ...policy }, index) =>
@@ -281,6 +293,7 @@ function assemble(
                 allow,
                 policy: policyOf(policy),
                 limits,
+                takesDelegations: takesDelegations(path),
               },
             ],
     ),
@@ -289,6 +302,7 @@ function assemble(
     console: yaml.console,
     limits: yaml.limits,
     fairness: yaml.fairness,
+    delegations: yaml.delegations && delegationsOf(yaml.delegations, yaml),
     log: {
       ...yaml.log,
       level: env.LOG_LEVEL,
@@ -298,6 +312,15 @@ function assemble(
     permissionsTable: env.PERMISSIONS_TABLE,
     production: env.NODE_ENV === "production",
   };
+}
+
+function delegationsOf(
+  { routes: paths, ...rest }: NonNullable<GatewayYaml["delegations"]>,
+  { routes, downstreamApis }: GatewayYaml,
+): DelegationsConfig {
+  const first = routes.find(({ path }) => path === paths[0])?.downstreamApi;
+  const api = downstreamApis[first ?? ""] ?? Object.values(downstreamApis)[0];
+  return { ...rest, scopes: api?.scopes ?? [] };
 }
 
 function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["credential"]): CredentialOptions {

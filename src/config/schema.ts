@@ -314,6 +314,39 @@ const fairness = z
   })
   .describe("How much of the gateway one caller may hold, so that the others are served.");
 
+const delegations = z
+  .strictObject({
+    clients: z
+      .array(guid)
+      .min(1)
+      .describe(
+        "Client ids of the jobs. A handle serves them alone, each with its own token in the user's tenant.",
+      ),
+    maxDays: wholeNumber(1, 365)
+      .default(30)
+      .describe("Life of a delegation, days; lowered, it holds for those that are there."),
+    routes: z
+      .array(nonEmpty)
+      .default([])
+      .describe("Paths of routes on which a request with a Delegation field runs as the user."),
+    requiredScopes: z
+      .array(scope)
+      .default([])
+      .describe("Any one of them must be in scp of a user who delegates at /delegations."),
+    adminRole: nonEmpty
+      .optional()
+      .describe(
+        "Application role whose holders may end any delegation of their tenant. Left out: users alone end theirs.",
+      ),
+    maxPerUser: wholeNumber(1, 1_000).default(20).describe("Delegations that one user may have at once."),
+    maxPerClient: wholeNumber(1, 10_000_000)
+      .default(10_000)
+      .describe("Delegations that all users of one client, by which they delegate, may have at once."),
+  })
+  .describe(
+    "Leave for jobs to act for users who have gone home; needs exchange.cache.redis. Left out: none of it exists.",
+  );
+
 const log = z
   .strictObject({
     granted: z
@@ -355,6 +388,7 @@ export const gatewayYaml = z
       .prefault({}),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
+    delegations: delegations.optional(),
     log: log.prefault({}),
     audit: audit.prefault({}),
   })

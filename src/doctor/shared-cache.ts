@@ -141,12 +141,12 @@ const BY_LABEL: Readonly<Record<string, Refusal>> = {
   ERR: WRONG_PASSWORD,
   NOPERM: {
     finding: "the user of exchange.cache.redis.url may not do what the shared tier needs",
-    fix: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys",
+    fix: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys; with delegations PEXPIRE and the sorted sets (+@sortedset), too",
   },
   READONLY: READ_ONLY,
   OOM: {
     finding: "its memory is full, and it evicts nothing",
-    fix: "set maxmemory-policy to allkeys-lru: everything that is kept there can be had again",
+    fix: "set maxmemory-policy to allkeys-lru, since every token there can be had again; with delegations, which cannot, to volatile-ttl and give it room",
   },
 };
 

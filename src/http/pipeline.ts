@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Request, RequestHandler, Response } from "express";
+import type { ResumedDelegation } from "../delegations/contract.ts";
 import type {
   DownstreamApiOptions,
   Forward,
@@ -20,7 +21,6 @@ import { asApplication, compileTarget, isGraph, readsOData } from "../downstream
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
@@ -155,6 +155,7 @@ export function openRecord(request: Request): RequestRecord {
     route: undefined,
     caller: undefined,
     owner: undefined,
+    delegation: undefined,
     tokenOrigin: undefined,
     refusal: undefined,
     downstreamStatus: undefined,
@@ -208,6 +209,30 @@ export interface Admission {
   /** Without one, any verified caller is let through. */
   readonly policy: RoutePolicy | undefined;
   readonly verifier: TokenVerifier;
+  /** What becomes of a request with a `Delegation` field; undefined where there are no delegations. */
+  readonly actFor: ActFor | undefined;
+}
+
+/** Makes the user behind the request's `Delegation` field its caller, or rejects. The job's own token has been verified. */
+export type ActFor = (record: RequestRecord, handle: string) => Promise<void>;
+
+/** Node joins several lines of one field by commas, which no handle holds. */
+function delegationIn({ headers: { delegation } }: Request): string | undefined {
+  return delegation === undefined ? undefined : String(delegation);
+}
+
+/** A record of its own for what one request of a job does for a user. */
+export function actingRecord(record: RequestRecord, resumed: ResumedDelegation): RequestRecord {
+  const acting = { ...record };
+  actAs(acting, resumed);
+  return acting;
+}
+
+/** From now on the request is the user's, with the job as client: policies, shares and logs go by that. */
+export function actAs(record: RequestRecord, { id, caller, demanded }: ResumedDelegation): void {
+  record.caller = caller;
+  record.owner = caller.owner;
+  record.delegation = { id, demanded };
 }
 
 /**
@@ -217,7 +242,7 @@ export interface Admission {
  * would compare the path and cut the URL once more.
  */
 export function admit(
-  { path, policy, verifier }: Admission,
+  { path, policy, verifier, actFor }: Admission,
   proceed: RequestHandler = (_request, _response, next) => next(),
 ): RequestHandler {
   const letPass = (
@@ -233,9 +258,9 @@ export function admit(
     }
     span?.granted();
     record.caller = verification.caller;
-    record.owner = ownerOf(verification.caller.principal);
-    checkPolicy(policy, verification.caller.principal);
+    record.owner = verification.caller.owner;
   };
+  const permitted = permit({ policy, actFor }, proceed);
   return (request, response, next) => {
     const record = recordOf(request);
     record.route = path;
@@ -247,18 +272,31 @@ export function admit(
     if (verification instanceof Promise)
       return verification.then((late) => {
         letPass(record, began, late, span);
-        return proceed(request, response, next);
+        return permitted(request, response, next);
       });
     letPass(record, began, verification, span);
-    return proceed(request, response, next);
+    return permitted(request, response, next);
   };
 }
 
-/** Lets pass whom the route's policy admits, where something stands between that and `admit`. */
-export function permit(policy: RoutePolicy | undefined): RequestHandler {
-  return (request, _response, next) => {
-    checkPolicy(policy, callerOf(recordOf(request)).principal);
-    next();
+/**
+ * Lets pass whom the route's policy admits: the caller, or the user for whom a job sends the request. Where limits are
+ * counted they stand between `admit` and this, so that a job's requests count as the job's.
+ */
+export function permit(
+  { policy, actFor }: Pick<Admission, "policy" | "actFor">,
+  proceed: RequestHandler,
+): RequestHandler {
+  return (request, response, next) => {
+    const record = recordOf(request);
+    const handle = actFor === undefined ? undefined : delegationIn(request);
+    if (actFor !== undefined && handle !== undefined)
+      return actFor(record, handle).then(() => {
+        checkPolicy(policy, callerOf(record).principal);
+        return proceed(request, response, next);
+      });
+    checkPolicy(policy, callerOf(record).principal);
+    return proceed(request, response, next);
   };
 }
 
@@ -267,17 +305,9 @@ function checkPolicy(policy: RoutePolicy | undefined, principal: Principal): voi
   if (refusal !== undefined) throw refusal;
 }
 
-/** For whom the rooms behind hold places, bytes and slots, so that one caller takes no more than a share of them. */
-function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
-  return { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
-}
-
 /** The user of a request whose token was verified before, by which requests that wait take turns. */
 export function recognizeUser(verifier: TokenVerifier): (request: IncomingMessage) => string | undefined {
-  return (request) => {
-    const caller = verifier.recognize(authorizationOf(request));
-    return caller && ownerOf(caller.principal).user;
-  };
+  return (request) => verifier.recognize(authorizationOf(request))?.owner.user;
 }
 
 export interface ProxyRoute {
@@ -335,7 +365,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         record,
         route: route.target,
         check: targetOf,
-        owner: record.owner ?? ownerOf(callerOf(record).principal),
+        owner: callerOf(record).owner,
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
@@ -447,7 +477,10 @@ export function actorOf(as: ActsAs | undefined, clientId: string): Actor {
     };
   return {
     assertionOf: (record) => callerOf(record).assertion,
-    rephrase: (record, error, claims) => inTermsOf(callerOf(record).principal, error, claims),
+    rephrase(record, error, claims) {
+      const phrased = inTermsOf(callerOf(record).principal, error, claims);
+      return record.delegation === undefined ? phrased : record.delegation.demanded(phrased);
+    },
   };
 }
 

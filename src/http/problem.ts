@@ -23,6 +23,7 @@ const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, titl
   blocked_by_policy: [403, "A policy of the organisation blocks this user"],
   not_assigned: [403, "The user is not assigned to the application"],
   tenant_not_onboarded: [403, "The organisation has not onboarded the application"],
+  delegation_ended: [401, "The delegation has ended"],
   credential_unavailable: [503, "The gateway cannot prove its identity"],
   client_rejected: [503, "The gateway was not accepted by the authority"],
   downstream_misconfigured: [502, "The downstream API is misconfigured"],
@@ -190,6 +191,9 @@ function challengeFor(
         'error="insufficient_scope"',
         ...(error.requiredScopes?.length ? [`scope="${error.requiredScopes.join(" ")}"`] : []),
       ]);
+    case "delegation_ended":
+      // RFC 6749 §5.2 has the word for a grant that is over; RFC 9110 §11.6.1 wants a challenge on every 401.
+      return bearerChallenge(facts, ['error="invalid_grant"']);
     case "claims_challenged":
     case "interaction_required": {
       const tenant = tenantId ?? "common";

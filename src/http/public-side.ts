@@ -12,6 +12,7 @@ import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
+import { actForAt, type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
 import {
   admit,
@@ -147,10 +148,14 @@ export interface PublicRouterOptions {
   readonly proxyRoutes: readonly (ProxyRoute & {
     readonly policy: RoutePolicy;
     readonly limits?: RateLimitRules;
+    /** Whether a job may send requests for a user who delegated. */
+    readonly takesDelegations?: boolean;
   })[];
   readonly codeRoutes: readonly ServedCodeRoute[];
-  /** See `handle`. */
+  /** See `HandlerPorts`. */
   readonly checksNeeds?: boolean;
+  /** Undefined where they are not configured. */
+  readonly delegations: DelegationRoutes | undefined;
   /** Handlers behind `authenticate`; none where nothing is limited. */
   readonly limit: LimitRoute;
   readonly challenge: ChallengeFacts;
@@ -178,6 +183,7 @@ interface Admitted {
   readonly limits?: RateLimitRules | undefined;
   /** What limits of its own are counted under. Default: the path. */
   readonly counted?: string;
+  readonly takesDelegations?: boolean | undefined;
 }
 
 /** Every route of one configuration, and the answers of last resort. */
@@ -201,17 +207,27 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
   const say = saying(options.own);
   // Limits count verified callers, before the route's policy decides what a caller may do.
   const admitted = (
-    { path, policy, limits: rules, counted = path }: Admitted,
+    { path, policy, limits: rules, counted = path, takesDelegations }: Admitted,
     proceed: RequestHandler,
   ): readonly RequestHandler[] => {
     const limits = limit(counted, rules);
-    if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
-    return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
+    const actFor = actForAt(options.delegations?.delegations, { takesDelegations });
+    if (limits.length === 0) return [admit({ path, policy, verifier, actFor }, proceed)];
+    return [
+      admit({ path, policy: undefined, verifier, actFor: undefined }),
+      ...limits,
+      permit({ policy, actFor }, proceed),
+    ];
   };
   if (options.cors.origins.length > 0) router.use(say, crossOrigin(options.cors));
   const documents = { ...options.documents, ...(options.resource && resourceDocuments(options.resource)) };
   if (Object.keys(documents).length > 0) router.use(publishing(documents, say));
 
+  if (options.delegations !== undefined)
+    mountDelegations(router, options.delegations, (path, policy, handler) => [
+      say,
+      ...admitted(policy === undefined ? { path } : { path, policy }, handler),
+    ]);
   for (const route of options.codeRoutes)
     router[route.method](
       route.path,
@@ -219,7 +235,13 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
       // One path may be several routes in code, each for a method.
       ...admitted(
         { ...route, counted: `${route.method} ${route.path}` },
-        handle(route, options.apis, exchange, clientId, options.checksNeeds),
+        handle(route, {
+          apis: options.apis,
+          exchange,
+          clientId,
+          delegations: options.delegations?.delegations,
+          checksNeeds: options.checksNeeds,
+        }),
       ),
     );
   const ports = {

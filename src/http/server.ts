@@ -13,10 +13,10 @@ import type { OwnFields } from "../downstream/contract.ts";
 import { ConfigurationError } from "../errors.ts";
 import { connectionsFor, type FileDescriptors, readFileDescriptors } from "../foundation/file-descriptors.ts";
 import { createMembers } from "../foundation/members.ts";
+import { loopTurns } from "../foundation/turns.ts";
 import { type Connections, connectionOf, watchConnections } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { userOf } from "./pipeline.ts";
-import { createTurns } from "./turns.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
 
 export interface ListenOptions {
@@ -94,7 +94,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     limits,
     room: options.room,
     run,
-    turns: createTurns(),
+    turns: loopTurns,
     recognize,
     userOf,
     onEvent: onConnection,

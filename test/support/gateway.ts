@@ -120,8 +120,8 @@ const STARTED = new Set<unknown>(["ready", "signing keys will be fetched with th
 /** How long a line is waited for, ms: less than a test may take, so that its failure names the line. */
 const LINE_LIMIT_MS = 10_000;
 
-/** The start of any JWT: `{"` in base64url. */
-const TOKEN = /eyJ[A-Za-z0-9_-]{8,}/;
+/** The start of any JWT, `{"` in base64url, and of a delegation's handle. */
+const TOKEN = /eyJ[A-Za-z0-9_-]{8,}|obo_dlg_/;
 
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
   const { emulator, credential = "workload-identity" } = options;
