@@ -27,12 +27,14 @@ import { createClosing, type Keep } from "./foundation/closing.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, ServedCodeRoute } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
+import { eventLoopLags } from "./http/load-shedding.ts";
 import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
 import { type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { createLocalSide } from "./local/local-side.ts";
 import { openapiDocument } from "./openapi.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { type WatchedPermissions, watchPermissions } from "./permission-watch.ts";
@@ -78,6 +80,8 @@ export interface Gateway {
   readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
   /** Every route that is served, by path. A reload changes them. */
   readonly routes: readonly ServedRoute[];
+  /** The local API and the guard of its listener; undefined where it is not configured. */
+  readonly local: LocalGateway | undefined;
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
@@ -106,6 +110,13 @@ export type ReadConfig = () => GatewayConfig | Promise<GatewayConfig>;
 
 /** What a running gateway made of another configuration. */
 export type Reconfigured = ConfigurationEvent;
+
+/** The local API as a listener takes it. */
+export interface LocalGateway {
+  readonly listener: RequestListener;
+  readonly refuse: RequestListener;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize">;
+}
 
 /** How often the credential's files are looked at between requests, ms, so that readiness follows them. */
 const CREDENTIAL_WATCH_MS = 60_000;
@@ -231,9 +242,11 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const delegations = openDelegations(building, exchange, redis);
   const counters = redis?.counters;
   const ports = { verifier, exchange, delegations, isReady, counters, ...downstream };
-  const { prepare, ...publicSide } = assemblePublicSide(building, ports, serving);
+  const { prepare, limit, ...publicSide } = assemblePublicSide(building, ports, serving);
+  const local = assembleLocalSide(building, { ...ports, ...publicSide.guard }, serving, limit);
   return {
     ...publicSide,
+    local: local?.side,
     admin: adminListener(pages),
     adminPages: pages,
     console: building.console,
@@ -260,9 +273,11 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     const routes = codeRoutesOf(next, parts);
     const replaced = { config: next, routes, generation: serving.generation + 1, needRestart };
     // Everything that can be refused is built before anything is replaced.
-    const begin = prepare(replaced);
+    const { begin, limit: nextLimit } = prepare(replaced);
+    const beginLocally = local?.prepare(replaced, nextLimit);
     replaceApis(next);
     begin();
+    beginLocally?.();
     serving = replaced;
     building.permissions?.compareWith(next, routes);
     return { outcome: "taken_over", generation: replaced.generation, changed, needRestart };
@@ -541,7 +556,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
     observer: signals.requests,
     onInternalError: signals.internalError,
   });
-  const { app, refuse, overload, recognize, prepare } = createPublicSide(optionsOf(first), {
+  const { app, limit, refuse, overload, recognize, prepare } = createPublicSide(optionsOf(first), {
     clientId: config.application.clientId,
     counters,
     onRateLimit: signals.rateLimit,
@@ -552,7 +567,78 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
   const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
-  return { app, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
+  return { app, limit, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
+}
+
+type LimitRoute = Parameters<typeof createLocalSide>[0]["limit"];
+
+type LocalPorts = PublicPorts & Pick<ListenOptions, "overload" | "recognize">;
+
+/**
+ * The local side, where it is configured: the same rooms, limits and refusals behind another listener. Its routes are
+ * those of the public side, so a reload replaces both.
+ */
+function assembleLocalSide(
+  building: Building,
+  { apisOf, overload, recognize, ...lasting }: LocalPorts,
+  first: Serving,
+  firstLimit: LimitRoute,
+) {
+  const { config, outputs, now, signals } = building;
+  const { local, application } = config;
+  if (local === undefined) return undefined;
+  const sideOf = (serving: Serving, limit: LimitRoute) => {
+    const challenge = { ...challengeOptions(building, serving.config), clientId: application.clientId };
+    const { listener, refuse } = createLocalSide({
+      ...lasting,
+      ...local,
+      ...challenge,
+      homeTenantId: application.tenantId,
+      apis: local.apis,
+      callable: apisOf(serving.config),
+      codeRoutes: serving.routes,
+      limit,
+      challenge: challengeFacts(challenge),
+      auditIsAtRisk: outputs.auditIsAtRisk,
+      observer: signals.requests,
+      onInternalError: signals.internalError,
+      now,
+    });
+    return { listener, refuse: refuse(), shed: refuse(eventLoopLags()) };
+  };
+  let current = sideOf(first, firstLimit);
+  const { maxConnections, requestTimeoutSeconds } = local;
+  const { connections } = config.http;
+  const side: LocalGateway = {
+    listener: (request, response) => current.listener(request, response),
+    refuse: (request, response) => current.refuse(request, response),
+    guard: {
+      connections: {
+        ...connections,
+        max: maxConnections,
+        requestTimeoutSeconds,
+        headersTimeoutSeconds: Math.min(connections.headersTimeoutSeconds, requestTimeoutSeconds),
+      },
+      onConnection: signals.connection,
+      recognize,
+      overload: overload && {
+        isOverloaded: overload.isOverloaded,
+        shed(request, response) {
+          signals.load({ type: "shed" });
+          current.shed(request, response);
+        },
+      },
+    },
+  };
+  return {
+    side,
+    prepare(serving: Serving, limit: LimitRoute): () => void {
+      const next = sideOf(serving, limit);
+      return () => {
+        current = next;
+      };
+    },
+  };
 }
 
 /** What else the gateway says of itself, where that is switched on. */

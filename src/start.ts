@@ -1,10 +1,16 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import { createGateway, type GatewayParts, type ReadConfig, type Reconfigured } from "./gateway.ts";
+import {
+  createGateway,
+  type Gateway,
+  type GatewayParts,
+  type ReadConfig,
+  type Reconfigured,
+} from "./gateway.ts";
 import { listenForAdmin } from "./http/admin.ts";
 import { type ServedRoute, unlinkedRoutes } from "./http/route-table.ts";
-import { createDescriptorRoom, listen } from "./http/server.ts";
+import { createDescriptorRoom, type Listening, listen } from "./http/server.ts";
 import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
 import { unreadExceptions } from "./outbound/proxies.ts";
 import type { Logger } from "./telemetry/contract.ts";
@@ -13,6 +19,8 @@ import type { Logger } from "./telemetry/contract.ts";
 export interface RunningGateway {
   readonly port: number;
   readonly adminPort: number;
+  /** Of the local API; 0 on a Unix socket, and undefined where it is not configured. */
+  readonly localPort: number | undefined;
   readonly log: Logger;
   /** Takes up what has changed outside: a rotated audit file, files of the credential. Requests go on meanwhile. */
   reload(): Promise<void>;
@@ -61,6 +69,12 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     await close();
     throw error;
   });
+  const localSide = await listenLocally(gateway, config).catch(async (error: unknown) => {
+    await publicSide.drain(0);
+    await adminSide.close();
+    await close();
+    throw error;
+  });
   if (Number.parseInt(process.versions.llhttp ?? "", 10) < 9)
     log.warn(
       { node: process.version },
@@ -69,7 +83,17 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   if (config.proxies !== undefined) reportProxies(config.proxies, log);
   reportSettings(config, log);
   log.info(
-    { host, port: publicSide.port, adminPort: adminSide.port, routes: listed(gateway.routes) },
+    {
+      host,
+      port: publicSide.port,
+      adminPort: adminSide.port,
+      ...(localSide !== undefined && {
+        ...(config.local?.socket === undefined
+          ? { localPort: localSide.port }
+          : { localSocket: config.local.socket }),
+      }),
+      routes: listed(gateway.routes),
+    },
     "listening",
   );
   let stopping = false;
@@ -83,7 +107,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   async function end(): Promise<void> {
     stopping = true;
     leaveRotation();
-    await publicSide.drain(graceMs);
+    await Promise.all([publicSide.drain(graceMs), localSide?.drain(graceMs)]);
     await close();
     await adminSide.close();
     log.info("stopped");
@@ -93,6 +117,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   return {
     port: publicSide.port,
     adminPort: adminSide.port,
+    localPort: localSide?.port,
     log,
     reload,
     async reconfigure(read) {
@@ -127,6 +152,20 @@ function reportSettings(config: GatewayConfig, log: Logger): void {
       "http.publicUrl is not set: Graph's paging links will lead callers to Graph, which does not take their token",
     );
   for (const { path, problem } of config.notices) log.warn({ setting: path }, `${path} ${problem}`);
+}
+
+/** The loopback address or a Unix socket, whatever HOST says: who reaches it can ask for tokens. */
+async function listenLocally({ local }: Gateway, config: GatewayConfig): Promise<Listening | undefined> {
+  if (local === undefined || config.local === undefined) return undefined;
+  const { port = 0, socket } = config.local;
+  return listen(local.listener, {
+    host: "127.0.0.1",
+    port,
+    socket,
+    setting: socket === undefined ? "LOCAL_PORT" : "LOCAL_SOCKET",
+    refuse: local.refuse,
+    ...local.guard,
+  });
 }
 
 function reportProxies(proxies: ProxyOptions, log: Logger): void {

@@ -77,6 +77,7 @@ const ROOMS = [
   "telemetry",
   "permissions",
   "console",
+  "local",
 ] as const;
 type Room = (typeof ROOMS)[number];
 
@@ -99,6 +100,8 @@ const RULES: Readonly<
     typesFrom: ["credential", "delegations", "redis"],
   },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
+  // A second side of the gateway beside http's own, by the same admission, decision and exchange.
+  local: { valuesFrom: ["http", "identity"], typesFrom: ["exchange", "downstream"] },
   permissions: { valuesFrom: [], typesFrom: [] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
   telemetry: {
@@ -182,7 +185,21 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
     "target/downstream-api.ts",
     "transport/pool.ts",
   ],
-  http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
+  http: [
+    "admin.ts",
+    "admission.ts",
+    "code-route.ts",
+    "contract.ts",
+    "decision.ts",
+    "load-shedding.ts",
+    "pipeline.ts",
+    "plain-side.ts",
+    "problem.ts",
+    "public-side.ts",
+    "route-table.ts",
+    "server.ts",
+  ],
+  local: ["local-side.ts"],
   handlers: ["mount.ts"],
   console: ["console.ts", "contract.ts"],
   permissions: ["report.ts", "table.ts", "watch.ts"],

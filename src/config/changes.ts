@@ -25,6 +25,7 @@ const OF_THE_START: Readonly<Record<string, string>> = {
   console: "console",
   fairness: "fairness",
   delegations: "delegations",
+  local: "local",
   log: "log",
   tracing: "OTEL_*",
   proxies: "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",

@@ -9,7 +9,7 @@ import { isLoopback, parseRedisAddress } from "../redis/address.ts";
  * route must not hide a misspelt API name in another. A value of the wrong shape is passed over; the schema names it.
  */
 export function crossChecks(file: unknown): ConfigurationFault[] {
-  const { routes, downstreamApis, identity, http, exchange, delegations } = members(file);
+  const { routes, downstreamApis, identity, http, exchange, delegations, local } = members(file);
   const apis = members(downstreamApis);
   return [
     ...routeFaults(list(routes).map(members), Object.keys(apis)),
@@ -21,6 +21,7 @@ export function crossChecks(file: unknown): ConfigurationFault[] {
     ...tenantFaults(list(members(identity).tenants)),
     ...redisFaults(members(members(members(exchange).cache).redis)),
     ...(delegations === undefined ? [] : delegationFaults(members(delegations), file)),
+    ...localApiFaults(members(members(local).apis), apis),
   ];
 }
 
@@ -262,6 +263,41 @@ function redisFaults({ url, auth }: Record<string, unknown>): ConfigurationFault
         "must begin with rediss:// where exchange.cache.redis.auth is entra: a token goes over TLS only",
     });
   return faults;
+}
+
+/** The local API hands out tokens of configured APIs alone, and the application's own only for `.default`. */
+function localApiFaults(named: Record<string, unknown>, apis: Record<string, unknown>): ConfigurationFault[] {
+  return Object.entries(named).flatMap(([name, rules]) => {
+    const path = `local.apis.${name}`;
+    if (!Object.hasOwn(apis, name))
+      return [{ path, problem: `no API named "${name}"${didYouMean(name, Object.keys(apis))}` }];
+    if (members(rules).applicationTokens !== true) return [];
+    const scopes = list(members(apis[name]).scopes);
+    if (scopes.length === 1 && String(scopes[0]).endsWith("/.default")) return [];
+    return [
+      {
+        path: `${path}.applicationTokens`,
+        problem: `needs one scope that ends in /.default on downstreamApis.${name}`,
+      },
+    ];
+  });
+}
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+/** Where the local API listens is the environment's matter, as all listeners are; one place, so that none is forgotten. */
+export function localListenerFaults({ LOCAL_PORT, LOCAL_SOCKET }: Variables): ConfigurationFault[] {
+  if (LOCAL_PORT && LOCAL_SOCKET)
+    return [{ path: "LOCAL_SOCKET", problem: "is set beside LOCAL_PORT; only one of them may be" }];
+  if (LOCAL_PORT || LOCAL_SOCKET) return [];
+  return [{ path: "local", problem: "needs LOCAL_PORT or LOCAL_SOCKET in the environment" }];
+}
+
+/** A variable without the part of the file that it belongs to. */
+export function unusedListener(env: Variables): ConfigurationFault[] {
+  return ["LOCAL_PORT", "LOCAL_SOCKET"]
+    .filter((name) => env[name])
+    .map((name) => ({ path: name, problem: "has no effect: gateway.yaml has no part named local" }));
 }
 
 /** The shared tier seals what it keeps, so its address is worth nothing without keys. */

@@ -14,7 +14,7 @@ import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
-import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
+import { cacheKeyFaults, crossChecks, localListenerFaults, unusedListener } from "./cross-checks.ts";
 import {
   cleanEnvironment,
   type GatewayEnvironment,
@@ -68,6 +68,13 @@ export interface DelegationsConfig extends Omit<NonNullable<GatewayYaml["delegat
   /** Scopes of the API for which Entra gives the first refresh token: that of the first route, or the first one. */
   readonly scopes: readonly string[];
 }
+/** The local API, where it is switched on. */
+export type LocalConfig = NonNullable<GatewayYaml["local"]> & {
+  /** A port of the loopback address; 0 takes a free one. */
+  readonly port: number | undefined;
+  /** Path of a Unix socket. */
+  readonly socket: string | undefined;
+};
 
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
@@ -100,6 +107,8 @@ export interface GatewayConfig {
   readonly http: GatewayYaml["http"];
   readonly admin: GatewayYaml["admin"];
   readonly console: GatewayYaml["console"];
+  /** Undefined where the file has no such part; then nothing listens for it. */
+  readonly local: LocalConfig | undefined;
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
@@ -144,9 +153,15 @@ export function loadConfig(
     heapBytes,
     faults,
   );
+  if (yaml?.local !== undefined) faults.push(...localListenerFaults(env));
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, proxies, notices });
+  return deepFreeze({
+    ...assemble(environment, yaml, bounds),
+    tracing,
+    proxies,
+    notices: yaml.local === undefined ? [...notices, ...unusedListener(env)] : notices,
+  });
 }
 
 /** What the file says, before variables are filled in. */
@@ -300,6 +315,7 @@ function assemble(
     http: yaml.http,
     admin: yaml.admin,
     console: yaml.console,
+    local: yaml.local && { ...yaml.local, port: env.LOCAL_PORT, socket: env.LOCAL_SOCKET },
     limits: yaml.limits,
     fairness: yaml.fairness,
     delegations: yaml.delegations && delegationsOf(yaml.delegations, yaml),

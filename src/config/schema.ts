@@ -4,7 +4,8 @@ import { z } from "zod";
 import { Secret } from "../foundation/secret.ts";
 import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
 import { admin, http, rateLimits } from "./http-schema.ts";
-import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
+import { local } from "./local-schema.ts";
+import { guid, nonEmpty, pathPattern, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
   verifier: z
@@ -272,14 +273,7 @@ const route = z.strictObject({
     .optional()
     .describe("Step-up: a token without this acrs value is answered with a claims challenge."),
   allow: z
-    .array(
-      z
-        .string()
-        .regex(
-          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+(?:\([^/%?#\\]*\))?))*\/?$/,
-          "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
-        ),
-    )
+    .array(pathPattern)
     .min(1)
     .optional()
     .describe(
@@ -386,6 +380,7 @@ export const gatewayYaml = z
         enabled: z.boolean().default(false).describe("Shows the flow console at /console of the admin port."),
       })
       .prefault({}),
+    local: local.optional(),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
     delegations: delegations.optional(),

@@ -83,8 +83,18 @@ async function checkSharedCache(examination: Examination): Promise<Verdict> {
       "move it nearer to the gateway, or give it more time: until then most requests go on without it",
       { facts: timed },
     );
+  const { evictionPolicy } = probe;
+  if (examination.config.delegations !== undefined && !KEEPS_DELEGATIONS.has(evictionPolicy))
+    return warning(
+      `Redis evicts what was not used lately (maxmemory-policy ${evictionPolicy}), and with it delegations, which cannot be had again`,
+      "set maxmemory-policy to volatile-ttl, by which cached tokens go before delegations, and give it room",
+      { facts: timed, commands: ["redis-cli config set maxmemory-policy volatile-ttl"] },
+    );
   return ok("Redis answers, and the keys open what they sealed", { facts: timed });
 }
+
+/** Policies by which a delegation stays while its Redis has room for it and for tokens. Undefined: nothing is evicted, or unknown. */
+const KEEPS_DELEGATIONS: ReadonlySet<string | undefined> = new Set(["noeviction", "volatile-ttl", undefined]);
 
 /** The token that the gateway would sign in with, or what keeps it from having one. */
 async function tokenFor(examination: Examination): Promise<RedisToken | Verdict> {

@@ -48,6 +48,8 @@ export interface ExchangeRequest {
   readonly claims?: string;
   /** Sent to Entra as `client-request-id`. */
   readonly correlationId: string;
+  /** By which interface other than the public one the token was asked for: an audit has to tell who holds it. */
+  readonly via?: string;
   /** Application id of the client that the user calls with; an exchange counts against its share. */
   readonly clientId?: string;
   /** `recall` has just found nothing for this request, so the cache is not read again. */
@@ -163,6 +165,8 @@ export interface ExchangeFacts {
   readonly assertion: string | undefined;
   readonly token?: string;
   readonly scopes: readonly string[];
+  /** By which interface other than the public one it was asked for. */
+  readonly via?: string | undefined;
   /** Whether a claims challenge of the API led to it. */
   readonly challenged: boolean;
   /** Whether it replaces a token before its end. */

@@ -97,6 +97,7 @@ export function createFlight(ports: FlightPorts): Fly {
     const facts = (): ExchangeFacts => ({
       correlationId: request.correlationId,
       grant: grantOf(assertion),
+      via: request.via,
       tenantId,
       objectId: assertion.token === undefined ? undefined : assertion.objectId,
       assertion: fingerprintOf(assertion),

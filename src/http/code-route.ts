@@ -436,7 +436,7 @@ export function refusalBehind(thrown: unknown, failure: TokenCredentialError | u
 }
 
 /** `https://vault.azure.net/` of `https://vault.azure.net//.default`, without its closing slashes. */
-function resourceOf(scope: string): string {
+export function resourceOf(scope: string): string {
   return scope.slice(0, scope.lastIndexOf("/")).replace(/\/+$/, "");
 }
 

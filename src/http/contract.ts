@@ -47,6 +47,9 @@ export type RateLimitEvent =
   /** More are counted at once than memory is meant for: the window nearest to its end was forgotten. */
   | { readonly type: "window_forgotten" };
 
+/** The interfaces of the local API. */
+export type Via = "sidecar" | "texas" | "forward-auth";
+
 /** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
 export interface RequestRecord extends ForwardRecord {
   readonly correlationId: string;
@@ -54,6 +57,8 @@ export interface RequestRecord extends ForwardRecord {
   readonly prefix: string;
   /** `performance.now()` when the request came in, ms. */
   readonly startedAt: number;
+  /** By which interface of the local API it came; undefined on the public side. */
+  via: Via | undefined;
   /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
   route: string | undefined;
   caller: VerifiedCaller | undefined;

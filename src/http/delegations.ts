@@ -4,7 +4,7 @@ import type { RequestHandler, Router } from "express";
 import type { Delegations, ListedDelegation } from "../delegations/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
-import { type ActFor, actAs, callerOf, recordOf } from "./pipeline.ts";
+import { type ActFor, actAs, callerOf, recordOf, refuseMethod } from "./pipeline.ts";
 import { inTermsOf } from "./user-challenge.ts";
 
 export interface DelegationRoutes {
@@ -86,22 +86,13 @@ export function mountDelegations(
     response.status(204).end();
   };
 
-  const others =
-    (allowed: string): RequestHandler =>
-    (_request, response) => {
-      response.setHeader("allow", allowed);
-      throw new GatewayError("method_not_allowed", {
-        detail: "This route does not take the method of the request.",
-      });
-    };
-
   router.post(DELEGATIONS_PATH, uncached, ...limited(DELEGATIONS_PATH, policy, keep));
   router.get(DELEGATIONS_PATH, uncached, ...limited(DELEGATIONS_PATH, policy, list));
-  router.all(DELEGATIONS_PATH, ...limited(DELEGATIONS_PATH, policy, others("POST, GET, HEAD")));
+  router.all(DELEGATIONS_PATH, ...limited(DELEGATIONS_PATH, policy, refuseMethod("POST, GET, HEAD")));
   const one = `${DELEGATIONS_PATH}/:id`;
   // Administrators may be applications, and the room decides who may end what.
   router.delete(one, uncached, ...limited(one, undefined, end));
-  router.all(one, ...limited(one, undefined, others("DELETE")));
+  router.all(one, ...limited(one, undefined, refuseMethod("DELETE")));
 }
 
 const uncached: RequestHandler = (_request, response, next) => {

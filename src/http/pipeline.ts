@@ -12,6 +12,7 @@ import type {
   ForwardRequest,
   OwnFields,
   RewriteAnswer,
+  Target,
   TargetRules,
 } from "../downstream/contract.ts";
 import { readFraming } from "../downstream/forward.ts";
@@ -152,6 +153,7 @@ export function openRecord(request: Request): RequestRecord {
     correlationId,
     prefix: request.baseUrl,
     startedAt: performance.now(),
+    via: undefined,
     route: undefined,
     caller: undefined,
     owner: undefined,
@@ -203,6 +205,16 @@ export function sayOwnFields(response: ServerResponse, { lines }: OwnFields, cor
   response.setHeader("x-correlation-id", correlationId);
 }
 
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
+export function refuseMethod(allowed: string): RequestHandler {
+  return (_request, response) => {
+    response.setHeader("allow", allowed);
+    throw new GatewayError("method_not_allowed", {
+      detail: "This route does not take the method of the request.",
+    });
+  };
+}
+
 export interface Admission {
   /** Names the route in logs and metrics. */
   readonly path: string;
@@ -211,6 +223,8 @@ export interface Admission {
   readonly verifier: TokenVerifier;
   /** What becomes of a request with a `Delegation` field; undefined where there are no delegations. */
   readonly actFor: ActFor | undefined;
+  /** Where the caller's token stands, as values of `Authorization`. Default: in that header field. */
+  readonly credentials?: ((request: Request) => readonly string[]) | undefined;
 }
 
 /** Makes the user behind the request's `Delegation` field its caller, or rejects. The job's own token has been verified. */
@@ -242,7 +256,7 @@ export function actAs(record: RequestRecord, { id, caller, demanded }: ResumedDe
  * would compare the path and cut the URL once more.
  */
 export function admit(
-  { path, policy, verifier, actFor }: Admission,
+  { path, policy, verifier, actFor, credentials = authorizationOf }: Admission,
   proceed: RequestHandler = (_request, _response, next) => next(),
 ): RequestHandler {
   const letPass = (
@@ -268,7 +282,7 @@ export function admit(
     const began = performance.now();
     // A token that was verified before is known without a turn of the event loop. What that saves has not been measured
     // since; a caller of `admit` need not know which way it went.
-    const verification = verifier.verify(authorizationOf(request));
+    const verification = verifier.verify(credentials(request));
     if (verification instanceof Promise)
       return verification.then((late) => {
         letPass(record, began, late, span);
@@ -330,22 +344,47 @@ export interface ProxyPorts {
   readonly challenge: string;
 }
 
+/** What a route decides about a request with, whoever carries the request's bytes afterwards. */
+export interface OpenRoute {
+  readonly api: DownstreamApiOptions;
+  readonly methods: readonly string[];
+  /** For the field `Allow`. */
+  readonly allowedMethods: string;
+  /** Throws what the route refuses. */
+  readonly targetOf: (method: string, rawTarget: string) => Target;
+  readonly actor: Actor;
+  readonly source: TokenSource;
+}
+
+/** The same for the gateway's proxy and for one in front of an API that asks the gateway. */
+export function openRoute(
+  route: ProxyRoute,
+  { clientId, exchange }: Pick<ProxyPorts, "clientId" | "exchange">,
+): OpenRoute {
+  const api = route.as === "app" ? asApplication(route.api) : route.api;
+  const methods = withHead(route.target.methods);
+  const actor = actorOf(route.as, clientId);
+  return {
+    api,
+    methods,
+    allowedMethods: methods.join(", "),
+    targetOf: compileTarget(api, { ...route.target, methods }),
+    actor,
+    source: { actor, scopes: api.scopes, exchange },
+  };
+}
+
 type Challenged = Extract<ForwardOutcome, { readonly kind: "challenged" }>;
 
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
 export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
-  const { clientId, exchange, forward, forwardBatch, challenge } = ports;
-  const api = route.as === "app" ? asApplication(route.api) : route.api;
-  const methods = withHead(route.target.methods);
-  const targetOf = compileTarget(api, { ...route.target, methods });
+  const { forward, forwardBatch, challenge } = ports;
+  const { api, methods, allowedMethods, targetOf, actor, source } = openRoute(route, ports);
   const graph = isGraph(api);
   const tellsHop = api.headers?.sendForwarded === true;
   const rewriteFor = readsOData(api)
     ? linkRewrites(api, route.target.path, ports.publicUrl)
     : () => undefined;
-  const allowedMethods = methods.join(", ");
-  const actor = actorOf(route.as, clientId);
-  const source = { actor, scopes: api.scopes, exchange };
 
   return (request, response) => {
     const record = recordOf(request);
@@ -484,6 +523,14 @@ export function actorOf(as: ActsAs | undefined, clientId: string): Actor {
   };
 }
 
+/** The gateway's own application in one tenant, for a request of no user. */
+export function applicationActor(tenantId: string, clientId: string): Actor {
+  return {
+    assertionOf: () => applicationSubject(tenantId, clientId),
+    rephrase: (_record, error) => notTheUsers(error),
+  };
+}
+
 /** Where tokens for one API come from. */
 export interface TokenSource {
   readonly actor: Actor;
@@ -498,8 +545,12 @@ export function recallToken(
 ): DownstreamToken | undefined {
   const began = performance.now();
   const { correlationId } = record;
-  const { clientId } = callerOf(record).principal;
-  const held = exchange.recall({ assertion: actor.assertionOf(record), scopes, correlationId, clientId });
+  const held = exchange.recall({
+    assertion: actor.assertionOf(record),
+    scopes,
+    correlationId,
+    ...(record.caller !== undefined && { clientId: record.caller.principal.clientId }),
+  });
   if (held === undefined) return undefined;
   record.trace?.room("exchange").granted(held.origin);
   record.tokenOrigin = held.origin;
@@ -529,7 +580,9 @@ export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: T
         assertion,
         scopes,
         correlationId: record.correlationId,
-        clientId: callerOf(record).principal.clientId,
+        // A request for the application itself has no caller.
+        ...(record.caller !== undefined && { clientId: record.caller.principal.clientId }),
+        ...(record.via !== undefined && { via: record.via }),
         ...(recalled !== undefined && { recalled }),
         ...(claims !== undefined && { claims }),
         ...(signal !== undefined && { signal }),

@@ -38,8 +38,8 @@ const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, titl
   internal: [500, "Something went wrong in the gateway"],
 };
 
-/** Where HTTP has a status for one cause of a code. RFC 6585 §5. */
-const STATUS_OF_REASON: Readonly<Record<string, number>> = { header_fields: 431 };
+/** Where HTTP has a status for one cause of a code. RFC 6585 §5, RFC 9110 §15.5.20. */
+const STATUS_OF_REASON: Readonly<Record<string, number>> = { header_fields: 431, foreign_host: 421 };
 
 /** What the gateway's own challenges name. */
 export interface ChallengeFacts {

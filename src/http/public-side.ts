@@ -9,26 +9,26 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import { createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
-import { actForAt, type DelegationRoutes, mountDelegations } from "./delegations.ts";
+import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
 import {
-  admit,
   type ProxyRoute,
-  permit,
   proxyTo,
   receive,
   recognizeUser,
   recordOf,
+  refuseMethod,
   sayOwnFields,
 } from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
 import { answerErrors, createRefusal } from "./refusal.ts";
-import { methodsOf, staticPart } from "./route-table.ts";
+import { methodsOf } from "./route-table.ts";
 
 /** For the description of the API, which lists what a route may answer. */
 export { statusOf } from "./problem.ts";
@@ -70,7 +70,7 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
   const app = createApp();
   let current: Side;
 
-  function prepare(options: PublicSideOptions): () => void {
+  function prepare(options: PublicSideOptions) {
     const { own, cors, limits, trustedProxies } = options;
     const challenge = challengeFacts({ ...options, clientId });
     const { limit, takeOver } = rateLimits.under(limits);
@@ -79,11 +79,12 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
       trustedProxies,
       refuseWith: (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal),
     };
-    return () => {
+    const begin = () => {
       takeOver();
       current = side;
       app.set("trust proxy", [...trustedProxies]);
     };
+    return { limit, begin };
   }
 
   /** One refusal, as the current side phrases it. */
@@ -95,15 +96,18 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
     };
   }
 
-  prepare(first)();
+  const { limit, begin } = prepare(first);
+  begin();
   app.use((request, response, next) => current.router(request, response, next));
   return {
     app,
+    /** The limits of the first configuration, for other sides that serve the same routes. */
+    limit,
     refuse: refuseWith(),
     recognize: recognizeUser(first.verifier),
     overload: createLoadShedding({ ...ports, refuseWith, onEvent: onLoad }),
     /**
-     * Builds the side of another configuration. The result puts it in the place of the current one.
+     * Builds the side of another configuration, and its limits. `begin` puts it in the place of the current one.
      *
      * @throws {ConfigurationError} when it cannot be built; the current one goes on.
      */
@@ -176,28 +180,13 @@ export interface PublicRouterOptions {
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
 
-interface Admitted {
-  readonly path: string;
-  /** Without one, any verified caller is let through. */
-  readonly policy?: RoutePolicy;
-  readonly limits?: RateLimitRules | undefined;
-  /** What limits of its own are counted under. Default: the path. */
-  readonly counted?: string;
-  readonly takesDelegations?: boolean | undefined;
-}
-
 /** Every route of one configuration, and the answers of last resort. */
 export function createPublicRouter(options: PublicRouterOptions): Router {
-  const { verifier, exchange, forward, forwardBatch, publicUrl, limit } = options;
+  const { exchange, forward, forwardBatch, publicUrl } = options;
   const { clientId } = options.challenge;
   const router = express.Router({ caseSensitive: true, strict: true });
 
-  // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
-  const paths = [
-    ...options.proxyRoutes.map(({ target }) => target.path),
-    ...options.codeRoutes.map(staticPart),
-  ];
-  const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
+  const mountsBelow = createMounts(options);
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined)
@@ -205,20 +194,7 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
   router.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
-  // Limits count verified callers, before the route's policy decides what a caller may do.
-  const admitted = (
-    { path, policy, limits: rules, counted = path, takesDelegations }: Admitted,
-    proceed: RequestHandler,
-  ): readonly RequestHandler[] => {
-    const limits = limit(counted, rules);
-    const actFor = actForAt(options.delegations?.delegations, { takesDelegations });
-    if (limits.length === 0) return [admit({ path, policy, verifier, actFor }, proceed)];
-    return [
-      admit({ path, policy: undefined, verifier, actFor: undefined }),
-      ...limits,
-      permit({ policy, actFor }, proceed),
-    ];
-  };
+  const admitted = createAdmission(options);
   if (options.cors.origins.length > 0) router.use(say, crossOrigin(options.cors));
   const documents = { ...options.documents, ...(options.resource && resourceDocuments(options.resource)) };
   if (Object.keys(documents).length > 0) router.use(publishing(documents, say));
@@ -277,15 +253,14 @@ function saying(own: OwnFields): RequestHandler {
   };
 }
 
-/** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
+/** Express answers HEAD wherever it answers GET. */
 function otherMethod(path: string, routes: readonly ServedCodeRoute[]): RequestHandler {
-  const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
-  return (_request, response) => {
-    response.setHeader("allow", methods.join(", "));
-    throw new GatewayError("method_not_allowed", {
-      detail: "This route does not take the method of the request.",
-    });
-  };
+  return refuseMethod(
+    routes
+      .filter((route) => route.path === path)
+      .flatMap(methodsOf)
+      .join(", "),
+  );
 }
 
 interface ResourceFacts {

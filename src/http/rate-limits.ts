@@ -59,6 +59,7 @@ export function createRateLimits({ clientId, ...rest }: RateLimitsOptions): Rate
   return {
     under(rules) {
       const mine = new Map<string, Counted>();
+      // One counter for each rule of the file, so that a route counts alike whichever side its requests come to.
 
       function counted(subject: Subject, limit: RateLimit | undefined, scope: string): Counted | undefined {
         if (limit === undefined) return undefined;

@@ -6,7 +6,7 @@ import { GatewayError } from "../errors.ts";
 import type { RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { openRecord, recordOf, sayOwnFields, targetBelowPrefix } from "./pipeline.ts";
-import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
+import { type ChallengeFacts, type Problem, phraseProblem, sendProblem } from "./problem.ts";
 
 export interface RefusalOptions {
   readonly challenge: ChallengeFacts;
@@ -32,7 +32,7 @@ export function createRefusal({ challenge, cors, own }: RefusalOptions, refusal 
   return app;
 }
 
-function draining(): GatewayError {
+export function draining(): GatewayError {
   return new GatewayError("draining", {
     detail: "This instance is shutting down. Send the request again; another will take it.",
     retryAfterSeconds: 1,
@@ -42,6 +42,8 @@ function draining(): GatewayError {
 export interface ErrorAnswerOptions extends Pick<RefusalOptions, "challenge" | "own"> {
   /** An error that no room throws as a refusal: a defect of the gateway. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
+  /** Phrases the problem as the interface's clients know it. Default: as it is. */
+  readonly adapt?: ((problem: Problem, record: RequestRecord) => Problem) | undefined;
 }
 
 /** Every error of an app becomes a problem. */
@@ -53,16 +55,14 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
     record.refusal = { code: error.code, reason: error.reason, diagnostics: error.diagnostics };
     const tenantId = record.caller?.principal.tenantId;
     if (!response.headersSent) sayOwnFields(response, options.own, record.correlationId);
-    sendProblem(
-      response,
-      phraseProblem(error, options.challenge, {
-        correlationId: record.correlationId,
-        tenantId,
-        target: targetBelowPrefix(request, record),
-        accept: request.headers.accept,
-        isGraphSdk: request.headers.sdkversion !== undefined,
-      }),
-    );
+    const problem = phraseProblem(error, options.challenge, {
+      correlationId: record.correlationId,
+      tenantId,
+      target: targetBelowPrefix(request, record),
+      accept: request.headers.accept,
+      isGraphSdk: request.headers.sdkversion !== undefined,
+    });
+    sendProblem(response, options.adapt?.(problem, record) ?? problem);
   };
 }
 

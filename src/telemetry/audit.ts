@@ -11,6 +11,8 @@ export interface AuditedExchange {
   readonly assertion: string | undefined;
   readonly token?: string;
   readonly scopes: readonly string[];
+  /** By which interface of the local API; absent on the public side. */
+  readonly via?: string | undefined;
   readonly challenged: boolean;
   readonly ahead: boolean;
   /** Ms since the epoch. */

@@ -143,6 +143,8 @@ export function openOutputs(options: OutputsOptions): Outputs {
 /** What is known of a request at its end. Fields without a value are left out of the line. */
 export interface RequestFacts {
   readonly correlationId: string;
+  /** By which interface of the local API. */
+  readonly via: string | undefined;
   readonly caller:
     | {
         readonly principal: {
@@ -242,6 +244,7 @@ function requestLine(level: Level, facts: RequestFacts, end: RequestEnd): string
   line += refusal === undefined ? ',"granted":true' : ',"granted":false';
   line += `,"code":${quoted(end.code)}`;
   if (refusal?.reason !== undefined) line += `,"reason":${quoted(refusal.reason)}`;
+  if (facts.via !== undefined) line += `,"via":"${facts.via}"`;
   line += `,"method":${quoted(end.method)},"route":${quoted(end.route)},"status":${end.status}`;
   line += end.completed ? ',"completed":true' : ',"completed":false';
   if (principal !== undefined) {

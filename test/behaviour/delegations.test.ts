@@ -81,6 +81,29 @@ describeWithRedis("delegations", () => {
       expect(grants().length - before).toBe(1);
     });
 
+    test("another replica takes the token from Redis, sealed under the handle, and asks Entra nothing", async () => {
+      const replica = await rig.replica();
+      const { token, oid } = rig.user();
+      const { handle } = await rig.keep(token);
+      await rig.use(handle).expect(200);
+      const before = grants().length;
+      const there = await replica.get("/graph/me", rig.job()).set("delegation", handle);
+      expect([there.status, there.body.id]).toEqual([200, oid]);
+      expect(await replica.line(String(there.headers["x-correlation-id"]))).toMatchObject({
+        tokenOrigin: "shared",
+      });
+      expect(grants().length).toBe(before);
+    });
+
+    test("a user of another tenant leaves it to the job of that tenant, and to no other's", async () => {
+      const tenantId = rig.emulator.secondTenant.id;
+      const user = rig.emulator.addUser({ tenantId });
+      const { handle } = await rig.keep(rig.emulator.mintUserToken({ user }));
+      const there = await rig.use(handle, "/graph/me", rig.job({ tenantId }));
+      expect([there.status, there.body.id]).toEqual([200, user.objectId]);
+      expect((await rig.use(handle)).body.code).toBe("delegation_ended");
+    });
+
     test("two delegations of one user are apart: the end of one leaves the other", async () => {
       const { token } = rig.user();
       const [one, other] = [await rig.keep(token), await rig.keep(token)];

@@ -8,9 +8,9 @@ import { GatewayError } from "../../src/errors.ts";
 import type { DelegatedSubject } from "../../src/exchange/contract.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import type { Principal } from "../../src/identity/contract.ts";
-import type { OpenRedis } from "../../src/redis/contract.ts";
+import type { OpenRedis, SealedPlace } from "../../src/redis/contract.ts";
 import { openRedis } from "../../src/redis/redis.ts";
-import { assertionOf, CLIENT, GRAPH, HOME, HOST, START } from "../exchange/fake-entra.ts";
+import { assertionOf, CLIENT, FOREIGN, GRAPH, HOME, HOST, START } from "../exchange/fake-entra.ts";
 import { describeWithRedis } from "../support/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
@@ -240,6 +240,48 @@ describeWithRedis("a renewal", () => {
       expect(asked).toEqual(["first"]);
     }
     expect((await renewalsOf(delegations, handle, { first: "second" })).asked).toEqual(["first"]);
+  });
+
+  test("is not reached by an unknown handle, for which the same keys are derived and as much is opened as for a known one", async () => {
+    const work: string[] = [];
+    const noting =
+      <Asked, Answer>(name: string, act: (asked: Asked) => Answer) =>
+      (asked: Asked): Answer => {
+        work.push(name);
+        return act(asked);
+      };
+    const counting: DelegationsOptions["redis"] = {
+      store: { ...redis.store, read: noting("read", redis.store.read) },
+      sealing: {
+        userNames: noting("hash", redis.sealing.userNames),
+        places(material, binding) {
+          work.push("derive");
+          const [first, ...others] = redis.sealing.places(material, binding);
+          const counted = (place: SealedPlace): SealedPlace => ({
+            ...place,
+            open: noting("open", place.open),
+          });
+          return [counted(first), ...others.map(counted)];
+        },
+      },
+    };
+    const { handle } = await keep(open());
+    const refused = async (text: string) => {
+      work.length = 0;
+      const asked = {
+        handle: text,
+        job: { ...job, tenantId: FOREIGN },
+        correlationId: "use",
+        route: "/graph",
+      };
+      await expect(open({ redis: counting }).resume(asked)).rejects.toMatchObject({
+        code: "delegation_ended",
+      });
+      return [...work];
+    };
+    const known = await refused(handle);
+    expect(new Set(known)).toEqual(new Set(["hash", "derive", "read", "open"]));
+    expect(await refused(`obo_dlg_${"A".repeat(43)}`)).toEqual(known);
   });
 
   test("holds for maxDays from the creation, whatever is renewed", async () => {

@@ -41,6 +41,8 @@ export interface TestGatewayOptions {
 export interface TestGateway {
   readonly url: string;
   readonly adminUrl: string;
+  /** Of the local API, where it is configured with a port. */
+  readonly localUrl: string;
   /** Every line logged so far, parsed. */
   readonly logs: readonly Record<string, unknown>[];
   /** A request to the public side, with a bearer token where one is given. */
@@ -186,6 +188,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   return {
     url,
     adminUrl,
+    localUrl: `http://127.0.0.1:${gateway.localPort}`,
     logs,
     get: (path, token) => bearer(supertest(url).get(path), token),
     send: (method, path, token) => bearer(supertest(url)[method](path), token),

@@ -21,6 +21,7 @@ const END: RequestEnd = {
 const ALL = { granted: "all", sampleOneIn: 1 } as const;
 const NOTHING: RequestFacts = {
   correlationId: "7a1e",
+  via: undefined,
   caller: undefined,
   tokenOrigin: undefined,
   refusal: undefined,
