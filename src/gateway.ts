@@ -1,6 +1,7 @@
 /** Composition root: configuration in, the public and the admin side out. Reads like a request's walk through the rooms. */
 
 import type { RequestListener } from "node:http";
+import { isDeepStrictEqual } from "node:util";
 import { type CodeParts, codeRoutesOf } from "./code-routes.ts";
 import { takeOver } from "./config/changes.ts";
 import type { GatewayConfig } from "./config/load.ts";
@@ -35,6 +36,8 @@ import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { createLocalSide } from "./local/local-side.ts";
+import { createBridge } from "./mcp/bridge.ts";
+import type { McpRoute } from "./mcp/contract.ts";
 import { openapiDocument } from "./openapi.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { type WatchedPermissions, watchPermissions } from "./permission-watch.ts";
@@ -241,7 +244,8 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   building.permissions?.compareWith(config, routes);
   const delegations = openDelegations(building, exchange, redis);
   const counters = redis?.counters;
-  const ports = { verifier, exchange, delegations, isReady, counters, ...downstream };
+  const bridgeOf = bridges(building, redis);
+  const ports = { verifier, exchange, delegations, isReady, counters, bridgeOf, ...downstream };
   const { prepare, limit, ...publicSide } = assemblePublicSide(building, ports, serving);
   const local = assembleLocalSide(building, { ...ports, ...publicSide.guard }, serving, limit);
   return {
@@ -534,19 +538,21 @@ type PublicPorts = Pick<
   "verifier" | "exchange" | "forward" | "forwardBatch" | "own" | "isReady" | "delegations"
 > & {
   readonly apisOf: (config: GatewayConfig) => Readonly<Record<string, CallableApi>>;
+  readonly bridgeOf: (config: GatewayConfig) => ReturnType<typeof createBridge> | undefined;
   readonly counters: Parameters<typeof createPublicSide>[1]["counters"];
 };
 
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
 function assemblePublicSide(building: Building, ports: PublicPorts, first: Serving) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { apisOf, counters, ...lasting } = ports;
+  const { apisOf, bridgeOf, counters, ...lasting } = ports;
   /** All that a configuration decides about the public side; what is added here takes part in every reload. */
   const optionsOf = (serving: Pick<Serving, "config" | "routes">) => ({
     ...lasting,
     ...serving.config.http,
     ...challengeOptions(building, serving.config),
     apis: apisOf(serving.config),
+    bridge: bridgeOf(serving.config),
     codeRoutes: serving.routes,
     ...(parts.checksNeeds !== undefined && { checksNeeds: parts.checksNeeds }),
     resource: publishedResource(building, serving),
@@ -580,7 +586,7 @@ type LocalPorts = PublicPorts & Pick<ListenOptions, "overload" | "recognize">;
  */
 function assembleLocalSide(
   building: Building,
-  { apisOf, overload, recognize, ...lasting }: LocalPorts,
+  { apisOf, bridgeOf: _bridgeOf, overload, recognize, ...lasting }: LocalPorts,
   first: Serving,
   firstLimit: LimitRoute,
 ) {
@@ -648,6 +654,54 @@ function publishedDocuments({ config, routes }: Pick<Serving, "config" | "routes
     : {};
 }
 
+/**
+ * Sign-in of MCP clients, where a configuration asks for it. One that asks for the same as the one before has its
+ * bridge, and with that the sign-ins that are under way.
+ */
+function bridges({ authority, fetch, now }: Building, redis: OpenRedis | undefined) {
+  let last: { readonly asked: unknown; readonly bridge: ReturnType<typeof createBridge> } | undefined;
+  return (config: GatewayConfig) => {
+    const { mcp } = config;
+    const { publicUrl } = config.http;
+    if (mcp === undefined || publicUrl === undefined) return undefined;
+    const asked = { ...mcp, publicUrl, routes: mcpRoutes(config) };
+    if (last === undefined || !isDeepStrictEqual(last.asked, asked))
+      last = { asked, bridge: openBridge(asked, config) };
+    return last.bridge;
+  };
+
+  function openBridge(
+    asked: NonNullable<GatewayConfig["mcp"]> & { publicUrl: string; routes: readonly McpRoute[] },
+    config: GatewayConfig,
+  ) {
+    const { exchange, identity } = config;
+    return createBridge({
+      ...asked,
+      appIdUri: appIdUriOf(config),
+      tenants: identity.tenants,
+      authorityOrigin: authority.origin,
+      authorizeEndpoint: authority.authorizeEndpoint,
+      tokenEndpoint: authority.tokenEndpoint,
+      keys: exchange.cacheKeys,
+      redis,
+      fetch,
+      timeoutMs: exchange.timeoutMs,
+      now,
+    });
+  }
+}
+
+/** The routes of MCP servers, with the scopes that their clients sign in for. */
+export function mcpRoutes({ routes, handlerRoutes }: GatewayConfig): readonly McpRoute[] {
+  return [...routes.map((route) => ({ ...route, path: route.target.path })), ...handlerRoutes]
+    .filter(({ mcp }) => mcp)
+    .map(({ path, policy }) => ({ path, scopes: policy.requiredScopes }));
+}
+
+function appIdUriOf({ application, exchange }: GatewayConfig): string {
+  return exchange.consent.appIdUri ?? `api://${application.clientId}`;
+}
+
 /** The RFC 9728 document of the gateway, where its public address is configured. */
 function publishedResource(
   { authority }: Pick<Building, "authority">,
@@ -655,7 +709,7 @@ function publishedResource(
 ) {
   const { publicUrl } = config.http;
   if (publicUrl === undefined) return undefined;
-  const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
+  const appIdUri = appIdUriOf(config);
   return resourceFacts({
     publicUrl,
     tenants: config.identity.tenants,

@@ -77,6 +77,7 @@ const ROOMS = [
   "telemetry",
   "permissions",
   "console",
+  "mcp",
   "local",
 ] as const;
 type Room = (typeof ROOMS)[number];
@@ -97,8 +98,9 @@ const RULES: Readonly<
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
   http: {
     valuesFrom: ["identity", "exchange", "downstream"],
-    typesFrom: ["credential", "delegations", "redis"],
+    typesFrom: ["credential", "delegations", "redis", "mcp"],
   },
+  mcp: { valuesFrom: [], typesFrom: ["redis"] },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
   // A second side of the gateway beside http's own, by the same admission, decision and exchange.
   local: { valuesFrom: ["http", "identity"], typesFrom: ["exchange", "downstream"] },
@@ -201,6 +203,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   local: ["local-side.ts"],
   handlers: ["mount.ts"],
+  mcp: ["bridge.ts", "contract.ts"],
   console: ["console.ts", "contract.ts"],
   permissions: ["report.ts", "table.ts", "watch.ts"],
   telemetry: ["contract.ts", "observability.ts"],

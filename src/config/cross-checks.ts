@@ -313,10 +313,10 @@ export function cacheKeyFaults(file: unknown, keysGiven: boolean): Configuration
   ];
 }
 
-function members(value: unknown): Record<string, unknown> {
+export function members(value: unknown): Record<string, unknown> {
   return value !== null && typeof value === "object" ? (value as Record<string, unknown>) : {};
 }
 
-function list(value: unknown): readonly unknown[] {
+export function list(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }

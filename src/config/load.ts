@@ -26,6 +26,7 @@ import { KEY_SET_TIMINGS, VERIFIED_TOKEN_MAX_AGE_MS } from "./fixed.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
+import { mcpFaults } from "./mcp-checks.ts";
 import { readProxies } from "./proxies.ts";
 import { type GatewayYaml, gatewayYaml } from "./schema.ts";
 import { readTracing } from "./tracing.ts";
@@ -34,6 +35,8 @@ import { readTracing } from "./tracing.ts";
 export interface ProxyRouteConfig {
   /** Whose permissions are used: the caller's, or the gateway's. */
   readonly as: "user" | "app";
+  /** Whether a server of the Model Context Protocol stands behind. */
+  readonly mcp: boolean;
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
@@ -52,6 +55,8 @@ export interface HandlerRouteConfig {
   /** The API that the handler calls, where its name is not the one that the handler expects. */
   readonly downstreamApi: string | undefined;
   readonly as: "user" | "app";
+  /** Whether the handler speaks the Model Context Protocol. */
+  readonly mcp: boolean;
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
@@ -105,6 +110,8 @@ export interface GatewayConfig {
   /** Routes that a handler answers. */
   readonly handlerRoutes: readonly HandlerRouteConfig[];
   readonly http: GatewayYaml["http"];
+  /** Undefined where MCP clients do not sign in through the gateway. */
+  readonly mcp: GatewayYaml["mcp"];
   readonly admin: GatewayYaml["admin"];
   readonly console: GatewayYaml["console"];
   /** Undefined where the file has no such part; then nothing listens for it. */
@@ -218,6 +225,7 @@ function readYaml(
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
   faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS || env.TOKEN_CACHE_KEYS_FILE)));
+  faults.push(...mcpFaults(filledIn, env.AZURE_CLIENT_ID));
   return parsed.success ? parsed.data : undefined;
 }
 
@@ -288,6 +296,7 @@ function assemble(
       .toSorted((one, other) => other.path.length - one.path.length)
       .map((route) => ({
         as: route.as,
+        mcp: route.mcp,
         target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
@@ -295,7 +304,7 @@ function assemble(
         takesDelegations: takesDelegations(route.path),
       })),
     handlerRoutes: yaml.routes.flatMap(
-      ({ handler, path, downstreamApi, as, allow, limits, ...policy }, index) =>
+      ({ handler, path, downstreamApi, as, mcp, allow, limits, ...policy }, index) =>
         handler === undefined
           ? []
           : [
@@ -305,6 +314,7 @@ function assemble(
                 handler,
                 downstreamApi,
                 as,
+                mcp,
                 allow,
                 policy: policyOf(policy),
                 limits,
@@ -313,6 +323,7 @@ function assemble(
             ],
     ),
     http: yaml.http,
+    mcp: yaml.mcp,
     admin: yaml.admin,
     console: yaml.console,
     local: yaml.local && { ...yaml.local, port: env.LOCAL_PORT, socket: env.LOCAL_SOCKET },

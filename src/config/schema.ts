@@ -5,6 +5,7 @@ import { Secret } from "../foundation/secret.ts";
 import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
 import { admin, http, rateLimits } from "./http-schema.ts";
 import { local } from "./local-schema.ts";
+import { mcp } from "./mcp-schema.ts";
 import { guid, nonEmpty, pathPattern, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
@@ -263,6 +264,12 @@ const route = z.strictObject({
     .describe(
       "Whose permissions are used: the caller's, by exchange, or the gateway's own in the caller's tenant.",
     ),
+  mcp: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether a server of the Model Context Protocol stands behind, whose clients sign in by `mcp`.",
+    ),
   requireUser: z
     .boolean()
     .default(true)
@@ -374,6 +381,7 @@ export const gatewayYaml = z
       .refine((apis) => Object.keys(apis).length > 0, "must name at least one API"),
     routes: z.array(route).min(1),
     http: http.prefault({}),
+    mcp: mcp.optional(),
     admin: admin.prefault({}),
     console: z
       .strictObject({

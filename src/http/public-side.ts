@@ -9,12 +9,14 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { Bridge } from "../mcp/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
+import { mcpEndpoints } from "./mcp-endpoints.ts";
 import {
   type ProxyRoute,
   proxyTo,
@@ -167,6 +169,8 @@ export interface PublicRouterOptions {
   readonly resource: ResourceFacts | undefined;
   /** Further documents that every client may read, by path. */
   readonly documents?: Readonly<Record<string, unknown>>;
+  /** Sign-in of MCP clients; none where it is not configured. */
+  readonly bridge?: Bridge | undefined;
   readonly cors: CrossOriginOptions;
   /** Path at which anybody learns whether the gateway is ready; none where it is not configured. */
   readonly probePath?: string | undefined;
@@ -194,8 +198,11 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
   router.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
+  const { bridge } = options;
+  if (bridge !== undefined) router.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
   const admitted = createAdmission(options);
   if (options.cors.origins.length > 0) router.use(say, crossOrigin(options.cors));
+  if (bridge !== undefined) router.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
   const documents = { ...options.documents, ...(options.resource && resourceDocuments(options.resource)) };
   if (Object.keys(documents).length > 0) router.use(publishing(documents, say));
 
@@ -227,12 +234,12 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
     forwardBatch,
     publicUrl,
     own: options.own,
-    challenge: bearerChallenge(options.challenge),
   };
   for (const route of options.proxyRoutes) {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
-    router.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, ports)));
+    const challenge = bearerChallenge({ ...options.challenge, mcp: bridge?.routes.get(path) });
+    router.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, { ...ports, challenge })));
   }
 
   // Behind the routes of the file, which may take other methods at the same path.
