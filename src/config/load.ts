@@ -28,6 +28,7 @@ import {
   readValidVariables,
 } from "./environment.ts";
 import { faultsOf } from "./faults.ts";
+import { KEY_SET_TIMINGS, VERIFIED_TOKEN_MAX_AGE_MS } from "./fixed.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
@@ -104,7 +105,10 @@ export interface GatewayConfig {
     readonly exchangeTenants: readonly string[] | "*";
     readonly regionalAuthority: string | undefined;
   };
-  readonly identity: Bounded<GatewayYaml["identity"]>;
+  readonly identity: Omit<GatewayYaml["identity"], "cache"> & {
+    readonly cache: Bounded<GatewayYaml["identity"]>["cache"] & { readonly maxAgeMs: number };
+    readonly keySet: typeof KEY_SET_TIMINGS;
+  };
   readonly credential: CredentialOptions;
   readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
@@ -134,12 +138,12 @@ export interface GatewayConfig {
     readonly auditFile: string | undefined;
     readonly onAuditLoss: GatewayYaml["audit"]["onLoss"];
   };
+  /** Graph's table of permissions, for the handler that searches it, and to compare calls with what was granted. */
+  readonly permissionsTable: string | undefined;
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
   /** Of the environment; undefined where it names none, and everything is connected to directly. */
   readonly proxies: ProxyOptions | undefined;
-  /** File of Graph's table of permissions, for the handler that searches it. */
-  readonly permissionsTable: string | undefined;
   readonly production: boolean;
   /** Notes on the environment for the operator, although the gateway starts; never the value of a variable. */
   readonly notices: readonly ConfigurationFault[];
@@ -260,8 +264,10 @@ export function readCredentialSettings(
   };
 }
 
-const fileOf = (env: Readonly<Record<string, string | undefined>>) =>
-  env.GATEWAY_CONFIG || "config/gateway.yaml";
+/** The file that the environment names. */
+export function fileOf(env: Readonly<Record<string, string | undefined>>): string {
+  return env.GATEWAY_CONFIG || "config/gateway.yaml";
+}
 
 function assemble(
   env: GatewayEnvironment,
@@ -283,7 +289,11 @@ function assemble(
         : [env.AZURE_TENANT_ID, ...env.AZURE_ADDITIONALLY_ALLOWED_TENANTS],
       regionalAuthority: env.AZURE_REGIONAL_AUTHORITY_NAME,
     },
-    identity: { ...yaml.identity, cache: { ...yaml.identity.cache, maxBytes: bounds.verified } },
+    identity: {
+      ...yaml.identity,
+      cache: { ...yaml.identity.cache, maxBytes: bounds.verified, maxAgeMs: VERIFIED_TOKEN_MAX_AGE_MS },
+      keySet: KEY_SET_TIMINGS,
+    },
     credential: credentialOf(env, yaml.credential),
     exchange: {
       ...yaml.exchange,

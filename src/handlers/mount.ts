@@ -2,9 +2,9 @@
 
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
-import { type CodeRoute, type RouteHandler, routeHandler } from "../http/code-route.ts";
+import { type CodeRoute, type RouteHandler, routeHandler, type ServedCodeRoute } from "../http/code-route.ts";
 import { createGraphMcp } from "../mcp/graph/graph-mcp.ts";
-import { readTableFile } from "../permissions/table-file.ts";
+import { loadPermissionTable } from "../permissions/table.ts";
 import { files } from "./files.ts";
 import { inbox } from "./inbox.ts";
 import { profile } from "./profile.ts";
@@ -23,14 +23,14 @@ export function handlersFor(
       routeHandler(
         createGraphMcp({
           ...route,
-          table: permissionsTable === undefined ? undefined : readTableFile(permissionsTable),
+          table: permissionsTable === undefined ? undefined : loadPermissionTable(permissionsTable),
         }),
       ),
   };
 }
 
 /** A route of gateway.yaml that a handler answers. */
-export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as" | "takesDelegations"> {
+export interface HandlerRoute extends Pick<ServedCodeRoute, "policy" | "limits" | "as" | "takesDelegations"> {
   /** Where the route stands in the file, for faults: `routes[2]`. */
   readonly position: string;
   readonly path: string;
@@ -60,9 +60,9 @@ export type HandlerMaker = (route: {
 export function mountHandlers(
   routes: readonly HandlerRoute[],
   handlers: Readonly<Record<string, RouteHandler | HandlerMaker>>,
-): readonly CodeRoute[] {
+): readonly ServedCodeRoute[] {
   const faults: ConfigurationFault[] = [];
-  const mounted = routes.flatMap((route): CodeRoute[] => {
+  const mounted = routes.flatMap((route): ServedCodeRoute[] => {
     const { position, path, handler: name, downstreamApi, as, policy, limits, allow } = route;
     const { takesDelegations } = route;
     const named = Object.hasOwn(handlers, name) ? handlers[name] : undefined;

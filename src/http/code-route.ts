@@ -93,7 +93,8 @@ export interface CodeRoute<Api extends string = string> extends Omit<RouteHandle
   readonly path: string;
   /** The handler's name in gateway.yaml, for lists of routes. */
   readonly name?: string;
-  readonly policy: RoutePolicy;
+  /** Who may call. Left out: no scope, role or client is asked for, and callers are users. */
+  readonly policy: Partial<RoutePolicy>;
   /** Rate limits of this route alone, in place of the configured ones. */
   readonly limits?: RateLimitRules;
   /** Whose permissions `downstream` and `credential` use. Default `user`. */
@@ -106,6 +107,23 @@ export interface CodeRoute<Api extends string = string> extends Omit<RouteHandle
   readonly allow?: readonly string[];
   /** Whether a job may send requests for a user who delegated, with a `Delegation` field. Default: no. */
   readonly takesDelegations?: boolean;
+}
+
+/** A route in code whose policy says everything. */
+export interface ServedCodeRoute extends CodeRoute {
+  readonly policy: RoutePolicy;
+}
+
+const EVERY_USER: RoutePolicy = {
+  requiredScopes: [],
+  requiredRoles: [],
+  allowedClients: [],
+  callers: "user",
+};
+
+/** What is left out asks for nothing, but that a user calls. */
+export function wholePolicy(policy: Partial<RoutePolicy>): RoutePolicy {
+  return { ...EVERY_USER, ...policy };
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -169,6 +187,37 @@ export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
   return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
 }
 
+/** A call as `needs` writes it, and the API of `uses` that it goes to. */
+export function callsOf({ needs, uses }: Pick<CodeRoute, "needs" | "uses">, use: string): readonly string[] {
+  return (needs ?? []).flatMap((need) => {
+    const [, name, call = need] = /^([A-Za-z][\w-]*):\s*(.+)$/.exec(need) ?? [];
+    return name === use || (name === undefined && use === uses[0]) ? [call] : [];
+  });
+}
+
+/** For tests: lets pass what the route declares. One that declares nothing may call anything. */
+function declared(route: CodeRoute, use: string): AssertAllowed | undefined {
+  if (route.needs === undefined) return undefined;
+  const calls = callsOf(route, use).map((call) => {
+    const parts = call.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    return new RegExp(`^${parts.join("[^/]+")}$`, "i");
+  });
+  return (method, path) => {
+    const call = `${method} ${path}`;
+    if (calls.some((pattern) => pattern.test(call))) return;
+    const whose = `the handler of ${route.method.toUpperCase()} ${route.path}`;
+    throw new Error(`${whose} calls ${call} of ${use}, which its needs do not declare`);
+  };
+}
+
+function both(one: AssertAllowed | undefined, other: AssertAllowed | undefined): AssertAllowed | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return (method, path) => {
+    one(method, path);
+    other(method, path);
+  };
+}
+
 export interface HandlerPorts {
   readonly apis: Readonly<Record<string, CallableApi>>;
   readonly exchange: TokenExchange;
@@ -178,17 +227,20 @@ export interface HandlerPorts {
   readonly delegations: Delegations | undefined;
   /** Reads the messages for a handler that speaks the Model Context Protocol. */
   readonly gate?: McpGate | undefined;
+  /** Whether a call that the route's `needs` do not declare is an error: for tests. Default: false. */
+  readonly checksNeeds?: boolean | undefined;
 }
 
 /** Calls the route's handler with clients that act for the caller of this one request alone. */
 export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
-  const { apis, exchange, clientId, delegations, gate } = ports;
+  const { apis, exchange, clientId, delegations, gate, checksNeeds = false } = ports;
   const actor = actorOf(route.as, clientId);
   const asUser = actorOf("user", clientId);
   const used = route.uses.map((name) => {
     const api = apis[configuredApi(route, name)];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
-    return [name, api, route.allow && api.callRules(route.allow)] as const;
+    const rules = route.allow && api.callRules(route.allow);
+    return [name, api, checksNeeds ? both(rules, declared(route, name)) : rules] as const;
   });
 
   const { timeoutMs = DEFAULT_TIMEOUT_MS } = route;
@@ -467,13 +519,7 @@ export function createMiddleware(options: MiddlewareOptions): DelegationMiddlewa
   const answer = answerErrors(options);
   return {
     authenticate(policy = {}) {
-      const whole: RoutePolicy = {
-        requiredScopes: [],
-        requiredRoles: [],
-        allowedClients: [],
-        callers: "user",
-        ...policy,
-      };
+      const whole = wholePolicy(policy);
       return (request, response, next) => {
         // One app may ask for a token twice, the second time with a narrower policy.
         const isFirst = !isRecorded(request);

@@ -18,7 +18,7 @@ import type {
 import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
-import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
+import { asApplication, compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
@@ -364,7 +364,7 @@ export function openRoute(
   route: ProxyRoute,
   { clientId, exchange }: Pick<ProxyPorts, "clientId" | "exchange">,
 ): OpenRoute {
-  const api: DownstreamApiOptions = route.as === "app" ? { ...route.api, actsAs: "app" } : route.api;
+  const api = route.as === "app" ? asApplication(route.api) : route.api;
   const methods = withHead(route.target.methods);
   const actor = actorOf(route.as, clientId);
   return {

@@ -15,7 +15,7 @@ import type {
 } from "../http/contract.ts";
 import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
-import type { Logger, Tracing } from "./contract.ts";
+import type { ConfigurationEvent, Logger, Tracing } from "./contract.ts";
 import type { LogRequest } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -27,6 +27,7 @@ export interface Signals {
   downstream(event: TransportEvent): void;
   rateLimit(event: RateLimitEvent): void;
   load(event: LoadEvent): void;
+  configuration(event: ConfigurationEvent): void;
   connection(event: ConnectionEvent): void;
   requests: RequestObserver;
   internalError(error: unknown, record: RequestRecord): void;
@@ -296,6 +297,25 @@ export function createSignals(
       if (event.type === "shed") metrics.requestShed();
       else if (event.type === "shedding_ended") log.info({ lagMs: event.lagMs }, "requests are served again");
       else log.warn({ lagMs: event.lagMs }, "the event loop lags; new requests are turned away");
+    },
+
+    configuration(event) {
+      metrics.configurationRead(event.outcome);
+      const { outcome, generation } = event;
+      if (outcome === "refused") {
+        // As `obo-gateway check` prints them, so that a search for the one finds the other.
+        const faults = event.faults.map(({ path, problem }) => `${path}: ${problem}`);
+        log.error({ generation, faults }, "the changed configuration is refused; the one before serves on");
+        return;
+      }
+      if (outcome === "taken_over")
+        log.info({ generation, changed: event.changed }, "the changed configuration is taken over");
+      else log.info({ generation }, "the configuration was read again and serves as before");
+      if (event.needRestart.length > 0)
+        log.warn(
+          { generation, settings: event.needRestart },
+          `settings have changed that only a start reads: ${event.needRestart.join(", ")}; restart to use them`,
+        );
     },
 
     connection(event) {

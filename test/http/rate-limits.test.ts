@@ -4,7 +4,7 @@ import { expect, test } from "@jest/globals";
 import type { Request, Response } from "express";
 import type { RateLimitRules } from "../../src/http/contract.ts";
 import { openRecord, recordOf } from "../../src/http/pipeline.ts";
-import { createPublicApp, type PublicAppOptions } from "../../src/http/public-side.ts";
+import { createPublicRouter, type PublicRouterOptions } from "../../src/http/public-side.ts";
 import { createRateLimits } from "../../src/http/rate-limits.ts";
 import type { RoutePolicy, VerifiedCaller } from "../../src/identity/contract.ts";
 import type { SharedCounters } from "../../src/redis/contract.ts";
@@ -35,7 +35,7 @@ async function windowsOf(call: Call): Promise<string[]> {
       return [1, 60_000];
     },
   };
-  const limit = createRateLimits({ clientId: gateway, rules, counters, onEvent() {} });
+  const { limit } = createRateLimits({ clientId: gateway, counters, onEvent() {} }).under(rules);
   const request = { headers: {} } as Request;
   const response = { setHeader() {} } as unknown as Response;
   openRecord(request);
@@ -90,7 +90,7 @@ test("a user and a client of one id are not one", async () => {
 test("two methods at one path of code are two routes, whose limits are counted apart", () => {
   const scopes: string[] = [];
   const route = { path: "/api/notes", policy: {} as RoutePolicy, uses: [], limits: BOTH, handler() {} };
-  createPublicApp({
+  createPublicRouter({
     codeRoutes: [
       { ...route, method: "get" },
       { ...route, method: "post" },
@@ -103,6 +103,6 @@ test("two methods at one path of code are two routes, whose limits are counted a
     trustedProxies: [],
     cors: { origins: [], maxAgeSeconds: 0 },
     challenge: { clientId: "gateway" },
-  } as unknown as PublicAppOptions);
+  } as unknown as PublicRouterOptions);
   expect(new Set(scopes).size).toBe(2);
 });

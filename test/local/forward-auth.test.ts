@@ -360,3 +360,14 @@ describe("limits", () => {
     }
   });
 });
+
+test("a reload of the configuration decides here too", async () => {
+  const allowed = () => decide("/forward-auth/graph", nginx("/graph/me"));
+  expect((await allowed()).status).toBe(200);
+  const renamed = LOCAL_YAML.replace("  - path: /graph\n", "  - path: /elsewhere\n");
+  expect(await gateway.reconfigure(renamed)).toMatchObject({ outcome: "taken_over", changed: ["routes"] });
+  expect((await allowed()).status).not.toBe(200);
+  expect((await decide("/forward-auth/elsewhere", nginx("/elsewhere/me"))).status).toBe(200);
+  expect(await gateway.reconfigure(LOCAL_YAML)).toMatchObject({ outcome: "taken_over", needRestart: [] });
+  expect((await allowed()).status).toBe(200);
+});
