@@ -544,7 +544,8 @@ function openBridge({ config, authority, fetch, now }: Building, redis: OpenRedi
     authorityOrigin: authority.origin,
     authorizeEndpoint: authority.authorizeEndpoint,
     tokenEndpoint: authority.tokenEndpoint,
-    keys: exchange.cacheKeys,
+    // With a file of keys, Redis' own view of it follows a change.
+    keys: redis?.masterKeys ?? (() => exchange.cacheKeys),
     redis,
     fetch,
     timeoutMs: exchange.timeoutMs,
