@@ -27,8 +27,8 @@ export interface ServeOptions {
   /** By which interface a request comes. */
   readonly viaOf: (request: IncomingMessage) => Via;
   /**
-   * Comes before the request is looked at: what it throws is the answer, and what it changes of the request (its
-   * method, its target) is what is looked at.
+   * Runs before the request is checked. An error that it throws becomes the answer; method and target may be replaced
+   * here, and the checks then see the new ones.
    */
   readonly prepare: (request: IncomingMessage) => void;
 }

@@ -206,7 +206,7 @@ function bindTo(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-/** Owner and group may connect. Whoever can connect can ask for tokens, so nobody else may. */
+/** Owner and group may connect. Every program that can connect can ask for tokens, so others may not. */
 const SOCKET_MODE = 0o660;
 
 /** The mode is right from the first moment on: there is no time in which others could connect. */

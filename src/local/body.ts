@@ -14,7 +14,7 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
       if (length > maxBytes) refuse();
       else chunks.push(chunk);
     };
-    // What is left is taken off the wire, so that the caller gets to read the refusal; the listener bounds for how long.
+    // The rest of the body is taken off the wire, so that the caller gets to read the refusal; the listener bounds for how long.
     const refuse = () => {
       request.off("data", take).resume();
       chunks.length = 0;

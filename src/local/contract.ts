@@ -37,7 +37,7 @@ export interface TokenWish {
   readonly claims: string | undefined;
   /** No token from the cache. */
   readonly fresh: boolean;
-  /** A token of the application itself, whoever calls. */
+  /** A token of the application itself, not of the caller. */
   readonly asApplication: boolean;
 }
 

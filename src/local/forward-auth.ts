@@ -31,7 +31,7 @@ export function createForwardAuth(
   const named = new Map<string, (route: DecidingRoute) => boolean>();
   // A route's path wins over an API of the same name.
   for (const { api } of decisions.routes) named.set(`/${api}`, (route) => route.api === api);
-  // A route below has its own rules, and belongs to whoever named the one above, as long as its API is the same:
+  // A route below has its own rules, and decides for the one above as long as its API is the same:
   // a token for another API would be sent where this one stands.
   for (const { path, api } of decisions.routes)
     named.set(path, (route) => route.api === api && `${route.path}/`.startsWith(`${path}/`));

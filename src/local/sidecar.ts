@@ -148,7 +148,7 @@ const CALL_OPTIONS = ["relativepath", "httpmethod"];
 /** Parameters that may be repeated. */
 const LISTS = ["scopes"];
 
-/** Options by their names in lower case, without the prefix. What is no option is refused: it asks for another token. */
+/** Options by their names in lower case, without the prefix. A parameter that is no option is refused, since it asks for another token. */
 function readOptions(query: URLSearchParams): ReadonlyMap<string, readonly string[]> {
   const options = new Map<string, readonly string[]>();
   for (const [name, value] of query) {
@@ -222,7 +222,7 @@ async function callApi(
   });
 }
 
-/** Undefined for what is no text: a picture, read as text, would be lost. */
+/** Undefined for content that is no text: a picture, read as text, would be lost. */
 function textOf(content: Uint8Array, contentType: string): string | undefined {
   const isText =
     content.length === 0 || /^(?:text\/|[^;]*(?:json|xml|javascript|form-urlencoded))/i.test(contentType);

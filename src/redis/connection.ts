@@ -117,7 +117,7 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
       noteAcceptance();
       return answer;
     } catch (error) {
-      const reason = redis.status === "ready" ? labelOf(error, "failed") : (unsigned() ?? disconnection);
+      const reason = redis.status === "ready" ? labelOf(error, "failed") : absence();
       noteRefusal(reason);
       // A full Redis answers, and what it holds serves on; it only takes nothing more.
       if (reason === FULL) {
@@ -130,8 +130,11 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
     }
   }
 
-  function unsigned(): string | undefined {
-    return signIn !== undefined && signIn.current() === undefined ? NO_TOKEN : undefined;
+  /** Why there is no connection that could be asked. */
+  function absence(): string {
+    if (signIn !== undefined && signIn.current() === undefined) return NO_TOKEN;
+    // While it signs in once more, what it was refused for is still the reason.
+    return disconnection === DISCONNECTED ? (refusedFor ?? DISCONNECTED) : disconnection;
   }
 
   async function store(operation: () => Promise<unknown>): Promise<boolean | Unavailable> {

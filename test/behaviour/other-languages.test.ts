@@ -20,8 +20,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { claimsOf, LOCAL_YAML } from "../local/support.ts";
+import { describeWith } from "../support/describe-with.ts";
+import { programAt } from "../support/front.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
-import { describeWith, programAt } from "../support/in-front.ts";
 
 const examples = fileURLToPath(new URL("../../examples", import.meta.url));
 // A python3 of one's own may stand before the system's, which is the one that has the Debian package.

@@ -10,8 +10,9 @@ import { problemInField } from "../../src/local/forward-auth.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { ask, bearer, claimsOf } from "../local/support.ts";
+import { describeWith } from "../support/describe-with.ts";
+import { type Front, programOf, type RunningFront, startFront } from "../support/front.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
-import { describeWith, type Front, programOf, type RunningFront, startFront } from "../support/in-front.ts";
 
 interface Reached {
   readonly method: string | undefined;

@@ -138,7 +138,12 @@ async function share<W, T>(queue: T[], workers: readonly W[], work: (worker: W, 
 
 async function coverageOf(script: TestScript, worker: WorkerProcess): Promise<Covered | undefined> {
   const order = { script, mutant: undefined, timeoutMs: COVERAGE_TIMEOUT_MS };
-  const outcome = await worker.ask(order, 10 * COVERAGE_TIMEOUT_MS);
+  let outcome = await worker.ask(order, 10 * COVERAGE_TIMEOUT_MS);
+  // A test that measures time may fail on a busy machine; a second time says that it is the code.
+  if (typeof outcome === "string" || outcome.failed !== undefined) {
+    await worker.restart();
+    outcome = await worker.ask(order, 10 * COVERAGE_TIMEOUT_MS);
+  }
   if (typeof outcome === "string") throw new Error(`${script.file} ${outcome} without a mutation`);
   if (outcome.failed !== undefined)
     throw new Error(`${script.file} fails without a mutation: ${outcome.failed.message}`);

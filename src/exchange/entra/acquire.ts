@@ -59,15 +59,16 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
   const { domains, now, onEvent, forgetUser } = ports;
   const budget = createRetryBudget();
 
-  /** One token request; resolves to its outcome and the time when it was sent. */
+  /** One token request; resolves to its outcome and when it was sent, by the host's clock and by that of the refusals. */
   async function attempt(
     request: ExchangeRequest,
     authentication: ClientAuthentication,
     leftMs: number,
     onResponse: ((facts: TokenRequestFacts) => void) | undefined,
-  ): Promise<{ readonly outcome: TokenOutcome; readonly sentAt: number }> {
+  ): Promise<{ readonly outcome: TokenOutcome; readonly sentAt: number; readonly leftAt: number }> {
     const { assertion, scopes, claims, correlationId, trace, refreshToken } = request;
     const sentAt = now();
+    const leftAt = domains.time();
     const origin = credential.originOf?.(authentication) ?? { source: credential.source };
     const span = trace?.tokenRequest(tokenEndpoint(assertion.tenantId));
     let status: number | undefined;
@@ -92,7 +93,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
       status,
       code: outcome.outcome === "granted" ? undefined : outcome.refusal.error.code,
     });
-    return { outcome, sentAt };
+    return { outcome, sentAt, leftAt };
   }
 
   return async (request, subject, startedAt, onResponse) => {
@@ -112,9 +113,9 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
       const held = domains.recallCredential(subject, fingerprint);
       if (held !== undefined) throw held;
 
-      const { outcome, sentAt } = await attempt(request, authentication, leftMs(), onResponse);
+      const { outcome, sentAt, leftAt } = await attempt(request, authentication, leftMs(), onResponse);
       if (outcome.outcome === "granted") {
-        domains.answered(subject, sentAt);
+        domains.answered(subject, leftAt);
         const { accessToken, expiresInSeconds, grantedScopes, refreshToken } = outcome;
         return {
           accessToken,
@@ -138,7 +139,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
         await sleep(pauseMs);
         continue;
       }
-      if (ACTOR_OF[refusal.error.code] !== "authority") domains.answered(subject, sentAt);
+      if (ACTOR_OF[refusal.error.code] !== "authority") domains.answered(subject, leftAt);
       domains.learn(refusal, subject, fingerprint);
       if (refusal.forgetUser) forgetUser(subject, request);
       throw refusal.error;

@@ -8,10 +8,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { describe, test } from "@jest/globals";
 import { freePort } from "./free-port.ts";
-
-export type Program = "nginx" | "caddy" | "haproxy" | "go" | "python3-requests";
 
 /** Which configuration of docker/ a proxy runs. */
 export type Front = "nginx" | "nginx with its cache" | "caddy" | "haproxy";
@@ -23,21 +20,9 @@ export function programAt(name: string): string | undefined {
   return directories.map((one) => join(one, name)).find((path) => existsSync(path));
 }
 
-/** Like `describe`, for tests that need a program: left out, and said so in a line, where there is none; in CI that fails. */
-export function describeWith(program: string, name: string, isThere: boolean, tests: () => void): void {
-  if (isThere) describe(name, tests);
-  else if (process.env.CI === "true")
-    test(`${name}: needs ${program}`, () => {
-      throw new Error(`${program} is not here, and CI leaves nothing out`);
-    });
-  else {
-    process.stderr.write(`left out, for there is no ${program}: ${name}\n`);
-    describe.skip(name, tests);
-  }
-}
-
 export interface RunningFront {
   readonly url: string;
+  readonly port: number;
   readonly pid: number;
   stop(): Promise<void>;
 }
@@ -64,11 +49,13 @@ export function programOf(front: Front): string | undefined {
  * Runs a configuration as it stands in docker/, at free ports.
  *
  * @param change What else is changed of each file's text.
+ * @param isOneProcess Of nginx: no master and no workers, so that its use of the processor is one process'.
  */
 export async function startFront(
   front: Front,
   ports: FrontPorts,
   change: (text: string) => string = (text) => text,
+  isOneProcess = false,
 ): Promise<RunningFront> {
   const directory = await mkdtemp(join(tmpdir(), "front-"));
   await chmod(directory, 0o755);
@@ -79,7 +66,7 @@ export async function startFront(
     const text = await readFile(file, "utf8");
     await writeFile(file, change(atPorts(text, directory, { ...ports, port })));
   }
-  const child = spawn(programOf(front) ?? front, argumentsOf(front, directory), {
+  const child = spawn(programOf(front) ?? front, argumentsOf(front, directory, isOneProcess), {
     cwd: directory,
     env: {
       PATH: process.env.PATH ?? "",
@@ -98,6 +85,7 @@ export async function startFront(
   await untilListening(port, child, () => output);
   return {
     url: `http://127.0.0.1:${port}`,
+    port,
     pid: child.pid as number,
     async stop() {
       process.off("exit", kill);
@@ -129,13 +117,13 @@ function atPorts(
     .replace(/^http \{/m, "http {\n  access_log off;");
 }
 
-function argumentsOf(front: Front, directory: string): string[] {
+function argumentsOf(front: Front, directory: string, isOneProcess: boolean): string[] {
   if (front === "caddy") return ["run", "--config", join(directory, "Caddyfile"), "--adapter", "caddyfile"];
   if (front === "haproxy") return ["-db", "-f", join(directory, "haproxy.cfg")];
   const file = front === "nginx" ? "nginx.conf" : "nginx-cached.conf";
   // Its workers keep the rights of this process, for the directory is this process' own.
   const user = process.getuid?.() === 0 ? "user root; " : "";
-  const global = `daemon off; pid ${join(directory, "nginx.pid")}; ${user}worker_processes 1;`;
+  const global = `daemon off; pid ${join(directory, "nginx.pid")}; ${user}worker_processes 1;${isOneProcess ? " master_process off;" : ""}`;
   return ["-p", directory, "-c", join(directory, file), "-e", "stderr", "-g", global];
 }
 
