@@ -690,7 +690,8 @@ function bridges({ authority, fetch, now }: Building, redis: OpenRedis | undefin
       authorityOrigin: authority.origin,
       authorizeEndpoint: authority.authorizeEndpoint,
       tokenEndpoint: authority.tokenEndpoint,
-      keys: exchange.cacheKeys,
+      // With a file of keys, Redis' own view of it follows a change.
+      keys: redis?.masterKeys ?? (() => exchange.cacheKeys),
       redis,
       fetch,
       timeoutMs: exchange.timeoutMs,

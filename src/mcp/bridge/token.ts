@@ -46,7 +46,7 @@ export interface TokenOptions {
 const MOST_BODY = 64 * 1024;
 /** Tokens of a user in many groups are long, and an answer holds three. */
 const MOST_ANSWER = 256 * 1024;
-/** Requests to Entra under way at once, for each grant: whoever sends codes that are none leaves renewals alone. */
+/** Requests to Entra under way at once, for each grant: a flood of false codes must not keep clients from renewing. */
 const MOST_UNDER_WAY = 100;
 const VERIFIER = /^[A-Za-z0-9._~-]{43,128}$/;
 /** By which a client would prove itself: those of the bridge are public, and the registration has no secret. */
