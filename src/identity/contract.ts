@@ -142,6 +142,8 @@ export interface TokenVerifier {
    * for a token that was verified a moment ago is there at once, since most requests bring one.
    */
   verify(authorization: readonly string[]): Verification | Promise<Verification>;
+  /** The caller whose token was verified a moment ago; undefined where the token would have to be verified now. */
+  recognize(authorization: readonly string[]): VerifiedCaller | undefined;
   /** Whether signing keys are at hand, so that a genuine token would be verified right now. */
   ready(): boolean;
   /** Fetches keys until there are some; resolves when `ready()` would be true. */

@@ -1,6 +1,7 @@
 /** Verified-token cache: callers whose token was verified a moment ago, found by that token. */
 
 import { hash } from "node:crypto";
+import { ownerOf } from "../foundation/budget.ts";
 import { Secret } from "../foundation/secret.ts";
 import { isCanonical, MAX_TOKEN_BYTES } from "./compact-jwt.ts";
 import type { Groups, Principal, VerifiedCaller } from "./contract.ts";
@@ -143,12 +144,12 @@ function isPlausible(token: string): boolean {
 }
 
 function callerOf(token: string, digest: string, principal: Principal): VerifiedCaller {
-  const { tenantId, objectId, clientId, expiresAt } = principal;
+  const { tenantId, objectId, expiresAt } = principal;
   return Object.freeze<VerifiedCaller>({
     principal,
     assertion: Object.freeze({ token: new Secret(token), digest, tenantId, objectId, expiresAt }),
     // With the caller, so that a known one brings texts that V8 has hashed already.
-    owner: Object.freeze({ user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` }),
+    owner: ownerOf(principal),
   });
 }
 

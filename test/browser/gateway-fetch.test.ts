@@ -1,13 +1,14 @@
 /** The browser client keeps its promises in Node and in Chromium; all of it is exercised, and it is small. */
 
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { createInstrumenter } from "istanbul-lib-instrument";
 import type { Page } from "playwright-core";
 import { CASES } from "./cases.ts";
 import { type Chromium, hasChromium, launchChromium } from "./chromium.ts";
@@ -76,56 +77,71 @@ describe("the browser client", () => {
   });
 });
 
+/** Of istanbul: where each branch and statement stands, and how often each was taken. */
 interface Coverage {
-  readonly result: readonly {
-    readonly url: string;
-    readonly functions: readonly {
-      readonly ranges: readonly {
-        readonly startOffset: number;
-        readonly endOffset: number;
-        readonly count: number;
-      }[];
-    }[];
-  }[];
+  readonly branchMap: Readonly<
+    Record<string, { readonly type: string; readonly locations: readonly Range[] }>
+  >;
+  readonly b: Readonly<Record<string, readonly number[]>>;
+  readonly statementMap: Readonly<Record<string, Range>>;
+  readonly s: Readonly<Record<string, number>>;
+}
+interface Range {
+  readonly start: { readonly line?: number };
 }
 
-/** V8's block coverage of a run in a process of its own: texts of src/browser that never ran. */
+/**
+ * Lines of src/browser with a statement that never ran, or a branch that was never taken, in a process of its own. Istanbul
+ * counts the `else` that is not written and each side of `??`, `&&` and `||` as branches, which V8's coverage leaves out.
+ */
 async function untaken(): Promise<string[]> {
   const directory = await mkdtemp(join(tmpdir(), "coverage-"));
   try {
-    const file = join(directory, "cases.mjs");
     const program = await bundle("test/browser/run-cases.ts", "--format=esm");
+    const instrumenter = createInstrumenter({ esModules: true, compact: false });
+    const report = join(directory, "report.json");
+    const file = join(directory, "cases.mjs");
     await writeFile(
       file,
-      `${program}
+      `${instrumenter.instrumentSync(program, "cases.mjs")}
       for (const name of names) {
         const fault = await runCase(name, ${JSON.stringify(surroundings)});
         if (fault !== undefined) throw new Error(name + ": " + fault);
       }
+      const { writeFileSync } = await import("node:fs");
+      writeFileSync(${JSON.stringify(report)}, JSON.stringify(globalThis.__coverage__["cases.mjs"]));
       process.exit(0);`,
     );
-    const reports = join(directory, "reports");
-    await run(process.execPath, [file], { env: { NODE_V8_COVERAGE: reports } });
-    const found: string[] = [];
-    const text = await readFile(file, "utf8");
-    const url = pathToFileURL(file).href;
-    for (const report of await readdir(reports)) {
-      const { result } = JSON.parse(await readFile(join(reports, report), "utf8")) as Coverage;
-      const functions = result.find((script) => script.url === url)?.functions ?? [];
-      expect(functions.length).toBeGreaterThan(0);
-      for (const { startOffset, endOffset, count } of functions.flatMap(({ ranges }) => ranges)) {
-        const piece = text.slice(startOffset, endOffset);
-        if (count === 0 && sectionAt(text, startOffset).startsWith("src/browser/") && /\w/.test(piece))
-          found.push(`${sectionAt(text, startOffset)}: ${piece}`);
-      }
-    }
-    return found;
+    await run(process.execPath, [file]);
+    const { branchMap, b, statementMap, s } = JSON.parse(await readFile(report, "utf8")) as Coverage;
+    const lines = program.split("\n");
+    const branches = Object.entries(branchMap).flatMap(([id, { type, locations }]) =>
+      // The place of an `else` that is not written has no line; the branch's first location has.
+      locations.map(({ start }, at) => ({
+        type,
+        line: start.line ?? locations[0]?.start.line,
+        count: b[id]?.[at],
+      })),
+    );
+    const statements = Object.entries(statementMap).map(([id, { start }]) => ({
+      type: "statement",
+      line: start.line,
+      count: s[id],
+    }));
+    const counted = [...branches, ...statements]
+      .map(({ type, line = 0, count }) => ({ type, line, count, section: sectionAt(lines, line) }))
+      .filter(({ section }) => section.startsWith("src/browser/"));
+    expect(counted.length).toBeGreaterThan(200);
+    return counted
+      .filter(({ count }) => count === 0)
+      .map(({ type, line, section }) => `${section}, ${type}: ${lines[line - 1]?.trim()}`);
   } finally {
     await rm(directory, { recursive: true });
   }
 }
 
 /** esbuild writes the file's path as a comment above what came from it. */
-function sectionAt(text: string, offset: number): string {
-  return /(?:.*\n)*\/\/ ((?:src|test)\/\S+)\n/.exec(text.slice(0, offset))?.[1] ?? "";
+function sectionAt(lines: readonly string[], line: number): string {
+  const comments = lines.slice(0, line).map((text) => /^\/\/ ((?:src|test)\/\S+)$/.exec(text)?.[1]);
+  return comments.findLast((path) => path !== undefined) ?? "";
 }

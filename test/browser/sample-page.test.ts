@@ -15,6 +15,41 @@ import { type Chromium, hasChromium, launchChromium } from "./chromium.ts";
 
 const PATIENCE_MS = 10_000;
 
+/**
+ * Texts of a page whose contrast is below 4.5, or 3 where they are large (WCAG 2.2, 1.4.3); disabled controls are exempt.
+ * Runs in the page. Colours with an alpha are laid over the background below them.
+ */
+const FAINT_TEXTS = `(() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const base = matchMedia("(prefers-color-scheme: dark)").matches ? "Canvas" : "white";
+  const luminance = (layers) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const layer of layers) { canvas.fillStyle = layer; canvas.fillRect(0, 0, 1, 1); }
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((byte) => {
+      const part = byte / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.data.trim();
+    const parent = walker.currentNode.parentElement;
+    if (!text || !parent.checkVisibility() || parent.closest(":disabled, script, style, option")) continue;
+    const style = getComputedStyle(parent);
+    const behind = [];
+    for (let one = parent; one; one = one.parentElement) behind.unshift(getComputedStyle(one).backgroundColor);
+    const below = luminance([base, ...behind]);
+    const above = luminance([base, ...behind, style.color]);
+    const contrast = (Math.max(below, above) + 0.05) / (Math.min(below, above) + 0.05);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    if (contrast < (large ? 3 : 4.5)) found.push(text.slice(0, 40) + ": " + contrast.toFixed(2));
+  }
+  return found;
+})()`;
+
 (hasChromium ? describe : describe.skip)("the sample page in Chromium", () => {
   let emulator: EmulatorProcess;
   let gateway: GatewayProcess;
@@ -65,6 +100,8 @@ const PATIENCE_MS = 10_000;
     const page = chromium.context.pages()[0] ?? (await chromium.context.newPage());
     page.removeAllListeners("pageerror");
     page.on("pageerror", (error) => faults.push(String(error)));
+    // Chromium draws a tab in the background once in a while only, and a click waits for that.
+    await page.bringToFront();
     await page.goto(site.url);
     await ready(page);
     return page;
@@ -217,6 +254,28 @@ const PATIENCE_MS = 10_000;
     expect(await call(page, "Profile")).toMatch(/Answer 200/);
   }, 60_000);
 
+  test.each(["light", "dark"] as const)(
+    "texts of both pages stand out, in %s colours",
+    async (colorScheme) => {
+      const page = await openPage();
+      await page.emulateMedia({ colorScheme });
+      await signIn(page);
+      await toggle(page, "throttled");
+      await call(page, "Photo");
+      await call(page, "Without permission");
+      expect(await page.evaluate(FAINT_TEXTS)).toEqual([]);
+      await toggle(page, "throttled", false);
+      const watcher = await chromium.context.newPage();
+      await watcher.emulateMedia({ colorScheme });
+      await watcher.goto(`${gateway.adminUrl}/console`);
+      await watcher.getByText("Connected.").waitFor();
+      await call(page, "Profile");
+      await watcher.locator("#requests > li").first().waitFor();
+      expect(await watcher.evaluate(FAINT_TEXTS)).toEqual([]);
+    },
+    60_000,
+  );
+
   test("Graph's 429 and the gateway's 503 reach the page as what they are", async () => {
     const page = await openPage();
     await signIn(page);
@@ -245,6 +304,7 @@ const PATIENCE_MS = 10_000;
     expect(await newest.innerText()).toMatch(
       /identity [\d.]+ ms.*operator of the gateway must act.*AADSTS70021: .*Fix: /s,
     );
+    await watcher.bringToFront();
     await newest.getByRole("button", { name: "Explain" }).click();
     expect(await newest.innerText()).toMatch(
       /a GET request came to the route \/api\/inbox\..*Correlation id/s,
@@ -253,9 +313,10 @@ const PATIENCE_MS = 10_000;
     expect(await granted.innerText()).toMatch(
       /exchange [\d.]+ ms (?:authority|cache|flight).*downstream [\d.]+ ms 200/s,
     );
-    expect(await watcher.locator("#credentials").innerText()).toMatch(
-      /workload-identity\s+refused, generation \d+, serves/,
-    );
+    // The state of the gateway is sent once a second.
+    await watcher
+      .locator("#credentials", { hasText: /workload-identity\s+refused, generation \d+, serves/ })
+      .waitFor();
     expect(await watcher.locator("#rate-now").innerText()).toMatch(/\d+, [1-9]\d* refused/);
 
     await watcher.getByLabel("Code").fill("scope_insufficient");
@@ -263,8 +324,10 @@ const PATIENCE_MS = 10_000;
     await watcher.getByLabel("Code").fill("");
     await watcher.getByRole("button", { name: "Pause" }).click();
     const before = await watcher.locator("#requests > li").count();
+    await page.bringToFront();
     await toggle(page, "credential", false);
     await call(page, "Profile");
+    await watcher.bringToFront();
     await watcher.waitForTimeout(500);
     expect(await watcher.locator("#requests > li").count()).toBe(before);
     await watcher.getByRole("button", { name: "Pause" }).click();
@@ -291,6 +354,52 @@ const PATIENCE_MS = 10_000;
     );
     expect(nameless).toBe(0);
   }, 60_000);
+
+  /** A tab of a computer whose clock is so many hours off. */
+  async function openSkewed(hours: number): Promise<Page> {
+    const page = await chromium.context.newPage();
+    await page.addInitScript(`
+      const Exact = Date;
+      globalThis.Date = class extends Exact {
+        constructor(...parts) {
+          if (parts.length === 0) super(Exact.now() + ${hours} * 3_600_000);
+          else super(...parts);
+        }
+        static now() {
+          return Exact.now() + ${hours} * 3_600_000;
+        }
+      };`);
+    await page.goto(site.url);
+    await ready(page);
+    const skew = (await page.evaluate<number>("Date.now()")) - Date.now();
+    expect(Math.round(skew / 3_600_000)).toBe(hours);
+    return page;
+  }
+
+  test.each([
+    ["ahead", 2],
+    ["behind", -2],
+  ])(
+    "a computer whose clock is two hours %s signs in, calls without a second sign-in, and passes MFA",
+    async (_way, hours) => {
+      const page = await openSkewed(hours);
+      await signIn(page);
+      const windows = chromium.context.pages().length;
+      for (const name of ["Profile", "Inbox"]) {
+        const text = await call(page, name);
+        expect(text).toMatch(/Answer 200/);
+        expect(text).not.toMatch(/refused/);
+      }
+      expect(chromium.context.pages().length).toBe(windows);
+      await toggle(page, "mfa");
+      const opened = page.waitForEvent("popup");
+      await press(page, "Profile");
+      await (await opened).getByRole("button", { name: "Approve" }).click();
+      expect(await outcome(page)).toMatch(/refused \(claims_challenged\).*Answer 200/s);
+      await toggle(page, "mfa", false);
+    },
+    60_000,
+  );
 
   async function requests(): Promise<readonly { readonly grantType?: string }[]> {
     const response = await fetch(`${emulator.facts.controlUrl}/requests`);
