@@ -4,6 +4,7 @@ import type { Request, RequestHandler } from "express";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { CodeRoute } from "./code-route.ts";
 import type { RateLimitRules } from "./contract.ts";
+import { actForAt, type DelegationRoutes } from "./delegations.ts";
 import { admit, type ProxyRoute, permit } from "./pipeline.ts";
 import type { LimitRoute } from "./rate-limits.ts";
 import { staticPart } from "./route-table.ts";
@@ -16,6 +17,8 @@ export interface Admitted {
   readonly limits?: RateLimitRules | undefined;
   /** What limits of its own are counted under. Default: the path. */
   readonly counted?: string;
+  /** Whether jobs that hold a delegation may use it. */
+  readonly takesDelegations?: boolean | undefined;
   /** See `Admission` of the pipeline. */
   readonly credentials?: (request: Request) => readonly string[];
 }
@@ -27,14 +30,21 @@ export type Admit = (route: Admitted, proceed: RequestHandler) => readonly Reque
 export function createAdmission({
   verifier,
   limit,
+  delegations,
 }: {
   readonly verifier: TokenVerifier;
   readonly limit: LimitRoute;
+  readonly delegations: DelegationRoutes | undefined;
 }): Admit {
-  return ({ path, policy, limits: rules, counted = path, credentials }, proceed) => {
+  return ({ path, policy, limits: rules, counted = path, takesDelegations, credentials }, proceed) => {
     const limits = limit(counted, rules);
-    if (limits.length === 0) return [admit({ path, policy, verifier, credentials }, proceed)];
-    return [admit({ path, policy: undefined, verifier, credentials }), ...limits, permit(policy), proceed];
+    const actFor = actForAt(delegations?.delegations, { takesDelegations });
+    if (limits.length === 0) return [admit({ path, policy, verifier, actFor, credentials }, proceed)];
+    return [
+      admit({ path, policy: undefined, verifier, actFor: undefined, credentials }),
+      ...limits,
+      permit({ policy, actFor }, proceed),
+    ];
   };
 }
 

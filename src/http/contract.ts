@@ -1,6 +1,7 @@
 /** Types of this room that its files and other rooms share. */
 
 import type { IncomingMessage } from "node:http";
+import type { ResumedDelegation } from "../delegations/contract.ts";
 import type { ForwardRecord, TransferObserver, TransferTrace } from "../downstream/contract.ts";
 import type { AuthorityTrace, TokenOrigin, TokenRequestFacts } from "../exchange/contract.ts";
 import type { Owner } from "../foundation/budget.ts";
@@ -63,6 +64,8 @@ export interface RequestRecord extends ForwardRecord {
   caller: VerifiedCaller | undefined;
   /** On whose account the request holds places and memory, once its caller is known. */
   owner: Owner | undefined;
+  /** The delegation by which a job acts for the caller; undefined for a caller who is there. */
+  delegation: Pick<ResumedDelegation, "id" | "demanded"> | undefined;
   tokenOrigin: TokenOrigin | undefined;
   /** Why the request was refused; `undefined` while it is granted. */
   refusal:

@@ -10,6 +10,7 @@ import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
 import type { CodeRoute } from "./code-route.ts";
 import type { RateLimitRules, RequestRecord } from "./contract.ts";
+import type { DelegationRoutes } from "./delegations.ts";
 import { obtainWith, openRoute, type ProxyRoute, recallToken, recordOf } from "./pipeline.ts";
 import { runHandlers } from "./plain-side.ts";
 import type { LimitRoute } from "./rate-limits.ts";
@@ -24,6 +25,7 @@ export interface DecisionOptions {
   readonly exchange: TokenExchange;
   readonly clientId: string;
   readonly limit: LimitRoute;
+  readonly delegations: DelegationRoutes | undefined;
 }
 
 /** Answers a request that passes. */

@@ -15,7 +15,8 @@ export interface LoadSheddingOptions {
 }
 
 export interface LoadShedding {
-  isOverloaded(): boolean;
+  /** Whether load is shed now, or a request has waited for its turn as long as the event loop may lag, ms. */
+  isOverloaded(waitedMs?: number): boolean;
   /** Answers in the place of whatever would have done the work. */
   readonly shed: RequestListener;
   /** Of the last window, ms. */
@@ -55,7 +56,7 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
 
   const refuse = options.refuseWith(eventLoopLags());
   return {
-    isOverloaded: () => overloaded,
+    isOverloaded: (waitedMs = 0) => overloaded || waitedMs >= maxEventLoopLagMs,
     shed(request, response) {
       onEvent(SHED);
       refuse(request, response);

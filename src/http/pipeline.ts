@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Request, RequestHandler, Response } from "express";
+import type { ResumedDelegation } from "../delegations/contract.ts";
 import type {
   DownstreamApiOptions,
   Forward,
@@ -21,7 +22,6 @@ import { compileTarget, isGraph, readsOData } from "../downstream/target/downstr
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
@@ -157,6 +157,7 @@ export function openRecord(request: Request): RequestRecord {
     route: undefined,
     caller: undefined,
     owner: undefined,
+    delegation: undefined,
     tokenOrigin: undefined,
     refusal: undefined,
     downstreamStatus: undefined,
@@ -204,14 +205,48 @@ export function sayOwnFields(response: ServerResponse, { lines }: OwnFields, cor
   response.setHeader("x-correlation-id", correlationId);
 }
 
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
+export function refuseMethod(allowed: string): RequestHandler {
+  return (_request, response) => {
+    response.setHeader("allow", allowed);
+    throw new GatewayError("method_not_allowed", {
+      detail: "This route does not take the method of the request.",
+    });
+  };
+}
+
 export interface Admission {
   /** Names the route in logs and metrics. */
   readonly path: string;
   /** Without one, any verified caller is let through. */
   readonly policy: RoutePolicy | undefined;
   readonly verifier: TokenVerifier;
+  /** What becomes of a request with a `Delegation` field; undefined where there are no delegations. */
+  readonly actFor: ActFor | undefined;
   /** Where the caller's token stands, as values of `Authorization`. Default: in that header field. */
   readonly credentials?: ((request: Request) => readonly string[]) | undefined;
+}
+
+/** Makes the user behind the request's `Delegation` field its caller, or rejects. The job's own token has been verified. */
+export type ActFor = (record: RequestRecord, handle: string) => Promise<void>;
+
+/** Node joins several lines of one field by commas, which no handle holds. */
+function delegationIn({ headers: { delegation } }: Request): string | undefined {
+  return delegation === undefined ? undefined : String(delegation);
+}
+
+/** A record of its own for what one request of a job does for a user. */
+export function actingRecord(record: RequestRecord, resumed: ResumedDelegation): RequestRecord {
+  const acting = { ...record };
+  actAs(acting, resumed);
+  return acting;
+}
+
+/** From now on the request is the user's, with the job as client: policies, shares and logs go by that. */
+export function actAs(record: RequestRecord, { id, caller, demanded }: ResumedDelegation): void {
+  record.caller = caller;
+  record.owner = caller.owner;
+  record.delegation = { id, demanded };
 }
 
 /**
@@ -221,7 +256,7 @@ export interface Admission {
  * would compare the path and cut the URL once more.
  */
 export function admit(
-  { path, policy, verifier, credentials = authorizationOf }: Admission,
+  { path, policy, verifier, actFor, credentials = authorizationOf }: Admission,
   proceed: RequestHandler = (_request, _response, next) => next(),
 ): RequestHandler {
   const letPass = (
@@ -237,9 +272,9 @@ export function admit(
     }
     span?.granted();
     record.caller = verification.caller;
-    record.owner = ownerOf(verification.caller.principal);
-    checkPolicy(policy, verification.caller.principal);
+    record.owner = verification.caller.owner;
   };
+  const permitted = permit({ policy, actFor }, proceed);
   return (request, response, next) => {
     const record = recordOf(request);
     record.route = path;
@@ -251,18 +286,31 @@ export function admit(
     if (verification instanceof Promise)
       return verification.then((late) => {
         letPass(record, began, late, span);
-        return proceed(request, response, next);
+        return permitted(request, response, next);
       });
     letPass(record, began, verification, span);
-    return proceed(request, response, next);
+    return permitted(request, response, next);
   };
 }
 
-/** Lets pass whom the route's policy admits, where something stands between that and `admit`. */
-export function permit(policy: RoutePolicy | undefined): RequestHandler {
-  return (request, _response, next) => {
-    checkPolicy(policy, callerOf(recordOf(request)).principal);
-    next();
+/**
+ * Lets pass whom the route's policy admits: the caller, or the user for whom a job sends the request. Where limits are
+ * counted they stand between `admit` and this, so that a job's requests count as the job's.
+ */
+export function permit(
+  { policy, actFor }: Pick<Admission, "policy" | "actFor">,
+  proceed: RequestHandler,
+): RequestHandler {
+  return (request, response, next) => {
+    const record = recordOf(request);
+    const handle = actFor === undefined ? undefined : delegationIn(request);
+    if (actFor !== undefined && handle !== undefined)
+      return actFor(record, handle).then(() => {
+        checkPolicy(policy, callerOf(record).principal);
+        return proceed(request, response, next);
+      });
+    checkPolicy(policy, callerOf(record).principal);
+    return proceed(request, response, next);
   };
 }
 
@@ -271,9 +319,9 @@ function checkPolicy(policy: RoutePolicy | undefined, principal: Principal): voi
   if (refusal !== undefined) throw refusal;
 }
 
-/** For whom the rooms behind hold places, bytes and slots, so that one caller takes no more than a share of them. */
-function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
-  return { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
+/** The user of a request whose token was verified before, by which requests that wait take turns. */
+export function recognizeUser(verifier: TokenVerifier): (request: IncomingMessage) => string | undefined {
+  return (request) => verifier.recognize(authorizationOf(request))?.owner.user;
 }
 
 export interface ProxyRoute {
@@ -356,7 +404,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         record,
         route: route.target,
         check: targetOf,
-        owner: record.owner ?? ownerOf(callerOf(record).principal),
+        owner: callerOf(record).owner,
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
@@ -437,7 +485,7 @@ function hopOf(request: Request): ForwardedHop {
 }
 
 /** Every value of the `Authorization` field: Node keeps only the first of several, so the raw list is read. */
-function authorizationOf(request: Request): string[] {
+function authorizationOf(request: IncomingMessage): string[] {
   const values: string[] = [];
   const { rawHeaders } = request;
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
@@ -468,7 +516,10 @@ export function actorOf(as: ActsAs | undefined, clientId: string): Actor {
     };
   return {
     assertionOf: (record) => callerOf(record).assertion,
-    rephrase: (record, error, claims) => inTermsOf(callerOf(record).principal, error, claims),
+    rephrase(record, error, claims) {
+      const phrased = inTermsOf(callerOf(record).principal, error, claims);
+      return record.delegation === undefined ? phrased : record.delegation.demanded(phrased);
+    },
   };
 }
 

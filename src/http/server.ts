@@ -13,7 +13,9 @@ import { type AddressInfo, connect, Server as NetServer, type Socket } from "nod
 import type { OwnFields } from "../downstream/contract.ts";
 import { ConfigurationError } from "../errors.ts";
 import { connectionsFor, type FileDescriptors, readFileDescriptors } from "../foundation/file-descriptors.ts";
-import { type Connections, connectionOf, createMembers, watchConnections } from "./connection.ts";
+import { createMembers } from "../foundation/members.ts";
+import { loopTurns } from "../foundation/turns.ts";
+import { type Connections, connectionOf, watchConnections } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { userOf } from "./pipeline.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
@@ -40,7 +42,9 @@ export interface ListenOptions extends Place {
   /** Said also to what never becomes a request. Default: nothing. */
   readonly own?: OwnFields | undefined;
   /** Asked before anything of a request is looked at: whether `shed` is to answer it. */
-  readonly overload?: { isOverloaded(): boolean; readonly shed: RequestListener } | undefined;
+  readonly overload?: { isOverloaded(waitedMs: number): boolean; readonly shed: RequestListener } | undefined;
+  /** The user of a request whose token was verified before. Default: none is known, and all requests wait in one line. */
+  readonly recognize?: ((request: IncomingMessage) => string | undefined) | undefined;
 }
 
 export interface Listening {
@@ -72,13 +76,13 @@ const UNTUNED: ConnectionLimits = {
 
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listen(handler: RequestListener, options: ListenOptions): Promise<Listening> {
-  const { onConnection = () => {}, overload, own } = options;
+  const { onConnection = () => {}, overload, own, recognize = () => undefined } = options;
   const limits = { ...UNTUNED, ...options.connections };
   const { admit, left, isRefusing, drain } = createDrain();
 
-  const run: RequestListener = (request, response) => {
+  const run = (request: IncomingMessage, response: ServerResponse, waitedMs: number) => {
     if (isRefusing()) options.refuse(request, response);
-    else if (overload?.isOverloaded() === true) overload.shed(request, response);
+    else if (overload?.isOverloaded(waitedMs) === true) overload.shed(request, response);
     else handler(request, response);
   };
   const serve: RequestListener = (request, response) => {
@@ -100,9 +104,17 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
         // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
         if (!request.complete) destroyAfterWhile(request.socket, request);
       });
-    if (place === "runs") run(request, response);
+    if (place === "runs") run(request, response, 0);
   };
-  const connections = watchConnections({ limits, room: options.room, run, userOf, onEvent: onConnection });
+  const connections = watchConnections({
+    limits,
+    room: options.room,
+    run,
+    turns: loopTurns,
+    recognize,
+    userOf,
+    onEvent: onConnection,
+  });
   const server = createServer(
     {
       ...messageClasses(handler),

@@ -56,7 +56,12 @@ export async function verifyManifests(root: string, renderer: Renderer | undefin
   const sources: [name: string, render: (by: Renderer) => Manifest[]][] = readdirSync(join(aks, "overlays"))
     .toSorted()
     .map((name) => [`overlay ${name}`, ({ render }) => render(join(aks, "overlays", name))]);
-  sources.push(["every component", (by) => renderWithComponents(by, aks, components)]);
+  // Two ways to one Redis, of which an overlay takes one.
+  const [byEntra] = components.filter((name) => name === "redis-entra");
+  const together = components.filter((name) => name !== byEntra);
+  sources.push(["every component", (by) => renderWithComponents(by, aks, together)]);
+  if (byEntra !== undefined)
+    sources.push([`component ${byEntra}`, (by) => renderWithComponents(by, aks, [byEntra])]);
 
   const checked: string[] = [];
   const faults: string[] = [];

@@ -216,6 +216,8 @@ describe("YAML", () => {
       GATEWAY_CONFIG: file,
       AZURE_TENANT_ID: "11111111-1111-4111-8111-111111111111",
       AZURE_CLIENT_ID: "22222222-2222-4222-8222-222222222222",
+      REDIS_URL: "rediss://cache.example.com:6380",
+      TOKEN_CACHE_KEYS: `${"A".repeat(43)}=`,
       LOCAL_PORT: "0",
     };
     try {

@@ -154,6 +154,7 @@ describe("the level of a request's line says who must act", () => {
   const EXPECTED: Readonly<Record<Actor, string>> = {
     caller: "info",
     user: "info",
+    job: "info",
     downstream: "info",
     nobody: "info",
     operator: "warn",

@@ -123,6 +123,7 @@ function asServer({ pid, port }: RunningFront, asked?: Server): Server {
     },
     written: () => 0,
     ask: () => Promise.reject(new Error("nginx answers no messages")),
+    profile: async () => {},
     stop: async () => {},
   };
 }
