@@ -22,12 +22,18 @@ import {
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
-import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
+import { handlersFor, mountHandlers } from "./handlers/mount.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
 import { eventLoopLags } from "./http/load-shedding.ts";
-import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
+import {
+  challengeFacts,
+  createMessageMemory,
+  createPublicSide,
+  resourceFacts,
+  securityFields,
+} from "./http/public-side.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
@@ -258,7 +264,7 @@ async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promi
 
 /** Routes in code: those that the program brings, and handlers that the file mounts. */
 function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly CodeRoute[] {
-  const mounted = mountHandlers(config.handlerRoutes, { ...shippedHandlers, ...parts.handlers });
+  const mounted = mountHandlers(config.handlerRoutes, { ...handlersFor(config), ...parts.handlers });
   const routes = [...(parts.routes ?? []), ...mounted];
   const faults = codeRouteFaults(routes, config.routes, config.downstreamApis);
   if (faults.length > 0) throw new ConfigurationError(faults);
@@ -467,6 +473,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts) {
     ...challengeOptions(building),
     resource: publishedResource(building, ports.codeRoutes),
     limits: config.limits,
+    messageMemory: createMessageMemory(config.fairness),
     auditIsAtRisk: outputs.auditIsAtRisk,
     sampleLag: parts.sampleLag,
     observer: signals.requests,
@@ -556,7 +563,11 @@ function openBridge({ config, authority, fetch, now }: Building, redis: OpenRedi
 export function mcpRoutes({ routes, handlerRoutes }: GatewayConfig): readonly McpRoute[] {
   return [...routes.map((route) => ({ ...route, path: route.target.path })), ...handlerRoutes]
     .filter(({ mcp }) => mcp)
-    .map(({ path, policy }) => ({ path, scopes: policy.requiredScopes }));
+    .map(({ path, policy, tools }) => ({
+      path,
+      scopes: policy.requiredScopes,
+      toolScopes: Object.values(tools?.scopes ?? {}).flat(),
+    }));
 }
 
 function appIdUriOf({ application, exchange }: GatewayConfig): string {

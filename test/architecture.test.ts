@@ -97,11 +97,12 @@ const RULES: Readonly<
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
   http: {
-    valuesFrom: ["identity", "exchange", "downstream"],
-    typesFrom: ["credential", "delegations", "redis", "mcp"],
+    valuesFrom: ["identity", "exchange", "downstream", "mcp"],
+    typesFrom: ["credential", "delegations", "redis"],
   },
-  mcp: { valuesFrom: [], typesFrom: ["redis"] },
-  handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
+  // It reads messages and knows nothing of requests; its handler is mounted by the composition root.
+  mcp: { valuesFrom: [], typesFrom: ["redis", "downstream", "http", "permissions"] },
+  handlers: { valuesFrom: ["http", "mcp", "permissions"], typesFrom: ["downstream"] },
   // A second side of the gateway beside http's own, by the same admission, decision and exchange.
   local: { valuesFrom: ["http", "identity"], typesFrom: ["exchange", "downstream"] },
   permissions: { valuesFrom: [], typesFrom: [] },
@@ -142,6 +143,7 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
   jose: (file) => file === "src/identity/jose.ts",
   "@azure/msal-node": (file) => file === "src/exchange/entra/msal.ts",
   undici: (file) => file === "src/outbound/undici.ts",
+  "@modelcontextprotocol/server": (file) => file === "src/mcp/graph/sdk.ts",
   "node-forge": (file) => file === "src/credential/pkcs12.ts",
   "rate-limiter-flexible": (file) => file === "src/http/request-counter.ts",
   ioredis: (file) => file === "src/redis/connection.ts",
@@ -203,9 +205,9 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   local: ["local-side.ts"],
   handlers: ["mount.ts"],
-  mcp: ["bridge.ts", "contract.ts"],
+  mcp: ["bridge.ts", "contract.ts", "graph/graph-mcp.ts", "tools/contract.ts", "tools/tool-gate.ts"],
   console: ["console.ts", "contract.ts"],
-  permissions: ["report.ts", "table.ts"],
+  permissions: ["report.ts", "table-file.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],
 };
 

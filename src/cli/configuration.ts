@@ -2,7 +2,7 @@
 
 import { type GatewayConfig, loadConfig, withDotEnv } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
-import { mountHandlers, shippedHandlers } from "../handlers/mount.ts";
+import { handlersFor, mountHandlers } from "../handlers/mount.ts";
 import type { CodeRoute } from "../http/code-route.ts";
 import { codeRouteFaults } from "../http/route-table.ts";
 import { partsOfModule } from "../parts-module.ts";
@@ -24,7 +24,7 @@ export async function readConfiguration(file: string | undefined): Promise<Confi
   const config = loadConfig(environment);
   const module = environment.GATEWAY_HANDLERS?.trim();
   const added = module === undefined || module === "" ? undefined : await partsOfModule(module);
-  const mounted = mountHandlers(config.handlerRoutes, { ...shippedHandlers, ...added?.handlers });
+  const mounted = mountHandlers(config.handlerRoutes, { ...handlersFor(config), ...added?.handlers });
   const codeRoutes = [...(added?.routes ?? []), ...mounted];
   const faults = codeRouteFaults(codeRoutes, config.routes, config.downstreamApis);
   if (faults.length > 0) throw new ConfigurationError(faults);

@@ -1,6 +1,6 @@
 /** `obo-gateway permissions`: which delegated permission each route needs, without a call to Graph. */
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { isGraph } from "../downstream/target/downstream-api.ts";
 import { ConfigurationError } from "../errors.ts";
 import { configuredApi } from "../http/code-route.ts";
@@ -10,7 +10,8 @@ import {
   type ReportedRoute,
   reportPermissions,
 } from "../permissions/report.ts";
-import { type PermissionTable, readPermissionTable } from "../permissions/table.ts";
+import type { PermissionTable } from "../permissions/table.ts";
+import { readTableFile } from "../permissions/table-file.ts";
 import { type Configured, environmentWith, readConfiguration } from "./configuration.ts";
 import { tableText } from "./table.ts";
 
@@ -48,17 +49,10 @@ export async function permissions(options: PermissionsOptions): Promise<void> {
 }
 
 function readTable(file: string | undefined): PermissionTable {
-  const refuse = (problem: string, cause?: unknown) =>
-    new ConfigurationError([{ path: "PERMISSIONS_TABLE", problem }], { cause });
-  if (file === undefined || file === "")
-    throw refuse(
-      "is not set; name Graph's permissions.json (microsoftgraph/microsoft-graph-devx-content, permissions/new) or a compact form of it",
-    );
-  try {
-    return readPermissionTable(JSON.parse(readFileSync(file, "utf8").replace(/^\ufeff/, "")));
-  } catch (cause) {
-    throw refuse(`${file} cannot be read: ${cause instanceof Error ? cause.message : cause}`, cause);
-  }
+  if (file !== undefined && file !== "") return readTableFile(file);
+  const problem =
+    "is not set; name Graph's permissions.json (microsoftgraph/microsoft-graph-devx-content, permissions/new) or a compact form of it";
+  throw new ConfigurationError([{ path: "PERMISSIONS_TABLE", problem }]);
 }
 
 /** Routes that reach Graph, with the calls that they open or declare. */

@@ -88,6 +88,7 @@ export const environment = z.object({
     .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"], "must be a pino level such as info")
     .default("info"),
   AUDIT_LOG_FILE: z.string().optional(),
+  PERMISSIONS_TABLE: z.string().optional(),
   NODE_ENV: z.string().optional(),
   TOKEN_CACHE_KEYS: cacheKeys.optional(),
   TOKEN_CACHE_KEYS_FILE: z.string().optional(),

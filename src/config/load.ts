@@ -14,7 +14,13 @@ import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
-import { cacheKeyFaults, crossChecks, localListenerFaults, unusedListener } from "./cross-checks.ts";
+import {
+  cacheKeyFaults,
+  crossChecks,
+  GRAPH_MCP,
+  localListenerFaults,
+  unusedListener,
+} from "./cross-checks.ts";
 import {
   cleanEnvironment,
   type GatewayEnvironment,
@@ -36,6 +42,8 @@ export interface ProxyRouteConfig {
   readonly as: "user" | "app";
   /** Whether a server of the Model Context Protocol stands behind. */
   readonly mcp: boolean;
+  /** Rules for the tools of that server. */
+  readonly tools: GatewayYaml["routes"][number]["tools"];
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
@@ -56,6 +64,10 @@ export interface HandlerRouteConfig {
   readonly as: "user" | "app";
   /** Whether the handler speaks the Model Context Protocol. */
   readonly mcp: boolean;
+  /** Rules for the tools of such a handler. */
+  readonly tools: GatewayYaml["routes"][number]["tools"];
+  /** Methods of the handler's own calls, where it leaves them to the file. */
+  readonly methods: readonly string[];
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
@@ -126,6 +138,8 @@ export interface GatewayConfig {
   readonly tracing: TracingOptions | undefined;
   /** Of the environment; undefined where it names none, and everything is connected to directly. */
   readonly proxies: ProxyOptions | undefined;
+  /** File of Graph's table of permissions, for the handler that searches it. */
+  readonly permissionsTable: string | undefined;
   readonly production: boolean;
   /** Notes on the environment for the operator, although the gateway starts; never the value of a variable. */
   readonly notices: readonly ConfigurationFault[];
@@ -285,14 +299,19 @@ function assemble(
       .map((route) => ({
         as: route.as,
         mcp: route.mcp,
-        target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
+        tools: route.tools,
+        target: {
+          path: route.path,
+          methods: route.methods ?? (route.mcp ? MCP_METHODS : ["GET"]),
+          allow: route.allow ?? (route.mcp ? ["/"] : []),
+        },
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
         limits: route.limits,
         takesDelegations: takesDelegations(route.path),
       })),
     handlerRoutes: yaml.routes.flatMap(
-      ({ handler, path, downstreamApi, as, mcp, allow, limits, ...policy }, index) =>
+      ({ handler, path, downstreamApi, as, mcp, tools, methods, allow, limits, ...policy }, index) =>
         handler === undefined
           ? []
           : [
@@ -302,7 +321,9 @@ function assemble(
                 handler,
                 downstreamApi,
                 as,
-                mcp,
+                mcp: mcp || handler === GRAPH_MCP,
+                tools,
+                methods: methods ?? ["GET"],
                 allow,
                 policy: policyOf(policy),
                 limits,
@@ -324,9 +345,13 @@ function assemble(
       auditFile: env.AUDIT_LOG_FILE,
       onAuditLoss: yaml.audit.onLoss,
     },
+    permissionsTable: env.PERMISSIONS_TABLE,
     production: env.NODE_ENV === "production",
   };
 }
+
+/** What a server of the streamable HTTP transport is asked with: messages, the stream of a session, its end. */
+const MCP_METHODS = ["POST", "GET", "DELETE"];
 
 function delegationsOf(
   { routes: paths, ...rest }: NonNullable<GatewayYaml["delegations"]>,

@@ -250,6 +250,8 @@ export interface ForwardRequest {
   readonly correlationId: string;
   /** `WWW-Authenticate` of a 401 that passes through, in place of the downstream's. Default: a bare `Bearer`. */
   readonly challenge?: string;
+  /** The whole body, where it has been read already; `incoming` is then not read. */
+  readonly body?: Buffer | undefined;
   /** Who calls the gateway, for an API that is to know. */
   readonly forwarded?: ForwardedHop | undefined;
   /** Changes the answer's body while it streams. The API is then asked for an answer without content coding. */

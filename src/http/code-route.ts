@@ -6,7 +6,8 @@ import type { AssertAllowed, DownstreamClient, OwnFields } from "../downstream/c
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { Principal, RoutePolicy, TokenVerifier } from "../identity/contract.ts";
-import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import type { ToolRules } from "../mcp/tools/contract.ts";
+import type { McpGate, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import {
   type Actor,
   type ActsAs,
@@ -36,6 +37,8 @@ export interface OnBehalfOf<Api extends string = string> {
   readonly downstream: Readonly<Record<Api, DownstreamClient>>;
   /** A credential for clients of the Azure SDKs and of Graph, good for this API and this request. */
   credential(api: Api): UserTokenCredential;
+  /** Scopes of the caller's token for this API, which is exchanged where none is at hand; undefined where Entra did not say. */
+  grantedScopes(api: Api): Promise<readonly string[] | undefined>;
   /** Leave for jobs to act in the caller's absence; its functions throw where gateway.yaml has no `delegations`. */
   readonly delegation: HandlerDelegation<Api>;
   /** Aborts when the caller has left, or the time to begin an answer is over. */
@@ -69,6 +72,11 @@ export interface RouteHandler<Api extends string = string> {
    * `orders: GET /orders`; `obo-gateway permissions` reads them. Left out: unknown.
    */
   readonly needs?: readonly string[];
+  /**
+   * Whether requests are messages of the Model Context Protocol: they are read and checked first, and `request.body`
+   * is their text as a Buffer. Default false.
+   */
+  readonly mcp?: boolean;
   /** Until the answer must have begun, ms. Default 60000. What takes longer is aborted and answered with `internal`. */
   readonly timeoutMs?: number;
   /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
@@ -92,6 +100,8 @@ export interface CodeRoute<Api extends string = string> extends Omit<RouteHandle
   readonly as?: ActsAs;
   /** Configured APIs that stand for names in `uses`. Default: the API of the same name. */
   readonly apis?: Readonly<Record<string, string>>;
+  /** Rules for the tools of a handler that speaks the Model Context Protocol. */
+  readonly tools?: ToolRules | undefined;
   /** Patterns of downstream paths that the handler may call; any other is `target_forbidden`. Default: any. */
   readonly allow?: readonly string[];
   /** Whether a job may send requests for a user who delegated, with a `Delegation` field. Default: no. */
@@ -166,11 +176,13 @@ export interface HandlerPorts {
   readonly clientId: string;
   /** Undefined where they are not configured. */
   readonly delegations: Delegations | undefined;
+  /** Reads the messages for a handler that speaks the Model Context Protocol. */
+  readonly gate?: McpGate | undefined;
 }
 
 /** Calls the route's handler with clients that act for the caller of this one request alone. */
 export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
-  const { apis, exchange, clientId, delegations } = ports;
+  const { apis, exchange, clientId, delegations, gate } = ports;
   const actor = actorOf(route.as, clientId);
   const asUser = actorOf("user", clientId);
   const used = route.uses.map((name) => {
@@ -182,6 +194,11 @@ export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
   const { timeoutMs = DEFAULT_TIMEOUT_MS } = route;
   return async (request, response, next) => {
     const record = recordOf(request);
+    if (gate !== undefined) {
+      const passed = await gate.read(request, response);
+      if (passed === undefined) return;
+      request.body = passed.body;
+    }
     const left = new AbortController();
     // A handler that forgets to answer would keep its caller waiting for ever.
     const deadline = setTimeout(() => {
@@ -217,7 +234,13 @@ export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
           },
         });
       };
-      return { downstream: Object.fromEntries(clients), credential };
+      const grantedScopes = async (name: string): Promise<readonly string[] | undefined> => {
+        const api = used.find(([known]) => known === name)?.[1];
+        if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
+        const token = await obtainWith(one, { actor, scopes: api.scopes, exchange })({ signal });
+        return token.grantedScopes;
+      };
+      return { downstream: Object.fromEntries(clients), credential, grantedScopes };
     }
     const delegation: HandlerDelegation = {
       async keep() {

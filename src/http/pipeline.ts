@@ -32,7 +32,7 @@ import type {
   VerifiedCaller,
 } from "../identity/contract.ts";
 import { connectionOf } from "./connection.ts";
-import type { RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
+import type { McpGate, PassedMessages, RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
 import { publicAddress } from "./public-address.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
@@ -165,6 +165,7 @@ export function openRecord(request: Request): RequestRecord {
     verifyMs: undefined,
     exchangeMs: undefined,
     tokenRequest: undefined,
+    mcp: undefined,
     downstreamMs: undefined,
     downstreamRequestId: undefined,
     throttleMs: undefined,
@@ -329,6 +330,8 @@ export interface ProxyRoute {
   readonly as?: ActsAs;
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
+  /** Reads the messages for a server of the Model Context Protocol, where one stands behind. */
+  readonly gate?: McpGate | undefined;
 }
 
 export interface ProxyPorts {
@@ -385,6 +388,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const rewriteFor = readsOData(api)
     ? linkRewrites(api, route.target.path, ports.publicUrl)
     : () => undefined;
+  const { gate } = route;
 
   return (request, response) => {
     const record = recordOf(request);
@@ -421,7 +425,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
       );
     }
 
-    const sendFirst = ({ accessToken: token }: DownstreamToken) => {
+    const sendFirst = ({ accessToken: token }: DownstreamToken, passed?: PassedMessages) => {
       const first: ForwardRequest = {
         incoming: request,
         outgoing: response,
@@ -429,7 +433,8 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         token,
         correlationId,
         challenge,
-        rewrite,
+        rewrite: passed === undefined ? rewrite : passed.rewrite,
+        body: passed?.body,
         forwarded,
         record,
       };
@@ -437,10 +442,17 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         outcome.kind === "challenged" ? sendAgain(record, first, outcome) : undefined,
       );
     };
-    const held = recallToken(record, source);
-    return held === undefined
-      ? obtainWith(record, source)({ recalled: true }).then(sendFirst)
-      : sendFirst(held);
+    const exchangeAndSend = (passed?: PassedMessages) => {
+      const held = recallToken(record, source);
+      return held === undefined
+        ? obtainWith(record, source)({ recalled: true }).then((token) => sendFirst(token, passed))
+        : sendFirst(held, passed);
+    };
+    if (gate === undefined) return exchangeAndSend();
+    if (request.method !== "POST") return exchangeAndSend({ body: undefined, rewrite: gate.stream });
+    return gate
+      .read(request, response)
+      .then((passed) => (passed === undefined ? undefined : exchangeAndSend(passed)));
   };
 
   async function sendAgain(record: RequestRecord, first: ForwardRequest, outcome: Challenged): Promise<void> {
@@ -554,8 +566,14 @@ export function recallToken(
   if (held === undefined) return undefined;
   record.trace?.room("exchange").granted(held.origin);
   record.tokenOrigin = held.origin;
+  noteToken(record, held.token);
   record.exchangeMs = performance.now() - began;
   return held.token;
+}
+
+/** For the audit of a tool's call; of other requests the exchange alone is audited. */
+function noteToken({ mcp }: RequestRecord, { accessToken }: DownstreamToken): void {
+  if (mcp !== undefined && mcp.tools.length > 0) mcp.token = accessToken.fingerprint();
 }
 
 export type ObtainToken = (options?: {
@@ -589,6 +607,7 @@ export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: T
         ...(span !== undefined && { trace: span }),
       });
       record.tokenOrigin = origin;
+      noteToken(record, token);
       if (tokenRequest !== undefined) record.tokenRequest = tokenRequest;
       span?.granted(origin);
       return token;

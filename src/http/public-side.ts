@@ -8,15 +8,18 @@ import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
+import type { Budget } from "../foundation/budget.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { Bridge } from "../mcp/contract.ts";
+import type { ToolRules } from "../mcp/tools/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
-import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
+import { type CrossOriginOptions, crossOrigin, withMcpFields } from "./cross-origin.ts";
 import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
 import { mcpEndpoints } from "./mcp-endpoints.ts";
+import { createMcpGate, type McpGateOptions } from "./mcp-gate.ts";
 import {
   type ProxyRoute,
   proxyTo,
@@ -33,6 +36,7 @@ import { answerErrors, createRefusal } from "./refusal.ts";
 import { methodsOf } from "./route-table.ts";
 
 /** For the description of the API, which lists what a route may answer. */
+export { createMessageMemory } from "./mcp-gate.ts";
 export { statusOf } from "./problem.ts";
 
 export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "challenge"> {
@@ -84,12 +88,18 @@ export interface PublicAppOptions {
   /** How callers reach the gateway, where that is configured. */
   readonly publicUrl?: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
-  readonly proxyRoutes: readonly (ProxyRoute & {
+  readonly proxyRoutes: readonly (Omit<ProxyRoute, "gate"> & {
     readonly policy: RoutePolicy;
     readonly limits?: RateLimitRules;
+    /** Whether a server of the Model Context Protocol stands behind. */
+    readonly mcp?: boolean;
+    /** Rules for its tools. */
+    readonly tools?: ToolRules | undefined;
     /** Whether a job may send requests for a user who delegated. */
     readonly takesDelegations?: boolean;
   })[];
+  /** Memory for messages to such servers. */
+  readonly messageMemory: Budget;
   readonly codeRoutes: readonly CodeRoute[];
   /** Undefined where they are not configured. */
   readonly delegations: DelegationRoutes | undefined;
@@ -129,6 +139,9 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.set("trust proxy", [...options.trustedProxies]);
 
   const mountsBelow = createMounts(options);
+  const { limit } = options;
+  const gateOf = (path: string, tools: ToolRules | undefined, body: McpGateOptions["body"]) =>
+    createMcpGate({ path, rules: tools, body, limit, own: options.own, memory: options.messageMemory });
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
@@ -138,7 +151,9 @@ export function createPublicApp(options: PublicAppOptions): Express {
   const { bridge } = options;
   if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
   const admitted = createAdmission(options);
-  if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
+  const speaksMcp = [...options.proxyRoutes, ...options.codeRoutes].some(({ mcp }) => mcp === true);
+  if (options.cors.origins.length > 0)
+    app.use(say, crossOrigin(speaksMcp ? withMcpFields(options.cors) : options.cors));
   if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
@@ -159,6 +174,7 @@ export function createPublicApp(options: PublicAppOptions): Express {
           exchange,
           clientId,
           delegations: options.delegations?.delegations,
+          gate: route.mcp === true ? gateOf(route.path, route.tools, CODE_BODY) : undefined,
         }),
       ),
     );
@@ -174,7 +190,11 @@ export function createPublicApp(options: PublicAppOptions): Express {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
     const challenge = bearerChallenge({ ...options.challenge, mcp: bridge?.routes.get(path) });
-    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, { ...ports, challenge })));
+    const gate = route.mcp === true ? gateOf(path, route.tools, route.api) : undefined;
+    app.use(
+      path,
+      ...admitted({ ...route, path }, proxyTo({ ...route, target, gate }, { ...ports, challenge })),
+    );
   }
 
   // Behind the routes of the file, which may take other methods at the same path.
@@ -187,6 +207,9 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.use(answerErrors(options));
   return app;
 }
+
+/** Bounds of a message to a handler in code, which has no API's to go by. */
+const CODE_BODY = { maxRequestBytes: 4 * 2 ** 20, idleTimeoutMs: 60_000, timeoutMs: 30_000 };
 
 function saying(own: OwnFields): RequestHandler {
   return (request, response, next) => {

@@ -22,7 +22,14 @@ export interface RateLimitsOptions {
  * What stands behind `authenticate` in a route: nothing, where nothing is limited. Rules of the route are counted apart,
  * under its `scope`.
  */
-export type LimitRoute = (scope: string, rules?: RateLimitRules) => RequestHandler[];
+export type LimitRoute = (
+  scope: string,
+  rules?: RateLimitRules,
+  options?: {
+    /** The rules count besides those of the route, so the limits for all routes do not stand in for them. */
+    readonly besides: boolean;
+  },
+) => RequestHandler[];
 
 type Subject = "user" | "client";
 
@@ -55,11 +62,12 @@ export function createRateLimits({ clientId, rules, ...rest }: RateLimitsOptions
     client: counted("client", rules.perClient, ""),
   };
 
-  return (scope, own = {}) => {
+  return (scope, own = {}, { besides } = { besides: false }) => {
+    const others = besides ? { user: undefined, client: undefined } : everywhere;
     // The user first: a user past that limit uses up nothing of the client's, which is for others, too.
     const all = [
-      counted("user", own.perUser, scope) ?? everywhere.user,
-      counted("client", own.perClient, scope) ?? everywhere.client,
+      counted("user", own.perUser, scope) ?? others.user,
+      counted("client", own.perClient, scope) ?? others.client,
     ].filter((one) => one !== undefined);
     return all.length === 0 ? [] : [enforce(all)];
   };

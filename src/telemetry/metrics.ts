@@ -32,6 +32,8 @@ export interface Metrics extends RoomMetrics {
   exposition(): Promise<string>;
   requestStarted(): void;
   requestEnded(observation: RequestObservation): void;
+  /** A tool of an MCP server was called: `granted`, or why not. */
+  toolCalled(route: string, tool: string, code: string): void;
   /** A delegated token was handed out: from where. */
   tokenObtained(origin: string): void;
   /** A token was accepted: from the verified-token cache, or by its signature. */
@@ -96,6 +98,11 @@ export function createMetrics(): Metrics {
     "obo_gateway_request_duration_seconds",
     "Time from the request's headers to the end of its answer",
     ["route", "code"],
+  );
+  const tools = counter(
+    "obo_gateway_mcp_tool_calls_total",
+    "Calls of tools of MCP servers, by route, tool (those that rules name or a server lists, else other) and decision",
+    ["route", "tool", "code"],
   );
   const tokens = counter(
     "obo_gateway_downstream_tokens_total",
@@ -193,6 +200,7 @@ export function createMetrics(): Metrics {
       requests.inc(route, METHODS.has(method) ? method : "other", statusLabel(status), code);
       duration.observe(seconds, route, code);
     },
+    toolCalled: tools.inc,
     tokenObtained: tokens.inc,
     tokenVerified: verified.inc,
     exchangeEvent: exchangeEvents.inc,

@@ -206,6 +206,30 @@ export function createSignals(
     if (throttleMs !== undefined) metrics.throttleWaited(route, throttleMs / 1000);
   }
 
+  /** Each call of a tool has a line of its own in the audit stream, since most of them need no exchange. */
+  function toolsCalled(record: RequestRecord, route: string, code: string): void {
+    const { mcp, caller, correlationId, tokenRequest, downstreamStatus } = record;
+    if (mcp === undefined) return;
+    for (const label of mcp.labels) metrics.toolCalled(route, label, code);
+    const { tenantId, objectId, clientId } = caller?.principal ?? UNKNOWN_CALLER;
+    const reason = record.refusal?.reason;
+    const { token } = mcp;
+    for (const tool of mcp.tools)
+      audit.tool({
+        correlationId,
+        route,
+        tool,
+        tenantId,
+        objectId,
+        clientId,
+        code,
+        reason,
+        token,
+        tokenRequest,
+        downstreamStatus,
+      });
+  }
+
   return {
     identity(event) {
       if (event.type === "token_verified") {
@@ -295,12 +319,14 @@ export function createSignals(
         metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
         roomTimes(record, route);
         if (record.tokenOrigin !== undefined) metrics.tokenObtained(record.tokenOrigin);
+        toolsCalled(record, route, code);
         logRequest(record, { method, route, status, code, completed, elapsedMs });
         if (record.trace === undefined) return;
         const { route: matched, correlationId, caller, refusal } = record;
         const { tenantId, objectId, clientId } = caller?.principal ?? UNKNOWN_CALLER;
         const decision = { status, code, reason: refusal?.reason, completed };
-        record.trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId });
+        const { mcp } = record;
+        record.trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId, mcp });
       },
     },
 

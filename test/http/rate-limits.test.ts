@@ -17,6 +17,7 @@ interface Call {
   readonly path?: string;
   readonly rules?: RateLimitRules;
   readonly own?: RateLimitRules;
+  readonly besides?: boolean;
   readonly tenantId?: string;
   readonly objectId?: string;
   readonly clientId?: string;
@@ -24,7 +25,7 @@ interface Call {
 
 /** The names under which one request is counted in Redis. */
 async function windowsOf(call: Call): Promise<string[]> {
-  const { gateway = "gateway", path = "/graph", rules = BOTH, own } = call;
+  const { gateway = "gateway", path = "/graph", rules = BOTH, own, besides = false } = call;
   const { tenantId = "tenant", objectId = "user", clientId = "client" } = call;
   const names: string[] = [];
   const counters: SharedCounters = {
@@ -39,7 +40,7 @@ async function windowsOf(call: Call): Promise<string[]> {
   const response = { setHeader() {} } as unknown as Response;
   openRecord(request);
   recordOf(request).caller = { principal: { tenantId, objectId, clientId } } as VerifiedCaller;
-  for (const handler of limit(path, own)) await handler(request, response, () => {});
+  for (const handler of limit(path, own, { besides })) await handler(request, response, () => {});
   return names;
 }
 
@@ -65,6 +66,16 @@ test.each<[string, Call, number[]]>([
   ],
 ])("these windows are shared with %s", async (_, other, expected) => {
   expect(await sharedWith({}, other)).toEqual(expected);
+});
+
+test("limits that count besides those of a route leave the general ones to the route", async () => {
+  const [name, ...others] = await windowsOf({
+    path: "/mcp tool send",
+    own: { perUser: LIMIT },
+    besides: true,
+  });
+  expect([name?.includes("/mcp tool send"), others]).toEqual([true, []]);
+  expect(await windowsOf({ own: {}, besides: true })).toEqual([]);
 });
 
 test("routes with limits of their own do not share them with each other", async () => {

@@ -330,6 +330,12 @@ describe("the route that is asked about", () => {
     const answer = await decide("/forward-auth/graph", nginx("/graph/$batch", "POST"));
     expect([answer.status, answer.body.reason]).toEqual([403, "batch_unseen"]);
   });
+
+  test("a message to an MCP server whose tools have rules is not let through, and its stream is", async () => {
+    const answer = await decide("/forward-auth/tools", nginx("/tools/", "POST"));
+    expect([answer.status, answer.body.reason]).toEqual([403, "messages_unseen"]);
+    expect((await decide("/forward-auth/tools", nginx("/tools/"))).status).toBe(200);
+  });
 });
 
 describe("a refusal", () => {
