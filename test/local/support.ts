@@ -112,7 +112,7 @@ local:
     open: { overrides: [scopes] }
     daemon: { applicationTokens: true, overrides: [tenant] }
     narrow: { requiredScopes: [admin.read], allow: ["/me"] }
-    unknown-resource: {}
+    unknown-resource: { applicationTokens: true }
   forwardAuth:
     cacheSeconds: \${CACHE_SECONDS:-0}
     identityFields: { user: X-Auth-Request-User, tenant: X-Auth-Request-Tenant, client: X-Auth-Request-Client, scopes: X-Auth-Request-Scopes, roles: X-Auth-Request-Roles }
