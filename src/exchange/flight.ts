@@ -56,6 +56,7 @@ export function createFlight(ports: FlightPorts): Fly {
     const { group, user } = subject.keys;
     const departure = ++departures;
     const startedAt = now();
+    const begunAt = performance.now();
     // Sealed by the master key alone, the gateway's own token would be open to a holder of that key.
     const place =
       shared === undefined || assertion.token === undefined
@@ -104,7 +105,7 @@ export function createFlight(ports: FlightPorts): Fly {
     });
     try {
       const ask = () =>
-        acquire(request, subject, startedAt, (latest) => {
+        acquire(request, subject, begunAt, (latest) => {
           tokenRequest = latest;
         });
       // No token from before a claims challenge can meet it.
