@@ -116,6 +116,7 @@ async function run(): Promise<boolean> {
   );
   const slotMs = (seconds * 1_000 - 2 * CALM_MS) / faults.length;
   const load = startLoad(balancer.url, emulator, rate);
+  await load.begin(replicas.all());
   const rows: Row[] = [];
   rows.push(await calm("before", load));
   for (const fault of faults) rows.push(await suffer(fault, slotMs, load));
