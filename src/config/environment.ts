@@ -77,6 +77,13 @@ export const environment = z.object({
     .default("127.0.0.1"),
   PORT: port.default(8080),
   ADMIN_PORT: port.default(8081),
+  LOCAL_PORT: port.optional(),
+  LOCAL_SOCKET: z
+    .string()
+    .refine((path) => path.startsWith("/"), "must be an absolute path, such as /run/obo-gateway/local.sock")
+    // The system keeps 108 bytes for it, the closing zero included, and cuts the rest off.
+    .refine((path) => Buffer.byteLength(path) <= 103, "must be no longer than 103 bytes")
+    .optional(),
   LOG_LEVEL: z
     .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"], "must be a pino level such as info")
     .default("info"),

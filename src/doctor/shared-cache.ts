@@ -83,8 +83,18 @@ async function checkSharedCache(examination: Examination): Promise<Verdict> {
       "move it nearer to the gateway, or give it more time: until then most requests go on without it",
       { facts: timed },
     );
+  const { evictionPolicy } = probe;
+  if (examination.config.delegations !== undefined && !KEEPS_DELEGATIONS.has(evictionPolicy))
+    return warning(
+      `Redis evicts what was not used lately (maxmemory-policy ${evictionPolicy}), and with it delegations, which cannot be had again`,
+      "set maxmemory-policy to volatile-ttl, by which cached tokens go before delegations, and give it room",
+      { facts: timed, commands: ["redis-cli config set maxmemory-policy volatile-ttl"] },
+    );
   return ok("Redis answers, and the keys open what they sealed", { facts: timed });
 }
+
+/** Policies by which a delegation stays while its Redis has room for it and for tokens. Undefined: nothing is evicted, or unknown. */
+const KEEPS_DELEGATIONS: ReadonlySet<string | undefined> = new Set(["noeviction", "volatile-ttl", undefined]);
 
 /** The token that the gateway would sign in with, or what keeps it from having one. */
 async function tokenFor(examination: Examination): Promise<RedisToken | Verdict> {
@@ -141,12 +151,12 @@ const BY_LABEL: Readonly<Record<string, Refusal>> = {
   ERR: WRONG_PASSWORD,
   NOPERM: {
     finding: "the user of exchange.cache.redis.url may not do what the shared tier needs",
-    fix: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys",
+    fix: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys; with delegations PEXPIRE and the sorted sets (+@sortedset), too",
   },
   READONLY: READ_ONLY,
   OOM: {
     finding: "its memory is full, and it evicts nothing",
-    fix: "set maxmemory-policy to allkeys-lru: everything that is kept there can be had again",
+    fix: "set maxmemory-policy to allkeys-lru, since every token there can be had again; with delegations, which cannot, to volatile-ttl and give it room",
   },
 };
 

@@ -1,6 +1,7 @@
 /** One exchange on behalf of all callers who wait for it: the shared tier, then remembered refusals, then Entra. */
 
 import { GatewayError } from "../errors.ts";
+import type { Secret } from "../foundation/secret.ts";
 import type { KeyMaker } from "./cache/keys.ts";
 import type { SharedToken, SharedTokens } from "./cache/shared-tokens.ts";
 import type { TokenCache } from "./cache/token-cache.ts";
@@ -68,6 +69,8 @@ export function createFlight(ports: FlightPorts): Fly {
             endingAfter,
           });
 
+    const renewal = "renewal" in assertion ? assertion.renewal : undefined;
+
     function keep({ accessToken, expiresAt, grantedScopes }: AcquiredToken, order: number): DownstreamToken {
       const token = { accessToken, expiresAt: Math.min(expiresAt, assertion.expiresAt), grantedScopes };
       cache.put({ group, digest: assertion.digest, user, token, tokenExpiresAt: expiresAt, order });
@@ -80,7 +83,7 @@ export function createFlight(ports: FlightPorts): Fly {
       return { token: keep(token, endingAfter === undefined ? 0 : departure), origin: "shared" };
     }
 
-    if (claims === undefined && place !== notShared) {
+    if (claims === undefined && place !== notShared && request.isOffline !== true) {
       // Before any refusal is recalled: what is cached serves on while Entra refuses.
       const found = await place.find();
       if (found !== undefined) return takeOver(found);
@@ -94,7 +97,8 @@ export function createFlight(ports: FlightPorts): Fly {
     let tokenRequest: TokenRequestFacts | undefined;
     const facts = (): ExchangeFacts => ({
       correlationId: request.correlationId,
-      grant: assertion.token === undefined ? "client_credentials" : "on_behalf_of",
+      grant: grantOf(assertion),
+      via: request.via,
       tenantId,
       objectId: assertion.token === undefined ? undefined : assertion.objectId,
       assertion: fingerprintOf(assertion),
@@ -104,14 +108,16 @@ export function createFlight(ports: FlightPorts): Fly {
       tokenRequest,
     });
     try {
-      const ask = () =>
-        acquire(request, subject, begunAt, (latest) => {
+      const redeem = (refreshToken?: Secret) =>
+        acquire({ ...request, ...(refreshToken && { refreshToken }) }, subject, begunAt, (latest) => {
           tokenRequest = latest;
         });
-      // No token from before a claims challenge can meet it.
-      const obtained = await (claims === undefined ? place.obtain(ask) : place.replace(ask));
+      const ask = () => (renewal === undefined ? redeem() : renewal.renew(redeem));
+      // No token from before a claims challenge can meet it, and none that is at hand brings a refresh token.
+      const isAnyGood = claims === undefined && request.isOffline !== true;
+      const obtained = await (isAnyGood ? place.obtain(ask) : place.replace(ask));
       if (obtained.shared) return takeOver(obtained);
-      const { accessToken, expiresAt, grantedScopes } = obtained;
+      const { accessToken, expiresAt, grantedScopes, refreshToken } = obtained;
       onEvent({
         type: "exchanged",
         tenantId,
@@ -119,12 +125,22 @@ export function createFlight(ports: FlightPorts): Fly {
         grantedScopes,
         facts: { ...facts(), token: accessToken.fingerprint(), expiresAt },
       });
-      return { token: keep(obtained, departure), origin: "authority", tokenRequest };
+      return {
+        token: keep(obtained, departure),
+        origin: "authority",
+        tokenRequest,
+        ...(request.isOffline === true && { refreshToken }),
+      };
     } catch (error) {
       if (error instanceof GatewayError) onEvent(refusedEvent(error, facts(), now() - startedAt));
       throw error;
     }
   };
+}
+
+function grantOf(subject: TokenSubject): ExchangeFacts["grant"] {
+  if (subject.token === undefined) return "client_credentials";
+  return "renewal" in subject ? "refresh_token" : "on_behalf_of";
 }
 
 /** First 8 hex digits of the token's SHA-256, which the digest is. */

@@ -8,6 +8,19 @@ export interface Owner {
   readonly client: string;
 }
 
+/** The owner of what a caller holds. */
+export function ownerOf({
+  tenantId,
+  objectId,
+  clientId,
+}: {
+  readonly tenantId: string;
+  readonly objectId: string;
+  readonly clientId: string;
+}): Owner {
+  return Object.freeze({ user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` });
+}
+
 export interface BudgetOptions {
   /** Units in all, for the process: places, requests or bytes. */
   readonly total: number;

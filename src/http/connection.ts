@@ -3,8 +3,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { createMembers } from "../foundation/members.ts";
+import type { Turns } from "../foundation/turns.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
-import type { Turns } from "./turns.ts";
 
 export interface ConnectionOptions {
   /** Requests of one connection that run at the same time; a later one waits. */

@@ -54,13 +54,7 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
     }
   }, WINDOW_MS).unref();
 
-  const refuse = options.refuseWith(
-    new GatewayError("overloaded", {
-      detail: "This instance has more to do than it can do in time. Send the request again.",
-      reason: "event_loop_lag",
-      retryAfterSeconds: 1,
-    }),
-  );
+  const refuse = options.refuseWith(eventLoopLags());
   return {
     isOverloaded: (waitedMs = 0) => overloaded || waitedMs >= maxEventLoopLagMs,
     shed(request, response) {
@@ -73,6 +67,14 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
       lag.close();
     },
   };
+}
+
+export function eventLoopLags(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail: "This instance has more to do than it can do in time. Send the request again.",
+    reason: "event_loop_lag",
+    retryAfterSeconds: 1,
+  });
 }
 
 const SHED: LoadEvent = { type: "shed" };

@@ -1,6 +1,7 @@
 /** What the identity room hands to the others: the authority, the verified caller, and the port that verifies. Types only. */
 
 import type { GatewayError } from "../errors.ts";
+import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 
 /**
@@ -56,6 +57,8 @@ export interface UserAssertion {
 export interface VerifiedCaller {
   readonly principal: Principal;
   readonly assertion: UserAssertion;
+  /** For whom the other rooms hold places, bytes and slots, so that one caller takes no more than a share of them. */
+  readonly owner: Owner;
 }
 
 export type Cloud =

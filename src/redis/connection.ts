@@ -170,6 +170,8 @@ export type RedisProbe =
       readonly value: Buffer;
       /** Milliseconds for one operation, on a connection that is open already. */
       readonly roundTripMs: number;
+      /** `maxmemory-policy`, where memory is bounded and the server says so: it need not let this user ask. */
+      readonly evictionPolicy: string | undefined;
     }
   /** A stable label: an error code of the system, or the first word of Redis' own. */
   | { readonly failure: string };
@@ -211,7 +213,10 @@ export async function probeRedis(
     const found = await redis.getrangeBuffer(name, 0, MOST_SEALED_BYTES);
     const roundTripMs = performance.now() - before;
     await redis.eval(REMOVE_IF, 1, name, value);
-    return { value: found, roundTripMs };
+    const memory = await redis.info("memory").catch(() => "");
+    const isBounded = /^maxmemory:[1-9]/m.test(memory);
+    const evictionPolicy = isBounded ? /^maxmemory_policy:([a-z-]+)/m.exec(memory)?.[1] : undefined;
+    return { value: found, roundTripMs, evictionPolicy };
   }
 }
 

@@ -16,7 +16,7 @@ export interface RedisStore {
   /** Removes the value only while it is still this one. */
   removeIf(name: string, value: Buffer | string): Promise<boolean | Unavailable>;
   /** The answer of the script that ran with this name as its only key. */
-  run(script: string, name: string, args: readonly string[]): Promise<unknown | Unavailable>;
+  run(script: string, name: string, args: readonly (string | Buffer)[]): Promise<unknown | Unavailable>;
   /** Whether it answered of late. */
   available(): boolean;
   close(): void;

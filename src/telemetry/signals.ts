@@ -1,6 +1,7 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
 import type { CredentialEvent } from "../credential/contract.ts";
+import type { DelegationEvent } from "../delegations/contract.ts";
 import type { TransportEvent } from "../downstream/contract.ts";
 import type { GatewayErrorCode } from "../errors.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/contract.ts";
@@ -22,6 +23,7 @@ export interface Signals {
   identity(event: TokenVerifierEvent): void;
   credential(event: CredentialEvent): void;
   exchange(event: ExchangeEvent): void;
+  delegation(event: DelegationEvent): void;
   downstream(event: TransportEvent): void;
   rateLimit(event: RateLimitEvent): void;
   load(event: LoadEvent): void;
@@ -105,6 +107,22 @@ const CUT_CODES: Readonly<Record<string, GatewayErrorCode>> = {
   downstream_failed: "downstream_unreachable",
 };
 
+/** What an event says besides the delegation that it is about. */
+function particularsOf(event: DelegationEvent): Record<string, string | undefined> {
+  switch (event.type) {
+    case "created":
+      return { expiresAt: new Date(event.expiresAt).toISOString() };
+    case "refused":
+      return { reason: event.reason };
+    case "user_needed":
+      return { code: event.code, claims: event.claims, consentUri: event.consentUri };
+    case "ended":
+      return { by: event.by, reason: event.reason };
+    default:
+      return {};
+  }
+}
+
 export function createSignals(
   log: Logger,
   logRequest: LogRequest,
@@ -119,6 +137,7 @@ export function createSignals(
   const fullTier = createLogThrottle();
   const identityWarnings = createLogThrottles();
   const connectionWarnings = createLogThrottles();
+  const lostRenewals = createLogThrottle();
   let sharedLossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
@@ -228,6 +247,13 @@ export function createSignals(
         metrics.exchangeEnded(code, durationMs / 1000);
         audit.exchange(event.facts, durationMs, { code, reason, diagnostics });
       }
+    },
+
+    delegation(event) {
+      metrics.delegationEvent(event.type);
+      if ("facts" in event) audit.delegation(event.type, event.facts, particularsOf(event));
+      if (event.type !== "renewal_lost" || lostRenewals.due() === undefined) return;
+      log.warn("a refresh token of a delegation could not be kept in Redis; the one before it goes on");
     },
 
     downstream({ type, api }) {

@@ -2,7 +2,8 @@
 
 import { once } from "node:events";
 import { connect } from "node:net";
-import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, TEST_YAML, type TestGateway } from "../support/gateway.ts";
@@ -17,28 +18,16 @@ let emulator: Emulator;
 let gateway: TestGateway;
 let lag = 0;
 
-/** Intervals are the test's to let pass; all other time is real. */
 async function start(env: Readonly<Record<string, string>> = {}): Promise<void> {
   emulator = await startEmulator();
-  jest.useFakeTimers({
-    doNotFake: [
-      "Date",
-      "hrtime",
-      "nextTick",
-      "performance",
-      "queueMicrotask",
-      "setImmediate",
-      "clearImmediate",
-      "setTimeout",
-      "clearTimeout",
-    ],
-  });
   gateway = await startTestGateway({ emulator, yaml: YAML, env, sampleLag: () => lag });
 }
 
-function windows(ms: number): void {
+/** From now on each window has that lag; the gateway's own windows decide when it begins or ends to turn away. */
+async function lagUntil(ms: number, shedding: 0 | 1): Promise<void> {
   lag = ms;
-  jest.advanceTimersByTime(1_000);
+  const state = new RegExp(`^obo_gateway_shedding ${shedding}$`, "m");
+  while (!state.test((await gateway.admin("/metrics")).text)) await delay(20);
 }
 
 beforeEach(() => {
@@ -46,7 +35,6 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await gateway.stop();
-  jest.useRealTimers();
   await emulator.close();
 });
 
@@ -59,7 +47,7 @@ test("overloaded: while the event loop lags, requests are turned away before any
   const verified = /^obo_gateway_tokens_verified_total\{origin="\w+"\} 1$/m;
   await metric(verified);
 
-  windows(700);
+  await lagUntil(700, 1);
   const refused = await gateway.get("/graph/me", ada).set("origin", ORIGIN).expect(503);
   expect(refused.headers).toMatchObject({
     "content-type": "application/problem+json",
@@ -84,7 +72,7 @@ test("overloaded: while the event loop lags, requests are turned away before any
   await gateway.admin("/livez").expect(200);
   await gateway.admin("/readyz").expect(200);
 
-  windows(10);
+  await lagUntil(10, 0);
   await gateway.get("/graph/me", ada).expect(200);
   await metric(/^obo_gateway_shedding 0$/m);
   const told = gateway.logs.filter(({ msg }) => msg !== "request").slice(-2);
@@ -97,7 +85,9 @@ test("overloaded: while the event loop lags, requests are turned away before any
 
 test("maxEventLoopLagMs: 0 turns nobody away", async () => {
   await start({ MAX_LAG: "0" });
-  windows(60_000);
+  lag = 60_000;
+  // Two windows of half a second would begin it.
+  await delay(1_200);
   await gateway.get("/graph/me", emulator.mintUserToken({ user: "ada" })).expect(200);
 });
 

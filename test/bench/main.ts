@@ -12,6 +12,7 @@ import type { Result } from "./result.ts";
 import { bodies } from "./scenarios/bodies.ts";
 import { connections } from "./scenarios/connections.ts";
 import { benchExchange } from "./scenarios/exchange.ts";
+import { forwardAuth } from "./scenarios/forward-auth.ts";
 import { hotPath } from "./scenarios/hot-path.ts";
 import { benchHttp2 } from "./scenarios/http2.ts";
 import { benchIdentity } from "./scenarios/identity.ts";
@@ -23,7 +24,17 @@ import { users } from "./scenarios/users.ts";
 import { play, type Scenario } from "./stage.ts";
 import { resultTable, targetTable } from "./table.ts";
 
-const SCENARIOS: readonly Scenario[] = [hotPath, users, miss, connections, bodies, signals, redis, startUp];
+const SCENARIOS: readonly Scenario[] = [
+  hotPath,
+  users,
+  miss,
+  connections,
+  bodies,
+  signals,
+  redis,
+  startUp,
+  forwardAuth,
+];
 
 /** Studies of one room, in this process, that print tables of their own. They run only by name. */
 const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
@@ -52,7 +63,9 @@ if (unknown.length > 0) {
 if (positionals.includes("profile")) build();
 for (const [name, study] of Object.entries(STUDIES)) if (positionals.includes(name)) await study();
 // What takes longest and says least of a change: a quick run is to end within a minute.
-const byName = values.quick ? SCENARIOS.filter(({ name }) => name !== "redis") : SCENARIOS;
+const byName = values.quick
+  ? SCENARIOS.filter(({ name }) => name !== "redis" && name !== "forward-auth")
+  : SCENARIOS;
 const scenarios =
   positionals.length === 0 ? byName : SCENARIOS.filter(({ name }) => positionals.includes(name));
 if (scenarios.length > 0) await measure(scenarios);

@@ -59,6 +59,8 @@ export interface Server {
   readonly port: number;
   /** Only the gateway has one. */
   readonly adminPort: number | undefined;
+  /** Of the gateway's local API, where it has one. */
+  readonly localPort: number | undefined;
   /** Since its start; `undefined` where the system does not tell. */
   processorUse(): ProcessorUse | undefined;
   /** Bytes that it has written to its standard output. */
@@ -96,14 +98,20 @@ export async function startServer({
   let stopped = false;
   const lines = createInterface({ input: stdout });
   const limit = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);
-  const said = await new Promise<{ port: number; adminPort?: number }>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`${name} ended with code ${code} before it listened`)));
-    lines.on("line", (line) => {
-      const { port, adminPort } = JSON.parse(line) as { port?: number; adminPort?: number };
-      if (port !== undefined) resolve({ port, ...(adminPort !== undefined && { adminPort }) });
-    });
-  });
+  const said = await new Promise<{ port: number; adminPort?: number; localPort?: number }>(
+    (resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", (code) => reject(new Error(`${name} ended with code ${code} before it listened`)));
+      lines.on("line", (line) => {
+        const { port, ...others } = JSON.parse(line) as {
+          port?: number;
+          adminPort?: number;
+          localPort?: number;
+        };
+        if (port !== undefined) resolve({ port, ...others });
+      });
+    },
+  );
   clearTimeout(limit);
   // Read on, as a collector of logs would: a log that nobody takes would block its writer.
   lines.close();
@@ -125,6 +133,7 @@ export async function startServer({
     pid,
     port: said.port,
     adminPort: said.adminPort,
+    localPort: said.localPort,
     processorUse: () => processorUse(pid),
     written: () => written,
     ask,

@@ -418,6 +418,95 @@ describe("a bad configuration", () => {
     });
   });
 
+  describe("delegations", () => {
+    const KEY = { TOKEN_CACHE_KEYS: `${"A".repeat(43)}=` };
+    const JOB = "7d4f2b1c-3a5e-4f60-8b9a-0c1d2e3f4a5b";
+    const yaml = (more = "", text = MINIMAL, redis = "rediss://cache:10000") =>
+      `${text}exchange: { cache: { redis: { url: "${redis}" } } }\ndelegations: { clients: [${JOB}]${more} }\n`;
+    const route = (options: string) =>
+      `${MINIMAL}  - { path: /more, downstreamApi: graph, allow: ["/me"], ${options} }\n`;
+
+    test("are absent unless they are there, and then have their defaults", () => {
+      expect(load(MINIMAL).delegations).toBeUndefined();
+      expect(load(MINIMAL).routes[0]?.takesDelegations).toBe(false);
+      const config = load(yaml(", routes: [/graph]"), KEY);
+      expect(config.delegations).toEqual({
+        clients: [JOB],
+        maxDays: 30,
+        requiredScopes: [],
+        maxPerUser: 20,
+        maxPerClient: 10_000,
+        scopes: ["https://graph.microsoft.com/.default"],
+      });
+      expect(config.routes[0]?.takesDelegations).toBe(true);
+    });
+
+    test.each<[string, string, readonly string[]]>([
+      [
+        "without a Redis",
+        yaml("", MINIMAL, ""),
+        ["delegations: need a Redis to be kept in, which outlives the gateway; set exchange.cache.redis.url"],
+      ],
+      [
+        "where nothing is said of a Redis",
+        `${MINIMAL}delegations: { clients: [${JOB}] }\n`,
+        ["delegations: need a Redis to be kept in, which outlives the gateway; set exchange.cache.redis.url"],
+      ],
+      [
+        "on a route that there is not",
+        yaml(", routes: [/grpah]"),
+        ['delegations.routes[0]: no route has the path "/grpah"; did you mean "/graph"?'],
+      ],
+      [
+        "on a route that acts as the application",
+        yaml(", routes: [/more]", route(`as: app, allowedClients: [${JOB}]`)),
+        ["delegations.routes[0]: /more acts as the application; a delegation is for acting as a user"],
+      ],
+      [
+        "on a route with a step-up",
+        yaml(", routes: [/more]", route("authContext: c1")),
+        ["delegations.routes[0]: /more needs a step-up (authContext), which no job can meet"],
+      ],
+      [
+        "for a client whose tokens are refused",
+        yaml(
+          "",
+          MINIMAL.replace("identity:", "identity:\n  allowedClients: [11111111-1111-4111-8111-111111111111]"),
+        ),
+        ["delegations.clients[0]: is not among identity.allowedClients, so its tokens are refused"],
+      ],
+      [
+        "for no client",
+        yaml().replace(`[${JOB}]`, "[]"),
+        ["delegations.clients: must name at least 1; the list is empty or too short"],
+      ],
+      ["for ever", yaml(", maxDays: 3650"), ["delegations.maxDays: must be at most 365"]],
+      [
+        "with a misspelt key",
+        yaml(", maxDay: 3"),
+        ['delegations.maxDay: unknown key; did you mean "maxDays"?'],
+      ],
+      [
+        "beside a route of the same path",
+        yaml("", MINIMAL.replace("path: /graph", "path: /delegations")),
+        [
+          "routes[0].path: /delegations is where users delegate; choose another path, or leave delegations out",
+        ],
+      ],
+      [
+        "beside a probe of the same path",
+        `${yaml()}http: { probePath: /delegations }\n`,
+        ["http.probePath: is where users delegate; choose another path"],
+      ],
+    ])("are a fault %s", (_, text, faults) => {
+      expect(faultsOf(text, KEY)).toEqual(faults);
+    });
+
+    test("and a path is free where there are none", () => {
+      expect(load(MINIMAL.replace("path: /graph", "path: /delegations")).routes).toHaveLength(1);
+    });
+  });
+
   describe("the keys of a shared cache", () => {
     const yaml = `${MINIMAL}exchange: { cache: { redis: { url: "\${REDIS_URL:-}" } } }`;
     const REDIS_URL = "rediss://cache:10000";

@@ -69,6 +69,16 @@ describe("at the start", () => {
     });
   });
 
+  test("a file has at most a megabyte", async () => {
+    const text = keyAndCertificate(key);
+    const filled = (length: number) => text + "\n".repeat(length - text.length);
+    await open(directory.write("gateway.pem", filled(1024 * 1024)));
+    const file = directory.write("gateway.pem", filled(1024 * 1024 + 1));
+    await expect(open(file)).rejects.toMatchObject({
+      faults: [{ problem: expect.stringContaining("is larger than 1048576 bytes") }],
+    });
+  });
+
   test("the file and the setting at fault are named", async () => {
     const encrypted = key
       .export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "right" })
@@ -104,6 +114,32 @@ describe("when the file is replaced", () => {
     clock.now += 1;
     expect(await signedBy(credential)).toBe("next key");
     expect(events).toMatchObject([{ type: "reloaded", generation: 2 }]);
+  });
+
+  test("is told of with what it is and where it comes from", async () => {
+    const file = directory.write("gateway.pem", keyAndCertificate(key));
+    const credential = await open(file);
+    directory.write("gateway.pem", keyAndCertificate(nextKey));
+    clock.now += 5_000;
+    await credential.prove(request);
+    expect(events).toEqual([
+      {
+        type: "reloaded",
+        source: "certificate",
+        generation: 2,
+        message: `${file} gave a new certificate credential, which serves now`,
+        expiresAt: NOON + 365 * DAY_MS,
+      },
+    ]);
+  });
+
+  test("is looked for every five seconds and no sooner", async () => {
+    const credential = await open(directory.write("gateway.pem", keyAndCertificate(key)));
+    directory.write("gateway.pem", keyAndCertificate(nextKey));
+    clock.now += 4_999;
+    expect(await signedBy(credential)).toBe("first key");
+    clock.now += 1;
+    expect(await signedBy(credential)).toBe("next key");
   });
 
   test("a clock that was set back does not postpone the next look", async () => {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import type { CredentialEvent, TrialVerdict } from "../../src/credential/contract.ts";
 import { openCredential } from "../../src/credential/credential.ts";
 import { createFirstTrial } from "../../src/credential/first-trial.ts";
+import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory } from "./files.ts";
 import { generateRsa, keyAndCertificate, NOON } from "./keys.ts";
@@ -126,6 +127,162 @@ describe("the first trial", () => {
       state: "undecided",
       problem: "the trial failed (TypeError)",
     });
+  });
+});
+
+describe("a trial", () => {
+  /** Verdicts by turn, and what the sources have to offer by turn: a proof, or an error. */
+  function ring(
+    verdicts: readonly TrialVerdict[],
+    { handsOver = true, offers = [] as readonly (Error | undefined)[] } = {},
+  ) {
+    const events: string[] = [];
+    let tried = 0;
+    let asked = 0;
+    const trial = createFirstTrial({
+      canary: {
+        request,
+        async proveWith() {
+          tried += 1;
+          return verdicts[Math.min(tried, verdicts.length) - 1] ?? ACCEPTED;
+        },
+      },
+      credential: {
+        async authenticate() {
+          asked += 1;
+          const offer = offers[asked - 1];
+          if (offer !== undefined) throw offer;
+          return { method: "client_secret", clientSecret: new Secret("s") };
+        },
+        refused: async () => handsOver,
+      },
+      emit: (type, message) => events.push(`${type}: ${message}`),
+      pause: () => new Promise(() => {}),
+    });
+    return { trial, events, tried: () => tried };
+  }
+  const unusable = new GatewayError("credential_unavailable", { detail: "Nothing valid is there." });
+
+  test("ends after eight proofs, however many sources hand over", async () => {
+    const { trial, tried } = ring([REFUSED]);
+    await trial.run();
+    expect([tried(), trial.status().firstTrial.state]).toEqual([8, "refused"]);
+  });
+
+  test("tries no other proof where no source hands over, and none after a verdict that is no refusal", async () => {
+    for (const [verdicts, handsOver] of [
+      [[REFUSED], false],
+      [[UNDECIDED], true],
+      [[ACCEPTED], true],
+    ] as const) {
+      const { trial, tried } = ring(verdicts, { handsOver });
+      await trial.run();
+      expect(tried()).toBe(1);
+    }
+  });
+
+  test("without a usable source decides nothing, and a refusal before that stands", async () => {
+    const without = ring([], { offers: [unusable] });
+    await without.trial.run();
+    expect(without.trial.status().firstTrial).toEqual({
+      state: "undecided",
+      problem: "Nothing valid is there.",
+    });
+    const after = ring([REFUSED], { offers: [undefined, unusable] });
+    await after.trial.run();
+    expect(after.trial.status().firstTrial).toEqual({ state: "refused", problem: REFUSED.problem });
+  });
+
+  test("that fails by a defect of a source decides nothing, and names the kind of what was thrown alone", async () => {
+    const { trial } = ring([], { offers: [new RangeError("eyJ.secret")] });
+    await trial.run();
+    expect(trial.status().firstTrial).toEqual({
+      state: "undecided",
+      problem: "the trial failed (RangeError)",
+    });
+    const text = ring([], { offers: ["eyJ.secret" as unknown as Error] });
+    await text.trial.run();
+    expect(text.trial.status().firstTrial.problem).toBe("the trial failed (string)");
+  });
+
+  test.each([
+    [ACCEPTED, "accepted: Entra accepts the gateway's credential"],
+    [
+      REFUSED,
+      `trial_failed: Entra does not accept the gateway's credential (${REFUSED.problem}); this process stays unready until Entra does`,
+    ],
+    [
+      UNDECIDED,
+      `trial_failed: whether Entra accepts the gateway's credential could not be found out (${UNDECIDED.problem}); it is tried again`,
+    ],
+  ])("is reported: %j", async (verdict, sentence) => {
+    const { trial, events } = ring([verdict], { handsOver: false });
+    await trial.run();
+    expect(events).toEqual([sentence]);
+  });
+
+  test("that fails as the one before is not reported again, and one that fails in another way is", async () => {
+    const other = { verdict: "undecided", problem: "authority_unavailable: refused" } as const;
+    const { trial, pauses, events } = trialOf([UNDECIDED, UNDECIDED, other]);
+    await trial.run();
+    await pauses[0]?.end();
+    expect(events).toHaveLength(1);
+    await pauses[1]?.end();
+    expect(events).toHaveLength(2);
+    expect(pauses.map(({ milliseconds }) => milliseconds)).toEqual([15_000, 15_000, 15_000]);
+  });
+
+  test("whose pause fails by a defect decides nothing from then on", async () => {
+    const trial = createFirstTrial({
+      canary: { request, proveWith: async () => REFUSED },
+      credential: {
+        authenticate: async () => ({ method: "client_secret", clientSecret: new Secret("s") }),
+        refused: async () => false,
+      },
+      emit: () => {},
+      pause: () => Promise.reject(new TypeError("no timers")),
+    });
+    await trial.run();
+    await settled();
+    expect(trial.status().firstTrial).toEqual({
+      state: "undecided",
+      problem: "the trial failed (TypeError)",
+    });
+  });
+
+  test("pauses by a timer of its own, which the signal ends", async () => {
+    let tried = 0;
+    const trial = createFirstTrial({
+      canary: {
+        request,
+        async proveWith() {
+          tried += 1;
+          return REFUSED;
+        },
+      },
+      credential: {
+        authenticate: async () => ({ method: "client_secret", clientSecret: new Secret("s") }),
+        refused: async () => false,
+      },
+      emit: () => {},
+    });
+    const closing = new AbortController();
+    await trial.run(closing.signal);
+    for (let turn = 0; turn < 20; turn += 1) await settled();
+    expect(tried).toBe(1);
+    closing.abort();
+    for (let turn = 0; turn < 20; turn += 1) await settled();
+    expect([tried, trial.status().firstTrial.state]).toEqual([1, "refused"]);
+  });
+
+  test("where none can be made counts as accepted", async () => {
+    const trial = createFirstTrial({
+      canary: undefined,
+      credential: { authenticate: () => Promise.reject(unusable), refused: async () => false },
+      emit: () => {},
+    });
+    await trial.run();
+    expect(trial.status()).toEqual({ accepted: true, firstTrial: { state: "accepted" } });
   });
 });
 

@@ -94,6 +94,24 @@ describe("a key and its certificate are read from", () => {
 });
 
 describe("what is no key with its certificate is named as what it is", () => {
+  test.each([
+    ["base64 that is too short for a key", Buffer.from([0x30, ...Array(150).fill(1)]).toString("base64")],
+    ["base64 of something else", Buffer.alloc(300, 1).toString("base64")],
+    ["base64 with a sign that is none", `${WITH_PASSWORD.toString("base64")}!`],
+  ])("%s is no PKCS#12", async (_, content) => {
+    expect((await faultOf(content)).message).toBe(
+      "holds no PEM block (-----BEGIN …-----), no PKCS#12 and no base64 of either",
+    );
+  });
+
+  test.each([
+    ["-----BEGIN -----\nAA\n-----END -----", "is cut short: a PEM block has no end"],
+    ["-----BEGIN X-----\nAA\n-----END Y-----", "is cut short: a PEM block has no end"],
+    ["-----BEGIN X-----\nAA\n-----END X-----", "holds X, but no private key"],
+  ])("PEM of another kind: %j", async (content, problem) => {
+    expect((await faultOf(content)).message).toBe(problem);
+  });
+
   const ec = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
   const spki = createPublicKey(key).export({ type: "spki", format: "pem" }).toString();
   const der = (one: KeyObject, type: "pkcs1" | "pkcs8") => one.export({ type, format: "der" });

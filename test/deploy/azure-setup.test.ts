@@ -30,7 +30,9 @@ interface Application {
     knownClientApplications?: string[];
   };
   optionalClaims?: { accessToken: { name: string }[]; idToken?: { name: string }[] };
-  requiredResourceAccess?: { resourceAppId: string; resourceAccess: { id: string }[] }[];
+  requiredResourceAccess?: { resourceAppId: string; resourceAccess: { id: string; type?: string }[] }[];
+  isFallbackPublicClient?: boolean;
+  publicClient?: { redirectUris: string[] };
   federated?: Credential[];
 }
 
@@ -261,6 +263,85 @@ describe("a second run", () => {
       requestedAccessTokenVersion: 2,
       knownClientApplications: [FRONT_END],
     });
+  });
+});
+
+describe("a public client for MCP clients", () => {
+  const both = () => {
+    const [gateway, client, ...others] = state().applications;
+    if (gateway === undefined || client === undefined || others.length > 0)
+      throw new Error(`${state().applications.length} applications`);
+    return { gateway, client };
+  };
+
+  test("is a registration of its own, pre-authorised and known to the gateway", () => {
+    const { status, stderr, stdout } = run("--mcp", "--client", FRONT_END);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const { gateway, client } = both();
+    const [scope] = gateway.api.oauth2PermissionScopes ?? [];
+    expect(client).toMatchObject({
+      displayName: "obo-gateway-mcp",
+      isFallbackPublicClient: true,
+      publicClient: {
+        redirectUris: ["http://localhost", "http://localhost/callback", "http://localhost/oauth/callback"],
+      },
+      requiredResourceAccess: [
+        { resourceAppId: gateway.appId, resourceAccess: [{ id: scope?.id, type: "Scope" }] },
+      ],
+    });
+    expect(client.appId).not.toBe(gateway.appId);
+    expect(gateway.api.knownClientApplications).toEqual([FRONT_END, client.appId]);
+    expect(gateway.api.preAuthorizedApplications).toContainEqual({
+      appId: client.appId,
+      delegatedPermissionIds: [scope?.id],
+    });
+    expect(stdout).toContain(`mcp.clientId: ${client.appId} `);
+    expect(state().principals).toEqual([gateway.appId, client.appId]);
+  });
+
+  test("is not made without --mcp, nor in a dry run, which shows its commands", () => {
+    expect(run().stdout).not.toContain("mcp");
+    expect(state().applications).toHaveLength(1);
+    reset();
+    const { status, stderr, changes } = run("--mcp", "--dry-run");
+    expect({ status, changes, state: state() }).toEqual({ status: 0, changes: [], state: TENANT });
+    expect(stderr).toMatch(/would run: az ad app create --display-name obo-gateway-mcp/);
+    expect(stderr).toMatch(/would run: az rest --method PATCH .*redirectUris/);
+  });
+
+  test("is left alone by a second run, keeps what others added, and gets back what is missing", () => {
+    expect(run("--mcp").status).toBe(0);
+    const settled = state();
+    const again = run("--mcp");
+    expect({ changes: again.changes, state: state() }).toEqual({ changes: [], state: settled });
+    expect(again.stdout).toContain("nothing to change");
+    const broken = structuredClone(settled);
+    const [, client] = broken.applications;
+    client?.publicClient?.redirectUris.splice(0, 1, "https://agent.example/callback");
+    reset(broken);
+    expect(run("--mcp").changes).toEqual(["rest --method PATCH --url"]);
+    expect(both().client.publicClient?.redirectUris).toEqual([
+      "https://agent.example/callback",
+      "http://localhost/callback",
+      "http://localhost/oauth/callback",
+      "http://localhost",
+    ]);
+  });
+
+  test("has the redirect URIs that are named", () => {
+    const uris = ["http://127.0.0.1:33418", "cursor://anysphere.cursor-mcp/oauth/callback"];
+    run("--mcp", ...uris.flatMap((uri) => ["--redirect-uri", uri]));
+    expect(both().client.publicClient?.redirectUris).toEqual(uris);
+  });
+
+  test.each([
+    [["--redirect-uri", "http://localhost"], /--redirect-uri goes with --mcp/],
+    [["--mcp", "--redirect-uri", "http://localhost/*"], /is not a redirect URI/],
+    [["--mcp", "--redirect-uri", "localhost"], /is not a redirect URI/],
+  ])("%j is refused before anything is changed", (args, message) => {
+    const { status, stderr, changes } = run(...args);
+    expect({ status, changes }).toEqual({ status: 2, changes: [] });
+    expect(stderr).toMatch(message);
   });
 });
 

@@ -147,6 +147,20 @@ export const BROKEN_DEPLOYMENT: [fault: string, edits: Edits][] = [
   ["the network policy leaves a direction open", policy({ "policyTypes 1": "Ingress" })],
   ["the network policy admits everybody or every port", policy({ "ingress 0 from": undefined })],
   ["the network policy admits everybody or every port", policy({ "ingress 1 ports": undefined })],
+  ...(
+    [
+      { "ingress 1 from 1": { podSelector: {} } },
+      { "ingress 1 from 1": { namespaceSelector: {} } },
+      { "ingress 1 from 1": { ipBlock: { cidr: "10.0.0.0/8" } } },
+      { "ingress 1 from 0 namespaceSelector matchLabels": { "obo-gateway/callers": "true" } },
+      { "ingress 1 from 0 namespaceSelector matchLabels": { "obo-gateway/monitoring": "false" } },
+      { "ingress 0 ports 1": { port: "admin" } },
+      { "ingress 0 ports 1": { port: 8081 } },
+    ] as Edits[]
+  ).map((edits): [string, Edits] => [
+    "the network policy admits others than the monitoring namespaces to the admin port",
+    policy(edits),
+  ]),
   ["the metadata endpoint is within reach", policy({ "egress 1 to 0 ipBlock except": ["10.0.0.0/8"] })],
   ["the network policy lets out to everywhere or every port", policy({ "egress 0 to": undefined })],
 ];

@@ -1,8 +1,9 @@
 /** What must hold between the objects of a deployment so that it federates, serves, rolls and stops as promised. */
 
-import type { Container, Deployed, PodSpec } from "./kinds.ts";
+import type { Container, Deployed, Peer, PodSpec } from "./kinds.ts";
 
 const GUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;
+const MONITORING = "obo-gateway/monitoring";
 const METADATA_ENDPOINTS = ["169.254.169.254/32", "168.63.129.16/32"];
 
 /** What the rules need to know of the gateway's own configuration in the ConfigMap. */
@@ -146,6 +147,11 @@ function exposureFaults({ all, namespace, deployment, service, networkPolicy }: 
     faults.push("the network policy leaves a direction open");
   if (ingress.some(({ from = [], ports = [] }) => from.length === 0 || ports.length === 0))
     faults.push("the network policy admits everybody or every port");
+  const toAdmin = ingress.filter(({ ports = [] }) =>
+    ports.some(({ port }) => port === "admin" || port === 8081),
+  );
+  if (!toAdmin.every(({ from = [] }) => from.every(isMonitoring)))
+    faults.push("the network policy admits others than the monitoring namespaces to the admin port");
   for (const { ipBlock } of egress.flatMap(({ to = [] }) => to))
     if (
       ipBlock?.cidr.endsWith("/0") === true &&
@@ -155,6 +161,12 @@ function exposureFaults({ all, namespace, deployment, service, networkPolicy }: 
   if (egress.some(({ to = [], ports = [] }) => to.length === 0 || ports.length === 0))
     faults.push("the network policy lets out to everywhere or every port");
   return faults;
+}
+
+/** The pods of the namespaces that carry the label, and of no other. */
+function isMonitoring({ namespaceSelector, ipBlock }: Peer): boolean {
+  const labels = Object.entries(namespaceSelector?.matchLabels ?? {});
+  return ipBlock === undefined && labels.some(([name, value]) => name === MONITORING && value === "true");
 }
 
 function gatewayOf(spec: PodSpec): Container {

@@ -105,7 +105,7 @@ export interface PodDisruptionBudget {
   };
 }
 
-interface Peer {
+export interface Peer {
   podSelector?: { matchLabels?: Labels };
   namespaceSelector?: { matchLabels?: Labels };
   ipBlock?: { cidr: string; except?: string[] };

@@ -48,7 +48,10 @@ export async function verifyManifests(root: string, renderer: Renderer | undefin
   if (!renderer.rendersOverlays)
     return skipped("this kubectl is too old for overlays, 1.21 or later is needed");
   const aks = join(root, "docker/aks");
-  const components = readdirSync(join(aks, "components")).toSorted();
+  // The container beside an application is for an application's own objects, not for the base.
+  const components = readdirSync(join(aks, "components"))
+    .filter((name) => name !== "sidecar")
+    .toSorted();
   const subject = subjectOfSetup(readFileSync(join(root, "docker/setup/azure.sh"), "utf8"));
   const sources: [name: string, render: (by: Renderer) => Manifest[]][] = readdirSync(join(aks, "overlays"))
     .toSorted()

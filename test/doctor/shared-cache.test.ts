@@ -31,9 +31,17 @@ async function look(
     timeoutMs = 5_000,
     auth = "password",
     env,
-  }: { keys?: string; timeoutMs?: number; auth?: string; env?: Record<string, string> } = {},
+    delegations = false,
+  }: {
+    keys?: string;
+    timeoutMs?: number;
+    auth?: string;
+    env?: Record<string, string>;
+    delegations?: boolean;
+  } = {},
 ) {
-  const section = `exchange: { cache: { redis: { url: "${url}", auth: ${auth}, timeoutMs: ${timeoutMs} } } }\ndownstreamApis:`;
+  const jobs = delegations ? "delegations: { clients: [7d4f2b1c-3a5e-4f60-8b9a-0c1d2e3f4a5b] }\n" : "";
+  const section = `${jobs}exchange: { cache: { redis: { url: "${url}", auth: ${auth}, timeoutMs: ${timeoutMs} } } }\ndownstreamApis:`;
   return patient.diagnose({
     yaml: [["downstreamApis:", section]],
     env: env ?? { TOKEN_CACHE_KEYS: keys },
@@ -169,6 +177,26 @@ describeWithRedis("a Redis that answers", () => {
   });
   afterAll(() => redis.close());
   const withUser = (credentials: string) => redis.url.replace("//", `//${credentials}@`);
+
+  test.each([
+    ["allkeys-lru", "1gb", "warning"],
+    ["volatile-lru", "1gb", "warning"],
+    ["volatile-ttl", "1gb", "ok"],
+    ["noeviction", "1gb", "ok"],
+    ["allkeys-lru", "0", "ok"],
+  ])("that evicts by %s of %s is right or wrong for delegations: %s", async (policy, memory, outcome) => {
+    await redis.inspect.config("SET", "maxmemory", memory);
+    await redis.inspect.config("SET", "maxmemory-policy", policy);
+    const report = await look(redis.url, { delegations: true });
+    expect(report.of("shared-cache")).toMatchObject({
+      outcome,
+      finding: expect.stringContaining(outcome === "ok" ? "Redis answers" : policy),
+    });
+    // Tokens can be had again.
+    expect((await look(redis.url)).of("shared-cache")).toMatchObject({ outcome: "ok" });
+    await redis.inspect.config("SET", "maxmemory", "0");
+    await redis.inspect.config("SET", "maxmemory-policy", "noeviction");
+  });
 
   test("is found to work, and nothing of the look stays behind", async () => {
     const report = await look(redis.url);

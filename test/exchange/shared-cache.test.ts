@@ -111,7 +111,9 @@ describeWithRedis("processes that share a Redis", () => {
   });
 
   test("many users at both at once: one exchange each", async () => {
-    const replicas = await Promise.all([replica(redis.url), replica(redis.url)]);
+    // A busy machine must not end the wait for the other one.
+    const patient = { timeout: 30_000, timeoutMs: 10_000 };
+    const replicas = await Promise.all([replica(redis.url, patient), replica(redis.url, patient)]);
     entra.respond(async (request, count) => {
       await sleep(30);
       return granted(request, count);
@@ -155,7 +157,8 @@ describeWithRedis("processes that share a Redis", () => {
   });
 
   test("an owner that dies amid its exchange holds the others up only for the bounded wait", async () => {
-    const dead = await replica(redis.url);
+    // Longer than the others wait.
+    const dead = await replica(redis.url, { timeout: 2_500 });
     entra.respond((request, count) => (count === 1 ? () => {} : granted(request, count)));
     const never = dead.exchange(requestOf("ann")).catch(() => {});
     await until(() => entra.requests.length === 1);

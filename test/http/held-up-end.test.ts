@@ -9,7 +9,7 @@ import type { ConnectionEvent } from "../../src/http/contract.ts";
 import { openRecord } from "../../src/http/pipeline.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
 
-const GRACE_MS = 12_000;
+const GRACE_MS = 6_000;
 const sockets: Socket[] = [];
 let server: Listening;
 let events: ConnectionEvent[];
@@ -78,7 +78,7 @@ test.each([
   await start(handler);
   for (let count = 0; count < connections; count++) await send(get("mallory").repeat(each));
   await all;
-  expect(await timeToEnd()).toBeLessThan(8_000);
+  expect(await timeToEnd()).toBeLessThan(4_000);
   expect(events.filter((event) => event === "held_up")).toHaveLength(connections);
 });
 
@@ -99,8 +99,8 @@ test("eight requests of one user, and nine of nine users, are waited for", async
   const ended = timeToEnd();
   setTimeout(() => {
     for (const answer of late) answer();
-  }, 5_500);
-  expect(await ended).toBeGreaterThan(5_000);
+  }, 2_750);
+  expect(await ended).toBeGreaterThan(2_500);
   for (const [answer] of await Promise.all(waiting))
     expect(String(answer)).toMatch(/^HTTP\/1\.1 200 OK[\s\S]*late/);
   expect(events).not.toContain("held_up");
@@ -110,7 +110,7 @@ test("a body that does not come does not hold up the end, and one that is not as
   const { all, handler } = requestsHere(2);
   await start((request, response) => {
     if (request.url === "/awaited") request.resume();
-    else setTimeout(() => void response.end("asked late"), 5_500);
+    else setTimeout(() => void response.end("asked late"), 2_750);
     handler(request, response);
   });
   const head = (user: string) => `POST /${user} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n`;
@@ -118,7 +118,7 @@ test("a body that does not come does not hold up the end, and one that is not as
   const patient = await send(head("patient"));
   const answer = once(patient, "data") as Promise<[Buffer]>;
   await all;
-  expect(await timeToEnd()).toBeGreaterThan(5_000);
+  expect(await timeToEnd()).toBeGreaterThan(2_500);
   expect(String((await answer)[0])).toContain("asked late");
   expect(events.filter((event) => event === "held_up")).toHaveLength(1);
 });

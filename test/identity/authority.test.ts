@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
+import type { Authority } from "../../src/identity/contract.ts";
 
 const TENANT = "11111111-aaaa-4aaa-8aaa-111111111111";
 
@@ -125,6 +126,85 @@ describe("addresses and issuers", () => {
   test("the template of multi-tenant documents is an issuer like any other", () => {
     expect(resolveAuthority("login.microsoftonline.com").issuer("{tenantid}", "2.0")).toBe(
       "https://login.microsoftonline.com/{tenantid}/v2.0",
+    );
+  });
+});
+
+describe("what a document states", () => {
+  const HOME_TENANT = "6f1c3b52-90a7-4d5e-8f0b-0d6f2c1a7e01";
+  const external = (path: string) => `https://${HOME_TENANT}.ciamlogin.com/${HOME_TENANT}${path}`;
+  const stated = {
+    issuer: external("/v2.0"),
+    tokenEndpoint: external("/token"),
+    authorizeEndpoint: external("/authorize"),
+  } as Parameters<Authority["learn"]>[2];
+
+  test("is believed of hosts whose documents are not known, within the tenant", () => {
+    const authority = resolveAuthority("https://contoso.ciamlogin.com");
+    const before = [authority.tokenEndpoint(HOME_TENANT), authority.authorizeEndpoint(HOME_TENANT)];
+    expect(before).toEqual([
+      `https://contoso.ciamlogin.com/${HOME_TENANT}/oauth2/v2.0/token`,
+      `https://contoso.ciamlogin.com/${HOME_TENANT}/oauth2/v2.0/authorize`,
+    ]);
+    authority.learn(HOME_TENANT, "2.0", stated);
+    expect(authority.tokenEndpoint(HOME_TENANT)).toBe(stated.tokenEndpoint);
+    expect(authority.authorizeEndpoint(HOME_TENANT)).toBe(stated.authorizeEndpoint);
+    expect(authority.issuer(HOME_TENANT, "2.0")).toBe(stated.issuer);
+  });
+
+  test("is not believed of an endpoint elsewhere, nor of another issuer", () => {
+    const authority = resolveAuthority("https://contoso.ciamlogin.com");
+    authority.learn(HOME_TENANT, "2.0", { ...stated, tokenEndpoint: "https://evil.example/token" });
+    expect(authority.tokenEndpoint(HOME_TENANT)).toBe(
+      `https://contoso.ciamlogin.com/${HOME_TENANT}/oauth2/v2.0/token`,
+    );
+    const other = resolveAuthority("https://contoso.ciamlogin.com");
+    other.learn(HOME_TENANT, "2.0", { ...stated, issuer: "https://evil.example" });
+    expect(other.authorizeEndpoint(HOME_TENANT)).toBe(
+      `https://contoso.ciamlogin.com/${HOME_TENANT}/oauth2/v2.0/authorize`,
+    );
+  });
+
+  test("is not believed of the known clouds", () => {
+    const authority = resolveAuthority("https://login.microsoftonline.com");
+    const own = `https://login.microsoftonline.com/${HOME_TENANT}`;
+    authority.learn(HOME_TENANT, "2.0", {
+      ...stated,
+      issuer: `${own}/v2.0`,
+      tokenEndpoint: `${own}/elsewhere`,
+    });
+    expect(authority.tokenEndpoint(HOME_TENANT)).toBe(`${own}/oauth2/v2.0/token`);
+    expect(authority.isTrusted(external("/keys"), HOME_TENANT)).toBe(false);
+    expect(authority.isTrusted(`${own}/keys`, HOME_TENANT)).toBe(true);
+  });
+
+  test.each([
+    ["https://user@contoso.ciamlogin.com/keys"],
+    ["https://:password@contoso.ciamlogin.com/keys"],
+    ["https://contoso.ciamlogin.com.evil.example/keys"],
+    ["http://contoso.ciamlogin.com/keys"],
+    ["keys"],
+  ])("is no address to trust: %s", (url) => {
+    expect(resolveAuthority("https://contoso.ciamlogin.com").isTrusted(url, HOME_TENANT)).toBe(false);
+  });
+
+  test.each([
+    ["https://user@login.example", "must not hold user information"],
+    ["https://:password@login.example", "must not hold user information"],
+    ["http://login.example", "must be an https URL"],
+    ["https://login.example/tenant", /^must be a host alone/],
+    ["https://login.example?x", /^must be a host alone/],
+    ["https://login.example#x", /^must be a host alone/],
+  ])("the setting %s is a fault", (host, problem) => {
+    expect(() => resolveAuthority(host)).toThrow(
+      expect.objectContaining({
+        faults: [
+          {
+            path: "AZURE_AUTHORITY_HOST",
+            problem: typeof problem === "string" ? problem : expect.stringMatching(problem),
+          },
+        ],
+      }),
     );
   });
 });

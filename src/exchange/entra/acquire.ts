@@ -37,6 +37,8 @@ export interface AcquiredToken {
   /** Reckoned from before the request was sent, so never later than Entra's own reckoning. Ms since the epoch. */
   readonly expiresAt: number;
   readonly grantedScopes?: readonly string[] | undefined;
+  /** Only of a request that redeems one, or that asks for one: every other refresh token of Entra's is dropped unread. */
+  readonly refreshToken?: Secret | undefined;
 }
 
 /**
@@ -64,7 +66,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
     leftMs: number,
     onResponse: ((facts: TokenRequestFacts) => void) | undefined,
   ): Promise<{ readonly outcome: TokenOutcome; readonly sentAt: number; readonly leftAt: number }> {
-    const { assertion, scopes, claims, correlationId, trace } = request;
+    const { assertion, scopes, claims, correlationId, trace, refreshToken } = request;
     const sentAt = now();
     const leftAt = domains.time();
     const origin = credential.originOf?.(authentication) ?? { source: credential.source };
@@ -77,13 +79,15 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
         claims,
         correlationId,
         authentication,
+        refreshToken,
         timeoutMs: Math.min(attemptTimeoutMs, leftMs),
       })
       .then((response) => {
         ({ status } = response);
         ports.clockDrift.observe(response.headers, sentAt);
         onResponse?.({ requestId: requestIdOf(response.headers), ...origin });
-        return ports.responses.process({ assertion, scopes, authentication }, response);
+        const isRenewal = refreshToken !== undefined;
+        return ports.responses.process({ assertion, scopes, authentication, isRenewal }, response);
       }, ports.responses.failure);
     span?.ended({
       status,
@@ -112,8 +116,13 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
       const { outcome, sentAt, leftAt } = await attempt(request, authentication, leftMs(), onResponse);
       if (outcome.outcome === "granted") {
         domains.answered(subject, leftAt);
-        const { accessToken, expiresInSeconds, grantedScopes } = outcome;
-        return { accessToken, expiresAt: sentAt + expiresInSeconds * 1000, grantedScopes };
+        const { accessToken, expiresInSeconds, grantedScopes, refreshToken } = outcome;
+        return {
+          accessToken,
+          expiresAt: sentAt + expiresInSeconds * 1000,
+          grantedScopes,
+          ...((request.isOffline === true || request.refreshToken !== undefined) && { refreshToken }),
+        };
       }
       const { refusal } = outcome;
       if (refusal.domain === "credential" && !credentialRenewed) {

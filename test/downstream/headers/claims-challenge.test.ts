@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { parseChallenges } from "../../../src/downstream/headers/challenges.ts";
-import { usableClaims } from "../../../src/downstream/headers/claims-challenge.ts";
+import { challengeOf, usableClaims } from "../../../src/downstream/headers/claims-challenge.ts";
+import { GatewayError } from "../../../src/errors.ts";
 import { claimsChallenge } from "../../../src/http/claims-challenge.ts";
 
 const CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}';
@@ -72,11 +73,28 @@ describe("a list of challenges", () => {
       "Bearer error=a b c",
       [{ scheme: "bearer", parameters: { error: "a" }, wellFormed: false }],
     ],
+    [
+      "a scheme before a comma, which is no token68",
+      "Negotiate , Basic",
+      [
+        { scheme: "negotiate", parameters: {} },
+        { scheme: "basic", parameters: {} },
+      ],
+    ],
+    [
+      "a token68 without a blank before it, which is none",
+      "Negotiate/YWJj",
+      [{ scheme: "negotiate", parameters: {}, wellFormed: false }],
+    ],
   ])("is read by the grammar: %s", (_, value, expected) => {
     expect(parsed(value)).toEqual(expected);
   });
 
   test("is not read at all past eight kilobytes, whether in one line or in many", () => {
+    const filled = (length: number) => `Bearer realm="${"a".repeat(length - 15)}"`;
+    expect(filled(8192)).toHaveLength(8192);
+    expect(parseChallenges(filled(8192))).toHaveLength(1);
+    expect(parseChallenges(filled(8193))).toEqual([]);
     expect(parseChallenges(`Bearer realm="${"a".repeat(8192)}"`)).toEqual([]);
     expect(parseChallenges(Array.from({ length: 900 }, () => "Bearer a=b"))).toEqual([]);
   });
@@ -213,6 +231,64 @@ describe("whatever a server sends", () => {
   ])("eight kilobytes of %s are read in steps proportional to their length", (_, piece) => {
     const text = `Bearer a="${piece.repeat(8000 / piece.length)}`;
     expect(() => usableClaims(text)).not.toThrow();
+  });
+});
+
+describe("an answer's challenge", () => {
+  const header = `Bearer claims="${BASE64}"`;
+
+  test.each([
+    [200, undefined],
+    [400, undefined],
+    [401, CLAIMS],
+    [402, undefined],
+    [403, CLAIMS],
+    [404, undefined],
+  ])("is read where the status may challenge: %i", (status, claims) => {
+    expect(challengeOf(status, header)).toBe(claims);
+  });
+
+  test("that asks for something other than claims is the API's failure", () => {
+    const odd = encode('{"access_token":{"nbf":null},"amr":"mfa"}');
+    let refused: unknown;
+    try {
+      challengeOf(401, `Bearer claims="${odd}"`);
+    } catch (error) {
+      refused = error;
+    }
+    expect(refused).toBeInstanceOf(GatewayError);
+    expect(refused).toMatchObject({ code: "downstream_unreachable", reason: "claims_malformed" });
+  });
+
+  test.each([
+    [4095, true],
+    [4096, true],
+    [4097, false],
+  ])("is taken up to four kilobytes of claims: %i bytes", (length, taken) => {
+    const start = '{"access_token":{"a":{"value":"';
+    const claims = `${start}${"v".repeat(length - start.length - 4)}"}}}`;
+    expect(claims).toHaveLength(length);
+    for (const encoded of [encode(claims), encode(claims).replace(/=+$/, "")])
+      expect(challengeOf(401, `Bearer claims="${encoded}"`)).toBe(taken ? claims : undefined);
+  });
+});
+
+describe("claims of a challenge", () => {
+  test.each([
+    ["another challenge of the same scheme that has none", `Bearer error="x", Bearer claims="${BASE64}"`],
+    ["one that is no base64", `Bearer claims="?", Bearer claims="${BASE64}"`],
+    ["one that is malformed", `Bearer a=b c, Bearer claims="${BASE64}"`],
+    ["another scheme's", `PoP claims="${encode('{"access_token":{}}')}", Bearer claims="${BASE64}"`],
+  ])("are found behind %s", (_, header) => {
+    expect(usableClaims(header)).toBe(CLAIMS);
+  });
+
+  test.each([
+    ["three signs of padding", `${BASE64}===`],
+    ["a byte order mark", encode(`\ufeff${CLAIMS}`)],
+    ["nothing", ""],
+  ])("are none with %s", (_, encoded) => {
+    expect(usableClaims(`Bearer claims="${encoded}"`)).toBeUndefined();
   });
 });
 

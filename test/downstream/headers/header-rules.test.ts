@@ -203,3 +203,116 @@ describe("a route that acts as the application", () => {
     },
   );
 });
+
+/** Words of a text; those that end in `*` are the begin of names. */
+const words = (text: string) => text.trim().split(/\s+/);
+/** A name and two that a prefix stands for. */
+const meant = (word: string) => (word.endsWith("*") ? [word.slice(0, -1), `${word.slice(0, -1)}z`] : [word]);
+
+/** The tables once more, so that a name that leaves them, or moves to another group, is missed. */
+const REQUEST_FIXED = words(`
+    connection http2-settings keep-alive proxy-authenticate proxy-authentication-info
+    proxy-authorization proxy-connection te trailer transfer-encoding upgrade authorization
+    client-request-id content-length expect host via x-correlation-id http-method-override
+    x-http-override x-method x-method-override x-http-method* x-http-destinationurl
+    x-http-path-override x-original-url x-override-url x-proxy-url x-rewrite-url x-rewrite-*
+    x-waws-*
+`);
+const REQUEST_IDENTITY = words(`
+    access-token cookie cookie2 id-token x-access-token x-id-token x-identity x-identity-token
+    x-refresh-token x-serverless-authorization x-token x-authorization* x-ms-authorization-*
+    x-ms-token-* x-token-* act-as as-user assume-user callerobjectid es-security-runas-user
+    impersonate impersonate-user mscrmcallerid on-behalf-of run-as sudo x-act-as x-on-behalf-of
+    x-powerbi-profile-id x-presto-user x-redmine-switch-user x-run-as x-scope-orgid
+    x-tfs-impersonate x-trino-original-user x-trino-user x-vss-userdata dropbox-api-select-*
+    impersonate-* x-docusign-act-* x-egnyte-act-as* x-impersonat* eppn persistent-id sm-user
+    sm-userdn smuser teleport-jwt-assertion x-anonymous-consumer x-email x-groups x-roles x-user
+    x-user-claims x-user-email x-user-groups x-user-id x-user-name x-user-role x-user-roles x-userid
+    x-userinfo x-username $ws* iv-* oam-* oidc-* remote-* shib-* tailscale-user-* x-amzn-oidc-*
+    x-apigateway-api-* x-appengine-* x-auth-* x-authenticated-* x-authentik-* x-consumer-*
+    x-credential-* x-endpoint-api-* x-goog-authenticated-* x-goog-iap-* x-jwt-*
+    x-ms-client-principal* x-pomerium-* x-remote-* x-vouch-* x-webauth-* client-cert
+    client-cert-chain x-client-cert x-client-cert-chain x-client-certificate x-client-dn
+    x-client-subject x-client-verify ssl-client-* x-amzn-mtls-* x-ssl-*
+`);
+const REQUEST_OPEN = words(`
+    disguised-host was-default-hostname x-host x-host-override x-http-host-override client-ip
+    fastly-client-ip fly-client-ip forwarded true-client-ip x-client-ip x-clientip
+    x-cluster-client-ip x-custom-ip-authorization x-forwarded x-ms-endpoint-absolute-path x-ms-proxy
+    x-originating-ip x-proxyuser-ip x-real-ip x-site-deployment-id x-source-ip cf-* wl-proxy-*
+    x-akamai-* x-appservice-* x-arr-* x-azure-* x-envoy-* x-fd-* x-forwarded-* x-ms-adfs-*
+    x-ms-forwarded-* x-original-* proxy proxy-* origin referer access-control-request-* sec-*
+    baggage
+`);
+const RESPONSE_FIXED = words(`
+    connection http2-settings keep-alive proxy-authenticate proxy-authentication-info
+    proxy-authorization proxy-connection te trailer transfer-encoding upgrade authentication-info
+    www-authenticate x-correlation-id
+`);
+const RESPONSE_OPEN = words(`
+    alt-svc clear-site-data expect-ct nel origin-agent-cluster public-key-pins report-to
+    reporting-endpoints service-worker-allowed set-cookie set-cookie2 strict-transport-security
+    timing-allow-origin access-control-* x-accel-redirect x-lighttpd-send-file x-sendfile
+    x-ms-client-principal* x-ms-token-*
+`);
+const APPLICATION = words(`
+    accept accept-charset accept-encoding accept-language cache-control consistencylevel
+    content-digest content-disposition content-encoding content-language content-md5 content-range
+    content-type digest idempotency-key if-match if-modified-since if-none-match if-range
+    if-unmodified-since last-event-id mcp-protocol-version mcp-session-id odata-isolation
+    odata-maxversion odata-version pragma prefer priority range repeatability-first-sent
+    repeatability-request-id repr-digest return-client-request-id traceparent tracestate user-agent
+    want-content-digest want-repr-digest x-requested-with
+`);
+
+describe("of the fields that this test lists", () => {
+  const listed = (all: readonly string[]) => all.flatMap(meant);
+  const opens = (side: "request" | "response", name: string) => {
+    try {
+      headerRulesOf(opening(side, name));
+      return true;
+    } catch (error) {
+      expect(error).toBeInstanceOf(ConfigurationError);
+      return false;
+    }
+  };
+
+  test("none of a request's reaches the API, in either case", () => {
+    const names = listed([...REQUEST_FIXED, ...REQUEST_IDENTITY, ...REQUEST_OPEN]);
+    expect(names.flatMap((name) => [name, name.toUpperCase()]).filter((name) => reachesApi(name))).toEqual(
+      [],
+    );
+  });
+
+  test("none of an answer's reaches the caller", () => {
+    expect(listed([...RESPONSE_FIXED, ...RESPONSE_OPEN]).filter((name) => reachesCaller(name))).toEqual([]);
+  });
+
+  test("those that are fixed are opened in neither direction, and the others are", () => {
+    const fixed = listed([...REQUEST_FIXED, ...RESPONSE_FIXED]);
+    for (const side of ["request", "response"] as const) {
+      expect(fixed.filter((name) => opens(side, name))).toEqual([]);
+      expect(
+        listed([...REQUEST_IDENTITY, ...REQUEST_OPEN, ...RESPONSE_OPEN]).filter((name) => !opens(side, name)),
+      ).toEqual([]);
+    }
+  });
+
+  test("those that name somebody stay away from a route that acts as the application, and the others can be opened", () => {
+    const opened = (name: string) => reachesApi(name, opening("request", name, { actsAs: "app" }));
+    expect(listed(REQUEST_IDENTITY).filter(opened)).toEqual([]);
+    expect(listed(REQUEST_OPEN).filter((name) => !opened(name))).toEqual([]);
+  });
+
+  test("those for applications pass on a route that acts as the application", () => {
+    expect(APPLICATION.filter((name) => !reachesApi(name, apiAt(1, { actsAs: "app" })))).toEqual([]);
+  });
+
+  test("no other stands in the tables", () => {
+    const table = (groups: readonly FieldGroup[]) =>
+      [...namesIn(groups), ...prefixesIn(groups).map((prefix) => `${prefix}*`)].sort();
+    expect(table(REQUEST_GROUPS)).toEqual([...REQUEST_FIXED, ...REQUEST_IDENTITY, ...REQUEST_OPEN].sort());
+    expect(table(RESPONSE_GROUPS)).toEqual([...RESPONSE_FIXED, ...RESPONSE_OPEN].sort());
+    expect([...APPLICATION_FIELDS].sort()).toEqual(APPLICATION.sort());
+  });
+});

@@ -1,7 +1,19 @@
-import { describe, expect, test } from "@jest/globals";
-import { callerResponseHeaders, downstreamRequestHeaders } from "../../../src/downstream/headers/headers.ts";
-import { GatewayError } from "../../../src/errors.ts";
+import { once } from "node:events";
+import { createServer, get as getOver, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import {
+  addResponseHeaders,
+  callerResponseHeaders,
+  downstreamRequestHeaders,
+  headerRulesOf,
+  isDropped,
+  isEventStream,
+  writeResponseHead,
+} from "../../../src/downstream/headers/headers.ts";
+import { ConfigurationError, GatewayError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
+import { apiAt } from "../api-options.ts";
 
 const ours = { token: new Secret("delegated"), correlationId: "c-1", contentLength: undefined };
 
@@ -250,5 +262,334 @@ describe("an answer's header field", () => {
   test("content-length is left out of a 204, where it means nothing, and kept in a 304", () => {
     expect(response({ "content-length": "5" }, 204)).toEqual([]);
     expect(response({ "content-length": "5" }, 304)).toEqual(["content-length", "5"]);
+  });
+});
+
+describe("a request for an answer without content coding", () => {
+  const lines = downstreamRequestHeaders(["Accept-Encoding", "gzip", "accept", "*/*"], {
+    ...ours,
+    identityCoding: true,
+  });
+
+  test("says so, whatever the caller takes, and keeps the caller's other fields", () => {
+    expect(valuesOf(lines, "accept-encoding")).toEqual(["identity"]);
+    expect(valuesOf(lines, "accept")).toEqual(["*/*"]);
+  });
+
+  test("is not made unless it is asked for", () => {
+    expect(valuesOf(request(), "accept-encoding")).toEqual([]);
+    const unasked = downstreamRequestHeaders(["accept-encoding", "br"], { ...ours, identityCoding: false });
+    expect(valuesOf(unasked, "accept-encoding")).toEqual(["br"]);
+  });
+});
+
+describe("the caller's end of the connection", () => {
+  const forwarded = (hop: { for?: string; proto?: string; host?: string | undefined }) => {
+    const lines = downstreamRequestHeaders([], {
+      ...ours,
+      forwarded: { for: "192.0.2.7", proto: "https", host: undefined, ...hop },
+    });
+    return Object.fromEntries(
+      ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].map((name) => [
+        name,
+        valuesOf(lines, name).join(),
+      ]),
+    );
+  };
+
+  test("is not stated where the API is not to know", () => {
+    expect(request().filter((_, index) => index % 2 === 0)).toEqual([
+      "via",
+      "x-correlation-id",
+      "client-request-id",
+      "authorization",
+    ]);
+  });
+
+  test("is stated with its address and scheme", () => {
+    expect(forwarded({})).toEqual({
+      forwarded: "for=192.0.2.7;proto=https",
+      "x-forwarded-for": "192.0.2.7",
+      "x-forwarded-proto": "https",
+      "x-forwarded-host": "",
+    });
+  });
+
+  test("is quoted and bracketed as an IPv6 address, in the field that RFC 7239 defines", () => {
+    expect(forwarded({ for: "2001:db8::7", proto: "http" })).toMatchObject({
+      forwarded: 'for="[2001:db8::7]";proto=http',
+      "x-forwarded-for": "2001:db8::7",
+    });
+  });
+
+  test.each(["gateway.example", "a", "gateway.example:8", "gateway.example:65535", "x_1-2.example"])(
+    "is stated with its host: %s",
+    (host) => {
+      expect(forwarded({ host })).toMatchObject({
+        forwarded: `for=192.0.2.7;proto=https;host="${host}"`,
+        "x-forwarded-host": host,
+      });
+    },
+  );
+
+  test.each([
+    "",
+    'a";for=evil',
+    "a b",
+    "a,b",
+    "[::1]",
+    "a:",
+    "a:x",
+    "a:123456",
+    ":80",
+    "a:80:80",
+    "a/b",
+    "a\n",
+  ])("is stated without a host that may not stand in quotes: %j", (host) => {
+    expect(forwarded({ host })).toMatchObject({
+      forwarded: "for=192.0.2.7;proto=https",
+      "x-forwarded-host": "",
+    });
+  });
+});
+
+describe("lines of an answer's fields", () => {
+  const added = (answer: Record<string, string | string[]>, options = {}) => {
+    const lines = ["there", "already"];
+    addResponseHeaders(lines, 200, answer, options);
+    return lines.slice(2);
+  };
+
+  test("follow those that are there already", () => {
+    const lines = ["there", "already"];
+    addResponseHeaders(lines, 200, { etag: "1" }, {});
+    expect(lines).toEqual(["there", "already", "etag", "1"]);
+  });
+
+  test("leave out what would not be true of what the caller gets", () => {
+    expect(added({ etag: "1", digest: "2" }, { unlike: new Set(["digest"]) })).toEqual(["etag", "1"]);
+  });
+
+  test("leave out what the gateway fills in itself, and keep the API's vary beside the gateway's", () => {
+    const own = new Set(["vary", "cache-control"]);
+    expect(added({ vary: "accept", "cache-control": "no-store", etag: "1" }, { own })).toEqual([
+      "vary",
+      "accept",
+      "etag",
+      "1",
+    ]);
+  });
+
+  test("follow the rules of the API", () => {
+    const { response: rules } = headerRulesOf(apiAt(1, { headers: { response: { deny: ["etag"] } } }));
+    expect(added({ etag: "1", age: "2" }, { rules })).toEqual(["age", "2"]);
+  });
+});
+
+describe("rules of an API", () => {
+  const rulesOf = (request: { allow?: string[]; deny?: string[] }) =>
+    headerRulesOf(apiAt(1, { headers: { request } })).request;
+
+  test("are those of every API where nothing is configured", () => {
+    expect(headerRulesOf(apiAt(1))).toBe(headerRulesOf(apiAt(2)));
+    expect(headerRulesOf(apiAt(1, { actsAs: "app" })).request).not.toBe(headerRulesOf(apiAt(1)).request);
+    expect(headerRulesOf(apiAt(1, { headers: {} }))).not.toBe(headerRulesOf(apiAt(1)));
+  });
+
+  test("are compiled once", () => {
+    const api = apiAt(1, { headers: { request: { allow: ["cookie"] } } });
+    expect(headerRulesOf(api)).toBe(headerRulesOf(api));
+  });
+
+  test("are changed for an API alone, by each direction's lists", () => {
+    expect(isDropped(rulesOf({ allow: ["Cookie"] }), "cookie")).toBe(false);
+    expect(isDropped(rulesOf({}), "cookie")).toBe(true);
+    expect(isDropped(rulesOf({ deny: ["Accept"] }), "accept")).toBe(true);
+    expect(isDropped(rulesOf({ deny: ["Accept"] }), "accept-language")).toBe(false);
+    expect(
+      isDropped(
+        headerRulesOf(apiAt(1, { headers: { request: { allow: ["cookie"] } } })).response,
+        "set-cookie",
+      ),
+    ).toBe(true);
+  });
+
+  test.each(["x y", " x", "x:", "x,y", "", 'x"', "x\r", "ü", "x(", "Host"])(
+    "do not open %j, which is no name of a field or is fixed",
+    (name) => {
+      let refused: unknown;
+      try {
+        rulesOf({ allow: ["cookie", name] });
+      } catch (error) {
+        refused = error;
+      }
+      expect(refused).toBeInstanceOf(ConfigurationError);
+      expect((refused as ConfigurationError).faults).toEqual([
+        {
+          path: "downstreamApis.graph.headers.request.allow",
+          problem: `"${name.toLowerCase()}" cannot be let through`,
+        },
+      ]);
+    },
+  );
+
+  test("name the direction and the API of a fault", () => {
+    expect(() =>
+      headerRulesOf(apiAt(1, { name: "files", headers: { response: { allow: ["www-authenticate"] } } })),
+    ).toThrow(
+      expect.objectContaining({
+        faults: [expect.objectContaining({ path: "downstreamApis.files.headers.response.allow" })],
+      }),
+    );
+  });
+});
+
+describe("the head of an answer to the caller", () => {
+  let write: (outgoing: ServerResponse) => void = () => {};
+  const server = createServer((_, outgoing) => {
+    write(outgoing);
+    outgoing.end();
+  });
+  beforeAll(async () => {
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+  });
+  afterAll(() => {
+    server.close();
+  });
+
+  /** Status and the lines of a field as they come over the wire. */
+  async function written(writing: (outgoing: ServerResponse) => void) {
+    write = (outgoing) => {
+      outgoing.sendDate = false;
+      writing(outgoing);
+    };
+    const { port } = server.address() as AddressInfo;
+    const [answer] = (await once(getOver({ port, agent: false }), "response")) as [IncomingMessage];
+    answer.resume();
+    await once(answer, "close");
+    return { status: answer.statusCode, of: (name: string) => valuesOf(answer.rawHeaders, name) };
+  }
+
+  const fields = {
+    etag: "1",
+    "content-length": "0",
+    "content-md5": "a",
+    digest: "b",
+    "content-digest": "c",
+    "repr-digest": "d",
+  };
+
+  test("has the API's status and fields", async () => {
+    const head = await written((outgoing) =>
+      writeResponseHead(outgoing, 203, { ...fields, link: ["<a>", "<b>"] }),
+    );
+    expect(head.status).toBe(203);
+    for (const [name, value] of Object.entries(fields))
+      expect([name, head.of(name)]).toEqual([name, [value]]);
+    expect(head.of("link")).toEqual(["<a>", "<b>"]);
+    expect(head.of("www-authenticate")).toEqual([]);
+  });
+
+  test("says nothing of the API's bytes where the body is rewritten", async () => {
+    const head = await written((outgoing) => writeResponseHead(outgoing, 200, fields, { isRewritten: true }));
+    expect(head.of("etag")).toEqual(["1"]);
+    for (const name of ["content-length", "content-md5", "digest", "content-digest", "repr-digest"])
+      expect([name, head.of(name)]).toEqual([name, []]);
+  });
+
+  test("has the length that the caller will see, in place of the API's", async () => {
+    const head = await written((outgoing) =>
+      writeResponseHead(outgoing, 200, { ...fields, "content-length": "7" }, { bodyLength: 0 }),
+    );
+    expect(head.of("content-length")).toEqual(["0"]);
+    expect(head.of("digest")).toEqual(["b"]);
+  });
+
+  test("follows the API's rules", async () => {
+    const { response: rules } = headerRulesOf(apiAt(1, { headers: { response: { deny: ["etag"] } } }));
+    expect(
+      (await written((outgoing) => writeResponseHead(outgoing, 200, fields, { rules }))).of("etag"),
+    ).toEqual([]);
+  });
+
+  test.each([
+    [401, {}, ["Bearer"]],
+    [401, { challenge: 'Bearer realm="x"' }, ['Bearer realm="x"']],
+    [403, { challenge: 'Bearer realm="x"' }, []],
+    [400, {}, []],
+  ])(
+    "of status %i names a challenge of the gateway's where it is due: %j",
+    async (status, options, expected) => {
+      const answer = { "www-authenticate": "Negotiate" };
+      expect(
+        (await written((outgoing) => writeResponseHead(outgoing, status, answer, options))).of(
+          "www-authenticate",
+        ),
+      ).toEqual(expected);
+    },
+  );
+
+  test("has the gateway's fields and the correlation id, which the API's do not replace", async () => {
+    const own = {
+      lines: ["cache-control", "no-store", "vary", "origin"],
+      names: new Set(["cache-control", "vary"]),
+    };
+    const head = await written((outgoing) =>
+      writeResponseHead(
+        outgoing,
+        200,
+        { "cache-control": "public", vary: "accept", etag: "1" },
+        { own, correlationId: "c-7" },
+      ),
+    );
+    expect(head.of("cache-control")).toEqual(["no-store"]);
+    expect(head.of("vary")).toEqual(["origin", "accept"]);
+    expect(head.of("x-correlation-id")).toEqual(["c-7"]);
+    expect(head.of("etag")).toEqual(["1"]);
+  });
+
+  test("has no correlation id unless the gateway's fields go along", async () => {
+    const head = await written((outgoing) => writeResponseHead(outgoing, 200, {}, { correlationId: "c-7" }));
+    expect(head.of("x-correlation-id")).toEqual([]);
+  });
+
+  test("leaves what is set on the response already, joins vary, and keeps lines apart", async () => {
+    const head = await written((outgoing) => {
+      outgoing.setHeader("Cache-Control", "no-store");
+      outgoing.setHeader("vary", "origin");
+      writeResponseHead(outgoing, 207, {
+        "cache-control": "public",
+        vary: "accept",
+        link: ["<a>", "<b>"],
+        etag: "1",
+      });
+    });
+    expect(head.status).toBe(207);
+    expect(head.of("Cache-Control")).toEqual(["no-store"]);
+    expect(head.of("cache-control")).toEqual([]);
+    expect(head.of("vary")).toEqual(["origin", "accept"]);
+    expect(head.of("link")).toEqual(["<a>", "<b>"]);
+    expect(head.of("etag")).toEqual(["1"]);
+  });
+});
+
+describe("a stream of events", () => {
+  test.each([
+    ["text/event-stream", true],
+    ["Text/Event-Stream; charset=utf-8", true],
+    ["  text/event-stream ;x", true],
+    ["text/event-stream  ", true],
+    ["text/event-streams", false],
+    ["x-text/event-stream", false],
+    ["text/event-stream charset", false],
+    ["application/json", false],
+  ])("is known by its type: %j", (type, is) => {
+    expect(isEventStream({ "content-type": type })).toBe(is);
+  });
+
+  test("is none without a type, or with two", () => {
+    expect(isEventStream({})).toBe(false);
+    expect(isEventStream({ "content-type": ["text/event-stream"] as unknown as string })).toBe(false);
   });
 });

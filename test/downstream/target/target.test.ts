@@ -411,14 +411,16 @@ describe("random request-targets", () => {
       try {
         path = anywhere("GET", raw).path.replace(/\?.*$/, "");
       } catch (error) {
-        expect(error).toBeInstanceOf(GatewayError);
+        if (!(error instanceof GatewayError)) throw error;
         continue;
       }
       passed++;
       let again = path;
       for (let decoding = 0; decoding < 3; decoding++) {
-        expect(new URL(`https://graph.example${again}`).pathname).toMatch(/^\/v1\.0(\/|$)/);
-        expect(again.replaceAll("\\", "/").split("/")).not.toContain("..");
+        // Not `expect`, whose cost sixty thousand times is seconds.
+        const { pathname } = new URL(`https://graph.example${again}`);
+        if (!/^\/v1\.0(\/|$)/.test(pathname) || again.replaceAll("\\", "/").split("/").includes(".."))
+          throw new Error(`${raw} leads to ${again}`);
         again = again.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
           String.fromCharCode(Number.parseInt(hex, 16)),
         );

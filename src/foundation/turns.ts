@@ -1,27 +1,29 @@
-/** Turns of the event loop, shared among callers: a caller with many requests that begin at once does not hold up the others. */
+/** Turns of the event loop, shared among users: one who has much for the gateway to do at once does not hold up the others. */
 
-/** Begins a request; `waitedMs` is how long it waited for its turn. */
+/** Begins a request, or goes on with one; `waitedMs` is how long that waited for its turn. */
 export type Beginning = (waitedMs: number) => void;
 
 export interface Turns {
-  /** Whether a request may begin at once: none waits, and this turn of the event loop has time left. */
+  /** Whether work may begin at once: none waits, and this turn of the event loop has time left. */
   isFree(): boolean;
   /**
-   * Begins a request in a later turn.
+   * Begins a piece of work in a later turn.
    *
-   * @param owner User whose token has been verified before. Requests of everybody else share the turns of one user.
+   * @param owner User whose token has been verified before. Work for everybody else shares the turns of one user.
    */
   wait(owner: string | undefined, begin: Beginning): void;
+  /** Resolves in a later turn: work that takes long pauses so every millisecond. */
+  pause(owner: string | undefined): Promise<void>;
   /** Takes note that a connection has been accepted. */
   accepted(): void;
 }
 
-/** For how long requests begin in one turn of the event loop, ms; answers and new connections have theirs in between. */
+/** For how long work begins in one turn of the event loop, ms; what is read and new connections have theirs in between. */
 const TURN_MS = 4;
 
 /**
- * libuv accepts one connection in each turn of the event loop (since 1.45), so that a turn that begins many requests is
- * what all callers with a new connection wait for. For so long after a connection, ms, a turn begins one request.
+ * libuv accepts one connection in each turn of the event loop (since 1.45), so that turns full of work are what callers with
+ * a new connection wait for. For so long after two connections that came as close to each other, ms, a turn begins one piece.
  */
 const ACCEPTING_MS = 10;
 
@@ -38,10 +40,11 @@ interface Line {
 }
 
 /**
- * A request that begins costs the event loop up to half a millisecond before it waits for anything. Hundreds that come in
- * one read of all sockets would all begin before any answer moves on. Here they begin for `TURN_MS`, and the rest wait:
- * one of each user in turn, and between any two of them one of the callers who are not known yet. So a flood of tokens
- * that are no tokens delays callers with new tokens, and not those whose token is known.
+ * A request that begins costs the event loop up to half a millisecond before it waits for anything, and a chunk of an answer
+ * that is rewritten a whole one. Hundreds that come in one read of all sockets would all be done before any other answer
+ * moves on. Here work begins for `TURN_MS`, and the rest waits: a piece for each user in turn, and between any two of them
+ * one for the callers who are not known yet. So a flood of tokens that are no tokens delays callers with new tokens, and
+ * not those whose token is known.
  */
 export function createTurns(now: () => number = () => performance.now()): Turns {
   const users = new Map<string, Line>();
@@ -51,11 +54,13 @@ export function createTurns(now: () => number = () => performance.now()): Turns 
   let hasBegun = false;
   let turnBegan = 0;
   let acceptedAt = Number.NEGATIVE_INFINITY;
+  let acceptedBefore = Number.NEGATIVE_INFINITY;
   let isStrangersTurn = false;
 
   function hasTime(): boolean {
     const time = now();
-    return time - turnBegan < TURN_MS && time - acceptedAt >= ACCEPTING_MS;
+    const isAccepting = time - acceptedAt < ACCEPTING_MS && acceptedAt - acceptedBefore < ACCEPTING_MS;
+    return time - turnBegan < TURN_MS && !isAccepting;
   }
 
   function endTurn(): void {
@@ -104,7 +109,7 @@ export function createTurns(now: () => number = () => performance.now()): Turns 
     return next;
   }
 
-  return {
+  const turns: Turns = {
     isFree() {
       if (waiting > 0) return false;
       if (hasBegun) return hasTime();
@@ -128,10 +133,16 @@ export function createTurns(now: () => number = () => performance.now()): Turns 
       schedule();
     },
     accepted() {
+      acceptedBefore = acceptedAt;
       acceptedAt = now();
     },
+    pause: (owner) => new Promise((resolve) => turns.wait(owner, () => resolve())),
   };
+  return turns;
 }
+
+/** Of the event loop of this process. */
+export const loopTurns: Turns = createTurns();
 
 function join(line: Line, one: Waiting): void {
   if (line.last === undefined) line.first = one;
