@@ -233,7 +233,7 @@ export function chaosFaults(surroundings: Surroundings): ChaosFault[] {
     },
     {
       name: "clock two minutes ahead",
-      // The emulator takes no client assertion from the future; Entra takes one of five minutes.
+      // The emulator takes no client assertion from the future, and a certificate's is signed by the host's clock.
       excuses: { exchanges: ["503 client_rejected", "503 credential_unavailable"] },
       async run(activeMs) {
         await toAll({ clockOffsetMs: 120_000 });
