@@ -305,6 +305,12 @@ describe("the route that is asked about", () => {
     const answer = await decide("/forward-auth/graph", nginx("/graph/$batch", "POST"));
     expect([answer.status, answer.body.reason]).toEqual([403, "batch_unseen"]);
   });
+
+  test("a message to an MCP server whose tools have rules is not let through, and its stream is", async () => {
+    const answer = await decide("/forward-auth/tools", nginx("/tools/", "POST"));
+    expect([answer.status, answer.body.reason]).toEqual([403, "messages_unseen"]);
+    expect((await decide("/forward-auth/tools", nginx("/tools/"))).status).toBe(200);
+  });
 });
 
 describe("a refusal", () => {
@@ -353,4 +359,15 @@ describe("limits", () => {
       await limited.stop();
     }
   });
+});
+
+test("a reload of the configuration decides here too", async () => {
+  const allowed = () => decide("/forward-auth/graph", nginx("/graph/me"));
+  expect((await allowed()).status).toBe(200);
+  const renamed = LOCAL_YAML.replace("  - path: /graph\n", "  - path: /elsewhere\n");
+  expect(await gateway.reconfigure(renamed)).toMatchObject({ outcome: "taken_over", changed: ["routes"] });
+  expect((await allowed()).status).not.toBe(200);
+  expect((await decide("/forward-auth/elsewhere", nginx("/elsewhere/me"))).status).toBe(200);
+  expect(await gateway.reconfigure(LOCAL_YAML)).toMatchObject({ outcome: "taken_over", needRestart: [] });
+  expect((await allowed()).status).toBe(200);
 });

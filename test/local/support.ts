@@ -97,6 +97,12 @@ routes:
   - { path: /graph/me/admin, downstreamApi: graph, requiredScopes: [admin.read], allow: ["/me"] }
   - { path: /graph/other, downstreamApi: open, allow: ["/me"] }
   - { path: /step-up, downstreamApi: graph, authContext: c1, allow: ["/me"] }
+  - path: /tools
+    downstreamApi: open
+    mcp: true
+    methods: [GET, POST]
+    allow: ["/"]
+    tools: { allow: [echo] }
   - { path: /unknown-resource, downstreamApi: unknown-resource, allow: ["/me"] }
 local:
   hosts: [App.example]

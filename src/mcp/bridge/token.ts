@@ -25,7 +25,7 @@ import {
   required,
 } from "./oauth.ts";
 import type { RefreshTokens } from "./refresh-tokens.ts";
-import { cutToOurs, type Resources, SIGN_IN_SCOPES } from "./scopes.ts";
+import { type AskableScopes, cutToOurs, type Resources, SIGN_IN_SCOPES } from "./scopes.ts";
 
 export interface TokenOptions {
   /** Client id of the registration that all MCP clients share. */
@@ -272,10 +272,10 @@ async function passTokens(
 }
 
 /** What a renewal is to ask for again. */
-function grantedOf(scope: unknown, ours: readonly string[]): readonly string[] {
+function grantedOf(scope: unknown, { usual, besides }: AskableScopes): readonly string[] {
   const granted = typeof scope === "string" ? scope.split(" ") : [];
-  const kept = ours.filter((one) => granted.includes(one));
-  return kept.length === 0 ? ours : kept;
+  const kept = [...usual, ...besides].filter((one) => granted.includes(one));
+  return kept.length === 0 ? usual : kept;
 }
 
 function isGuid(value: unknown): value is string {
