@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the production image and runs it as a cluster would: without root, capabilities or a writable file system, in
-# 256 MiB, against the emulator, through a rotation of its federated token, to the end of a graceful stop.
+# 256 MiB, against the emulator and a Redis that is signed in to by Entra, with no secret but the projected token, through a
+# rotation of that token and of the sealing keys, to the end of a graceful stop. Redis is left out where no redis-server is.
 # Needs `npm ci` done, and either docker with its daemon or, as root, podman, buildah and runc, which need none. Where no
 # registry can be reached, a base image is made from Debian packages (mmdebstrap) and Node's npm packages.
 # Leaves nothing behind: image, containers, caches and their store are in a temporary directory.

@@ -1,7 +1,7 @@
 /** Every way a request or a configuration can fail, answering one question: who must act? */
 
 /** Who has to do something before the same request can succeed. */
-export type Actor = "caller" | "user" | "operator" | "authority" | "downstream" | "nobody";
+export type Actor = "caller" | "user" | "job" | "operator" | "authority" | "downstream" | "nobody";
 
 /**
  * The closed list of refusals. The code is what callers branch on, the metric's label and the log's reason,
@@ -25,6 +25,7 @@ export const ACTOR_OF = {
   blocked_by_policy: "user",
   not_assigned: "user",
   tenant_not_onboarded: "user",
+  delegation_ended: "job",
   credential_unavailable: "operator",
   client_rejected: "operator",
   downstream_misconfigured: "operator",

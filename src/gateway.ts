@@ -6,14 +6,19 @@ import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { findCredentialFaults, openCredential } from "./credential/credential.ts";
+import { createDelegations } from "./delegations/delegations.ts";
 import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError } from "./errors.ts";
-import type { OpenTokenExchange } from "./exchange/contract.ts";
+import type { OfflineGrants, OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
-import { createCredentialCheck, createManagedIdentityToken } from "./exchange/entra/application.ts";
+import {
+  createCredentialCheck,
+  createManagedIdentityToken,
+  createRedisToken,
+} from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
@@ -21,13 +26,18 @@ import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
+import { eventLoopLags } from "./http/load-shedding.ts";
 import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
 import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
+import { createLocalSide } from "./local/local-side.ts";
+import { createBridge } from "./mcp/bridge.ts";
+import type { McpRoute } from "./mcp/contract.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
+import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
 import type { Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
@@ -65,14 +75,16 @@ export interface Gateway {
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
-  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "own">;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
   /** Every route that is served, by path. */
   readonly routes: readonly ServedRoute[];
+  /** The local API and the guard of its listener; undefined where it is not configured. */
+  readonly local: LocalGateway | undefined;
   readonly log: Logger;
   /** Resolves when signing keys are there. Until then `/readyz` answers 503, and callers get `key_set_unavailable`. */
   warmUp(): Promise<void>;
   /**
-   * Opens the file of the audit stream again, and looks at the files of the credential.
+   * Opens the file of the audit stream again, and looks at the files of the credential and of the master keys.
    *
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
@@ -81,6 +93,13 @@ export interface Gateway {
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
   close(): Promise<void>;
+}
+
+/** The local API as a listener takes it. */
+export interface LocalGateway {
+  readonly listener: RequestListener;
+  readonly refuse: RequestListener;
+  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize">;
 }
 
 /** How often the credential's files are looked at between requests, ms, so that readiness follows them. */
@@ -168,7 +187,7 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const routes = await openCodeRoutes(config, parts);
   const building = await openBuilding(config, parts, keep);
-  const { credential, exchange, counters } = await openExchange(building);
+  const { credential, exchange, redis } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, routes, exchange);
   const downstream = openDownstream(building);
@@ -185,15 +204,29 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   });
   const { isReady, checks, leaveRotation } = readiness;
   const pages = adminPages({ checks, metrics: building.metrics });
-  const ports = { verifier, exchange, counters, codeRoutes: routes, isReady, ...downstream };
+  const bridge = openBridge(building, redis);
+  const delegations = openDelegations(building, exchange, redis);
+  const counters = redis?.counters;
+  const ports = {
+    verifier,
+    exchange,
+    delegations,
+    counters,
+    codeRoutes: routes,
+    bridge,
+    isReady,
+    ...downstream,
+  };
+  const { limit, ...publicSide } = assemblePublicSide(building, ports);
   return {
-    ...assemblePublicSide(building, ports),
+    ...publicSide,
+    local: assembleLocalSide(building, { ...ports, limit, ...publicSide.guard }),
     admin: adminListener(pages),
     adminPages: pages,
     console: building.console,
-    routes: servedRoutes(config.routes, routes),
+    routes: servedRoutes(config.routes, routes, delegations !== undefined),
     log: building.log,
-    ...assembleLife(building, { verifier, exchange, credential }),
+    ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
   };
 }
@@ -282,7 +315,17 @@ async function openExchange(building: Building) {
 
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
   const redis = keep(
-    await openRedis({ ...options.cache.redis, keys: options.cacheKeys, onEvent: signals.exchange }),
+    await openRedis({
+      ...options.cache.redis,
+      keys: options.cacheKeys,
+      keysFile: options.cacheKeysFile,
+      token:
+        options.cache.redis.auth === "entra"
+          ? createRedisToken({ ...wire, credential, onEvent: signals.exchange })
+          : undefined,
+      now,
+      onEvent: signals.exchange,
+    }),
   );
   const { maxEntries, maxBytes } = options.cache;
   const exchange = keep(
@@ -300,7 +343,31 @@ async function openExchange(building: Building) {
   );
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
   metrics.watchClock(exchange.clockDriftMs);
-  return { credential, exchange, counters: redis?.counters };
+  return { credential, exchange, redis };
+}
+
+/** What users left to jobs; nothing where it is not configured. */
+function openDelegations(
+  { config, authority, now, signals }: Building,
+  exchange: OfflineGrants,
+  redis: OpenRedis | undefined,
+) {
+  if (config.delegations === undefined) return undefined;
+  const { scopes, requiredScopes, ...rules } = config.delegations;
+  // The configuration's own check speaks of the file; this is for a configuration that a program puts together.
+  if (redis === undefined)
+    throw new ConfigurationError([{ path: "delegations", problem: "need exchange.cache.redis.url" }]);
+  const delegations = createDelegations({
+    rules,
+    scopes,
+    authorityHost: `${authority.origin}/`,
+    clientId: config.application.clientId,
+    redis,
+    exchange,
+    now,
+    onEvent: signals.delegation,
+  });
+  return { delegations, requiredScopes };
 }
 
 export interface GatewayCredentialOptions extends Pick<Building, "config" | "fetch" | "now" | "authority"> {
@@ -386,13 +453,15 @@ type PublicPorts = Pick<
   | "own"
   | "isReady"
   | "counters"
+  | "delegations"
   | "codeRoutes"
+  | "bridge"
 >;
 
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
 function assemblePublicSide(building: Building, ports: PublicPorts) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { app, refuse, overload } = createPublicSide({
+  const { app, limit, refuse, overload, recognize } = createPublicSide({
     ...ports,
     ...config.http,
     ...challengeOptions(building),
@@ -407,15 +476,98 @@ function assemblePublicSide(building: Building, ports: PublicPorts) {
   });
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
-  const guard = { connections, onConnection: signals.connection, overload, own: ports.own };
-  return { app, refuse, guard };
+  const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
+  return { app, limit, refuse, guard };
+}
+
+type LocalPorts = PublicPorts &
+  Pick<Parameters<typeof createLocalSide>[0], "limit"> &
+  Pick<ListenOptions, "overload" | "recognize">;
+
+/** The local side, where it is configured: the same rooms, limits and refusals behind another listener. */
+function assembleLocalSide(building: Building, ports: LocalPorts): LocalGateway | undefined {
+  const { config, outputs, now, signals } = building;
+  const { local, application } = config;
+  if (local === undefined) return undefined;
+  const challenge = challengeOptions(building);
+  const { apis: callable, overload, recognize, ...rest } = ports;
+  const { listener, refuse } = createLocalSide({
+    ...rest,
+    ...local,
+    ...challenge,
+    homeTenantId: application.tenantId,
+    apis: local.apis,
+    callable,
+    challenge: challengeFacts(challenge),
+    auditIsAtRisk: outputs.auditIsAtRisk,
+    observer: signals.requests,
+    onInternalError: signals.internalError,
+    now,
+  });
+  const { maxConnections, requestTimeoutSeconds } = local;
+  const shed = overload && refuse(eventLoopLags());
+  return {
+    listener,
+    refuse: refuse(),
+    guard: {
+      connections: {
+        ...config.http.connections,
+        max: maxConnections,
+        requestTimeoutSeconds,
+        headersTimeoutSeconds: Math.min(config.http.connections.headersTimeoutSeconds, requestTimeoutSeconds),
+      },
+      onConnection: signals.connection,
+      recognize,
+      overload: overload &&
+        shed && {
+          isOverloaded: overload.isOverloaded,
+          shed(request, response) {
+            signals.load({ type: "shed" });
+            shed(request, response);
+          },
+        },
+    },
+  };
+}
+
+/** Sign-in of MCP clients, where it is configured. */
+function openBridge({ config, authority, fetch, now }: Building, redis: OpenRedis | undefined) {
+  const { mcp, exchange, identity } = config;
+  const { publicUrl } = config.http;
+  if (mcp === undefined || publicUrl === undefined) return undefined;
+  return createBridge({
+    ...mcp,
+    publicUrl,
+    appIdUri: appIdUriOf(config),
+    routes: mcpRoutes(config),
+    tenants: identity.tenants,
+    authorityOrigin: authority.origin,
+    authorizeEndpoint: authority.authorizeEndpoint,
+    tokenEndpoint: authority.tokenEndpoint,
+    keys: exchange.cacheKeys,
+    redis,
+    fetch,
+    timeoutMs: exchange.timeoutMs,
+    now,
+  });
+}
+
+/** The routes of MCP servers, with the scopes that their clients sign in for. */
+export function mcpRoutes({ routes, handlerRoutes }: GatewayConfig): readonly McpRoute[] {
+  return [...routes.map((route) => ({ ...route, path: route.target.path })), ...handlerRoutes]
+    .filter(({ mcp }) => mcp)
+    .map(({ path, policy }) => ({ path, scopes: policy.requiredScopes }));
+}
+
+function appIdUriOf({ application, exchange }: GatewayConfig): string {
+  return exchange.consent.appIdUri ?? `api://${application.clientId}`;
 }
 
 /** The RFC 9728 document of the gateway, where its public address is configured. */
 function publishedResource({ config, authority }: Building, routes: readonly CodeRoute[]) {
   const { publicUrl } = config.http;
   if (publicUrl === undefined) return undefined;
-  const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
+  const appIdUri = appIdUriOf(config);
   return resourceFacts({
     publicUrl,
     tenants: config.identity.tenants,
@@ -439,10 +591,11 @@ interface LifePorts {
   readonly verifier: { warmUp(): Promise<void> };
   readonly exchange: Pick<OpenTokenExchange, "warmUp">;
   readonly credential: CredentialRing;
+  readonly redis: Pick<OpenRedis, "reload"> | undefined;
 }
 
 /** Start and reload of an assembled gateway. */
-function assembleLife(building: Building, { verifier, exchange, credential }: LifePorts) {
+function assembleLife(building: Building, { verifier, exchange, credential, redis }: LifePorts) {
   const closing = watchCredential(building, credential);
   return {
     async warmUp() {
@@ -451,7 +604,7 @@ function assembleLife(building: Building, { verifier, exchange, credential }: Li
     },
     async reload() {
       building.outputs.reopen();
-      await credential.refresh();
+      await Promise.all([credential.refresh(), redis?.reload()]);
     },
   };
 }

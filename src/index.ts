@@ -10,6 +10,8 @@
 export { type GatewayConfig, loadConfig } from "./config/load.ts";
 /** Client assertions made by the program, for the credential source `client-assertion`. */
 export type { ClientAssertionCallback } from "./credential/contract.ts";
+/** What a handler gets of `delegation.keep()`: leave for a job to act in the user's absence. */
+export type { KeptDelegation } from "./delegations/contract.ts";
 /** The client of a downstream API that acts for the caller: single calls, pages and batches. */
 export type {
   BatchHandle,
@@ -49,7 +51,9 @@ export {
   type CodeRoute,
   codeRoute,
   type GatewayRequest,
+  type HandlerDelegation,
   type OnBehalfOf,
+  type ResumedUser,
   type RouteHandler,
   routeHandler,
   TokenCredentialError,

@@ -1,10 +1,10 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import { createGateway, type GatewayParts } from "./gateway.ts";
+import { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
 import { listenForAdmin } from "./http/admin.ts";
 import { unlinkedRoutes } from "./http/route-table.ts";
-import { createDescriptorRoom, listen } from "./http/server.ts";
+import { createDescriptorRoom, type Listening, listen } from "./http/server.ts";
 import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
 import { unreadExceptions } from "./outbound/proxies.ts";
 import type { Logger } from "./telemetry/contract.ts";
@@ -13,6 +13,8 @@ import type { Logger } from "./telemetry/contract.ts";
 export interface RunningGateway {
   readonly port: number;
   readonly adminPort: number;
+  /** Of the local API; 0 on a Unix socket, and undefined where it is not configured. */
+  readonly localPort: number | undefined;
   readonly log: Logger;
   /** Takes up what has changed outside: a rotated audit file, files of the credential. Requests go on meanwhile. */
   reload(): Promise<void>;
@@ -32,8 +34,9 @@ const NEVER_SHED_MS = 10_000;
  * @throws {ConfigurationError} when something configured cannot be had, a port included. Nothing is left half-started.
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
+  const gateway = await createGateway(config, parts);
   const { app, adminPages, console, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
-    await createGateway(config, parts);
+    gateway;
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
@@ -56,6 +59,12 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     await close();
     throw error;
   });
+  const localSide = await listenLocally(gateway, config).catch(async (error: unknown) => {
+    await publicSide.drain(0);
+    await adminSide.close();
+    await close();
+    throw error;
+  });
   if (Number.parseInt(process.versions.llhttp ?? "", 10) < 9)
     log.warn(
       { node: process.version },
@@ -74,6 +83,11 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       host,
       port: publicSide.port,
       adminPort: adminSide.port,
+      ...(localSide !== undefined && {
+        ...(config.local?.socket === undefined
+          ? { localPort: localSide.port }
+          : { localSocket: config.local.socket }),
+      }),
       routes: routes.map(({ path, methods, answeredBy }) => `${methods.join(",")} ${path}: ${answeredBy}`),
     },
     "listening",
@@ -89,7 +103,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   async function end(): Promise<void> {
     stopping = true;
     leaveRotation();
-    await publicSide.drain(graceMs);
+    await Promise.all([publicSide.drain(graceMs), localSide?.drain(graceMs)]);
     await close();
     await adminSide.close();
     log.info("stopped");
@@ -99,6 +113,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   return {
     port: publicSide.port,
     adminPort: adminSide.port,
+    localPort: localSide?.port,
     log,
     reload,
     stop() {
@@ -106,6 +121,20 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       return ended;
     },
   };
+}
+
+/** The loopback address or a Unix socket, whatever HOST says: who reaches it can ask for tokens. */
+async function listenLocally({ local }: Gateway, config: GatewayConfig): Promise<Listening | undefined> {
+  if (local === undefined || config.local === undefined) return undefined;
+  const { port = 0, socket } = config.local;
+  return listen(local.listener, {
+    host: "127.0.0.1",
+    port,
+    socket,
+    setting: socket === undefined ? "LOCAL_PORT" : "LOCAL_SOCKET",
+    refuse: local.refuse,
+    ...local.guard,
+  });
 }
 
 function reportProxies(proxies: ProxyOptions, log: Logger): void {

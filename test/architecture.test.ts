@@ -68,6 +68,7 @@ const ROOMS = [
   "identity",
   "credential",
   "exchange",
+  "delegations",
   "redis",
   "outbound",
   "downstream",
@@ -76,6 +77,8 @@ const ROOMS = [
   "telemetry",
   "permissions",
   "console",
+  "mcp",
+  "local",
 ] as const;
 type Room = (typeof ROOMS)[number];
 
@@ -88,16 +91,33 @@ const RULES: Readonly<
   identity: { valuesFrom: [], typesFrom: [] },
   credential: { valuesFrom: [], typesFrom: [] },
   exchange: { valuesFrom: ["credential", "redis"], typesFrom: ["identity"] },
+  // It asks the exchange for refresh tokens by a port, and keeps them in the Redis that it is handed.
+  delegations: { valuesFrom: [], typesFrom: ["identity", "exchange", "redis"] },
   redis: { valuesFrom: [], typesFrom: [] },
   outbound: { valuesFrom: [], typesFrom: [] },
   downstream: { valuesFrom: ["outbound"], typesFrom: ["exchange"] },
-  http: { valuesFrom: ["identity", "exchange", "downstream"], typesFrom: ["credential", "redis"] },
+  http: {
+    valuesFrom: ["identity", "exchange", "downstream"],
+    typesFrom: ["credential", "delegations", "redis", "mcp"],
+  },
+  mcp: { valuesFrom: [], typesFrom: ["redis"] },
   handlers: { valuesFrom: ["http"], typesFrom: ["downstream"] },
+  // A second side of the gateway beside http's own, by the same admission, decision and exchange.
+  local: { valuesFrom: ["http", "identity"], typesFrom: ["exchange", "downstream"] },
   permissions: { valuesFrom: [], typesFrom: [] },
   // Telemetry turns what rooms tell into lines and numbers: it knows their words, and none of their code.
   telemetry: {
     valuesFrom: [],
-    typesFrom: ["identity", "credential", "exchange", "redis", "outbound", "downstream", "http"],
+    typesFrom: [
+      "identity",
+      "credential",
+      "exchange",
+      "delegations",
+      "redis",
+      "outbound",
+      "downstream",
+      "http",
+    ],
   },
   // It reads the signals that telemetry reads, and shows them.
   console: { valuesFrom: [], typesFrom: ["identity", "credential", "downstream", "http"] },
@@ -155,7 +175,8 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
   ],
   credential: ["contract.ts", "credential.ts", "federated-token.ts", "key-file.ts"],
   exchange: ["contract.ts", "entra/answers.ts", "entra/application.ts", "exchange.ts"],
-  redis: ["address.ts", "connection.ts", "contract.ts", "redis.ts", "sealing.ts"],
+  delegations: ["contract.ts", "delegations.ts"],
+  redis: ["address.ts", "connection.ts", "contract.ts", "master-keys.ts", "redis.ts", "sealing.ts"],
   outbound: ["agent.ts", "connector.ts", "contract.ts", "outbound.ts", "proxies.ts", "undici.ts"],
   downstream: [
     "client.ts",
@@ -166,8 +187,23 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
     "target/downstream-api.ts",
     "transport/pool.ts",
   ],
-  http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
+  http: [
+    "admin.ts",
+    "admission.ts",
+    "code-route.ts",
+    "contract.ts",
+    "decision.ts",
+    "load-shedding.ts",
+    "pipeline.ts",
+    "plain-side.ts",
+    "problem.ts",
+    "public-side.ts",
+    "route-table.ts",
+    "server.ts",
+  ],
+  local: ["local-side.ts"],
   handlers: ["mount.ts"],
+  mcp: ["bridge.ts", "contract.ts"],
   console: ["console.ts", "contract.ts"],
   permissions: ["report.ts", "table.ts"],
   telemetry: ["contract.ts", "observability.ts"],
@@ -214,6 +250,9 @@ describe("architecture", () => {
       "src/checked-config.ts",
       // Subcommands report on what each room makes of the configuration.
       "src/cli/*",
+      // Settings that go together with the address of the Redis, and keys that are read as its file's are.
+      "src/config/cross-checks.ts",
+      "src/config/environment.ts",
       "src/config/load.ts",
       "src/config/proxies.ts",
       // The room that connects to Redis reads its URL, so that there is one reading of it.

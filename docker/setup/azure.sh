@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up everything that the gateway needs in Azure: app registration, exposed scope, pre-authorised clients, Graph
-# permission and consent, AKS flags, federated credential. Looks before it changes, so it can be run again at any time.
+# permission and consent, AKS flags, federated credential, access to Redis. Looks before it changes, so it can be run again at any time.
 # Needs: Azure CLI, signed in; Node 20.19 or later.
 set -euo pipefail
 
@@ -13,11 +13,15 @@ docker/setup/azure.sh [options]
   --scope NAME            scope that callers ask for                (default access_as_user)
   --client ID             front end that may call without a consent prompt of its own; may be repeated
   --permission NAME       delegated Microsoft Graph permission; may be repeated   (default: what the shipped handlers need)
+  --mcp                   create the public client that MCP clients sign in with (mcp.clientId)
+  --redirect-uri URI      of that client; may be repeated           (default http://localhost and its usual paths)
   --no-consent            leave consent to an administrator, or to each user
   --cluster NAME          AKS cluster to federate with; without it that part is left out
   --resource-group NAME   where the cluster is
   --namespace NAME        of the gateway's service account          (default obo-gateway)
   --service-account NAME                                            (default obo-gateway)
+  --redis NAME            Azure Managed Redis that the gateway signs in to; without it that part is left out
+  --redis-resource-group NAME                                       (default that of --resource-group)
   --help
 TEXT
 }
@@ -33,10 +37,14 @@ scope=access_as_user
 clients=()
 permissions=()
 consent=yes
+mcp=no
+redirect_uris=()
 cluster=
 resource_group=
 namespace=obo-gateway
 service_account=obo-gateway
+redis=
+redis_resource_group=
 
 value() { # option, number of arguments left
   (($2 >= 2)) || fail "$1 needs a value" 2
@@ -45,21 +53,26 @@ while (($# > 0)); do
   case $1 in
     --dry-run) dry_run=yes ;;
     --no-consent) consent=no ;;
+    --mcp) mcp=yes ;;
     --help)
       usage
       exit 0
       ;;
-    --name | --scope | --client | --permission | --cluster | --resource-group | --namespace | --service-account)
+    --name | --scope | --client | --permission | --redirect-uri | --cluster | --resource-group | --namespace | \
+      --service-account | --redis | --redis-resource-group)
       value "$1" $#
       case $1 in
         --name) name=$2 ;;
         --scope) scope=$2 ;;
         --client) clients+=("$2") ;;
         --permission) permissions+=("$2") ;;
+        --redirect-uri) redirect_uris+=("$2") ;;
         --cluster) cluster=$2 ;;
         --resource-group) resource_group=$2 ;;
         --namespace) namespace=$2 ;;
         --service-account) service_account=$2 ;;
+        --redis) redis=$2 ;;
+        --redis-resource-group) redis_resource_group=$2 ;;
       esac
       shift
       ;;
@@ -72,6 +85,15 @@ while (($# > 0)); do
 done
 ((${#permissions[@]} > 0)) || permissions=(User.Read User.Read.All Mail.ReadBasic Files.Read)
 [[ -z $cluster || -n $resource_group ]] || fail "--cluster needs --resource-group" 2
+[[ $mcp == yes || ${#redirect_uris[@]} -eq 0 ]] || fail "--redirect-uri goes with --mcp" 2
+# Entra leaves the port of http://localhost out of the comparison, and compares the path.
+((${#redirect_uris[@]} > 0)) ||
+  redirect_uris=(http://localhost http://localhost/callback http://localhost/oauth/callback)
+for uri in "${redirect_uris[@]}"; do
+  [[ $uri =~ ^[a-z][a-z0-9+.-]*://?[^[:space:]\*\#\?]+$ ]] || fail "--redirect-uri: $uri is not a redirect URI" 2
+done
+redis_resource_group=${redis_resource_group:-$resource_group}
+[[ -z $redis || -n $redis_resource_group ]] || fail "--redis needs --redis-resource-group" 2
 # It stands inside a query; Entra allows more, a gateway does not need it.
 [[ $name =~ ^[A-Za-z0-9._\ -]+$ ]] || fail "--name: letters, digits, blank, dot, dash and underscore only" 2
 for permission in "${permissions[@]}"; do
@@ -140,6 +162,27 @@ if [[ -z $(az ad sp list --filter "appId eq '$app_id'" --query '[].id' -o tsv) ]
   patiently change az ad sp create --id "$app_id" --query id -o tsv
 fi
 
+if [[ $mcp == yes ]]; then
+  say "public client $name-mcp"
+  mcp_id=$(az ad app list --display-name "$name-mcp" --query "[?displayName=='$name-mcp'].appId" -o tsv)
+  [[ $mcp_id != *$'\n'* ]] || fail "several applications are named $name-mcp; choose another --name, or delete one"
+  if [[ -z $mcp_id ]]; then
+    mcp_id=$(change az ad app create --display-name "$name-mcp" --sign-in-audience AzureADMyOrg --query appId -o tsv)
+    changes=$((changes + 1))
+    mcp_id=${mcp_id:-00000000-0000-0000-0000-000000000001}
+    mcp_created=yes
+  else
+    mcp_created=no
+  fi
+  say "  client id $mcp_id"
+  if [[ -z $(az ad sp list --filter "appId eq '$mcp_id'" --query '[].id' -o tsv) ]]; then
+    patiently change az ad sp create --id "$mcp_id" --query id -o tsv
+  fi
+  # Pre-authorised, so that no user is asked, and among knownClientApplications, so that one consent covers what the
+  # gateway needs as well.
+  clients+=("$mcp_id")
+fi
+
 say "scope $scope, clients, token version 2, xms_cc, Graph permissions ${permissions[*]}"
 permission_ids=()
 for permission in "${permissions[@]}"; do
@@ -168,6 +211,31 @@ while IFS= read -r patch; do
   patiently change az rest --method PATCH --url "$application_url" \
     --headers Content-Type=application/json --body "$patch" || fail "the application cannot be changed"
 done <<<"$patches"
+
+if [[ $mcp == yes ]]; then
+  say "redirect URIs and permission of $name-mcp"
+  mcp_url="$graph/v1.0/applications(appId='$mcp_id')"
+  # The permission names the scope by its id, which exists by now, except in a dry run.
+  public_client_patches() {
+    local current='{}' gateway='{}'
+    if [[ $mcp_created == no || $dry_run == no ]]; then
+      current=$(az rest --method GET --url "$mcp_url" -o json) || return 1
+    fi
+    if [[ $created == no || $dry_run == no ]]; then
+      gateway=$(az rest --method GET --url "$application_url" -o json) || return 1
+    fi
+    local list=()
+    local one
+    for one in "${redirect_uris[@]}"; do list+=(--redirect-uri "$one"); done
+    node "$here/registration.mjs" public-client --app-id "$app_id" --scope "$scope" "${list[@]}" \
+      <<<"{\"client\":$current,\"gateway\":$gateway}"
+  }
+  patches=$(patiently public_client_patches) || fail "the public client cannot be read or is not as expected"
+  if [[ -n $patches ]]; then
+    patiently change az rest --method PATCH --url "$mcp_url" \
+      --headers Content-Type=application/json --body "$patches" || fail "the public client cannot be changed"
+  fi
+fi
 
 if [[ $consent == yes ]]; then
   say "consent of the tenant"
@@ -219,6 +287,25 @@ if [[ -n $cluster ]]; then
   fi
 fi
 
+if [[ -n $redis ]]; then
+  say "access policy of Redis $redis"
+  # Redis knows an identity by the object id of its service principal, which the gateway's tokens name.
+  principal_id=$(az ad sp list --filter "appId eq '$app_id'" --query '[].id' -o tsv)
+  if [[ -z $principal_id ]]; then
+    [[ $dry_run == yes ]] || fail "the service principal cannot be found yet; run this again in a minute"
+    principal_id=00000000-0000-0000-0000-000000000000
+  fi
+  say "  object id $principal_id"
+  database=(--resource-group "$redis_resource_group" --cluster-name "$redis" --database-name default)
+  assigned=$(az redisenterprise database access-policy-assignment list "${database[@]}" \
+    --query "[?user.objectId=='$principal_id'].name" -o tsv) ||
+    fail "the access policies of $redis cannot be read: is it an Azure Managed Redis of $redis_resource_group?"
+  if [[ -z $assigned ]]; then
+    change az redisenterprise database access-policy-assignment create "${database[@]}" \
+      --access-policy-assignment-name obogateway --access-policy-name default --object-id "$principal_id" --output none
+  fi
+fi
+
 if ((changes == 0)); then say "nothing to change"; fi
 cat <<TEXT
 
@@ -226,6 +313,7 @@ AZURE_TENANT_ID=$tenant_id
 AZURE_CLIENT_ID=$app_id
 
 Callers ask for the scope api://$app_id/$scope.
+$([[ $mcp == no ]] || printf 'MCP clients sign in with it by mcp.clientId: %s in gateway.yaml.\n' "$mcp_id")
 Next: put both ids into docker/aks/overlays/<name>/service-account.yaml, deploy, then ask the doctor:
   kubectl -n $namespace exec deploy/obo-gateway -- node dist/doctor/main.js --skip ports
 TEXT

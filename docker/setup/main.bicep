@@ -34,6 +34,9 @@ param clusterName string
 param namespace string = 'obo-gateway'
 param serviceAccount string = 'obo-gateway'
 
+@description('Azure Managed Redis of this resource group that the gateway signs in to with tokens; empty for none.')
+param redisName string = ''
+
 resource cluster 'Microsoft.ContainerService/managedClusters@2024-09-01' existing = {
   name: clusterName
 }
@@ -117,6 +120,17 @@ resource grant 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (consent) {
   resourceId: graph.id
   consentType: 'AllPrincipals'
   scope: join(permissions, ' ')
+}
+
+// The one policy that there is: data commands on all keys, no administration.
+resource redisAccess 'Microsoft.Cache/redisEnterprise/databases/accessPolicyAssignments@2025-07-01' = if (!empty(redisName)) {
+  name: '${redisName}/default/obogateway'
+  properties: {
+    accessPolicyName: 'default'
+    user: {
+      objectId: principal.id
+    }
+  }
 }
 
 output AZURE_TENANT_ID string = tenant().tenantId

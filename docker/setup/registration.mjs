@@ -13,6 +13,7 @@ const { positionals, values } = parseArgs({
     scope: { type: "string", default: "access_as_user" },
     client: { type: "string", multiple: true, default: [] },
     permission: { type: "string", multiple: true, default: [] },
+    "redirect-uri": { type: "string", multiple: true, default: [] },
     name: { type: "string", default: "" },
     issuer: { type: "string", default: "" },
     subject: { type: "string", default: "" },
@@ -22,7 +23,8 @@ const { positionals, values } = parseArgs({
 
 const current = JSON.parse(await text(process.stdin));
 const [kind] = positionals;
-const lines = kind === "application" ? applicationPatches(current) : federatedCredential(current);
+const KINDS = { application: applicationPatches, "public-client": publicClientPatch };
+const lines = (KINDS[kind] ?? federatedCredential)(current);
 for (const line of lines) console.log(line);
 
 /**
@@ -54,6 +56,35 @@ function applicationPatches(application) {
     ? undefined
     : { api: { ...withScope, preAuthorizedApplications: authorised } };
   return [first, second].filter((patch) => patch !== undefined).map((patch) => JSON.stringify(patch));
+}
+
+/**
+ * The client that all MCP clients sign in with: "mobile and desktop", since for those alone Entra leaves the port of
+ * http://localhost out of the comparison. It is another registration than the gateway's: a client that asks for its own
+ * scopes is refused (AADSTS90009).
+ */
+function publicClientPatch({ client, gateway }) {
+  const { publicClient = {}, requiredResourceAccess = [] } = client;
+  const scope = gateway.api?.oauth2PermissionScopes?.find(({ value }) => value === values.scope);
+  const patch = changed(client, {
+    isFallbackPublicClient: true,
+    publicClient: {
+      ...publicClient,
+      redirectUris: union(publicClient.redirectUris ?? [], values["redirect-uri"]),
+    },
+    ...(scope !== undefined && {
+      requiredResourceAccess: withScope(requiredResourceAccess, values["app-id"], scope.id),
+    }),
+  });
+  return patch === undefined ? [] : [JSON.stringify(patch)];
+}
+
+function withScope(required, resourceAppId, scopeId) {
+  const there = required.find((one) => one.resourceAppId === resourceAppId);
+  if (there === undefined)
+    return [...required, { resourceAppId, resourceAccess: [{ id: scopeId, type: "Scope" }] }];
+  const resourceAccess = union(there.resourceAccess, [{ id: scopeId, type: "Scope" }], ({ id }) => id);
+  return required.map((one) => (one === there ? { ...there, resourceAccess } : one));
 }
 
 function newScope(value) {

@@ -1,7 +1,7 @@
 /** `obo-gateway openapi`: what this configuration exposes, as OpenAPI 3.1. */
 
 import { readFileSync } from "node:fs";
-import type { GatewayConfig } from "../config/load.ts";
+import type { DelegationsConfig, GatewayConfig } from "../config/load.ts";
 import { ACTOR_OF, type GatewayErrorCode } from "../errors.ts";
 import type { RateLimitRules } from "../http/contract.ts";
 import { statusOf } from "../http/public-side.ts";
@@ -27,6 +27,10 @@ interface Exposed {
   readonly summary: string;
   readonly policy: RoutePolicy;
   readonly limits: RateLimitRules | undefined;
+  /** Whether a job may call for a user who delegated, by a field of the request. */
+  readonly takesDelegations?: boolean | undefined;
+  /** Where the route is the gateway's own. */
+  readonly answers?: Readonly<Record<string, Json>>;
 }
 
 /** Methods that an OpenAPI path item has. */
@@ -42,14 +46,17 @@ export function openapiDocument({ config, codeRoutes }: Configured, server?: str
       summary: `Answered by ${route.name === undefined ? "code" : `the handler ${route.name}`}.`,
       policy: route.policy,
       limits: route.limits,
+      takesDelegations: route.takesDelegations,
     })),
-    ...config.routes.flatMap(({ target, api, policy, limits, as }) =>
+    ...(config.delegations === undefined ? [] : delegationsExposed(config.delegations)),
+    ...config.routes.flatMap(({ target, api, policy, limits, as, takesDelegations }) =>
       target.allow.map((pattern) => ({
         path: target.path + templated(pattern),
         methods: target.methods,
         summary: `Forwarded to ${api.name} as ${as === "app" ? "the application" : "the user"}: ${pattern}.`,
         policy,
         limits,
+        takesDelegations,
       })),
     ),
   ];
@@ -70,6 +77,57 @@ export function openapiDocument({ config, codeRoutes }: Configured, server?: str
       schemas: { Problem: PROBLEM },
     },
   };
+}
+
+const DELEGATION: Json = {
+  type: "object",
+  required: ["id", "createdAt", "expiresAt", "clients"],
+  properties: {
+    id: { type: "string" },
+    createdAt: { type: "string", format: "date-time" },
+    expiresAt: { type: "string", format: "date-time" },
+    clients: { type: "array", items: { type: "string" } },
+  },
+};
+
+function delegationsExposed({ requiredScopes, adminRole }: DelegationsConfig): readonly Exposed[] {
+  const policy: RoutePolicy = { callers: "user", requiredScopes, requiredRoles: [], allowedClients: [] };
+  const json = (description: string, schema: Json): Json => ({
+    description,
+    content: { "application/json": { schema } },
+  });
+  const handle = { type: "object", required: ["handle"], properties: { handle: { type: "string" } } };
+  const list = {
+    type: "object",
+    required: ["delegations"],
+    properties: { delegations: { type: "array", items: DELEGATION } },
+  };
+  const enders = adminRole === undefined ? "its user" : `its user, or a holder of the role ${adminRole}`;
+  const one = { limits: undefined, policy };
+  return [
+    {
+      ...one,
+      path: "/delegations",
+      methods: ["POST"],
+      summary: "Leaves the jobs of the list a delegation.",
+      answers: { 201: json("The delegation, with its handle.", { allOf: [DELEGATION, handle] }) },
+    },
+    {
+      ...one,
+      path: "/delegations",
+      methods: ["GET"],
+      summary: "Lists the user's delegations, without handles.",
+      answers: { 200: json("The user's delegations.", list) },
+    },
+    {
+      ...one,
+      path: "/delegations/{id}",
+      methods: ["DELETE"],
+      summary: `Ends a delegation, for ${enders}.`,
+      policy: { ...policy, callers: "any", requiredScopes: [] },
+      answers: { 204: { description: "The delegation is over." } },
+    },
+  ];
 }
 
 /** OpenAPI has parameters of one segment alone: `*` becomes one, and `**` one whose description says that it is several. */
@@ -101,32 +159,48 @@ function pathsOf(exposed: readonly Exposed[], config: GatewayConfig): Json {
   return Object.fromEntries([...paths.values()].map(({ path, item }) => [path, item]));
 }
 
-function operation(method: string, { path, summary, policy, limits }: Exposed, config: GatewayConfig): Json {
+function operation(method: string, exposed: Exposed, config: GatewayConfig): Json {
+  const { path, summary, policy, limits, takesDelegations, answers } = exposed;
   const names = [...path.matchAll(/\{([^}]*)\}/g)].map(([, name = ""]) => name);
+  const parameters = [...names.map(pathParameter), ...(takesDelegations === true ? [HANDLE_FIELD] : [])];
   const rules = limits !== undefined && Object.keys(limits).length > 0 ? limits : config.limits;
   return {
     summary,
     description: policyText(policy),
     operationId: `${method.toLowerCase()}${path.replace(/[^A-Za-z0-9]+/g, "_")}`.replace(/_+$/, ""),
-    ...(names.length > 0 && {
-      parameters: names.map((name) => ({
-        name,
-        in: "path",
-        required: true,
-        schema: { type: "string" },
-        ...(name === "path" && { description: "Any number of segments, slashes included." }),
-      })),
-    }),
-    ...(WITH_BODY.includes(method) && { requestBody: { content: { "*/*": { schema: {} } } } }),
+    ...(parameters.length > 0 && { parameters }),
+    ...(WITH_BODY.includes(method) &&
+      answers === undefined && { requestBody: { content: { "*/*": { schema: {} } } } }),
     // Each entry is an alternative, as any one scope suffices.
     security:
       policy.requiredScopes.length === 0
         ? [{ entra: [] }]
         : policy.requiredScopes.map((scope) => ({ entra: [qualified(scope, config)] })),
-    responses: { default: { description: "The answer of the route." }, ...problemResponses() },
+    responses: {
+      ...(answers ?? { default: { description: "The answer of the route." } }),
+      ...problemResponses(),
+    },
     ...(Object.keys(rules).length > 0 && { "x-rate-limits": rules }),
   };
 }
+
+function pathParameter(name: string): Json {
+  return {
+    name,
+    in: "path",
+    required: true,
+    schema: { type: "string" },
+    ...(name === "path" && { description: "Any number of segments, slashes included." }),
+  };
+}
+
+const HANDLE_FIELD: Json = {
+  name: "Delegation",
+  in: "header",
+  required: false,
+  schema: { type: "string" },
+  description: "Handle by which a listed application, with its own token, acts for the user who delegated.",
+};
 
 function policyText({ callers, requiredRoles, allowedClients, authContext }: RoutePolicy): string {
   return [

@@ -1,5 +1,6 @@
 /** `obo-gateway routes`: who may call what, and what each route opens behind the gateway. */
 
+import type { DelegationsConfig } from "../config/load.ts";
 import { configuredApi } from "../http/code-route.ts";
 import type { RateLimitRules } from "../http/contract.ts";
 import { methodsOf } from "../http/route-table.ts";
@@ -19,6 +20,8 @@ export interface RouteRow {
   /** Scopes that tokens for the APIs are asked for. */
   readonly scopes: readonly string[];
   readonly limits: RateLimitRules;
+  /** Whether a job may call for a user who delegated. */
+  readonly takesDelegations: boolean;
   /** Downstream paths that pass; `**` where a handler may call any. */
   readonly opens: readonly string[];
 }
@@ -32,7 +35,7 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
   const scopesOf = (names: readonly string[]) => [
     ...new Set(names.flatMap((name) => config.downstreamApis[name]?.scopes ?? [])),
   ];
-  const forwarding = config.routes.map(({ as, target, api, policy, limits }) => ({
+  const forwarding = config.routes.map(({ as, target, api, policy, limits, takesDelegations }) => ({
     path: `${target.path}/**`,
     methods: target.methods,
     answeredBy: `API ${api.name}`,
@@ -41,6 +44,7 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
     policy,
     scopes: api.scopes,
     limits,
+    takesDelegations,
     opens: target.allow,
   }));
   const coded = codeRoutes.map((route) => {
@@ -54,10 +58,42 @@ export function routeRows({ config, codeRoutes }: Configured): readonly RouteRow
       policy: route.policy,
       scopes: scopesOf(apis),
       limits: route.limits ?? {},
+      takesDelegations: route.takesDelegations ?? false,
       opens: route.allow ?? route.needs ?? (apis.length === 0 ? [] : ["**"]),
     };
   });
-  return [...forwarding, ...coded].toSorted((one, other) => (one.path < other.path ? -1 : 1));
+  const ofDelegations = config.delegations === undefined ? [] : delegationRows(config.delegations);
+  return [...forwarding, ...coded, ...ofDelegations].toSorted((one, other) =>
+    one.path < other.path ? -1 : 1,
+  );
+}
+
+function callersText({ policy, takesDelegations }: RouteRow): string {
+  const callers = policy.callers === "user" ? "users" : "users, applications";
+  return takesDelegations ? `${callers}, jobs by delegation` : callers;
+}
+
+/** Where users delegate. An administrator's role is no condition, since users end their own without it. */
+function delegationRows({ requiredScopes }: DelegationsConfig): readonly RouteRow[] {
+  const policy = { callers: "user", requiredScopes, requiredRoles: [], allowedClients: [] } as const;
+  const row = {
+    answeredBy: "delegations",
+    apis: [],
+    as: "user",
+    scopes: [],
+    limits: {},
+    takesDelegations: false,
+    opens: [],
+  } as const;
+  return [
+    { ...row, path: "/delegations", methods: ["GET", "HEAD", "POST"], policy },
+    {
+      ...row,
+      path: "/delegations/:id",
+      methods: ["DELETE"],
+      policy: { ...policy, callers: "any", requiredScopes: [] },
+    },
+  ];
 }
 
 function routesText(rows: readonly RouteRow[]): string {
@@ -67,7 +103,7 @@ function routesText(rows: readonly RouteRow[]): string {
       row.path,
       row.methods.join(","),
       row.as === "app" ? `${row.answeredBy} as application` : row.answeredBy,
-      row.policy.callers === "user" ? "users" : "users, applications",
+      callersText(row),
       policyText(row.policy),
       limitsText(row.limits),
       row.opens.join(" "),

@@ -2,13 +2,14 @@
 
 import type { ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
+import { isLoopback, parseRedisAddress } from "../redis/address.ts";
 
 /**
  * Looks at the file as written, references filled in, whether or not its shape is right: a misspelt key in one
  * route must not hide a misspelt API name in another. A value of the wrong shape is passed over; the schema names it.
  */
 export function crossChecks(file: unknown): ConfigurationFault[] {
-  const { routes, downstreamApis, identity, http } = members(file);
+  const { routes, downstreamApis, identity, http, exchange, delegations, local } = members(file);
   const apis = members(downstreamApis);
   return [
     ...routeFaults(list(routes).map(members), Object.keys(apis)),
@@ -18,6 +19,9 @@ export function crossChecks(file: unknown): ConfigurationFault[] {
     ...Object.entries(apis).flatMap(([name, api]) => apiFaults(name, members(api))),
     ...probeFaults(members(http).probePath, list(routes).map(members)),
     ...tenantFaults(list(members(identity).tenants)),
+    ...redisFaults(members(members(members(exchange).cache).redis)),
+    ...(delegations === undefined ? [] : delegationFaults(members(delegations), file)),
+    ...localApiFaults(members(members(local).apis), apis),
   ];
 }
 
@@ -185,6 +189,117 @@ function tenantFaults(tenants: readonly unknown[]): ConfigurationFault[] {
   return [{ path: "identity.tenants", problem: '"*" stands alone: it already accepts every tenant' }];
 }
 
+const DELEGATIONS = "/delegations";
+
+/** Delegations live in Redis; a job meets no step-up, and acts where a user's permissions are used. */
+function delegationFaults(delegations: Record<string, unknown>, file: unknown): ConfigurationFault[] {
+  const { exchange, identity, routes, http } = members(file);
+  const faults: ConfigurationFault[] = [];
+  const redis = members(members(members(exchange).cache).redis);
+  // A variable in it that is not set has a fault of its own.
+  if (!Object.hasOwn(redis, "url") || redis.url === "")
+    faults.push({
+      path: "delegations",
+      problem: "need a Redis to be kept in, which outlives the gateway; set exchange.cache.redis.url",
+    });
+  const all = list(routes).map(members);
+  const paths = all.map(({ path }) => path).filter((path) => typeof path === "string");
+  list(delegations.routes).forEach((named, index) => {
+    const path = `delegations.routes[${index}]`;
+    const meant = all.filter((route) => route.path === named);
+    if (typeof named !== "string") return;
+    if (meant.length === 0)
+      faults.push({ path, problem: `no route has the path "${named}"${didYouMean(named, paths)}` });
+    if (meant.some((route) => route.as === "app"))
+      faults.push({
+        path,
+        problem: `${named} acts as the application; a delegation is for acting as a user`,
+      });
+    if (meant.some((route) => route.authContext !== undefined))
+      faults.push({ path, problem: `${named} needs a step-up (authContext), which no job can meet` });
+  });
+  const admitted = list(members(identity).allowedClients);
+  list(delegations.clients).forEach((client, index) => {
+    if (admitted.length === 0 || admitted.some((one) => sameText(one, client))) return;
+    const problem = "is not among identity.allowedClients, so its tokens are refused";
+    faults.push({ path: `delegations.clients[${index}]`, problem });
+  });
+  for (const [index, path] of paths.entries())
+    if (path === DELEGATIONS || path.startsWith(`${DELEGATIONS}/`))
+      faults.push({
+        path: `routes[${index}].path`,
+        problem: `${path} is where users delegate; choose another path, or leave delegations out`,
+      });
+  if (members(http).probePath === DELEGATIONS)
+    faults.push({ path: "http.probePath", problem: "is where users delegate; choose another path" });
+  return faults;
+}
+
+function sameText(one: unknown, other: unknown): boolean {
+  return String(one).toLowerCase() === String(other).toLowerCase();
+}
+
+/** A token of Entra is as good as a password for an hour, so it goes over TLS, and no password goes beside it. */
+function redisFaults({ url, auth }: Record<string, unknown>): ConfigurationFault[] {
+  if (auth !== "entra") return [];
+  const path = "exchange.cache.redis.url";
+  if (typeof url !== "string" || url === "")
+    return [{ path, problem: "is not set, and exchange.cache.redis.auth: entra signs in to it" }];
+  const address = parseRedisAddress(url);
+  if (address === undefined) return [];
+  const faults: ConfigurationFault[] = [];
+  if (address.username !== undefined || address.password !== undefined)
+    faults.push({
+      path,
+      problem:
+        "holds a user name or password, and exchange.cache.redis.auth: entra signs in with tokens; leave out what stands before @",
+    });
+  // Members of a cluster and masters of sentinels may be on other hosts than those that are named here.
+  const stays = address.topology === "single" && address.nodes.every(({ host }) => isLoopback(host));
+  if (!address.tls && !stays)
+    faults.push({
+      path,
+      problem:
+        "must begin with rediss:// where exchange.cache.redis.auth is entra: a token goes over TLS only",
+    });
+  return faults;
+}
+
+/** The local API hands out tokens of configured APIs alone, and the application's own only for `.default`. */
+function localApiFaults(named: Record<string, unknown>, apis: Record<string, unknown>): ConfigurationFault[] {
+  return Object.entries(named).flatMap(([name, rules]) => {
+    const path = `local.apis.${name}`;
+    if (!Object.hasOwn(apis, name))
+      return [{ path, problem: `no API named "${name}"${didYouMean(name, Object.keys(apis))}` }];
+    if (members(rules).applicationTokens !== true) return [];
+    const scopes = list(members(apis[name]).scopes);
+    if (scopes.length === 1 && String(scopes[0]).endsWith("/.default")) return [];
+    return [
+      {
+        path: `${path}.applicationTokens`,
+        problem: `needs one scope that ends in /.default on downstreamApis.${name}`,
+      },
+    ];
+  });
+}
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+/** Where the local API listens is the environment's matter, as all listeners are; one place, so that none is forgotten. */
+export function localListenerFaults({ LOCAL_PORT, LOCAL_SOCKET }: Variables): ConfigurationFault[] {
+  if (LOCAL_PORT && LOCAL_SOCKET)
+    return [{ path: "LOCAL_SOCKET", problem: "is set beside LOCAL_PORT; only one of them may be" }];
+  if (LOCAL_PORT || LOCAL_SOCKET) return [];
+  return [{ path: "local", problem: "needs LOCAL_PORT or LOCAL_SOCKET in the environment" }];
+}
+
+/** A variable without the part of the file that it belongs to. */
+export function unusedListener(env: Variables): ConfigurationFault[] {
+  return ["LOCAL_PORT", "LOCAL_SOCKET"]
+    .filter((name) => env[name])
+    .map((name) => ({ path: name, problem: "has no effect: gateway.yaml has no part named local" }));
+}
+
 /** The shared tier seals what it keeps, so its address is worth nothing without keys. */
 export function cacheKeyFaults(file: unknown, keysGiven: boolean): ConfigurationFault[] {
   const { url } = members(members(members(members(file).exchange).cache).redis);
@@ -198,10 +313,10 @@ export function cacheKeyFaults(file: unknown, keysGiven: boolean): Configuration
   ];
 }
 
-function members(value: unknown): Record<string, unknown> {
+export function members(value: unknown): Record<string, unknown> {
   return value !== null && typeof value === "object" ? (value as Record<string, unknown>) : {};
 }
 
-function list(value: unknown): readonly unknown[] {
+export function list(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }

@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { ConfigurationFault } from "../errors.ts";
 import { editsBetween } from "../foundation/did-you-mean.ts";
 import { Secret } from "../foundation/secret.ts";
+import { KEYS_PROBLEM, parseMasterKeys } from "../redis/master-keys.ts";
 import { TRACING_VARIABLES } from "./tracing.ts";
 import { guid } from "./values.ts";
 
@@ -28,17 +29,12 @@ const authorityHost = z
   }, "must be an https URL without a path, such as https://login.microsoftonline.com/")
   .transform((value) => new URL(value).href);
 
-const KEY_OF_32_BYTES = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
-const MOST_CACHE_KEYS = 8;
-
-const cacheKeys = z
-  .string()
-  .transform((value) => value.split(",").map((key) => key.trim()))
-  .refine(
-    (keys) => keys.length <= MOST_CACHE_KEYS && keys.every((key) => KEY_OF_32_BYTES.test(key)),
-    "must be at most 8 keys of 32 bytes in base64, separated by commas; make one with: openssl rand -base64 32",
-  )
-  .transform((keys) => keys.map((key) => new Secret(key)));
+const cacheKeys = z.string().transform((value, { addIssue }) => {
+  const keys = parseMasterKeys(value);
+  if (keys !== undefined) return keys;
+  addIssue({ code: "custom", message: KEYS_PROBLEM });
+  return z.NEVER;
+});
 
 const tenantList = z
   .string()
@@ -81,12 +77,20 @@ export const environment = z.object({
     .default("127.0.0.1"),
   PORT: port.default(8080),
   ADMIN_PORT: port.default(8081),
+  LOCAL_PORT: port.optional(),
+  LOCAL_SOCKET: z
+    .string()
+    .refine((path) => path.startsWith("/"), "must be an absolute path, such as /run/obo-gateway/local.sock")
+    // The system keeps 108 bytes for it, the closing zero included, and cuts the rest off.
+    .refine((path) => Buffer.byteLength(path) <= 103, "must be no longer than 103 bytes")
+    .optional(),
   LOG_LEVEL: z
     .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"], "must be a pino level such as info")
     .default("info"),
   AUDIT_LOG_FILE: z.string().optional(),
   NODE_ENV: z.string().optional(),
   TOKEN_CACHE_KEYS: cacheKeys.optional(),
+  TOKEN_CACHE_KEYS_FILE: z.string().optional(),
 });
 
 export type GatewayEnvironment = z.output<typeof environment>;
@@ -98,6 +102,7 @@ const OTHER_NAMES = [
   "GATEWAY_CONFIG",
   "GATEWAY_HANDLERS",
   "REDIS_URL",
+  "REDIS_AUTH",
   "NODE_OPTIONS",
   "NODE_EXTRA_CA_CERTS",
   ...TRACING_VARIABLES,
@@ -112,6 +117,12 @@ const SECRETS: readonly string[] = [
   "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
   "SYSTEM_ACCESSTOKEN",
 ];
+
+/** Two ways to give one setting, of which one may be used. */
+const ALTERNATIVES = [
+  ["AZURE_CLIENT_CERTIFICATE", "AZURE_CLIENT_CERTIFICATE_PATH"],
+  ["TOKEN_CACHE_KEYS", "TOKEN_CACHE_KEYS_FILE"],
+] as const;
 
 /** The variables without what surrounds their values by accident, and what an operator should know of that. */
 export interface CleanEnvironment {
@@ -173,14 +184,11 @@ export function readEnvironment(
   const set = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ""),
   );
+  const doubled = ALTERNATIVES.filter(([one, other]) => set[one] !== undefined && set[other] !== undefined);
+  for (const [path, other] of doubled)
+    faults.push({ path, problem: `is set beside ${other}; only one of them may be` });
   const parsed = environment.safeParse(set);
-  if (parsed.success) {
-    if (set.AZURE_CLIENT_CERTIFICATE === undefined || set.AZURE_CLIENT_CERTIFICATE_PATH === undefined)
-      return parsed.data;
-    const problem = "is set beside AZURE_CLIENT_CERTIFICATE_PATH; only one of them may be";
-    faults.push({ path: "AZURE_CLIENT_CERTIFICATE", problem });
-    return undefined;
-  }
+  if (parsed.success) return doubled.length > 0 ? undefined : parsed.data;
   for (const issue of parsed.error.issues) {
     const name = String(issue.path[0]);
     const value = set[name];

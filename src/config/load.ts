@@ -14,7 +14,7 @@ import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
-import { cacheKeyFaults, crossChecks } from "./cross-checks.ts";
+import { cacheKeyFaults, crossChecks, localListenerFaults, unusedListener } from "./cross-checks.ts";
 import {
   cleanEnvironment,
   type GatewayEnvironment,
@@ -25,6 +25,7 @@ import { faultsOf } from "./faults.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
+import { mcpFaults } from "./mcp-checks.ts";
 import { readProxies } from "./proxies.ts";
 import { type GatewayYaml, gatewayYaml } from "./schema.ts";
 import { readTracing } from "./tracing.ts";
@@ -33,10 +34,14 @@ import { readTracing } from "./tracing.ts";
 export interface ProxyRouteConfig {
   /** Whose permissions are used: the caller's, or the gateway's. */
   readonly as: "user" | "app";
+  /** Whether a server of the Model Context Protocol stands behind. */
+  readonly mcp: boolean;
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
   readonly limits: GatewayYaml["limits"];
+  /** Whether `delegations.routes` names it. */
+  readonly takesDelegations: boolean;
 }
 
 /** A route of the YAML file that a handler answers. */
@@ -49,15 +54,30 @@ export interface HandlerRouteConfig {
   /** The API that the handler calls, where its name is not the one that the handler expects. */
   readonly downstreamApi: string | undefined;
   readonly as: "user" | "app";
+  /** Whether the handler speaks the Model Context Protocol. */
+  readonly mcp: boolean;
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
   readonly limits: GatewayYaml["limits"];
+  readonly takesDelegations: boolean;
 }
 
 /** With the bound of its cache, which follows the heap where the file leaves it out. */
 type Bounded<Part extends { readonly cache: object }> = Omit<Part, "cache"> & {
   readonly cache: Omit<Part["cache"], "maxBytes"> & { readonly maxBytes: number };
+};
+
+export interface DelegationsConfig extends Omit<NonNullable<GatewayYaml["delegations"]>, "routes"> {
+  /** Scopes of the API for which Entra gives the first refresh token: that of the first route, or the first one. */
+  readonly scopes: readonly string[];
+}
+/** The local API, where it is switched on. */
+export type LocalConfig = NonNullable<GatewayYaml["local"]> & {
+  /** A port of the loopback address; 0 takes a free one. */
+  readonly port: number | undefined;
+  /** Path of a Unix socket. */
+  readonly socket: string | undefined;
 };
 
 export interface GatewayConfig {
@@ -77,6 +97,8 @@ export interface GatewayConfig {
   readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
     readonly cacheKeys: readonly Secret[];
+    /** File with such keys, in their place. Undefined as well where no shared tier is configured. */
+    readonly cacheKeysFile: string | undefined;
   };
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   /** Routes that forward, the longest path first. */
@@ -84,11 +106,17 @@ export interface GatewayConfig {
   /** Routes that a handler answers. */
   readonly handlerRoutes: readonly HandlerRouteConfig[];
   readonly http: GatewayYaml["http"];
+  /** Undefined where MCP clients do not sign in through the gateway. */
+  readonly mcp: GatewayYaml["mcp"];
   readonly admin: GatewayYaml["admin"];
   readonly console: GatewayYaml["console"];
+  /** Undefined where the file has no such part; then nothing listens for it. */
+  readonly local: LocalConfig | undefined;
   readonly limits: GatewayYaml["limits"];
   /** Parts, above 0 and at most 1, of each budget that one user and one client may hold. */
   readonly fairness: GatewayYaml["fairness"];
+  /** Undefined where there are none. */
+  readonly delegations: DelegationsConfig | undefined;
   readonly log: GatewayYaml["log"] & {
     readonly level: string;
     readonly auditFile: string | undefined;
@@ -126,9 +154,15 @@ export function loadConfig(
     heapBytes,
     faults,
   );
+  if (yaml?.local !== undefined) faults.push(...localListenerFaults(env));
   if (environment === undefined || yaml === undefined || faults.length > 0)
     throw new ConfigurationError(faults);
-  return deepFreeze({ ...assemble(environment, yaml, bounds), tracing, proxies, notices });
+  return deepFreeze({
+    ...assemble(environment, yaml, bounds),
+    tracing,
+    proxies,
+    notices: yaml.local === undefined ? [...notices, ...unusedListener(env)] : notices,
+  });
 }
 
 /** What the file says, before variables are filled in. */
@@ -184,7 +218,8 @@ function readYaml(
   const named = new Set(unset.map(({ path }) => path));
   const shape = parsed.success ? [] : faultsOf(parsed.error.issues, gatewayJsonSchema());
   faults.push(...unset, ...shape.filter(({ path }) => !named.has(path)), ...crossChecks(filledIn));
-  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS)));
+  faults.push(...cacheKeyFaults(filledIn, Boolean(env.TOKEN_CACHE_KEYS || env.TOKEN_CACHE_KEYS_FILE)));
+  faults.push(...mcpFaults(filledIn, env.AZURE_CLIENT_ID));
   return parsed.success ? parsed.data : undefined;
 }
 
@@ -222,6 +257,7 @@ function assemble(
   const downstreamApis = Object.fromEntries(
     Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
   );
+  const takesDelegations = (path: string) => yaml.delegations?.routes.includes(path) === true;
   return {
     listen: { host: env.HOST, port: env.PORT, adminPort: env.ADMIN_PORT },
     application: {
@@ -239,6 +275,7 @@ function assemble(
       ...yaml.exchange,
       cache: { ...yaml.exchange.cache, maxBytes: bounds.tokens },
       cacheKeys: env.TOKEN_CACHE_KEYS ?? [],
+      cacheKeysFile: yaml.exchange.cache.redis.url.reveal() === "" ? undefined : env.TOKEN_CACHE_KEYS_FILE,
     },
     downstreamApis,
     // Longest path first, so that the route nearest to the target wins whatever the order in the file.
@@ -247,13 +284,15 @@ function assemble(
       .toSorted((one, other) => other.path.length - one.path.length)
       .map((route) => ({
         as: route.as,
+        mcp: route.mcp,
         target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
         limits: route.limits,
+        takesDelegations: takesDelegations(route.path),
       })),
     handlerRoutes: yaml.routes.flatMap(
-      ({ handler, path, downstreamApi, as, allow, limits, ...policy }, index) =>
+      ({ handler, path, downstreamApi, as, mcp, allow, limits, ...policy }, index) =>
         handler === undefined
           ? []
           : [
@@ -263,17 +302,22 @@ function assemble(
                 handler,
                 downstreamApi,
                 as,
+                mcp,
                 allow,
                 policy: policyOf(policy),
                 limits,
+                takesDelegations: takesDelegations(path),
               },
             ],
     ),
     http: yaml.http,
+    mcp: yaml.mcp,
     admin: yaml.admin,
     console: yaml.console,
+    local: yaml.local && { ...yaml.local, port: env.LOCAL_PORT, socket: env.LOCAL_SOCKET },
     limits: yaml.limits,
     fairness: yaml.fairness,
+    delegations: yaml.delegations && delegationsOf(yaml.delegations, yaml),
     log: {
       ...yaml.log,
       level: env.LOG_LEVEL,
@@ -282,6 +326,15 @@ function assemble(
     },
     production: env.NODE_ENV === "production",
   };
+}
+
+function delegationsOf(
+  { routes: paths, ...rest }: NonNullable<GatewayYaml["delegations"]>,
+  { routes, downstreamApis }: GatewayYaml,
+): DelegationsConfig {
+  const first = routes.find(({ path }) => path === paths[0])?.downstreamApi;
+  const api = downstreamApis[first ?? ""] ?? Object.values(downstreamApis)[0];
+  return { ...rest, scopes: api?.scopes ?? [] };
 }
 
 function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["credential"]): CredentialOptions {

@@ -4,7 +4,9 @@ import { z } from "zod";
 import { Secret } from "../foundation/secret.ts";
 import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
 import { admin, http, rateLimits } from "./http-schema.ts";
-import { guid, nonEmpty, scope, wholeNumber } from "./values.ts";
+import { local } from "./local-schema.ts";
+import { mcp } from "./mcp-schema.ts";
+import { guid, nonEmpty, pathPattern, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
   verifier: z
@@ -97,6 +99,12 @@ const exchange = z.strictObject({
             .prefault("")
             .describe(
               "Tier shared by replicas, such as rediss://:key@host:port; empty keeps tokens in memory.",
+            ),
+          auth: z
+            .enum(["password", "entra"])
+            .default("password")
+            .describe(
+              "entra signs in to Redis with tokens of the gateway's own credential, and the address holds no password.",
             ),
           timeoutMs: wholeNumber(5, 5_000)
             .default(50)
@@ -256,6 +264,12 @@ const route = z.strictObject({
     .describe(
       "Whose permissions are used: the caller's, by exchange, or the gateway's own in the caller's tenant.",
     ),
+  mcp: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether a server of the Model Context Protocol stands behind, whose clients sign in by `mcp`.",
+    ),
   requireUser: z
     .boolean()
     .default(true)
@@ -266,14 +280,7 @@ const route = z.strictObject({
     .optional()
     .describe("Step-up: a token without this acrs value is answered with a claims challenge."),
   allow: z
-    .array(
-      z
-        .string()
-        .regex(
-          /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+(?:\([^/%?#\\]*\))?))*\/?$/,
-          "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
-        ),
-    )
+    .array(pathPattern)
     .min(1)
     .optional()
     .describe(
@@ -308,6 +315,39 @@ const fairness = z
   })
   .describe("How much of the gateway one caller may hold, so that the others are served.");
 
+const delegations = z
+  .strictObject({
+    clients: z
+      .array(guid)
+      .min(1)
+      .describe(
+        "Client ids of the jobs. A handle serves them alone, each with its own token in the user's tenant.",
+      ),
+    maxDays: wholeNumber(1, 365)
+      .default(30)
+      .describe("Life of a delegation, days; lowered, it holds for those that are there."),
+    routes: z
+      .array(nonEmpty)
+      .default([])
+      .describe("Paths of routes on which a request with a Delegation field runs as the user."),
+    requiredScopes: z
+      .array(scope)
+      .default([])
+      .describe("Any one of them must be in scp of a user who delegates at /delegations."),
+    adminRole: nonEmpty
+      .optional()
+      .describe(
+        "Application role whose holders may end any delegation of their tenant. Left out: users alone end theirs.",
+      ),
+    maxPerUser: wholeNumber(1, 1_000).default(20).describe("Delegations that one user may have at once."),
+    maxPerClient: wholeNumber(1, 10_000_000)
+      .default(10_000)
+      .describe("Delegations that all users of one client, by which they delegate, may have at once."),
+  })
+  .describe(
+    "Leave for jobs to act for users who have gone home; needs exchange.cache.redis. Left out: none of it exists.",
+  );
+
 const log = z
   .strictObject({
     granted: z
@@ -341,14 +381,17 @@ export const gatewayYaml = z
       .refine((apis) => Object.keys(apis).length > 0, "must name at least one API"),
     routes: z.array(route).min(1),
     http: http.prefault({}),
+    mcp: mcp.optional(),
     admin: admin.prefault({}),
     console: z
       .strictObject({
         enabled: z.boolean().default(false).describe("Shows the flow console at /console of the admin port."),
       })
       .prefault({}),
+    local: local.optional(),
     limits: rateLimits.prefault({}).describe("For all routes together; replicas with Redis count together."),
     fairness: fairness.prefault({}),
+    delegations: delegations.optional(),
     log: log.prefault({}),
     audit: audit.prefault({}),
   })

@@ -56,3 +56,11 @@ export const fieldName = z
     (value) => value !== "*",
     "must be the name of a header field: * exposes nothing that is not named",
   );
+
+/** A pattern of paths of an API; `compilePathPatterns` reads it. */
+export const pathPattern = z
+  .string()
+  .regex(
+    /^(?=\/)(?:\/(?:\*{1,2}|(?!\.{1,2}(?:\/|$))[^/*%?#\\]+(?:\([^/%?#\\]*\))?))*\/?$/,
+    "must start with / and be a plain, decoded path in which * and ** stand for whole segments",
+  );

@@ -14,6 +14,7 @@ import { credentialChecks } from "./credential.ts";
 import { checkDownstream } from "./downstream.ts";
 import type { Examination } from "./examination.ts";
 import { checkExchange } from "./exchange.ts";
+import { mcpChecks } from "./mcp.ts";
 import { checkPorts } from "./ports.ts";
 import { processChecks } from "./process.ts";
 import { proxyChecks } from "./proxy.ts";
@@ -137,6 +138,7 @@ function checksOf(examination: Examination): Check[] {
         run: () => checkDownstream(api, examination),
       }),
     ),
+    ...mcpChecks(examination),
   ];
 }
 

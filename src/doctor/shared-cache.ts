@@ -1,18 +1,22 @@
 /** Checks that the Redis of the shared tier takes writes, and that our keys open what they sealed. */
 
 import { randomBytes } from "node:crypto";
+import { createRedisToken } from "../exchange/entra/application.ts";
 import { Secret } from "../foundation/secret.ts";
 import { describeAddressProblem, parseRedisAddress, type RedisAddress } from "../redis/address.ts";
 import { probeRedis } from "../redis/connection.ts";
+import type { RedisToken } from "../redis/contract.ts";
+import { readKeyFile } from "../redis/master-keys.ts";
 import { createSealing } from "../redis/sealing.ts";
 import { ANSWER_LIMIT_MS, type Examination } from "./examination.ts";
 import { silenceOf } from "./network.ts";
-import { type Check, fault, ok, type Verdict, warning } from "./verdict.ts";
+import { open } from "./opened.ts";
+import { type Check, fault, ok, skipped, type Verdict, warning } from "./verdict.ts";
 
 /** No check where neither the file nor the environment names a Redis. */
-export function sharedCacheChecks({ config, variables }: Examination): Check[] {
-  const { cache, cacheKeys } = config.exchange;
-  const { url, timeoutMs } = cache.redis;
+export function sharedCacheChecks(examination: Examination): Check[] {
+  const { config, variables } = examination;
+  const { url } = config.exchange.cache.redis;
   if (url.reveal() === "" && !variables.has("REDIS_URL")) return [];
   if (url.reveal() === "")
     return [
@@ -25,10 +29,13 @@ export function sharedCacheChecks({ config, variables }: Examination): Check[] {
           ),
       },
     ];
-  return [{ name: "shared-cache", run: () => checkSharedCache(url, cacheKeys, timeoutMs) }];
+  return [{ name: "shared-cache", run: () => checkSharedCache(examination) }];
 }
 
-async function checkSharedCache(url: Secret, keys: readonly Secret[], timeoutMs: number): Promise<Verdict> {
+async function checkSharedCache(examination: Examination): Promise<Verdict> {
+  const { cache, cacheKeys, cacheKeysFile } = examination.config.exchange;
+  const { url, timeoutMs, auth } = cache.redis;
+  const keys = cacheKeysFile === undefined ? cacheKeys : (await readKeyFile(cacheKeysFile)).keys;
   const address = parseRedisAddress(url.reveal());
   if (address === undefined)
     return fault(
@@ -45,7 +52,10 @@ async function checkSharedCache(url: Secret, keys: readonly Secret[], timeoutMs:
     topology: address.topology,
     tls: address.tls ? "yes" : "no",
     keys: keys.length,
+    signIn: auth,
   };
+  const token = auth === "entra" ? await tokenFor(examination) : undefined;
+  if (token !== undefined && "outcome" in token) return token;
 
   // Under a name of its own, which no user's token can have.
   const [place] = createSealing([first, ...others]).places(
@@ -57,8 +67,9 @@ async function checkSharedCache(url: Secret, keys: readonly Secret[], timeoutMs:
     name: place.name,
     value: place.seal(text),
     limitMs: ANSWER_LIMIT_MS,
+    token,
   });
-  if ("failure" in probe) return explainFailure(probe.failure, address, facts);
+  if ("failure" in probe) return explainFailure(probe.failure, address, facts, token);
   if (place.open(probe.value) !== text)
     return fault(
       "what was written to Redis does not come back as it was",
@@ -72,7 +83,48 @@ async function checkSharedCache(url: Secret, keys: readonly Secret[], timeoutMs:
       "move it nearer to the gateway, or give it more time: until then most requests go on without it",
       { facts: timed },
     );
+  const { evictionPolicy } = probe;
+  if (examination.config.delegations !== undefined && !KEEPS_DELEGATIONS.has(evictionPolicy))
+    return warning(
+      `Redis evicts what was not used lately (maxmemory-policy ${evictionPolicy}), and with it delegations, which cannot be had again`,
+      "set maxmemory-policy to volatile-ttl, by which cached tokens go before delegations, and give it room",
+      { facts: timed, commands: ["redis-cli config set maxmemory-policy volatile-ttl"] },
+    );
   return ok("Redis answers, and the keys open what they sealed", { facts: timed });
+}
+
+/** Policies by which a delegation stays while its Redis has room for it and for tokens. Undefined: nothing is evicted, or unknown. */
+const KEEPS_DELEGATIONS: ReadonlySet<string | undefined> = new Set(["noeviction", "volatile-ttl", undefined]);
+
+/** The token that the gateway would sign in with, or what keeps it from having one. */
+async function tokenFor(examination: Examination): Promise<RedisToken | Verdict> {
+  const { config, authority, fetch, now } = examination;
+  const opened = await open(examination);
+  if ("error" in opened) return skipped("needs a usable credential");
+  const { clientId, tenantId, regionalAuthority } = config.application;
+  const token = await createRedisToken({
+    clientId,
+    authorityHost: `${authority.origin}/`,
+    tokenEndpoint: authority.tokenEndpoint,
+    authorizeEndpoint: authority.authorizeEndpoint,
+    homeTenantId: tenantId,
+    credential: opened.ring,
+    fetch,
+    timeoutMs: ANSWER_LIMIT_MS,
+    ...(regionalAuthority !== undefined && { regionalAuthority }),
+    now,
+  })();
+  if (!("problem" in token)) return token;
+  const finding = `Entra gives no token for Redis (${token.problem})`;
+  return token.isPassing
+    ? warning(
+        `${finding}; until then the gateway goes on without Redis`,
+        "run the doctor again in a minute; if it stays, look at egress and proxies",
+      )
+    : fault(
+        finding,
+        "look at the checks of the credential above; docs/errors-entra.md says what the number means",
+      );
 }
 
 interface Refusal {
@@ -99,14 +151,36 @@ const BY_LABEL: Readonly<Record<string, Refusal>> = {
   ERR: WRONG_PASSWORD,
   NOPERM: {
     finding: "the user of exchange.cache.redis.url may not do what the shared tier needs",
-    fix: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys",
+    fix: "allow it GET, GETRANGE, SET, EXISTS, DEL and EVAL on all keys; with delegations PEXPIRE and the sorted sets (+@sortedset), too",
   },
   READONLY: READ_ONLY,
   OOM: {
     finding: "its memory is full, and it evicts nothing",
-    fix: "set maxmemory-policy to allkeys-lru: everything that is kept there can be had again",
+    fix: "set maxmemory-policy to allkeys-lru, since every token there can be had again; with delegations, which cannot, to volatile-ttl and give it room",
   },
 };
+
+/** Refusals that concern who asks: with a token of Entra, the access policy decides about each of them. */
+const IDENTITY_REFUSALS: ReadonlySet<string> = new Set(["WRONGPASS", "NOAUTH", "NOPERM", "ERR"]);
+
+function explainIdentity(
+  label: string,
+  { objectId }: RedisToken,
+  nodes: RedisAddress["nodes"],
+  facts: Verdict["facts"] & object,
+): Verdict {
+  const [name = "NAME"] = nodes[0]?.host.split(".") ?? [];
+  return fault(
+    `Redis refuses: ${label === "NOPERM" ? "it does not let the gateway's identity do what the shared tier needs" : "it does not know the gateway's identity"} (${label})`,
+    "assign an access policy of the Redis to the gateway's service principal; docker/setup/azure.sh --redis does it",
+    {
+      facts: { ...facts, objectId },
+      commands: [
+        `az redisenterprise database access-policy-assignment create --resource-group <group> --cluster-name ${name} --database-name default --access-policy-assignment-name obogateway --access-policy-name default --object-id ${objectId}`,
+      ],
+    },
+  );
+}
 
 /** What may be heard when one side speaks TLS and the other does not; a server that waits for more says nothing. */
 const TALKS_PAST_US = /^(?:disconnected|ECONNRESET|EPIPE|EPROTO|timeout|ETIMEDOUT|ERR_SSL_[A-Z_]+)$/;
@@ -115,7 +189,9 @@ function explainFailure(
   label: string,
   { tls, nodes }: RedisAddress,
   facts: Verdict["facts"] & object,
+  token: RedisToken | undefined,
 ): Verdict {
+  if (token !== undefined && IDENTITY_REFUSALS.has(label)) return explainIdentity(label, token, nodes, facts);
   const refusal = BY_LABEL[label];
   if (refusal !== undefined) return fault(`Redis refuses: ${refusal.finding}`, refusal.fix, { facts });
   const [{ host, port } = { host: "", port: 0 }] = nodes;

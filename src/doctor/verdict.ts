@@ -44,6 +44,9 @@ export const CHECK_NAMES = [
   "exchange",
   "shared-cache",
   "downstream",
+  "mcp-keys",
+  "mcp-documents",
+  "mcp-registration",
 ] as const;
 
 /** Stable: what `--skip` names and machines branch on. */

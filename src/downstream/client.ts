@@ -147,6 +147,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       fields: { rules: headerRulesOf(api).response },
       // The handler is the operator's own code: the answer's largest size is bound enough.
       mayKeep: () => true,
+      owner: record?.owner?.user,
       pause(ms) {
         throttleWaited(record, ms);
         return sleep(ms, undefined, signal === undefined ? {} : { signal });

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { GatewayError } from "../errors.ts";
 import { createBudget } from "../foundation/budget.ts";
+import { loopTurns } from "../foundation/turns.ts";
 import type {
   AnswerHeaders,
   AnswerReceiver,
@@ -255,6 +256,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
         challenge: request.challenge,
         own: this.options.own,
         correlationId: request.correlationId,
+        user: request.record?.owner?.user,
       },
       this,
     );
@@ -435,7 +437,12 @@ export interface WrittenAnswer {
   readonly challenge: string | undefined;
   readonly own: OwnFields | undefined;
   readonly correlationId: string;
+  /** For whom the answer is written; see `Turns`. */
+  readonly user: string | undefined;
 }
+
+/** Bytes of a chunk whose way to the caller takes time that counts: smaller ones are not worth a look at the clock. */
+const LARGE_CHUNK = 16_384;
 
 /** The source of the answer, as the writer uses it. */
 export interface AnswerFlow {
@@ -531,10 +538,11 @@ export class AnswerWriter {
     const { rewriter } = this;
     const passed = rewriter === undefined ? chunk : rewriter.push(chunk);
     const isTaken = passed.length === 0 || this.outgoing.write(passed);
-    if (isTaken && rewriter === undefined) return;
+    const isCheap = rewriter === undefined && (chunk.length < LARGE_CHUNK || loopTurns.isFree());
+    if (isTaken && isCheap) return;
     this.flow.pause();
     if (!isTaken) this.outgoing.once("drain", () => this.flow.resume());
-    // Rewriting costs processor time: other requests have their turn between two chunks of one answer.
-    else setImmediate(() => this.flow.resume());
+    // The system hands over up to 2 MiB of a connection in one turn: work for others has its turn between two chunks.
+    else loopTurns.wait(this.answer.user, () => this.flow.resume());
   }
 }

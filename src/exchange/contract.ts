@@ -14,8 +14,31 @@ export interface ApplicationSubject extends Omit<UserAssertion, "token"> {
   readonly token: undefined;
 }
 
+/**
+ * A user in whose absence a job acts: the delegation's handle stands in the place of the token, so that tokens are cached
+ * and sealed under it, and refresh tokens are redeemed instead (RFC 6749 §6).
+ */
+export interface DelegatedSubject extends UserAssertion {
+  readonly renewal: Renewal;
+}
+
+/** How a delegation gets a token in its user's absence. */
+export interface Renewal {
+  /**
+   * Redeems the refresh tokens that the delegation holds until one serves, and keeps the one that Entra returns with it.
+   *
+   * @param redeem Rejects with `delegation_ended` where Entra says that this refresh token is over.
+   */
+  renew<Granted extends RenewedGrant>(redeem: (refreshToken: Secret) => Promise<Granted>): Promise<Granted>;
+}
+
+/** A grant, as far as a renewal looks at it. */
+export interface RenewedGrant {
+  readonly refreshToken?: Secret | undefined;
+}
+
 /** For whom a token is requested. */
-export type TokenSubject = UserAssertion | ApplicationSubject;
+export type TokenSubject = UserAssertion | ApplicationSubject | DelegatedSubject;
 
 export interface ExchangeRequest {
   readonly assertion: TokenSubject;
@@ -25,12 +48,18 @@ export interface ExchangeRequest {
   readonly claims?: string;
   /** Sent to Entra as `client-request-id`. */
   readonly correlationId: string;
+  /** By which interface other than the public one the token was asked for: an audit has to tell who holds it. */
+  readonly via?: string;
   /** Application id of the client that the user calls with; an exchange counts against its share. */
   readonly clientId?: string;
   /** `recall` has just found nothing for this request, so the cache is not read again. */
   readonly recalled?: boolean;
   /** Ends this caller's wait. The exchange itself goes on for others who share it. */
   readonly signal?: AbortSignal;
+  /** Redeemed in the place of the assertion. */
+  readonly refreshToken?: Secret;
+  /** Entra's refresh token is wanted besides, so no token that is at hand is good enough. */
+  readonly isOffline?: boolean;
   /** Where the requests to Entra that this exchange leads to become spans. */
   readonly trace?: AuthorityTrace;
 }
@@ -52,6 +81,8 @@ export interface ExchangeResult {
   readonly origin: TokenOrigin;
   /** The token request, where there was one. */
   readonly tokenRequest?: TokenRequestFacts | undefined;
+  /** Only where `isOffline` asked for it. */
+  readonly refreshToken?: Secret | undefined;
 }
 
 export interface ForgetRequest extends Pick<ExchangeRequest, "assertion" | "scopes"> {
@@ -87,8 +118,14 @@ export interface ClockDrift {
   ms(): number | undefined;
 }
 
+/** What a delegation begins with. */
+export interface OfflineGrants {
+  /** Exchanges a user's token for a refresh token. Rejects with a GatewayError, as `exchange` does. */
+  grantOffline(request: ExchangeRequest): Promise<Secret>;
+}
+
 /** The exchange as the composition root holds it. */
-export interface OpenTokenExchange extends TokenExchange {
+export interface OpenTokenExchange extends TokenExchange, OfflineGrants {
   readonly cached: { entries(): number; bytes(): number; users(): number };
   /** Loads what the first exchange needs. */
   warmUp(): Promise<void>;
@@ -119,8 +156,8 @@ export interface AuthorityTrace {
 /** One exchange with Entra, for the audit. */
 export interface ExchangeFacts {
   readonly correlationId: string;
-  /** On behalf of a user, or for the gateway itself. */
-  readonly grant: "on_behalf_of" | "client_credentials";
+  /** On behalf of a user who calls, of one who delegated to a job, or for the gateway itself. */
+  readonly grant: "on_behalf_of" | "refresh_token" | "client_credentials";
   readonly tenantId: string;
   /** `oid` of the user; absent where the gateway acts for itself. */
   readonly objectId: string | undefined;
@@ -128,6 +165,8 @@ export interface ExchangeFacts {
   readonly assertion: string | undefined;
   readonly token?: string;
   readonly scopes: readonly string[];
+  /** By which interface other than the public one it was asked for. */
+  readonly via?: string | undefined;
   /** Whether a claims challenge of the API led to it. */
   readonly challenged: boolean;
   /** Whether it replaces a token before its end. */

@@ -117,6 +117,9 @@ export function createTokenExchange(
     { exchange: async (request, endingAfter) => board(request, undefined, endingAfter).result, onEvent },
   );
 
+  /** Two delegations never begin with the same refresh token, so each request for one is a flight of its own. */
+  let offline = 0;
+
   /**
    * Joins the exchange that is under way, or starts it, if its user, its client and the process may hold one more.
    *
@@ -138,7 +141,7 @@ export function createTokenExchange(
       onEvent({ type: "held_back", tenantId: assertion.tenantId, code: ended.code });
       throw ended;
     }
-    const flightKey = claims === undefined ? keys.token : `${keys.token}\n${claims}`;
+    const flightKey = `${keys.token}${asked.isOffline === true ? `\noffline ${++offline}` : ""}${claims === undefined ? "" : `\n${claims}`}`;
     const start = () => {
       const owner = { user: keys.user, client: `${assertion.tenantId} ${clientId}` };
       take(owner);
@@ -191,6 +194,14 @@ export function createTokenExchange(
       return { token, origin: joined ? "flight" : origin, tokenRequest };
     },
 
+    async grantOffline(request) {
+      assertExchangeable(request, options, now());
+      const { result } = board({ ...request, isOffline: true }, undefined);
+      const { refreshToken } = await result;
+      if (refreshToken === undefined) throw notOffline();
+      return refreshToken;
+    },
+
     forget,
 
     clockDriftMs: clockDrift.ms,
@@ -200,6 +211,14 @@ export function createTokenExchange(
     },
     close: async () => shared?.settled(),
   };
+}
+
+/** Entra leaves it out where the registration may not have `offline_access`. */
+function notOffline(): GatewayError<"downstream_misconfigured"> {
+  return new GatewayError("downstream_misconfigured", {
+    detail: "The identity provider gives the gateway no refresh token, which a delegation needs.",
+    reason: "refresh_token_absent",
+  });
 }
 
 function exhausted(bound: Exhausted): GatewayError<"overloaded" | "rate_limited"> {

@@ -2,6 +2,7 @@
 
 import { GatewayError } from "../errors.ts";
 import { createBoundedMap } from "../foundation/bounded-map.ts";
+import { createSteadyClock } from "../foundation/steady-clock.ts";
 import type { ExchangeKeys } from "./cache/keys.ts";
 import type { RefusalCode } from "./entra/codes.ts";
 import type { Refusal } from "./entra/refusals.ts";
@@ -30,7 +31,9 @@ export interface FailureDomains {
   /** The same for a proof of the gateway's own, by its fingerprint. */
   recallCredential(subject: ExchangeSubject, fingerprint: string): GatewayError | undefined;
   learn(refusal: Refusal, subject: ExchangeSubject, fingerprint: string): void;
-  /** Entra answered a request that was sent at that time (ms since the epoch), and limited nothing. */
+  /** The time by which refusals stand; unlike the host's clock it never goes back. */
+  time(): number;
+  /** Entra answered a request that was sent at that `time()`, and limited nothing. */
   answered(subject: ExchangeSubject, sentAt: number): void;
 }
 
@@ -49,7 +52,9 @@ const CREDENTIAL_HOLD_MS = 1_000;
  */
 const MOST_MEMORIES = 10_000;
 
-export function createFailureDomains({ refusalMs, now }: FailureDomainOptions): FailureDomains {
+export function createFailureDomains({ refusalMs, now: hostNow }: FailureDomainOptions): FailureDomains {
+  // A host's clock that is set back must not make a hold of seconds one of minutes.
+  const now = createSteadyClock(hostNow);
   const bound = { maxEntries: MOST_MEMORIES };
   const ended = createBoundedMap<Memory>(bound);
   const requests = createBoundedMap<Memory>(bound);
@@ -95,7 +100,7 @@ export function createFailureDomains({ refusalMs, now }: FailureDomainOptions): 
         case "session":
           // What ended stays ended for this assertion; a newer one has another key.
           if (refusalMs > 0 && Number.isFinite(assertionExpiresAt))
-            remember(ended, keys.assertion, withClaims(error, claims), assertionExpiresAt - now());
+            remember(ended, keys.assertion, withClaims(error, claims), assertionExpiresAt - hostNow());
           break;
         case "scopes":
           hold(`scopes ${keys.userAndScopes}`, error, holdMs);
@@ -112,6 +117,8 @@ export function createFailureDomains({ refusalMs, now }: FailureDomainOptions): 
           break;
       }
     },
+
+    time: now,
 
     answered({ keys, tenantId }, sentAt) {
       tenants.answered(tenantId, keys.user, sentAt);

@@ -1,6 +1,7 @@
 /** One exchange on behalf of all callers who wait for it: the shared tier, then remembered refusals, then Entra. */
 
 import { GatewayError } from "../errors.ts";
+import type { Secret } from "../foundation/secret.ts";
 import type { KeyMaker } from "./cache/keys.ts";
 import type { SharedToken, SharedTokens } from "./cache/shared-tokens.ts";
 import type { TokenCache } from "./cache/token-cache.ts";
@@ -67,6 +68,8 @@ export function createFlight(ports: FlightPorts): Fly {
             endingAfter,
           });
 
+    const renewal = "renewal" in assertion ? assertion.renewal : undefined;
+
     function keep({ accessToken, expiresAt, grantedScopes }: AcquiredToken, order: number): DownstreamToken {
       const token = { accessToken, expiresAt: Math.min(expiresAt, assertion.expiresAt), grantedScopes };
       cache.put({ group, digest: assertion.digest, user, token, tokenExpiresAt: expiresAt, order });
@@ -79,7 +82,7 @@ export function createFlight(ports: FlightPorts): Fly {
       return { token: keep(token, endingAfter === undefined ? 0 : departure), origin: "shared" };
     }
 
-    if (claims === undefined && place !== notShared) {
+    if (claims === undefined && place !== notShared && request.isOffline !== true) {
       // Before any refusal is recalled: what is cached serves on while Entra refuses.
       const found = await place.find();
       if (found !== undefined) return takeOver(found);
@@ -93,7 +96,8 @@ export function createFlight(ports: FlightPorts): Fly {
     let tokenRequest: TokenRequestFacts | undefined;
     const facts = (): ExchangeFacts => ({
       correlationId: request.correlationId,
-      grant: assertion.token === undefined ? "client_credentials" : "on_behalf_of",
+      grant: grantOf(assertion),
+      via: request.via,
       tenantId,
       objectId: assertion.token === undefined ? undefined : assertion.objectId,
       assertion: fingerprintOf(assertion),
@@ -103,14 +107,16 @@ export function createFlight(ports: FlightPorts): Fly {
       tokenRequest,
     });
     try {
-      const ask = () =>
-        acquire(request, subject, startedAt, (latest) => {
+      const redeem = (refreshToken?: Secret) =>
+        acquire({ ...request, ...(refreshToken && { refreshToken }) }, subject, startedAt, (latest) => {
           tokenRequest = latest;
         });
-      // No token from before a claims challenge can meet it.
-      const obtained = await (claims === undefined ? place.obtain(ask) : place.replace(ask));
+      const ask = () => (renewal === undefined ? redeem() : renewal.renew(redeem));
+      // No token from before a claims challenge can meet it, and none that is at hand brings a refresh token.
+      const isAnyGood = claims === undefined && request.isOffline !== true;
+      const obtained = await (isAnyGood ? place.obtain(ask) : place.replace(ask));
       if (obtained.shared) return takeOver(obtained);
-      const { accessToken, expiresAt, grantedScopes } = obtained;
+      const { accessToken, expiresAt, grantedScopes, refreshToken } = obtained;
       onEvent({
         type: "exchanged",
         tenantId,
@@ -118,7 +124,12 @@ export function createFlight(ports: FlightPorts): Fly {
         grantedScopes,
         facts: { ...facts(), token: accessToken.fingerprint(), expiresAt },
       });
-      return { token: keep(obtained, departure), origin: "authority", tokenRequest };
+      return {
+        token: keep(obtained, departure),
+        origin: "authority",
+        tokenRequest,
+        ...(request.isOffline === true && { refreshToken }),
+      };
     } catch (error) {
       if (error instanceof GatewayError) onEvent(refusedEvent(error, facts(), now() - startedAt));
       throw error;
@@ -126,12 +137,18 @@ export function createFlight(ports: FlightPorts): Fly {
   };
 }
 
+function grantOf(subject: TokenSubject): ExchangeFacts["grant"] {
+  if (subject.token === undefined) return "client_credentials";
+  return "renewal" in subject ? "refresh_token" : "on_behalf_of";
+}
+
 /** First 8 hex digits of the token's SHA-256, which the digest is. */
 function fingerprintOf({ token, digest }: TokenSubject): string | undefined {
   return token && Buffer.from(digest.slice(0, 8), "base64url").toString("hex").slice(0, 8);
 }
 
-function refusedEvent(error: GatewayError, facts: ExchangeFacts, durationMs: number): ExchangeEvent {
+/** An exchange that failed, with what of it may be logged. */
+export function refusedEvent(error: GatewayError, facts: ExchangeFacts, durationMs: number): ExchangeEvent {
   const { code, reason, diagnostics } = error;
   const numbers = diagnostics?.error_codes;
   const aadsts = Array.isArray(numbers) ? numbers : [];

@@ -8,6 +8,19 @@ export interface Owner {
   readonly client: string;
 }
 
+/** The owner of what a caller holds. */
+export function ownerOf({
+  tenantId,
+  objectId,
+  clientId,
+}: {
+  readonly tenantId: string;
+  readonly objectId: string;
+  readonly clientId: string;
+}): Owner {
+  return Object.freeze({ user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` });
+}
+
 export interface BudgetOptions {
   /** Units in all, for the process: places, requests or bytes. */
   readonly total: number;
@@ -35,36 +48,66 @@ export interface Budget {
 export function createBudget({ total, userShare, clientShare }: BudgetOptions): Budget {
   const perUser = Math.max(1, Math.floor(total * userShare));
   const perClient = Math.max(1, Math.floor(total * clientShare));
-  // An entry lives only while its owner holds something: the maps are bounded by the total.
-  const users = new Map<string, number>();
-  const clients = new Map<string, number>();
+  const users = createHoldings();
+  const clients = createHoldings();
   let used = 0;
 
   return {
-    take({ user, client }, units = 1) {
-      const byUser = (users.get(user) ?? 0) + units;
+    take(owner, units = 1) {
+      const user = users.of(owner.user);
       // Where a share is the whole, the process's bound is the one that is met.
-      if (byUser > perUser && perUser < total) return "user";
-      const byClient = (clients.get(client) ?? 0) + units;
-      if (byClient > perClient && perClient < total) return "client";
+      if (user.units + units > perUser && perUser < total) return "user";
+      const client = clients.of(owner.client);
+      if (client.units + units > perClient && perClient < total) return "client";
       if (used + units > total) return "process";
-      users.set(user, byUser);
-      clients.set(client, byClient);
+      users.add(user, units);
+      clients.add(client, units);
       used += units;
       return undefined;
     },
     give({ user, client }, units = 1) {
-      lower(users, user, units);
-      lower(clients, client, units);
+      users.add(users.of(user), -units);
+      clients.add(clients.of(client), -units);
       used -= units;
     },
     used: () => used,
-    users: () => users.size,
+    users: users.size,
   };
 }
 
-function lower(held: Map<string, number>, owner: string, units: number): void {
-  const left = (held.get(owner) ?? 0) - units;
-  if (left > 0) held.set(owner, left);
-  else held.delete(owner);
+interface Holding {
+  units: number;
+}
+
+/** Names without units that stay: the next request of most owners comes soon. */
+const MOST_EMPTY = 1_024;
+
+/**
+ * What each owner holds. An entry whose owner has given everything back is left for its next request, because a Map
+ * that gains and loses an entry with each request keeps V8 busy with making new tables for it; see `createMembers`.
+ * Entries with units are bounded by the budget's total, those without by `MOST_EMPTY`.
+ */
+function createHoldings() {
+  const holdings = new Map<string, Holding>();
+  let holders = 0;
+
+  return {
+    of(name: string): Holding {
+      const known = holdings.get(name);
+      if (known !== undefined) return known;
+      if (holdings.size - holders >= MOST_EMPTY)
+        for (const [idle, { units }] of holdings) if (units === 0) holdings.delete(idle);
+      const holding = { units: 0 };
+      holdings.set(name, holding);
+      return holding;
+    },
+    add(holding: Holding, units: number): void {
+      const before = holding.units;
+      holding.units = Math.max(0, before + units);
+      if (before === 0 && holding.units > 0) holders += 1;
+      else if (before > 0 && holding.units === 0) holders -= 1;
+    },
+    /** Owners that hold units. */
+    size: () => holders,
+  };
 }

@@ -1,5 +1,7 @@
 /** Reads JSON as text: checks it, finds where values begin and end, and builds no tree of what it only passes over. */
 
+import { loopTurns } from "./turns.ts";
+
 /** Bytes of a buffer, the end excluded. */
 export interface Span {
   readonly start: number;
@@ -29,14 +31,12 @@ export const MAX_JSON_DEPTH = 128;
 /** Bytes between two pauses: about a millisecond's work. */
 const PAUSE_AFTER = 262_144;
 
-/** Runs a reading and lets the event loop turn at each of its pauses. */
-export async function inTurns<T>(reading: Reading<T>): Promise<T> {
+/** Runs a reading and lets the work for others have its turn at each of its pauses. `owner`: see `Turns`. */
+export async function inTurns<T>(reading: Reading<T>, owner: string | undefined): Promise<T> {
   for (;;) {
     const { done, value } = reading.next();
     if (done === true) return value;
-    await new Promise<void>((resolve) => {
-      setImmediate(resolve);
-    });
+    await loopTurns.pause(owner);
   }
 }
 

@@ -11,7 +11,7 @@ import { profile } from "./profile.ts";
 export const shippedHandlers: Readonly<Record<string, RouteHandler>> = { profile, inbox, files };
 
 /** A route of gateway.yaml that a handler answers. */
-export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as"> {
+export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as" | "takesDelegations"> {
   /** Where the route stands in the file, for faults: `routes[2]`. */
   readonly position: string;
   readonly path: string;
@@ -34,6 +34,7 @@ export function mountHandlers(
   const faults: ConfigurationFault[] = [];
   const mounted = routes.flatMap((route): CodeRoute[] => {
     const { position, path, handler: name, downstreamApi, as, policy, limits, allow } = route;
+    const { takesDelegations } = route;
     const handler = Object.hasOwn(handlers, name) ? handlers[name] : undefined;
     if (handler === undefined) {
       const names = Object.keys(handlers);
@@ -55,6 +56,7 @@ export function mountHandlers(
         policy,
         ...(as !== undefined && { as }),
         ...(limits !== undefined && { limits }),
+        ...(takesDelegations !== undefined && { takesDelegations }),
         ...(allow !== undefined && { allow }),
         ...(downstreamApi !== undefined && expected !== undefined && { apis: { [expected]: downstreamApi } }),
       },

@@ -1,6 +1,7 @@
 /** Code that acts for callers: routes with handlers, and middleware for the app of another program. */
 
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from "express";
+import type { Delegations, KeptDelegation } from "../delegations/contract.ts";
 import type { AssertAllowed, DownstreamClient, OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
@@ -9,6 +10,7 @@ import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.
 import {
   type Actor,
   type ActsAs,
+  actingRecord,
   actorOf,
   admit,
   callerOf,
@@ -34,8 +36,25 @@ export interface OnBehalfOf<Api extends string = string> {
   readonly downstream: Readonly<Record<Api, DownstreamClient>>;
   /** A credential for clients of the Azure SDKs and of Graph, good for this API and this request. */
   credential(api: Api): UserTokenCredential;
+  /** Leave for jobs to act in the caller's absence; its functions throw where gateway.yaml has no `delegations`. */
+  readonly delegation: HandlerDelegation<Api>;
   /** Aborts when the caller has left, or the time to begin an answer is over. */
   readonly signal: AbortSignal;
+}
+
+export interface HandlerDelegation<Api extends string = string> {
+  /** Keeps the caller's leave. The handle is shown this once: keep it where the job finds it, and nowhere else. */
+  keep(): Promise<KeptDelegation>;
+  /** The user behind a handle, where the caller of this request is a job that it serves: an application of the list. */
+  resume(handle: string): Promise<ResumedUser<Api>>;
+}
+
+/** A user in whose absence a handler acts. */
+export interface ResumedUser<Api extends string = string> {
+  /** The user as of the day of the delegation; `clientId` is the job's, and `groups` are unknown. */
+  readonly principal: Principal;
+  readonly downstream: Readonly<Record<Api, DownstreamClient>>;
+  credential(api: Api): UserTokenCredential;
 }
 
 /** Answers requests in code, wherever a route mounts it. */
@@ -75,6 +94,8 @@ export interface CodeRoute<Api extends string = string> extends Omit<RouteHandle
   readonly apis?: Readonly<Record<string, string>>;
   /** Patterns of downstream paths that the handler may call; any other is `target_forbidden`. Default: any. */
   readonly allow?: readonly string[];
+  /** Whether a job may send requests for a user who delegated, with a `Delegation` field. Default: no. */
+  readonly takesDelegations?: boolean;
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -128,19 +149,30 @@ export function boundClient({
   return api.client({ obtainToken, correlationId, signal, record, assertAllowed });
 }
 
+function configured(delegations: Delegations | undefined): Delegations {
+  if (delegations === undefined) throw new Error("gateway.yaml has no delegations, and a handler uses them");
+  return delegations;
+}
+
 /** Name in the configuration of an API that the route's handler calls. */
 export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
   return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
 }
 
+export interface HandlerPorts {
+  readonly apis: Readonly<Record<string, CallableApi>>;
+  readonly exchange: TokenExchange;
+  /** Application (client) id of the gateway. */
+  readonly clientId: string;
+  /** Undefined where they are not configured. */
+  readonly delegations: Delegations | undefined;
+}
+
 /** Calls the route's handler with clients that act for the caller of this one request alone. */
-export function handle(
-  route: CodeRoute,
-  apis: Readonly<Record<string, CallableApi>>,
-  exchange: TokenExchange,
-  clientId: string,
-): RequestHandler {
+export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
+  const { apis, exchange, clientId, delegations } = ports;
   const actor = actorOf(route.as, clientId);
+  const asUser = actorOf("user", clientId);
   const used = route.uses.map((name) => {
     const api = apis[configuredApi(route, name)];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
@@ -163,30 +195,50 @@ export function handle(
     });
     const { correlationId } = record;
     const { signal } = left;
-    const downstream = Object.fromEntries(
-      used.map(([name, api, assertAllowed]) => [
-        name,
-        boundClient({ record, actor, api, exchange, signal, assertAllowed }),
-      ]),
-    );
     response.setHeader("cache-control", "no-store");
     const { principal } = callerOf(record);
     let failure: TokenCredentialError | undefined;
-    function credential(name: string): UserTokenCredential {
-      const api = used.find(([one]) => one === name)?.[1];
-      if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
-      return createTokenCredential({
-        scopes: api.scopes,
-        tenantId: principal.tenantId,
-        obtainToken: obtainWith(record, { actor, scopes: api.scopes, exchange }),
-        signal,
-        onFailure: (latest) => {
-          failure = latest;
-        },
-      });
+    /** What acts for the caller of this record. */
+    function acting(one: RequestRecord, actor: Actor) {
+      const clients = used.map(([name, api, assertAllowed]) => [
+        name,
+        boundClient({ record: one, actor, api, exchange, signal, assertAllowed }),
+      ]);
+      const credential = (name: string): UserTokenCredential => {
+        const api = used.find(([known]) => known === name)?.[1];
+        if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
+        return createTokenCredential({
+          scopes: api.scopes,
+          tenantId: callerOf(one).principal.tenantId,
+          obtainToken: obtainWith(one, { actor, scopes: api.scopes, exchange }),
+          signal,
+          onFailure: (latest) => {
+            failure = latest;
+          },
+        });
+      };
+      return { downstream: Object.fromEntries(clients), credential };
     }
+    const delegation: HandlerDelegation = {
+      async keep() {
+        const caller = callerOf(record);
+        try {
+          return await configured(delegations).keep({ caller, correlationId, signal });
+        } catch (error) {
+          throw asUser.rephrase(record, error);
+        }
+      },
+      async resume(handle) {
+        const { principal: job } = callerOf(record);
+        const asked = { handle, job, correlationId, route: record.route };
+        const resumed = await configured(delegations).resume(asked);
+        // The request stays the job's in log and limits; what is done for the user has a record that is the user's.
+        const ofUser = actingRecord(record, resumed);
+        return { principal: resumed.caller.principal, ...acting(ofUser, asUser) };
+      },
+    };
     try {
-      const onBehalfOf = { downstream, credential, signal };
+      const onBehalfOf = { ...acting(record, actor), delegation, signal };
       await route.handler(Object.assign(request, { principal, correlationId }), response, onBehalfOf);
     } catch (thrown) {
       // A failure after the caller has left is no defect, and its answer would reach no one.
@@ -332,7 +384,7 @@ export function refusalBehind(thrown: unknown, failure: TokenCredentialError | u
 }
 
 /** `https://vault.azure.net/` of `https://vault.azure.net//.default`, without its closing slashes. */
-function resourceOf(scope: string): string {
+export function resourceOf(scope: string): string {
   return scope.slice(0, scope.lastIndexOf("/")).replace(/\/+$/, "");
 }
 
@@ -418,7 +470,9 @@ export function createMiddleware(options: MiddlewareOptions): DelegationMiddlewa
         }
         // The name of the route is known to the app alone; the path itself may name a person.
         const path = record.prefix === "" ? "/" : record.prefix;
-        return admit({ path, policy: whole, verifier }, (_request, _response, proceed) => {
+        // Where an app of another program mounts its routes, it is for the app to say which of them jobs may use.
+        const admission = { path, policy: whole, verifier, actFor: undefined };
+        return admit(admission, (_request, _response, proceed) => {
           const { correlationId, caller } = record;
           Object.assign(request, { principal: caller?.principal, correlationId, downstream: {} });
           proceed();

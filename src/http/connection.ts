@@ -2,13 +2,18 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { createMembers } from "../foundation/members.ts";
+import type { Turns } from "../foundation/turns.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 
 export interface ConnectionOptions {
   /** Requests of one connection that run at the same time; a later one waits. */
   readonly maxPipelined: number;
-  /** Begins a request that had to wait. */
-  readonly run: (request: IncomingMessage, response: ServerResponse) => void;
+  /** Begins a request that had to wait, for so many ms. */
+  readonly run: (request: IncomingMessage, response: ServerResponse, waitedMs: number) => void;
+  readonly turns: Turns;
+  /** The user of a request whose token was verified before; undefined where nothing is known of it yet. */
+  readonly recognize: (request: IncomingMessage) => string | undefined;
   /** What all connections of the listener hold together. */
   readonly held: PipelinesHeld;
 }
@@ -90,7 +95,10 @@ export function connectionOf(socket: Socket): Connection | undefined {
  * end. A caller who sends more than `READ_AHEAD_BYTES` ahead gets the answers that are due, and the last one says that
  * the connection ends, so that the rest can be sent again on another (RFC 9112 §9.6).
  */
-export function openConnection(socket: Socket, { maxPipelined, run, held }: ConnectionOptions): Connection {
+export function openConnection(
+  socket: Socket,
+  { maxPipelined, run, held, turns, recognize }: ConnectionOptions,
+): Connection {
   let running = 0;
   let unsafe: ServerResponse | undefined;
   let newest: ServerResponse | undefined;
@@ -141,20 +149,21 @@ export function openConnection(socket: Socket, { maxPipelined, run, held }: Conn
     if (rest.length > READ_AHEAD_BYTES || held.bytes > MOST_READ_AHEAD_BYTES) connection.endAfterAnswers();
   }
 
-  /** One request of a connection begins in a turn of the event loop, so that the other connections have theirs. */
+  /** One request of a connection begins, or is parsed, each time that it is the turn of its user. */
   function schedule(): void {
     if (isScheduled || socket.destroyed) return;
     isScheduled = true;
-    setImmediate(turn);
+    const next = waiting[0] ?? newest;
+    turns.wait(next && recognize(next.req), turn);
   }
 
-  function turn(): void {
+  function turn(waitedMs: number): void {
     isScheduled = false;
     const [next] = waiting;
     if (next !== undefined && !dropped && !socket.destroyed && mayRun()) {
       waiting.shift();
       begin(next);
-      run(next.req, next);
+      run(next.req, next, waitedMs);
     }
     if (waiting.length > 0 && mayRun()) schedule();
     else proceed();
@@ -205,7 +214,7 @@ export function openConnection(socket: Socket, { maxPipelined, run, held }: Conn
         parseInPieces();
       }
       newest = response;
-      if (open === 0) {
+      if (open === 0 && turns.isFree()) {
         begin(response);
         return "runs";
       }
@@ -267,7 +276,7 @@ function endOfHead(bytes: Buffer, least: number): number {
   return end < 0 ? bytes.length : end + 4;
 }
 
-export interface ConnectionsOptions extends Pick<Parameters<typeof openConnection>[1], "run"> {
+export interface ConnectionsOptions extends Pick<ConnectionOptions, "run" | "turns" | "recognize"> {
   /** The user of a request, once its caller is known. */
   readonly userOf: (request: IncomingMessage) => string | undefined;
   readonly limits: ConnectionLimits;
@@ -320,7 +329,7 @@ const MOST_AWAITED = 8;
 const CROWD_WAIT_MS = 3_000;
 
 export function watchConnections(options: ConnectionsOptions): Connections {
-  const { limits, run, userOf, onEvent } = options;
+  const { limits, run, turns, recognize, userOf, onEvent } = options;
   const { room = () => ({ max: limits.max, idleGivesWay: "after seconds" }) } = options;
   const watched = createMembers<Watched>();
   let opened = 0;
@@ -408,7 +417,13 @@ export function watchConnections(options: ConnectionsOptions): Connections {
         }
         onEvent("gave_way");
       }
-      const connection = openConnection(socket, { maxPipelined: limits.maxPipelined, run, held });
+      const connection = openConnection(socket, {
+        maxPipelined: limits.maxPipelined,
+        run,
+        held,
+        turns,
+        recognize,
+      });
       const one = {
         order: opened++,
         connection,
@@ -418,6 +433,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
         silentMs: 0,
       };
       watched.add(one);
+      turns.accepted();
       onEvent("opened");
       socket.once("close", () => {
         watched.delete(one);
@@ -500,42 +516,6 @@ export function watchProgress(socket: Socket): Progress {
       );
     },
     stalledMs: () => stalledMs,
-  };
-}
-
-export interface Members<Member extends object> extends Iterable<Member> {
-  readonly size: number;
-  add(member: Member): void;
-  delete(member: Member): void;
-}
-
-/**
- * A Set would do, but for how V8 makes room in one that is always in use: each new table hangs on the one before, which
- * keeps its entries. Once such a table has grown old, everything after it does too: every request was seen to survive
- * young collections, which then took ten times as long.
- */
-export function createMembers<Member extends object>(): Members<Member> {
-  const PLACE = Symbol("place among the members");
-  type Placed = Member & { [PLACE]?: number | undefined };
-  const members: Placed[] = [];
-  return {
-    get size() {
-      return members.length;
-    },
-    add(member: Placed) {
-      member[PLACE] = members.length;
-      members.push(member);
-    },
-    delete(member: Placed) {
-      const place = member[PLACE];
-      if (place === undefined) return;
-      member[PLACE] = undefined;
-      const last = members.pop();
-      if (last === undefined || last === member) return;
-      members[place] = last;
-      last[PLACE] = place;
-    },
-    [Symbol.iterator]: () => members.values(),
   };
 }
 

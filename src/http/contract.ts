@@ -1,6 +1,7 @@
 /** Types of this room that its files and other rooms share. */
 
 import type { IncomingMessage } from "node:http";
+import type { ResumedDelegation } from "../delegations/contract.ts";
 import type { ForwardRecord, TransferObserver, TransferTrace } from "../downstream/contract.ts";
 import type { AuthorityTrace, TokenOrigin, TokenRequestFacts } from "../exchange/contract.ts";
 import type { Owner } from "../foundation/budget.ts";
@@ -46,6 +47,9 @@ export type RateLimitEvent =
   /** More are counted at once than memory is meant for: the window nearest to its end was forgotten. */
   | { readonly type: "window_forgotten" };
 
+/** The interfaces of the local API. */
+export type Via = "sidecar" | "texas" | "forward-auth";
+
 /** What the gateway knows of one request: filled in room by room, read once for the log line and the metrics. */
 export interface RequestRecord extends ForwardRecord {
   readonly correlationId: string;
@@ -53,11 +57,15 @@ export interface RequestRecord extends ForwardRecord {
   readonly prefix: string;
   /** `performance.now()` when the request came in, ms. */
   readonly startedAt: number;
+  /** By which interface of the local API it came; undefined on the public side. */
+  via: Via | undefined;
   /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
   route: string | undefined;
   caller: VerifiedCaller | undefined;
   /** On whose account the request holds places and memory, once its caller is known. */
   owner: Owner | undefined;
+  /** The delegation by which a job acts for the caller; undefined for a caller who is there. */
+  delegation: Pick<ResumedDelegation, "id" | "demanded"> | undefined;
   tokenOrigin: TokenOrigin | undefined;
   /** Why the request was refused; `undefined` while it is granted. */
   refusal:

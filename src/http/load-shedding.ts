@@ -15,7 +15,8 @@ export interface LoadSheddingOptions {
 }
 
 export interface LoadShedding {
-  isOverloaded(): boolean;
+  /** Whether load is shed now, or a request has waited for its turn as long as the event loop may lag, ms. */
+  isOverloaded(waitedMs?: number): boolean;
   /** Answers in the place of whatever would have done the work. */
   readonly shed: RequestListener;
   /** Of the last window, ms. */
@@ -53,15 +54,9 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
     }
   }, WINDOW_MS).unref();
 
-  const refuse = options.refuseWith(
-    new GatewayError("overloaded", {
-      detail: "This instance has more to do than it can do in time. Send the request again.",
-      reason: "event_loop_lag",
-      retryAfterSeconds: 1,
-    }),
-  );
+  const refuse = options.refuseWith(eventLoopLags());
   return {
-    isOverloaded: () => overloaded,
+    isOverloaded: (waitedMs = 0) => overloaded || waitedMs >= maxEventLoopLagMs,
     shed(request, response) {
       onEvent(SHED);
       refuse(request, response);
@@ -72,6 +67,14 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
       lag.close();
     },
   };
+}
+
+export function eventLoopLags(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail: "This instance has more to do than it can do in time. Send the request again.",
+    reason: "event_loop_lag",
+    retryAfterSeconds: 1,
+  });
 }
 
 const SHED: LoadEvent = { type: "shed" };

@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Request, RequestHandler, Response } from "express";
+import type { ResumedDelegation } from "../delegations/contract.ts";
 import type {
   DownstreamApiOptions,
   Forward,
@@ -11,6 +12,7 @@ import type {
   ForwardRequest,
   OwnFields,
   RewriteAnswer,
+  Target,
   TargetRules,
 } from "../downstream/contract.ts";
 import { readFraming } from "../downstream/forward.ts";
@@ -20,7 +22,6 @@ import { compileTarget, isGraph, readsOData } from "../downstream/target/downstr
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
@@ -152,9 +153,11 @@ export function openRecord(request: Request): RequestRecord {
     correlationId,
     prefix: request.baseUrl,
     startedAt: performance.now(),
+    via: undefined,
     route: undefined,
     caller: undefined,
     owner: undefined,
+    delegation: undefined,
     tokenOrigin: undefined,
     refusal: undefined,
     downstreamStatus: undefined,
@@ -202,12 +205,48 @@ export function sayOwnFields(response: ServerResponse, { lines }: OwnFields, cor
   response.setHeader("x-correlation-id", correlationId);
 }
 
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
+export function refuseMethod(allowed: string): RequestHandler {
+  return (_request, response) => {
+    response.setHeader("allow", allowed);
+    throw new GatewayError("method_not_allowed", {
+      detail: "This route does not take the method of the request.",
+    });
+  };
+}
+
 export interface Admission {
   /** Names the route in logs and metrics. */
   readonly path: string;
   /** Without one, any verified caller is let through. */
   readonly policy: RoutePolicy | undefined;
   readonly verifier: TokenVerifier;
+  /** What becomes of a request with a `Delegation` field; undefined where there are no delegations. */
+  readonly actFor: ActFor | undefined;
+  /** Where the caller's token stands, as values of `Authorization`. Default: in that header field. */
+  readonly credentials?: ((request: Request) => readonly string[]) | undefined;
+}
+
+/** Makes the user behind the request's `Delegation` field its caller, or rejects. The job's own token has been verified. */
+export type ActFor = (record: RequestRecord, handle: string) => Promise<void>;
+
+/** Node joins several lines of one field by commas, which no handle holds. */
+function delegationIn({ headers: { delegation } }: Request): string | undefined {
+  return delegation === undefined ? undefined : String(delegation);
+}
+
+/** A record of its own for what one request of a job does for a user. */
+export function actingRecord(record: RequestRecord, resumed: ResumedDelegation): RequestRecord {
+  const acting = { ...record };
+  actAs(acting, resumed);
+  return acting;
+}
+
+/** From now on the request is the user's, with the job as client: policies, shares and logs go by that. */
+export function actAs(record: RequestRecord, { id, caller, demanded }: ResumedDelegation): void {
+  record.caller = caller;
+  record.owner = caller.owner;
+  record.delegation = { id, demanded };
 }
 
 /**
@@ -217,7 +256,7 @@ export interface Admission {
  * would compare the path and cut the URL once more.
  */
 export function admit(
-  { path, policy, verifier }: Admission,
+  { path, policy, verifier, actFor, credentials = authorizationOf }: Admission,
   proceed: RequestHandler = (_request, _response, next) => next(),
 ): RequestHandler {
   const letPass = (
@@ -233,9 +272,9 @@ export function admit(
     }
     span?.granted();
     record.caller = verification.caller;
-    record.owner = ownerOf(verification.caller.principal);
-    checkPolicy(policy, verification.caller.principal);
+    record.owner = verification.caller.owner;
   };
+  const permitted = permit({ policy, actFor }, proceed);
   return (request, response, next) => {
     const record = recordOf(request);
     record.route = path;
@@ -243,22 +282,35 @@ export function admit(
     const began = performance.now();
     // A token that was verified before is known without a turn of the event loop. What that saves has not been measured
     // since; a caller of `admit` need not know which way it went.
-    const verification = verifier.verify(authorizationOf(request));
+    const verification = verifier.verify(credentials(request));
     if (verification instanceof Promise)
       return verification.then((late) => {
         letPass(record, began, late, span);
-        return proceed(request, response, next);
+        return permitted(request, response, next);
       });
     letPass(record, began, verification, span);
-    return proceed(request, response, next);
+    return permitted(request, response, next);
   };
 }
 
-/** Lets pass whom the route's policy admits, where something stands between that and `admit`. */
-export function permit(policy: RoutePolicy | undefined): RequestHandler {
-  return (request, _response, next) => {
-    checkPolicy(policy, callerOf(recordOf(request)).principal);
-    next();
+/**
+ * Lets pass whom the route's policy admits: the caller, or the user for whom a job sends the request. Where limits are
+ * counted they stand between `admit` and this, so that a job's requests count as the job's.
+ */
+export function permit(
+  { policy, actFor }: Pick<Admission, "policy" | "actFor">,
+  proceed: RequestHandler,
+): RequestHandler {
+  return (request, response, next) => {
+    const record = recordOf(request);
+    const handle = actFor === undefined ? undefined : delegationIn(request);
+    if (actFor !== undefined && handle !== undefined)
+      return actFor(record, handle).then(() => {
+        checkPolicy(policy, callerOf(record).principal);
+        return proceed(request, response, next);
+      });
+    checkPolicy(policy, callerOf(record).principal);
+    return proceed(request, response, next);
   };
 }
 
@@ -267,9 +319,9 @@ function checkPolicy(policy: RoutePolicy | undefined, principal: Principal): voi
   if (refusal !== undefined) throw refusal;
 }
 
-/** For whom the rooms behind hold places, bytes and slots, so that one caller takes no more than a share of them. */
-function ownerOf({ tenantId, objectId, clientId }: Principal): Owner {
-  return { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
+/** The user of a request whose token was verified before, by which requests that wait take turns. */
+export function recognizeUser(verifier: TokenVerifier): (request: IncomingMessage) => string | undefined {
+  return (request) => verifier.recognize(authorizationOf(request))?.owner.user;
 }
 
 export interface ProxyRoute {
@@ -292,22 +344,47 @@ export interface ProxyPorts {
   readonly challenge: string;
 }
 
+/** What a route decides about a request with, whoever carries the request's bytes afterwards. */
+export interface OpenRoute {
+  readonly api: DownstreamApiOptions;
+  readonly methods: readonly string[];
+  /** For the field `Allow`. */
+  readonly allowedMethods: string;
+  /** Throws what the route refuses. */
+  readonly targetOf: (method: string, rawTarget: string) => Target;
+  readonly actor: Actor;
+  readonly source: TokenSource;
+}
+
+/** The same for the gateway's proxy and for one in front of an API that asks the gateway. */
+export function openRoute(
+  route: ProxyRoute,
+  { clientId, exchange }: Pick<ProxyPorts, "clientId" | "exchange">,
+): OpenRoute {
+  const api: DownstreamApiOptions = route.as === "app" ? { ...route.api, actsAs: "app" } : route.api;
+  const methods = withHead(route.target.methods);
+  const actor = actorOf(route.as, clientId);
+  return {
+    api,
+    methods,
+    allowedMethods: methods.join(", "),
+    targetOf: compileTarget(api, { ...route.target, methods }),
+    actor,
+    source: { actor, scopes: api.scopes, exchange },
+  };
+}
+
 type Challenged = Extract<ForwardOutcome, { readonly kind: "challenged" }>;
 
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
 export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
-  const { clientId, exchange, forward, forwardBatch, challenge } = ports;
-  const api: DownstreamApiOptions = route.as === "app" ? { ...route.api, actsAs: "app" } : route.api;
-  const methods = withHead(route.target.methods);
-  const targetOf = compileTarget(api, { ...route.target, methods });
+  const { forward, forwardBatch, challenge } = ports;
+  const { api, methods, allowedMethods, targetOf, actor, source } = openRoute(route, ports);
   const graph = isGraph(api);
   const tellsHop = api.headers?.sendForwarded === true;
   const rewriteFor = readsOData(api)
     ? linkRewrites(api, route.target.path, ports.publicUrl)
     : () => undefined;
-  const allowedMethods = methods.join(", ");
-  const actor = actorOf(route.as, clientId);
-  const source = { actor, scopes: api.scopes, exchange };
 
   return (request, response) => {
     const record = recordOf(request);
@@ -327,7 +404,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         record,
         route: route.target,
         check: targetOf,
-        owner: record.owner ?? ownerOf(callerOf(record).principal),
+        owner: callerOf(record).owner,
         obtainToken: obtainWith(record, source),
         correlationId,
         challenge,
@@ -408,7 +485,7 @@ function hopOf(request: Request): ForwardedHop {
 }
 
 /** Every value of the `Authorization` field: Node keeps only the first of several, so the raw list is read. */
-function authorizationOf(request: Request): string[] {
+function authorizationOf(request: IncomingMessage): string[] {
   const values: string[] = [];
   const { rawHeaders } = request;
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
@@ -439,7 +516,18 @@ export function actorOf(as: ActsAs | undefined, clientId: string): Actor {
     };
   return {
     assertionOf: (record) => callerOf(record).assertion,
-    rephrase: (record, error, claims) => inTermsOf(callerOf(record).principal, error, claims),
+    rephrase(record, error, claims) {
+      const phrased = inTermsOf(callerOf(record).principal, error, claims);
+      return record.delegation === undefined ? phrased : record.delegation.demanded(phrased);
+    },
+  };
+}
+
+/** The gateway's own application in one tenant, for a request of no user. */
+export function applicationActor(tenantId: string, clientId: string): Actor {
+  return {
+    assertionOf: () => applicationSubject(tenantId, clientId),
+    rephrase: (_record, error) => notTheUsers(error),
   };
 }
 
@@ -457,8 +545,12 @@ export function recallToken(
 ): DownstreamToken | undefined {
   const began = performance.now();
   const { correlationId } = record;
-  const { clientId } = callerOf(record).principal;
-  const held = exchange.recall({ assertion: actor.assertionOf(record), scopes, correlationId, clientId });
+  const held = exchange.recall({
+    assertion: actor.assertionOf(record),
+    scopes,
+    correlationId,
+    ...(record.caller !== undefined && { clientId: record.caller.principal.clientId }),
+  });
   if (held === undefined) return undefined;
   record.trace?.room("exchange").granted(held.origin);
   record.tokenOrigin = held.origin;
@@ -488,7 +580,9 @@ export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: T
         assertion,
         scopes,
         correlationId: record.correlationId,
-        clientId: callerOf(record).principal.clientId,
+        // A request for the application itself has no caller.
+        ...(record.caller !== undefined && { clientId: record.caller.principal.clientId }),
+        ...(record.via !== undefined && { via: record.via }),
         ...(recalled !== undefined && { recalled }),
         ...(claims !== undefined && { claims }),
         ...(signal !== undefined && { signal }),

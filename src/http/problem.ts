@@ -2,6 +2,7 @@
 
 import type { ServerResponse } from "node:http";
 import type { GatewayError, GatewayErrorCode } from "../errors.ts";
+import type { RouteChallenge } from "../mcp/contract.ts";
 import { claimsChallenge } from "./claims-challenge.ts";
 
 /** Exhaustive by type: a new code does not compile until it has a status and a title. */
@@ -23,6 +24,7 @@ const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, titl
   blocked_by_policy: [403, "A policy of the organisation blocks this user"],
   not_assigned: [403, "The user is not assigned to the application"],
   tenant_not_onboarded: [403, "The organisation has not onboarded the application"],
+  delegation_ended: [401, "The delegation has ended"],
   credential_unavailable: [503, "The gateway cannot prove its identity"],
   client_rejected: [503, "The gateway was not accepted by the authority"],
   downstream_misconfigured: [502, "The downstream API is misconfigured"],
@@ -37,8 +39,8 @@ const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, titl
   internal: [500, "Something went wrong in the gateway"],
 };
 
-/** Where HTTP has a status for one cause of a code. RFC 6585 §5. */
-const STATUS_OF_REASON: Readonly<Record<string, number>> = { header_fields: 431 };
+/** Where HTTP has a status for one cause of a code. RFC 6585 §5, RFC 9110 §15.5.20. */
+const STATUS_OF_REASON: Readonly<Record<string, number>> = { header_fields: 431, foreign_host: 421 };
 
 /** What the gateway's own challenges name. */
 export interface ChallengeFacts {
@@ -48,6 +50,8 @@ export interface ChallengeFacts {
   readonly graphMounts?: readonly string[];
   /** URL of the RFC 9728 document, when the gateway publishes one. */
   readonly resourceMetadata: string | undefined;
+  /** On the route of an MCP server: its own scopes and document, in place of the gateway's. */
+  readonly mcp?: RouteChallenge | undefined;
 }
 
 /** Refusals of what the caller wrote: the reason says which rule, so that the caller can write it otherwise. */
@@ -95,11 +99,18 @@ export function phraseProblem(
     readonly accept?: string | undefined;
     /** Whether the caller is an SDK of Graph, which each say their version in `SdkVersion`. */
     readonly isGraphSdk?: boolean;
+    /** Scope that takes the demand behind the error through an MCP client's next sign-in. */
+    readonly carriedScope?: string | undefined;
   },
 ): Problem {
   const [statusOfCode, title] = PROBLEMS[error.code];
-  const status = STATUS_OF_REASON[error.reason ?? ""] ?? statusOfCode;
-  const challenge = challengeFor(error, facts, request.tenantId);
+  const { carriedScope } = request;
+  // MCP (authorization, scope challenge handling): clients sign in for more scopes after a 403 alone.
+  const status = carriedScope === undefined ? (STATUS_OF_REASON[error.reason ?? ""] ?? statusOfCode) : 403;
+  const challenge =
+    carriedScope === undefined
+      ? challengeFor(error, facts, request.tenantId)
+      : insufficientScope(facts, carriedScope);
   const isForGraph = isBelow(request.target, facts.graphMounts);
   const retryAfterSeconds = error.retryAfterSeconds ?? GUESSED_RETRY_SECONDS[error.code];
   return {
@@ -165,11 +176,23 @@ export function sendProblem(response: ServerResponse, problem: Problem): void {
 
 /** The plain challenge for a 401 that is not a claims challenge (RFC 6750 §3, RFC 9728 §5.1). */
 export function bearerChallenge(facts: ChallengeFacts, parameters: readonly string[] = []): string {
-  const all =
-    facts.resourceMetadata === undefined
-      ? parameters
-      : [...parameters, `resource_metadata="${facts.resourceMetadata}"`];
+  const { mcp } = facts;
+  const resourceMetadata = mcp?.resourceMetadata ?? facts.resourceMetadata;
+  const hasScope = parameters.some((parameter) => parameter.startsWith("scope="));
+  const all = [
+    ...parameters,
+    // Without a scope, an MCP client asks for every scope that the document lists.
+    ...(mcp === undefined || hasScope ? [] : [`scope="${mcp.scope}"`]),
+    ...(resourceMetadata === undefined ? [] : [`resource_metadata="${resourceMetadata}"`]),
+  ];
   return all.length === 0 ? "Bearer" : `Bearer ${all.join(", ")}`;
+}
+
+function insufficientScope(facts: ChallengeFacts, scope: string): string {
+  return bearerChallenge(facts, [
+    'error="insufficient_scope"',
+    ...(scope === "" ? [] : [`scope="${scope}"`]),
+  ]);
 }
 
 function challengeFor(
@@ -185,11 +208,17 @@ function challengeFor(
         'error="invalid_token"',
         `error_description="${PROBLEMS.token_rejected[1]}"`,
       ]);
-    case "scope_insufficient":
-      return bearerChallenge(facts, [
-        'error="insufficient_scope"',
-        ...(error.requiredScopes?.length ? [`scope="${error.requiredScopes.join(" ")}"`] : []),
-      ]);
+    case "scope_insufficient": {
+      const { requiredScopes = [] } = error;
+      // Entra takes a bare scope for one of Microsoft Graph's (AADSTS650053), and MCP clients pass it on as it is.
+      return insufficientScope(
+        facts,
+        requiredScopes.map(facts.mcp?.qualified ?? ((scope) => scope)).join(" "),
+      );
+    }
+    case "delegation_ended":
+      // RFC 6749 §5.2 has the word for a grant that is over; RFC 9110 §11.6.1 wants a challenge on every 401.
+      return bearerChallenge(facts, ['error="invalid_grant"']);
     case "claims_challenged":
     case "interaction_required": {
       const tenant = tenantId ?? "common";

@@ -9,16 +9,28 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { Bridge } from "../mcp/contract.ts";
+import { createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
+import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
-import { admit, type ProxyRoute, permit, proxyTo, receive, recordOf, sayOwnFields } from "./pipeline.ts";
+import { mcpEndpoints } from "./mcp-endpoints.ts";
+import {
+  type ProxyRoute,
+  proxyTo,
+  receive,
+  recognizeUser,
+  recordOf,
+  refuseMethod,
+  sayOwnFields,
+} from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
 import { answerErrors, createRefusal } from "./refusal.ts";
-import { methodsOf, staticPart } from "./route-table.ts";
+import { methodsOf } from "./route-table.ts";
 
 /** For the description of the API, which lists what a route may answer. */
 export { statusOf } from "./problem.ts";
@@ -35,19 +47,18 @@ export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "cha
   readonly onLoad: LoadSheddingOptions["onEvent"];
 }
 
-/** The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. */
+/** The app, and what its listener needs beside it: the refusal of late requests, known users, and load shedding where it is on. */
 export function createPublicSide(options: PublicSideOptions) {
   const { clientId, own, cors } = options;
   const challenge = challengeFacts(options);
   const { limits: rules, counters, onRateLimit, onLoad } = options;
   const refuseWith = (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal);
+  const limit = createRateLimits({ clientId, rules, counters, onEvent: onRateLimit });
   return {
-    app: createPublicApp({
-      ...options,
-      challenge,
-      limit: createRateLimits({ clientId, rules, counters, onEvent: onRateLimit }),
-    }),
+    app: createPublicApp({ ...options, challenge, limit }),
+    limit,
     refuse: refuseWith(),
+    recognize: recognizeUser(options.verifier),
     overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
   };
 }
@@ -76,13 +87,19 @@ export interface PublicAppOptions {
   readonly proxyRoutes: readonly (ProxyRoute & {
     readonly policy: RoutePolicy;
     readonly limits?: RateLimitRules;
+    /** Whether a job may send requests for a user who delegated. */
+    readonly takesDelegations?: boolean;
   })[];
   readonly codeRoutes: readonly CodeRoute[];
+  /** Undefined where they are not configured. */
+  readonly delegations: DelegationRoutes | undefined;
   /** Handlers behind `authenticate`; none where nothing is limited. */
   readonly limit: LimitRoute;
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
+  /** Sign-in of MCP clients; none where it is not configured. */
+  readonly bridge?: Bridge | undefined;
   /** Addresses and networks whose `X-Forwarded-*` are believed. */
   readonly trustedProxies: readonly string[];
   readonly cors: CrossOriginOptions;
@@ -98,17 +115,8 @@ export interface PublicAppOptions {
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
 
-interface Admitted {
-  readonly path: string;
-  /** Without one, any verified caller is let through. */
-  readonly policy?: RoutePolicy;
-  readonly limits?: RateLimitRules | undefined;
-  /** What limits of its own are counted under. Default: the path. */
-  readonly counted?: string;
-}
-
 export function createPublicApp(options: PublicAppOptions): Express {
-  const { verifier, exchange, forward, forwardBatch, publicUrl, limit } = options;
+  const { exchange, forward, forwardBatch, publicUrl } = options;
   const { clientId } = options.challenge;
   const app = express();
   app.disable("x-powered-by");
@@ -120,30 +128,25 @@ export function createPublicApp(options: PublicAppOptions): Express {
   app.set("env", "production");
   app.set("trust proxy", [...options.trustedProxies]);
 
-  // Express compares mounts with the path as it is spelt, so `/graph/%61dmin` passes by a route at `/graph/admin`.
-  const paths = [
-    ...options.proxyRoutes.map(({ target }) => target.path),
-    ...options.codeRoutes.map(staticPart),
-  ];
-  const mountsBelow = (mount: string) => paths.filter((path) => path.startsWith(`${mount}/`));
+  const mountsBelow = createMounts(options);
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
   app.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
-  // Limits count verified callers, before the route's policy decides what a caller may do.
-  const admitted = (
-    { path, policy, limits: rules, counted = path }: Admitted,
-    proceed: RequestHandler,
-  ): readonly RequestHandler[] => {
-    const limits = limit(counted, rules);
-    if (limits.length === 0) return [admit({ path, policy, verifier }, proceed)];
-    return [admit({ path, policy: undefined, verifier }), ...limits, permit(policy), proceed];
-  };
+  const { bridge } = options;
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
+  const admitted = createAdmission(options);
   if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
+  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
   if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
 
+  if (options.delegations !== undefined)
+    mountDelegations(app, options.delegations, (path, policy, handler) => [
+      say,
+      ...admitted(policy === undefined ? { path } : { path, policy }, handler),
+    ]);
   for (const route of options.codeRoutes)
     app[route.method](
       route.path,
@@ -151,7 +154,12 @@ export function createPublicApp(options: PublicAppOptions): Express {
       // One path may be several routes in code, each for a method.
       ...admitted(
         { ...route, counted: `${route.method} ${route.path}` },
-        handle(route, options.apis, exchange, clientId),
+        handle(route, {
+          apis: options.apis,
+          exchange,
+          clientId,
+          delegations: options.delegations?.delegations,
+        }),
       ),
     );
   const ports = {
@@ -161,12 +169,12 @@ export function createPublicApp(options: PublicAppOptions): Express {
     forwardBatch,
     publicUrl,
     own: options.own,
-    challenge: bearerChallenge(options.challenge),
   };
   for (const route of options.proxyRoutes) {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
-    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, ports)));
+    const challenge = bearerChallenge({ ...options.challenge, mcp: bridge?.routes.get(path) });
+    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, { ...ports, challenge })));
   }
 
   // Behind the routes of the file, which may take other methods at the same path.
@@ -187,15 +195,14 @@ function saying(own: OwnFields): RequestHandler {
   };
 }
 
-/** RFC 9110 §15.5.6: a 405 names what would have been allowed. Express answers HEAD wherever it answers GET. */
+/** Express answers HEAD wherever it answers GET. */
 function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
-  const methods = routes.filter((route) => route.path === path).flatMap(methodsOf);
-  return (_request, response) => {
-    response.setHeader("allow", methods.join(", "));
-    throw new GatewayError("method_not_allowed", {
-      detail: "This route does not take the method of the request.",
-    });
-  };
+  return refuseMethod(
+    routes
+      .filter((route) => route.path === path)
+      .flatMap(methodsOf)
+      .join(", "),
+  );
 }
 
 interface ResourceFacts {

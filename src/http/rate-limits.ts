@@ -40,11 +40,15 @@ const ID_OF: Readonly<Record<Subject, (principal: Principal) => string>> = {
 };
 
 export function createRateLimits({ clientId, rules, ...rest }: RateLimitsOptions): LimitRoute {
+  const known = new Map<string, Counted>();
+  // One counter for each rule of the file, so that a route counts alike whichever side its requests come to.
   function counted(subject: Subject, limit: RateLimit | undefined, scope: string): Counted | undefined {
     if (limit === undefined) return undefined;
     const { requests, perSeconds } = limit;
     const prefix = JSON.stringify([clientId, subject, scope, requests, perSeconds]);
-    return { subject, limit, prefix, count: createRequestCounter(limit, rest) };
+    const one = known.get(prefix) ?? { subject, limit, prefix, count: createRequestCounter(limit, rest) };
+    known.set(prefix, one);
+    return one;
   }
   const everywhere = {
     user: counted("user", rules.perUser, ""),

@@ -1,12 +1,14 @@
 /** Answers that are refusals: of one request for a reason, or of whatever arrives. */
 
-import express, { type ErrorRequestHandler, type Express } from "express";
+import express, { type ErrorRequestHandler, type Express, type Request, type Response } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
+import type { RouteChallenge } from "../mcp/contract.ts";
 import type { RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
+import { carryDemand, type McpChallenges } from "./mcp-challenges.ts";
 import { openRecord, recordOf, sayOwnFields, targetBelowPrefix } from "./pipeline.ts";
-import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
+import { type ChallengeFacts, type Problem, phraseProblem, sendProblem } from "./problem.ts";
 
 export interface RefusalOptions {
   readonly challenge: ChallengeFacts;
@@ -32,7 +34,7 @@ export function createRefusal({ challenge, cors, own }: RefusalOptions, refusal 
   return app;
 }
 
-function draining(): GatewayError {
+export function draining(): GatewayError {
   return new GatewayError("draining", {
     detail: "This instance is shutting down. Send the request again; another will take it.",
     retryAfterSeconds: 1,
@@ -40,28 +42,53 @@ function draining(): GatewayError {
 }
 
 export interface ErrorAnswerOptions extends Pick<RefusalOptions, "challenge" | "own"> {
+  /** Challenges of the routes of MCP servers, where their clients sign in through the gateway. */
+  readonly bridge?: McpChallenges | undefined;
   /** An error that no room throws as a refusal: a defect of the gateway. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
+  /** Phrases the problem as the interface's clients know it. Default: as it is. */
+  readonly adapt?: ((problem: Problem, record: RequestRecord) => Problem) | undefined;
 }
 
 /** Every error of an app becomes a problem. */
 export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
-  return (thrown: unknown, request, response, _next) => {
+  const answer = (
+    thrown: unknown,
+    error: GatewayError,
+    request: Request,
+    response: Response,
+    mcp?: { readonly route: RouteChallenge; readonly carriedScope: string | undefined },
+  ) => {
     const record = recordOf(request);
-    const error = asGatewayError(thrown);
     if (error.code === "internal") options.onInternalError(thrown, record);
     record.refusal = { code: error.code, reason: error.reason, diagnostics: error.diagnostics };
     const tenantId = record.caller?.principal.tenantId;
     if (!response.headersSent) sayOwnFields(response, options.own, record.correlationId);
-    sendProblem(
-      response,
-      phraseProblem(error, options.challenge, {
-        correlationId: record.correlationId,
-        tenantId,
-        target: targetBelowPrefix(request, record),
-        accept: request.headers.accept,
-        isGraphSdk: request.headers.sdkversion !== undefined,
-      }),
+    const facts = mcp === undefined ? options.challenge : { ...options.challenge, mcp: mcp.route };
+    const problem = phraseProblem(error, facts, {
+      correlationId: record.correlationId,
+      tenantId,
+      target: targetBelowPrefix(request, record),
+      accept: request.headers.accept,
+      isGraphSdk: request.headers.sdkversion !== undefined,
+      carriedScope: mcp?.carriedScope,
+    });
+    sendProblem(response, options.adapt?.(problem, record) ?? problem);
+  };
+  return (thrown: unknown, request, response, _next) => {
+    const error = asGatewayError(thrown);
+    const record = recordOf(request);
+    const { bridge } = options;
+    const route = bridge?.routes.get(record.route ?? "");
+    if (bridge === undefined || route === undefined || response.headersSent)
+      return answer(thrown, error, request, response);
+    return carryDemand(error, record, route, bridge).then(
+      (carried) => answer(thrown, carried.error, request, response, { route, ...carried }),
+      // A defect in carrying must not leave the caller without the answer that it would have had without it.
+      (defect: unknown) => {
+        options.onInternalError(defect, record);
+        answer(thrown, error, request, response, { route, carriedScope: undefined });
+      },
     );
   };
 }

@@ -25,11 +25,18 @@ export function methodsOf({ method }: CodeRoute): readonly string[] {
   return method === "get" ? ["GET", "HEAD"] : [method.toUpperCase()];
 }
 
+const OF_DELEGATIONS: readonly ServedRoute[] = [
+  { path: "/delegations", methods: ["GET", "HEAD", "POST"], answeredBy: "delegations" },
+  { path: "/delegations/:id", methods: ["DELETE"], answeredBy: "delegations" },
+];
+
 export function servedRoutes(
   forwarding: readonly ForwardingRoute[],
   coded: readonly CodeRoute[],
+  hasDelegations = false,
 ): readonly ServedRoute[] {
   return [
+    ...(hasDelegations ? OF_DELEGATIONS : []),
     ...forwarding.map(({ target, api }) => ({
       path: `${target.path}/**`,
       methods: target.methods,
@@ -57,6 +64,7 @@ export function codeRouteFaults(
   return coded.flatMap((route, index) => [
     ...useFaults(route, apis),
     ...policyFaults(route),
+    ...delegationFaults(route),
     ...meetingFaults(route, coded.slice(0, index), forwarding),
   ]);
 }
@@ -103,6 +111,17 @@ function policyFaults(route: CodeRoute): readonly ConfigurationFault[] {
     return [
       { path, problem: "admits applications, which hold no scopes; name requiredRoles or allowedClients" },
     ];
+  return [];
+}
+
+/** A job acts there for a user, with what the user held when delegating. */
+function delegationFaults(route: CodeRoute): readonly ConfigurationFault[] {
+  if (route.takesDelegations !== true) return [];
+  const path = `route ${title(route)}`;
+  if (route.as === "app")
+    return [{ path, problem: "takes delegations, by which a job acts as a user, and says as: app" }];
+  if (route.policy.authContext !== undefined)
+    return [{ path, problem: "takes delegations, and needs a step-up that no job can meet" }];
   return [];
 }
 

@@ -1,5 +1,6 @@
 /** The public listener with its limits, and its graceful end: requests in flight finish, late ones are refused. */
 
+import { chmod, lstat, unlink } from "node:fs/promises";
 import {
   createServer,
   IncomingMessage,
@@ -8,21 +9,29 @@ import {
   type ServerOptions,
   ServerResponse,
 } from "node:http";
-import { type AddressInfo, Server as NetServer, type Socket } from "node:net";
+import { type AddressInfo, connect, Server as NetServer, type Socket } from "node:net";
 import type { OwnFields } from "../downstream/contract.ts";
 import { ConfigurationError } from "../errors.ts";
 import { connectionsFor, type FileDescriptors, readFileDescriptors } from "../foundation/file-descriptors.ts";
-import { type Connections, connectionOf, createMembers, watchConnections } from "./connection.ts";
+import { createMembers } from "../foundation/members.ts";
+import { loopTurns } from "../foundation/turns.ts";
+import { type Connections, connectionOf, watchConnections } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { userOf } from "./pipeline.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
 
-export interface ListenOptions {
+/** Where a listener stands. */
+export interface Place {
   readonly host: string;
   /** 0 takes a free port. */
   readonly port: number;
-  /** The variable that a port conflict should be blamed on. */
-  readonly setting: "PORT" | "ADMIN_PORT";
+  /** Path of a Unix socket, which then stands in the place of host and port. */
+  readonly socket?: string | undefined;
+  /** The variable that a conflict should be blamed on. */
+  readonly setting: "PORT" | "ADMIN_PORT" | "LOCAL_PORT" | "LOCAL_SOCKET";
+}
+
+export interface ListenOptions extends Place {
   /** Answers a request that arrives when the time for new work is over. */
   readonly refuse: RequestListener;
   /** What is left out is as in `UNTUNED`. */
@@ -33,10 +42,13 @@ export interface ListenOptions {
   /** Said also to what never becomes a request. Default: nothing. */
   readonly own?: OwnFields | undefined;
   /** Asked before anything of a request is looked at: whether `shed` is to answer it. */
-  readonly overload?: { isOverloaded(): boolean; readonly shed: RequestListener } | undefined;
+  readonly overload?: { isOverloaded(waitedMs: number): boolean; readonly shed: RequestListener } | undefined;
+  /** The user of a request whose token was verified before. Default: none is known, and all requests wait in one line. */
+  readonly recognize?: ((request: IncomingMessage) => string | undefined) | undefined;
 }
 
 export interface Listening {
+  /** 0 for a Unix socket. */
   readonly port: number;
   /**
    * Accepts connections for another tenth of the grace, 2.5 s at most, so that a balancer that has not noticed yet
@@ -64,13 +76,13 @@ const UNTUNED: ConnectionLimits = {
 
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listen(handler: RequestListener, options: ListenOptions): Promise<Listening> {
-  const { onConnection = () => {}, overload, own } = options;
+  const { onConnection = () => {}, overload, own, recognize = () => undefined } = options;
   const limits = { ...UNTUNED, ...options.connections };
   const { admit, left, isRefusing, drain } = createDrain();
 
-  const run: RequestListener = (request, response) => {
+  const run = (request: IncomingMessage, response: ServerResponse, waitedMs: number) => {
     if (isRefusing()) options.refuse(request, response);
-    else if (overload?.isOverloaded() === true) overload.shed(request, response);
+    else if (overload?.isOverloaded(waitedMs) === true) overload.shed(request, response);
     else handler(request, response);
   };
   const serve: RequestListener = (request, response) => {
@@ -92,9 +104,17 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
         // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
         if (!request.complete) destroyAfterWhile(request.socket, request);
       });
-    if (place === "runs") run(request, response);
+    if (place === "runs") run(request, response, 0);
   };
-  const connections = watchConnections({ limits, room: options.room, run, userOf, onEvent: onConnection });
+  const connections = watchConnections({
+    limits,
+    room: options.room,
+    run,
+    turns: loopTurns,
+    recognize,
+    userOf,
+    onEvent: onConnection,
+  });
   const server = createServer(
     {
       ...messageClasses(handler),
@@ -123,13 +143,17 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
   });
 
   return {
-    port: (server.address() as AddressInfo).port,
+    port: portOf(server.address()),
     async drain(graceMs) {
       connections.drain();
       await drain(server, connections, graceMs);
       connections.close();
     },
   };
+}
+
+function portOf(address: AddressInfo | string | null): number {
+  return address === null || typeof address === "string" ? 0 : address.port;
 }
 
 /** Node announces the end of a connection after `maxRequestsPerSocket`, but leaves it open to answer 503 on it by itself. */
@@ -160,8 +184,9 @@ function announcesBody({ headers }: IncomingMessage): boolean {
 
 /** `::` takes IPv4 callers as well; where a machine knows no IPv6, all of its addresses are `0.0.0.0`. */
 async function bind(server: Server, options: ListenOptions): Promise<void> {
-  const { host, port } = options;
+  const { host, port, socket } = options;
   try {
+    if (socket !== undefined) return await bindToSocket(server, socket);
     await bindTo(server, host, port).catch((error: NodeJS.ErrnoException) => {
       if (host !== "::" || error.code !== "EAFNOSUPPORT") throw error;
       return bindTo(server, "0.0.0.0", port);
@@ -181,10 +206,63 @@ function bindTo(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-export type Bound = Pick<ListenOptions, "host" | "port" | "setting">;
+/** Owner and group may connect. Every program that can connect can ask for tokens, so others may not. */
+const SOCKET_MODE = 0o660;
+
+/** The mode is right from the first moment on: there is no time in which others could connect. */
+async function bindToSocket(server: Server, path: string): Promise<void> {
+  await removeDeadSocket(path);
+  const before = process.umask(0o777 & ~SOCKET_MODE);
+  try {
+    // node:http makes the socket before this returns; what it has to tell comes later.
+    const bound = bindToPath(server, path);
+    process.umask(before);
+    await bound;
+  } finally {
+    process.umask(before);
+  }
+  await chmod(path, SOCKET_MODE);
+}
+
+function bindToPath(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(path, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+/** A process that was killed leaves its socket behind; one that answers belongs to another process. */
+async function removeDeadSocket(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined || !found.isSocket()) return;
+  const isDead = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.once("connect", () => resolve(false)).once("error", () => resolve(true));
+    probe.once("connect", () => probe.destroy());
+  });
+  if (isDead) await unlink(path).catch(() => {});
+}
+
+export type Bound = Place;
 
 /** Why an address cannot be had, and which setting to change. */
-export function notBound(cause: NodeJS.ErrnoException, { host, port, setting }: Bound): ConfigurationError {
+export function notBound(
+  cause: NodeJS.ErrnoException,
+  { host, port, socket, setting }: Bound,
+): ConfigurationError {
+  if (socket !== undefined) {
+    const reasons: Readonly<Record<string, string>> = {
+      EADDRINUSE: `${socket} is in use; stop the other process, or remove the file if it is no socket`,
+      EACCES: `this process may not make ${socket}`,
+      ENOENT: `the directory of ${socket} does not exist`,
+    };
+    const problem =
+      reasons[cause.code ?? ""] ?? `cannot listen on ${socket} (${cause.code ?? cause.message})`;
+    return new ConfigurationError([{ path: setting, problem }], { cause });
+  }
   const why: Readonly<Record<string, string>> = {
     EADDRINUSE: `port ${port} on ${host} is in use; stop the other process or set another ${setting}`,
     EACCES: `port ${port} needs privileges that this process lacks; set ${setting} above 1023`,

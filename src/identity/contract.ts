@@ -1,6 +1,7 @@
 /** What the identity room hands to the others: the authority, the verified caller, and the port that verifies. Types only. */
 
 import type { GatewayError } from "../errors.ts";
+import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 
 /**
@@ -56,6 +57,8 @@ export interface UserAssertion {
 export interface VerifiedCaller {
   readonly principal: Principal;
   readonly assertion: UserAssertion;
+  /** For whom the other rooms hold places, bytes and slots, so that one caller takes no more than a share of them. */
+  readonly owner: Owner;
 }
 
 export type Cloud =
@@ -139,6 +142,8 @@ export interface TokenVerifier {
    * for a token that was verified a moment ago is there at once, since most requests bring one.
    */
   verify(authorization: readonly string[]): Verification | Promise<Verification>;
+  /** The caller whose token was verified a moment ago; undefined where the token would have to be verified now. */
+  recognize(authorization: readonly string[]): VerifiedCaller | undefined;
   /** Whether signing keys are at hand, so that a genuine token would be verified right now. */
   ready(): boolean;
   /** Fetches keys until there are some; resolves when `ready()` would be true. */

@@ -147,6 +147,10 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
         return explain(error);
       }
     },
+    recognize(authorization) {
+      const token = usuallySpelt(authorization);
+      return token === undefined ? undefined : cache.get(token);
+    },
     ready: keys.ready,
     warmUp: keys.warmUp,
     close: keys.close,

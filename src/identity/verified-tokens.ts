@@ -1,6 +1,7 @@
 /** Verified-token cache: callers whose token was verified a moment ago, found by that token. */
 
 import { hash } from "node:crypto";
+import { ownerOf } from "../foundation/budget.ts";
 import { Secret } from "../foundation/secret.ts";
 import { isCanonical, MAX_TOKEN_BYTES } from "./compact-jwt.ts";
 import type { Groups, Principal, VerifiedCaller } from "./contract.ts";
@@ -147,6 +148,8 @@ function callerOf(token: string, digest: string, principal: Principal): Verified
   return Object.freeze<VerifiedCaller>({
     principal,
     assertion: Object.freeze({ token: new Secret(token), digest, tenantId, objectId, expiresAt }),
+    // With the caller, so that a known one brings texts that V8 has hashed already.
+    owner: ownerOf(principal),
   });
 }
 

@@ -82,6 +82,11 @@ function decode(text: string): string | undefined {
   }
 }
 
+/** Whether a host is this machine, so that nothing goes over a network. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
+}
+
 const SCHEME = /^([a-z][a-z\d+.-]*):\/\//i;
 const FORM = "write rediss://[user:password@]host[:port]";
 

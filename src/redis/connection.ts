@@ -3,11 +3,16 @@
 import { Cluster, Redis } from "ioredis";
 import { createBreaker } from "../foundation/breaker.ts";
 import type { RedisAddress } from "./address.ts";
-import type { RedisEvent, RedisStore, Unavailable } from "./contract.ts";
+import type { RedisEvent, RedisStore, RedisToken, RedisTokenSource, Unavailable } from "./contract.ts";
 import { MOST_SEALED_BYTES } from "./sealing.ts";
+import { openSignIn, type SignIn, type SignInOptions } from "./sign-in.ts";
 
 export interface RedisStoreOptions {
   readonly address: RedisAddress;
+  /** Tokens of Entra to sign in with, in the place of a password; and the clocks that they end by, for tests. */
+  readonly signIn?:
+    | ({ readonly source: RedisTokenSource } & Pick<SignInOptions, "now" | "elapsed" | "pause">)
+    | undefined;
   /** Milliseconds that one operation may take before the request goes on without. */
   readonly timeoutMs: number;
   readonly onEvent?: (event: RedisEvent) => void;
@@ -21,13 +26,18 @@ const LONGEST_RECONNECT_MS = 2_000;
 const DISCONNECTED = "disconnected";
 /** First word of Redis' refusal of a write that its `maxmemory` has no room for. */
 const FULL = "OOM";
+/** First words of its refusals that concern who asks, or what this identity may do. */
+const REFUSALS: ReadonlySet<string> = new Set(["WRONGPASS", "NOAUTH", "NOPERM"]);
+/** Label of a connection that is not made, since there is no token to sign in with. */
+const NO_TOKEN = "no_token";
 
 const REMOVE_IF = `if redis.call("get", KEYS[1]) == ARGV[1] then return redis.call("del", KEYS[1]) end return 0`;
 
 /** Connects in the background, and again whenever the connection is lost, until closed. */
 export function openRedisStore(options: RedisStoreOptions): RedisStore {
   const { timeoutMs, onEvent = () => {} } = options;
-  const redis = connect(options.address);
+  const signIn = options.signIn && openTokens(options.signIn);
+  const redis = connect(options.address, signIn?.current);
   const breaker = createBreaker({
     now: () => performance.now(),
     onOpened: (reason) => onEvent({ type: "shared_suspended", reason }),
@@ -36,15 +46,67 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
   // The connection's own error says more than the operation that found the connection gone. An error of an earlier
   // connection says nothing about this one.
   let disconnection = DISCONNECTED;
-  redis.on("error", (error: unknown) => {
+  const onConnectionError = (error: unknown) => {
     disconnection = labelOf(error, DISCONNECTED);
-  });
+    noteRefusal(disconnection);
+  };
+  redis.on("error", onConnectionError);
+  redis.on("node error", onConnectionError);
   redis.on("connect", () => {
     disconnection = DISCONNECTED;
   });
   let full = false;
-  // A failed first attempt becomes the event above, and the retry strategy repeats it.
-  redis.connect().catch(() => {});
+  let refusedFor: string | undefined;
+  // With tokens, the first of them starts it. A failed first attempt becomes the event above, and the retry strategy
+  // repeats it.
+  if (signIn === undefined) redis.connect().catch(() => {});
+
+  function openTokens(tokens: NonNullable<RedisStoreOptions["signIn"]>): SignIn {
+    const opened = openSignIn({
+      ...tokens,
+      onToken: takeToken,
+      onFailure: (problem) =>
+        onEvent({ type: "shared_token_failed", problem, expiresAt: opened.current()?.expiresAt }),
+    });
+    return opened;
+  }
+
+  /** The token reaches connections to come by itself; those that are there sign in with it now. */
+  function takeToken(): void {
+    if (redis.status === "wait" || redis.status === "end") redis.connect().catch(() => {});
+    for (const node of redis instanceof Cluster ? redis.nodes("all") : [redis]) {
+      if (node.status === "ready") void signInAgain(node);
+      // It is signing in at this moment, with the token before.
+      else if (node.status === "connecting" || node.status === "connect")
+        node.once("ready", () => void signInAgain(node));
+    }
+  }
+
+  async function signInAgain(node: Redis): Promise<void> {
+    const token = signIn?.current();
+    if (token === undefined) return;
+    try {
+      await node.auth(token.objectId, token.token.reveal());
+      if (refusedFor !== "NOPERM") noteAcceptance();
+    } catch (error) {
+      // A connection that was lost meanwhile signs in when it is made again.
+      noteRefusal(labelOf(error, DISCONNECTED));
+    }
+  }
+
+  function noteRefusal(label: string): void {
+    if (!REFUSALS.has(label)) return;
+    if (label !== "NOPERM") signIn?.refused();
+    if (refusedFor === label) return;
+    refusedFor = label;
+    onEvent({ type: "shared_refused", reason: label, objectId: signIn?.current()?.objectId });
+  }
+
+  function noteAcceptance(): void {
+    if (refusedFor === undefined) return;
+    refusedFor = undefined;
+    onEvent({ type: "shared_accepted" });
+  }
 
   async function ask<T>(operation: () => Promise<T>): Promise<T | Unavailable> {
     if (!breaker.allows()) return undefined;
@@ -52,9 +114,11 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
       if (redis.status !== "ready") throw new Error("not connected");
       const answer = await within(timeoutMs, operation());
       breaker.succeeded();
+      noteAcceptance();
       return answer;
     } catch (error) {
-      const reason = redis.status === "ready" ? labelOf(error, "failed") : disconnection;
+      const reason = redis.status === "ready" ? labelOf(error, "failed") : absence();
+      noteRefusal(reason);
       // A full Redis answers, and what it holds serves on; it only takes nothing more.
       if (reason === FULL) {
         breaker.succeeded();
@@ -64,6 +128,13 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
       onEvent({ type: "shared_failed", reason });
       return undefined;
     }
+  }
+
+  /** Why there is no connection that could be asked. */
+  function absence(): string {
+    if (signIn !== undefined && signIn.current() === undefined) return NO_TOKEN;
+    // While it signs in once more, what it was refused for is still the reason.
+    return disconnection === DISCONNECTED ? (refusedFor ?? DISCONNECTED) : disconnection;
   }
 
   async function store(operation: () => Promise<unknown>): Promise<boolean | Unavailable> {
@@ -85,7 +156,10 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
     removeIf: (name, value) => ask(async () => (await redis.eval(REMOVE_IF, 1, name, value)) === 1),
     run: (script, name, args) => ask(() => redis.eval(script, 1, name, ...args)),
     available: () => redis.status === "ready" && !breaker.isOpen(),
-    close: () => redis.disconnect(),
+    close() {
+      signIn?.close();
+      redis.disconnect();
+    },
   };
 }
 
@@ -96,6 +170,8 @@ export type RedisProbe =
       readonly value: Buffer;
       /** Milliseconds for one operation, on a connection that is open already. */
       readonly roundTripMs: number;
+      /** `maxmemory-policy`, where memory is bounded and the server says so: it need not let this user ask. */
+      readonly evictionPolicy: string | undefined;
     }
   /** A stable label: an error code of the system, or the first word of Redis' own. */
   | { readonly failure: string };
@@ -103,9 +179,20 @@ export type RedisProbe =
 /** Connects once, writes a value for a moment, reads it back and removes it, within `limitMs`. Never rejects. */
 export async function probeRedis(
   address: RedisAddress,
-  { name, value, limitMs }: { readonly name: string; readonly value: Buffer; readonly limitMs: number },
+  {
+    name,
+    value,
+    limitMs,
+    token,
+  }: {
+    readonly name: string;
+    readonly value: Buffer;
+    readonly limitMs: number;
+    /** Signs in with it in the place of the address' password. */
+    readonly token?: RedisToken | undefined;
+  },
 ): Promise<RedisProbe> {
-  const redis = connect(address);
+  const redis = connect(address, token && (() => token));
   let first: string | undefined;
   // This event has the reason; the promise of a connection says only that it is closed.
   redis.on("error", (error: unknown) => {
@@ -126,13 +213,20 @@ export async function probeRedis(
     const found = await redis.getrangeBuffer(name, 0, MOST_SEALED_BYTES);
     const roundTripMs = performance.now() - before;
     await redis.eval(REMOVE_IF, 1, name, value);
-    return { value: found, roundTripMs };
+    const memory = await redis.info("memory").catch(() => "");
+    const isBounded = /^maxmemory:[1-9]/m.test(memory);
+    const evictionPolicy = isBounded ? /^maxmemory_policy:([a-z-]+)/m.exec(memory)?.[1] : undefined;
+    return { value: found, roundTripMs, evictionPolicy };
   }
 }
 
-function connect(address: RedisAddress): Redis | Cluster {
+/** @param current The token to sign in with, in the place of the address' password; without one no connection is made. */
+function connect(address: RedisAddress, current?: () => RedisToken | undefined): Redis | Cluster {
   const { topology, nodes, master, tls, username, password, database } = address;
-  const reconnectMs = (times: number) => Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_MS);
+  const reconnectMs = (times: number) =>
+    current !== undefined && current() === undefined
+      ? null
+      : Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_MS);
   const all = {
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password: password.reveal() }),
@@ -149,7 +243,7 @@ function connect(address: RedisAddress): Redis | Cluster {
   };
   const [first = { host: "localhost", port: 6_379 }] = nodes;
   if (topology === "cluster") {
-    return new Cluster([...nodes], {
+    const cluster = new Cluster([...nodes], {
       redisOptions: { ...all, ...(tls && { tls: {} }) },
       // The names of certificates are looked for, so addresses that the cluster announces are kept as they are.
       ...(tls && { dnsLookup: (name, found) => found(null, name) }),
@@ -157,6 +251,9 @@ function connect(address: RedisAddress): Redis | Cluster {
       lazyConnect: true,
       clusterRetryStrategy: reconnectMs,
     });
+    // Each node is named before it is connected to.
+    if (current !== undefined) cluster.on("+node", (node: Redis) => readToken(node, current));
+    return cluster;
   }
   const one = {
     ...all,
@@ -165,15 +262,25 @@ function connect(address: RedisAddress): Redis | Cluster {
     enableOfflineQueue: false,
     lazyConnect: true,
   };
-  if (topology === "single") {
-    return new Redis({ ...one, ...first, ...(tls && { tls: {} }) });
-  }
-  return new Redis({
-    ...one,
-    sentinels: [...nodes],
-    name: master ?? "",
-    sentinelRetryStrategy: reconnectMs,
-    ...(tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
+  const redis =
+    topology === "single"
+      ? new Redis({ ...one, ...first, ...(tls && { tls: {} }) })
+      : new Redis({
+          ...one,
+          sentinels: [...nodes],
+          name: master ?? "",
+          sentinelRetryStrategy: reconnectMs,
+          ...(tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
+        });
+  if (current !== undefined) readToken(redis, current);
+  return redis;
+}
+
+/** ioredis reads user and password from its options whenever it connects, so these lead to the token of that moment. */
+function readToken(redis: Redis, current: () => RedisToken | undefined): void {
+  Object.defineProperties(redis.options, {
+    username: { enumerable: true, get: () => current()?.objectId },
+    password: { enumerable: true, get: () => current()?.token.reveal() },
   });
 }
 

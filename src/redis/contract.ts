@@ -16,7 +16,7 @@ export interface RedisStore {
   /** Removes the value only while it is still this one. */
   removeIf(name: string, value: Buffer | string): Promise<boolean | Unavailable>;
   /** The answer of the script that ran with this name as its only key. */
-  run(script: string, name: string, args: readonly string[]): Promise<unknown | Unavailable>;
+  run(script: string, name: string, args: readonly (string | Buffer)[]): Promise<unknown | Unavailable>;
   /** Whether it answered of late. */
   available(): boolean;
   close(): void;
@@ -29,6 +29,25 @@ export interface SealedPlace {
   seal(text: string): Buffer;
   /** Undefined for a value that was not sealed for this place, or was changed since. */
   open(sealed: Buffer): string | undefined;
+}
+
+/** A token of Entra that Redis is signed in to with: `AUTH <object id> <token>`. */
+export interface RedisToken {
+  readonly token: Secret;
+  /** `oid` of the token: the name by which the access policy of the Redis knows the identity. */
+  readonly objectId: string;
+  /** Ms since the epoch. */
+  readonly expiresAt: number;
+}
+
+/** Asks Entra for a token. Never rejects, and takes a bounded time; the problem is the end of a sentence. */
+export type RedisTokenSource = () => Promise<RedisToken | NoRedisToken>;
+
+export interface NoRedisToken {
+  readonly problem: string;
+  /** Whether it may pass by itself, as an outage of Entra does. */
+  readonly isPassing: boolean;
+  readonly retryAfterSeconds?: number | undefined;
 }
 
 export interface Sealing {
@@ -59,6 +78,8 @@ export interface OpenRedis {
   readonly sealing: Sealing;
   readonly counters: SharedCounters;
   available(): boolean;
+  /** Looks at the file of the master keys, where there is one. Never rejects. */
+  reload(): Promise<void>;
   close(): void;
 }
 
@@ -70,4 +91,16 @@ export type RedisEvent =
   | { readonly type: "shared_suspended"; readonly reason: string }
   /** Its memory is full and it evicts nothing: reads go on, writes are lost. Said once until a write succeeds again. */
   | { readonly type: "shared_full" }
-  | { readonly type: "shared_resumed" };
+  | { readonly type: "shared_resumed" }
+  /**
+   * It does not accept who the gateway is (WRONGPASS, NOAUTH) or what it asks for (NOPERM). Said once until it accepts
+   * the gateway again. The object id is that of the identity, where it is signed in to with tokens of Entra.
+   */
+  | { readonly type: "shared_refused"; readonly reason: string; readonly objectId: string | undefined }
+  | { readonly type: "shared_accepted" }
+  /** Entra gave no token to sign in with; the one before serves until its end, where it has not ended. */
+  | { readonly type: "shared_token_failed"; readonly problem: string; readonly expiresAt: number | undefined }
+  /** The file of the master keys has a new content, which seals from now on. */
+  | { readonly type: "shared_keys_taken"; readonly keys: number }
+  /** The file of the master keys cannot be used any more; the keys that it held serve on. */
+  | { readonly type: "shared_keys_kept"; readonly problem: string };

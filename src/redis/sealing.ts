@@ -1,6 +1,7 @@
 /** Seals delegated tokens so that only the holder of the gateway's key and of the very same user assertion opens them. */
 
-import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, randomBytes } from "node:crypto";
+import { createHash, createHmac, hkdfSync } from "node:crypto";
+import { openText, sealText } from "../foundation/sealed-text.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { SealedPlace, Sealing } from "./contract.ts";
 
@@ -9,10 +10,6 @@ export const MOST_SEALED_BYTES = 64 * 1024;
 
 const VERSION = 1;
 const KEY_BYTES = 32;
-/** NIST SP 800-38D §8.2.2: random, and far fewer than 2^32 under one key, for each key serves one assertion. */
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-const HEADER_BYTES = 1 + NONCE_BYTES + TAG_BYTES;
 
 /** @param masterKeys Base64 of 32 bytes each; the first one seals, all open. */
 export function createSealing(masterKeys: readonly [Secret, ...Secret[]]): Sealing {
@@ -32,6 +29,24 @@ export function createSealing(masterKeys: readonly [Secret, ...Secret[]]): Seali
   };
 }
 
+/** Seals with keys that change: with those that `masterKeys` gives at the moment. */
+export function createFollowingSealing(masterKeys: () => readonly [Secret, ...Secret[]]): Sealing {
+  let keys = masterKeys();
+  let sealing = createSealing(keys);
+  const current = () => {
+    const latest = masterKeys();
+    if (latest !== keys) {
+      keys = latest;
+      sealing = createSealing(latest);
+    }
+    return sealing;
+  };
+  return {
+    places: (assertion, binding) => current().places(assertion, binding),
+    userNames: (user) => current().userNames(user),
+  };
+}
+
 /**
  * RFC 5869 with the master key as salt and the assertion as keying material: without either, nothing follows. The
  * binding stands in the derivation and again as associated data, so that a token moved to another place never opens.
@@ -46,25 +61,10 @@ function placeOf(master: Buffer, assertion: Buffer, binding: string): SealedPlac
 
   return {
     name,
-    seal(text) {
-      const nonce = randomBytes(NONCE_BYTES);
-      const cipher = createCipheriv("aes-256-gcm", sealingKey, nonce).setAAD(associated);
-      const body = Buffer.concat([cipher.update(text, "utf8"), cipher.final()]);
-      return Buffer.concat([Buffer.of(VERSION), nonce, cipher.getAuthTag(), body]);
-    },
-    open(sealed) {
-      if (sealed.length < HEADER_BYTES || sealed[0] !== VERSION) return undefined;
-      const nonce = sealed.subarray(1, 1 + NONCE_BYTES);
-      const decipher = createDecipheriv("aes-256-gcm", sealingKey, nonce, { authTagLength: TAG_BYTES })
-        .setAAD(associated)
-        .setAuthTag(sealed.subarray(1 + NONCE_BYTES, HEADER_BYTES));
-      try {
-        return Buffer.concat([decipher.update(sealed.subarray(HEADER_BYTES)), decipher.final()]).toString();
-      } catch {
-        // The tag does not fit, which says nothing about the reason; the caller counts it.
-        return undefined;
-      }
-    },
+    // Each key serves one assertion, so random nonces are far fewer than they may be.
+    seal: (text) => Buffer.concat([Buffer.of(VERSION), sealText(sealingKey, associated, text)]),
+    open: (sealed) =>
+      sealed[0] === VERSION ? openText(sealingKey, associated, sealed.subarray(1)) : undefined,
   };
 }
 

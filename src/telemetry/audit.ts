@@ -11,6 +11,8 @@ export interface AuditedExchange {
   readonly assertion: string | undefined;
   readonly token?: string;
   readonly scopes: readonly string[];
+  /** By which interface of the local API; absent on the public side. */
+  readonly via?: string | undefined;
   readonly challenged: boolean;
   readonly ahead: boolean;
   /** Ms since the epoch. */
@@ -34,6 +36,21 @@ export interface Audit {
   /** Without a refusal: granted. */
   exchange(exchange: AuditedExchange, durationMs: number, refusal?: AuditedRefusal): void;
   credential(type: string, source: string, generation: number, message: string): void;
+  /** Which job acted for which user, and on whose leave; `more` says what is particular to the event. */
+  delegation(
+    type: string,
+    delegation: AuditedDelegation,
+    more: Readonly<Record<string, string | undefined>>,
+  ): void;
+}
+
+export interface AuditedDelegation {
+  readonly correlationId: string;
+  readonly id: string;
+  readonly tenantId: string;
+  readonly objectId?: string | undefined;
+  readonly clientId: string;
+  readonly route?: string | undefined;
 }
 
 /** Lines are the log's own with `"stream":"audit"`. They do not depend on its level, unless that is `silent`. */
@@ -55,6 +72,16 @@ export function createAudit(log: Logger): Audit {
         ms: Math.round(durationMs),
       };
       stream.info({ ...line, ...refusal }, "audit");
+    },
+    delegation(type, { correlationId, id, tenantId, objectId, clientId, route }, more) {
+      const line = {
+        event: `delegation_${type}`,
+        correlationId,
+        delegation: id,
+        tid: tenantId,
+        oid: objectId,
+      };
+      stream.info({ ...line, azp: clientId, route, ...more }, "audit");
     },
     credential(type, source, generation, message) {
       stream.info(

@@ -11,6 +11,9 @@ import { openStandardOutput } from "./standard-output.ts";
 /** A JWT's first two parts in any text: error messages of libraries have been seen to quote their input. */
 const TOKEN = /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}/g;
 
+/** A handle of a delegation. */
+const HANDLE = /obo_dlg_[\w-]{8,}/g;
+
 export function createLogger(level: string, sink: LogSink): Logger {
   const options = {
     level,
@@ -42,7 +45,7 @@ function describeError(error: unknown, depth = 0): object {
 }
 
 function scrub(text: string): string {
-  return text.replace(TOKEN, "[token]").slice(0, 4_096);
+  return text.replace(TOKEN, "[token]").replace(HANDLE, "[handle]").slice(0, 4_096);
 }
 
 let shownMs = Number.NaN;
@@ -140,6 +143,8 @@ export function openOutputs(options: OutputsOptions): Outputs {
 /** What is known of a request at its end. Fields without a value are left out of the line. */
 export interface RequestFacts {
   readonly correlationId: string;
+  /** By which interface of the local API. */
+  readonly via: string | undefined;
   readonly caller:
     | {
         readonly principal: {
@@ -149,6 +154,8 @@ export interface RequestFacts {
         };
       }
     | undefined;
+  /** The delegation by which a job acts for the caller. */
+  readonly delegation?: { readonly id: string } | undefined;
   readonly tokenOrigin: string | undefined;
   readonly refusal:
     | { readonly code: string; readonly reason: string | undefined; readonly diagnostics: object | undefined }
@@ -237,12 +244,14 @@ function requestLine(level: Level, facts: RequestFacts, end: RequestEnd): string
   line += refusal === undefined ? ',"granted":true' : ',"granted":false';
   line += `,"code":${quoted(end.code)}`;
   if (refusal?.reason !== undefined) line += `,"reason":${quoted(refusal.reason)}`;
+  if (facts.via !== undefined) line += `,"via":"${facts.via}"`;
   line += `,"method":${quoted(end.method)},"route":${quoted(end.route)},"status":${end.status}`;
   line += end.completed ? ',"completed":true' : ',"completed":false';
   if (principal !== undefined) {
     line += `,"tid":${quoted(principal.tenantId)},"oid":${quoted(principal.objectId)}`;
     line += `,"azp":${quoted(principal.clientId)}`;
   }
+  if (facts.delegation !== undefined) line += `,"delegation":"${facts.delegation.id}"`;
   if (facts.tokenOrigin !== undefined) line += `,"tokenOrigin":"${facts.tokenOrigin}"`;
   if (facts.tokenRequest !== undefined) {
     const { source, generation, requestId } = facts.tokenRequest;

@@ -48,6 +48,8 @@ export interface Metrics extends RoomMetrics {
   downstreamEvent(api: string, event: string): void;
   /** A rate limit was not counted as configured: `counted_alone`, … */
   rateLimitEvent(event: string): void;
+  /** Something happened to a delegation: `created`, `used`, `ended`, … */
+  delegationEvent(event: string): void;
   /** Turned away before anything of it was looked at, because the event loop lags. */
   requestShed(): void;
   /** An operation of the shared tier came to nothing: `timeout`, `OOM`, … */
@@ -133,6 +135,11 @@ export function createMetrics(): Metrics {
     "Requests counted by this instance alone because Redis did not answer, and counts forgotten for want of room",
     ["event"],
   );
+  const delegations = counter(
+    "obo_gateway_delegation_events_total",
+    "What happened to delegations: created, used by a job, refused to one, renewed, ended",
+    ["event"],
+  );
   const shed = counter(
     "obo_gateway_requests_shed_total",
     "Requests turned away because the event loop lagged; they are in no other metric, and not in the log",
@@ -203,6 +210,7 @@ export function createMetrics(): Metrics {
     downstreamEvent: downstream.inc,
     credentialEvent: credential.inc,
     rateLimitEvent: rateLimits.inc,
+    delegationEvent: delegations.inc,
     requestShed: () => shed.inc(),
     sharedTierFailed: sharedFailures.inc,
     watchClock(driftMs) {

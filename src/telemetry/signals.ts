@@ -1,6 +1,7 @@
 /** What the rooms tell, turned into metrics and log lines. Rooms know nothing of this; they call back. */
 
 import type { CredentialEvent } from "../credential/contract.ts";
+import type { DelegationEvent } from "../delegations/contract.ts";
 import type { TransportEvent } from "../downstream/contract.ts";
 import type { GatewayErrorCode } from "../errors.ts";
 import type { ExchangeEvent, SharedCacheEvent } from "../exchange/contract.ts";
@@ -22,6 +23,7 @@ export interface Signals {
   identity(event: TokenVerifierEvent): void;
   credential(event: CredentialEvent): void;
   exchange(event: ExchangeEvent): void;
+  delegation(event: DelegationEvent): void;
   downstream(event: TransportEvent): void;
   rateLimit(event: RateLimitEvent): void;
   load(event: LoadEvent): void;
@@ -78,11 +80,48 @@ const RATE_LIMIT_WARNINGS: Readonly<Record<RateLimitEvent["type"], string>> = {
   window_forgotten: "too many callers are counted at once; the oldest counts were forgotten",
 };
 
+const IDENTITY_EVENTS: ReadonlySet<ExchangeEvent["type"]> = new Set([
+  "shared_refused",
+  "shared_accepted",
+  "shared_token_failed",
+  "shared_keys_taken",
+  "shared_keys_kept",
+]);
+
+/** What Redis does not accept, and what to change. */
+function refusalOf(reason: string, objectId: string | undefined): string {
+  const refused =
+    reason === "NOPERM"
+      ? "the shared token cache (Redis) does not let the gateway do what it needs (NOPERM)"
+      : `the shared token cache (Redis) does not accept who the gateway is (${reason})`;
+  if (objectId !== undefined)
+    return `${refused}; assign an access policy of the Redis to object id ${objectId} (az redisenterprise database access-policy-assignment create), requests go on without Redis`;
+  return reason === "NOPERM"
+    ? `${refused}; allow its user GETRANGE, SET, EXISTS, DEL and EVAL on all keys, requests go on without Redis`
+    : `${refused}; compare user name and password of exchange.cache.redis.url with those of the server, requests go on without Redis`;
+}
+
 /** Codes of answers that were cut while their caller stayed. */
 const CUT_CODES: Readonly<Record<string, GatewayErrorCode>> = {
   idle: "downstream_timeout",
   downstream_failed: "downstream_unreachable",
 };
+
+/** What an event says besides the delegation that it is about. */
+function particularsOf(event: DelegationEvent): Record<string, string | undefined> {
+  switch (event.type) {
+    case "created":
+      return { expiresAt: new Date(event.expiresAt).toISOString() };
+    case "refused":
+      return { reason: event.reason };
+    case "user_needed":
+      return { code: event.code, claims: event.claims, consentUri: event.consentUri };
+    case "ended":
+      return { by: event.by, reason: event.reason };
+    default:
+      return {};
+  }
+}
 
 export function createSignals(
   log: Logger,
@@ -96,7 +135,9 @@ export function createSignals(
   const limitWarnings = createLogThrottles();
   const drifts = createLogThrottle();
   const fullTier = createLogThrottle();
+  const identityWarnings = createLogThrottles();
   const connectionWarnings = createLogThrottles();
+  const lostRenewals = createLogThrottle();
   let sharedLossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
@@ -119,6 +160,31 @@ export function createSignals(
       { reason },
       "the memory of the shared token cache (Redis) is full and it evicts nothing; set maxmemory-policy to allkeys-lru",
     );
+  }
+
+  /** Who the gateway is to Redis, and with which keys it seals: each of these lasts until an operator acts. */
+  function sharedIdentityTurned(event: SharedCacheEvent): void {
+    if (event.type === "shared_refused" && identityWarnings.due(event.reason) !== undefined) {
+      const { reason, objectId } = event;
+      log.warn({ reason, ...(objectId !== undefined && { objectId }) }, refusalOf(reason, objectId));
+    }
+    if (event.type === "shared_accepted")
+      log.info("the shared token cache (Redis) accepts the gateway again");
+    if (event.type === "shared_token_failed" && identityWarnings.due("token") !== undefined) {
+      const { problem, expiresAt } = event;
+      const until =
+        expiresAt === undefined
+          ? "going on without Redis"
+          : `the one before serves until ${new Date(expiresAt).toISOString()}`;
+      log.warn({ problem }, `Entra gave no token for Redis (${problem}); ${until}`);
+    }
+    if (event.type === "shared_keys_taken")
+      log.info(
+        { keys: event.keys },
+        "the file of the master keys has changed; its first key seals from now on",
+      );
+    if (event.type === "shared_keys_kept")
+      log.warn(`the master keys cannot be read anew, and those before serve on: ${event.problem}`);
   }
 
   /** Below the tolerance for callers' tokens (60 s by default) nothing is refused yet, and it is time to look. */
@@ -171,6 +237,7 @@ export function createSignals(
       if (event.type === "clock_drift") clockDrifted(event.driftMs);
       if (event.type === "shared_failed") sharedTierFailed(event.reason);
       if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
+      if (IDENTITY_EVENTS.has(event.type)) sharedIdentityTurned(event as SharedCacheEvent);
       if (event.type === "exchanged") {
         metrics.exchangeEnded("granted", event.durationMs / 1000);
         audit.exchange(event.facts, event.durationMs);
@@ -180,6 +247,13 @@ export function createSignals(
         metrics.exchangeEnded(code, durationMs / 1000);
         audit.exchange(event.facts, durationMs, { code, reason, diagnostics });
       }
+    },
+
+    delegation(event) {
+      metrics.delegationEvent(event.type);
+      if ("facts" in event) audit.delegation(event.type, event.facts, particularsOf(event));
+      if (event.type !== "renewal_lost" || lostRenewals.due() === undefined) return;
+      log.warn("a refresh token of a delegation could not be kept in Redis; the one before it goes on");
     },
 
     downstream({ type, api }) {

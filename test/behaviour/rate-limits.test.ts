@@ -6,7 +6,8 @@ import { codeRoute } from "../../src/http/code-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator, MintOptions } from "../emulator/handle.ts";
 import { startTestGateway, TEST_YAML, type TestGateway } from "../support/gateway.ts";
-import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
+import { describeWithRedis } from "../support/redis.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const HOUR = "perSeconds: 3600";
 const LIMITED = (limits: string, redis = "") =>

@@ -9,7 +9,8 @@ import {
   startEmulatorProcess,
   startGatewayProcess,
 } from "../support/processes.ts";
-import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
+import { describeWithRedis } from "../support/redis.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const LIMIT_MS = 60_000;
 const USERS = 24;

@@ -1,12 +1,14 @@
 /** One user's share of an API, in the whole gateway and without any setting. */
 
 import { once } from "node:events";
-import http from "node:http";
+import http, { type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import supertest from "supertest";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, TEST_YAML, type TestGateway } from "../support/gateway.ts";
+import { createTestGateway } from "../testing/gateway.ts";
 
 let emulator: Emulator;
 let gateway: TestGateway;
@@ -84,4 +86,20 @@ test("a user past an eighth of the places and of the line gets 429, others are s
   await untilWaiting(0);
   const served = await gateway.get("/nobody-listens/me", greedy);
   expect(served.text).toBe("served");
+});
+
+test("requests that wait take turns by the user for whom their token was verified", async () => {
+  const assembled = await createTestGateway({ emulator });
+  try {
+    const user = emulator.addUser();
+    const authorization = `Bearer ${emulator.mintUserToken({ user })}`;
+    const request = {
+      rawHeaders: ["Host", "x", "AUTHORIZATION", authorization],
+    } as unknown as IncomingMessage;
+    expect(assembled.guard.recognize?.(request)).toBeUndefined();
+    await supertest(assembled.app).get("/graph/me").set({ authorization }).expect(200);
+    expect(assembled.guard.recognize?.(request)).toBe(`${emulator.tenantId} ${user.objectId}`);
+  } finally {
+    await assembled.close();
+  }
 });

@@ -15,6 +15,12 @@ export const PASS_THROUGH = peer("node:http + undici.stream, no authentication",
 export const GATEWAY: Contender = { name: "obo-gateway", args: ["dist/main.js"] };
 export const EXPRESS_PROXY = peer("Express + http-proxy-middleware, no authentication", "express-proxy");
 export const FASTIFY = peer("Fastify + reply-from + jose + a Map of tokens", "fastify");
+export const GATEWAY_WITH_LOCAL: Contender = {
+  name: "obo-gateway with its local API",
+  args: ["dist/main.js"],
+  env: { GATEWAY_CONFIG: "test/bench/gateway-local.yaml", LOCAL_PORT: "0" },
+};
+export const DECISION = peer("Express + passport-azure-ad + MSAL, deciding for nginx", "decision");
 export const SAMPLE = peer("passport-azure-ad + one MSAL client, as in samples", "sample");
 
 /** The gateway with stand-ins for modules of its build: `dist` path to file of `substitutes`. */

@@ -1,15 +1,18 @@
-/** Measures and compares: npm run bench [-- scenario...] [--quick] [--cpu-prof]. A missed target is shown; only what broke is a failure. */
+/** Measures and compares: npm run bench [-- scenario...] [--quick] [--cpu-prof], or -- compare <git revision>. A missed target is shown; only what broke is a failure. */
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
+import { benchCompare } from "./compare.ts";
 import { benchDownstream } from "./downstream.ts";
 import { isPinned, leaveServerCore } from "./processor.ts";
+import { benchProfile } from "./profile.ts";
 import type { Result } from "./result.ts";
 import { bodies } from "./scenarios/bodies.ts";
 import { connections } from "./scenarios/connections.ts";
 import { benchExchange } from "./scenarios/exchange.ts";
+import { forwardAuth } from "./scenarios/forward-auth.ts";
 import { hotPath } from "./scenarios/hot-path.ts";
 import { benchHttp2 } from "./scenarios/http2.ts";
 import { benchIdentity } from "./scenarios/identity.ts";
@@ -21,7 +24,17 @@ import { users } from "./scenarios/users.ts";
 import { play, type Scenario } from "./stage.ts";
 import { resultTable, targetTable } from "./table.ts";
 
-const SCENARIOS: readonly Scenario[] = [hotPath, users, miss, connections, bodies, signals, redis, startUp];
+const SCENARIOS: readonly Scenario[] = [
+  hotPath,
+  users,
+  miss,
+  connections,
+  bodies,
+  signals,
+  redis,
+  startUp,
+  forwardAuth,
+];
 
 /** Studies of one room, in this process, that print tables of their own. They run only by name. */
 const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
@@ -29,31 +42,44 @@ const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
   exchange: benchExchange,
   downstream: benchDownstream,
   http2: benchHttp2,
+  profile: benchProfile,
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { quick: { type: "boolean", default: false }, "cpu-prof": { type: "boolean", default: false } },
 });
+if (positionals[0] === "compare") {
+  build();
+  await benchCompare(positionals[1] ?? "HEAD");
+  process.exit(0);
+}
 const known = [...SCENARIOS.map(({ name }) => name), ...Object.keys(STUDIES)];
 const unknown = positionals.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   console.error(`no scenario named ${unknown.join(", ")}; there are: ${known.join(", ")}`);
   process.exit(2);
 }
+if (positionals.includes("profile")) build();
 for (const [name, study] of Object.entries(STUDIES)) if (positionals.includes(name)) await study();
 // What takes longest and says least of a change: a quick run is to end within a minute.
-const byName = values.quick ? SCENARIOS.filter(({ name }) => name !== "redis") : SCENARIOS;
+const byName = values.quick
+  ? SCENARIOS.filter(({ name }) => name !== "redis" && name !== "forward-auth")
+  : SCENARIOS;
 const scenarios =
   positionals.length === 0 ? byName : SCENARIOS.filter(({ name }) => positionals.includes(name));
 if (scenarios.length > 0) await measure(scenarios);
 
-async function measure(scenarios: readonly Scenario[]): Promise<void> {
-  const began = Date.now();
-  const build = spawnSync("npm", ["run", "--loglevel=error", "--silent", "build"], {
+function build(): void {
+  const { status } = spawnSync("npm", ["run", "--loglevel=error", "--silent", "build"], {
     stdio: ["ignore", "inherit", "inherit"],
   });
-  if (build.status !== 0) throw new Error("the build failed");
+  if (status !== 0) throw new Error("the build failed");
+}
+
+async function measure(scenarios: readonly Scenario[]): Promise<void> {
+  const began = Date.now();
+  build();
   leaveServerCore();
   const profiles = values["cpu-prof"] ? "bench-profiles" : undefined;
   if (profiles !== undefined) mkdirSync(profiles, { recursive: true });

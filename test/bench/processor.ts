@@ -49,6 +49,18 @@ export function processorUse(pid: number): ProcessorUse | undefined {
   }
 }
 
+/** Time on a processor, ms: of the main thread, and of all others together. NaN where the system does not tell. */
+export function threadUse(pid: number): { readonly main: number; readonly others: number } {
+  try {
+    const ran = (task: string) => Number(readFileSync(`/proc/${pid}/${task}schedstat`, "utf8").split(" ")[0]);
+    const all = readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + ran(`task/${thread}/`), 0);
+    const main = ran(`task/${pid}/`);
+    return { main: main / 1e6, others: (all - main) / 1e6 };
+  } catch {
+    return { main: Number.NaN, others: Number.NaN };
+  }
+}
+
 /** Resident memory, MiB; `undefined` where the system does not tell. */
 export function residentMemory(pid: number): number | undefined {
   try {

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "@jest/globals";
 import { isMet, type Target } from "./result.ts";
+import { allocations, partOf, scaled, selfTimes } from "./shares.ts";
 import { median, pairedRatio, percentile, spread } from "./statistics.ts";
 import { resultTable, targetTable } from "./table.ts";
 
@@ -64,4 +65,56 @@ test("a figure that was not measured is a dash, not NaN or a zero", () => {
     targets: [],
   });
   expect(text.split("\n").at(-1)).toMatch(/^row +1\.3 +– +–$/);
+});
+
+describe("a profile", () => {
+  const frame = (functionName: string, url: string) => ({
+    functionName,
+    url,
+    scriptId: "1",
+    lineNumber: 0,
+    columnNumber: 0,
+  });
+
+  test.each([
+    ["file:///app/dist/http/pipeline.js", "proceed", "room: http"],
+    ["file:///app/dist/gateway.js", "open", "room: (root)"],
+    ["file:///app/node_modules/undici/lib/core/util.js", "parse", "dependency: undici"],
+    ["file:///app/node_modules/@azure/msal-node/dist/index.js", "acquire", "dependency: @azure/msal-node"],
+    ["node:internal/streams/readable", "push", "node: streams"],
+    ["node:_http_outgoing", "_send", "node: http"],
+    ["", "writev", "system: writev"],
+    ["", "(garbage collector)", "V8: garbage collector"],
+    ["", "(program)", "V8 and native code"],
+  ])("counts %s %s for %s", (url, name, part) => {
+    expect(partOf(frame(name, url))).toBe(part);
+  });
+
+  test("leaves idle samples out, and shares the measured total out by the others", () => {
+    const nodes = [
+      { id: 1, callFrame: frame("(idle)", "") },
+      { id: 2, callFrame: frame("send", "file:///app/dist/downstream/forward.js") },
+      { id: 3, callFrame: frame("writev", "") },
+    ];
+    const profile = {
+      nodes,
+      startTime: 0,
+      endTime: 100,
+      samples: [1, 2, 3, 2],
+      timeDeltas: [60, 10, 20, 10],
+    };
+    const shares = scaled(selfTimes(profile, partOf), 120);
+    expect(Object.fromEntries(shares)).toEqual({ "room: downstream": 60, "system: writev": 60 });
+  });
+
+  test("says what a request allocates, over all callers of a place", () => {
+    const leaf = (selfSize: number) => ({
+      callFrame: frame("next", "file:///app/node_modules/router/index.js"),
+      selfSize,
+      id: 1,
+      children: [],
+    });
+    const head = { callFrame: frame("(root)", ""), selfSize: 0, id: 0, children: [leaf(300), leaf(100)] };
+    expect(allocations({ head }, 4).get("dependency: router")).toBe(100);
+  });
 });

@@ -47,6 +47,7 @@ const MOST_WARM_UPS = 3;
 /** @throws when any answer is not what was asked for: the figures would be those of refusals. */
 export async function compare(turns: readonly Turn[], options: RoundsOptions): Promise<Compared> {
   for (const turn of turns) await warmUp(turn, turns, options.warmUpMs);
+  for (const { server } of turns) await server.profile();
   const rounds = turns.map((): Round[] => []);
   for (let round = 0; round < options.rounds; round += 1)
     for (const [index, turn] of turns.entries()) {

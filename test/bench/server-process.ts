@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { keepToServerCore, ON_EVERY_CORE, type ProcessorUse, processorUse } from "./processor.ts";
@@ -32,6 +33,12 @@ export async function end(child: ChildProcess): Promise<void> {
   clearTimeout(limit);
 }
 
+/** What makes a server take profiles of itself: of its main thread, whatever other threads its loader has. */
+export const PROFILER: readonly string[] = [
+  "--import",
+  new URL("./substitutes/profiler.mjs", import.meta.url).href,
+];
+
 export interface ServerOptions {
   /** Names the profile. */
   readonly name: string;
@@ -40,8 +47,10 @@ export interface ServerOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Whether it answers messages. */
   readonly ipc?: boolean;
-  /** Directory for a `.cpuprofile`, written when the server stops. */
+  /** Directory for a `.cpuprofile` of what the main thread does from `profile()` on, written when the server stops. */
   readonly profiles?: string | undefined;
+  /** Root of the build that it runs. Default: this one. */
+  readonly root?: string | undefined;
 }
 
 export interface Server {
@@ -50,12 +59,16 @@ export interface Server {
   readonly port: number;
   /** Only the gateway has one. */
   readonly adminPort: number | undefined;
+  /** Of the gateway's local API, where it has one. */
+  readonly localPort: number | undefined;
   /** Since its start; `undefined` where the system does not tell. */
   processorUse(): ProcessorUse | undefined;
   /** Bytes that it has written to its standard output. */
   written(): number;
   /** What it answers to a message: bytes in use, of a contender with a memory probe. */
-  ask(): Promise<number>;
+  ask(message: string): Promise<unknown>;
+  /** Begins the profile, where one is wanted and has not begun: called when the server is warm. */
+  profile(): Promise<void>;
   /** @throws when it had ended by itself. */
   stop(): Promise<void>;
 }
@@ -67,17 +80,15 @@ export async function startServer({
   env,
   profiles,
   ipc = false,
+  root = ROOT,
 }: ServerOptions): Promise<Server> {
-  const profile =
-    profiles === undefined
-      ? []
-      : ["--cpu-prof", `--cpu-prof-dir=${profiles}`, `--cpu-prof-name=${name}.cpuprofile`];
-  const [command, ...rest] = [...ON_EVERY_CORE, process.execPath, ...profile, ...args];
+  const profiler = profiles === undefined ? [] : PROFILER;
+  const [command, ...rest] = [...ON_EVERY_CORE, process.execPath, ...profiler, ...args];
   const child = spawn(command as string, rest, {
-    cwd: ROOT,
+    cwd: root,
     // Nothing of this shell's own settings may reach a server.
     env: { PATH: process.env.PATH ?? "", NODE_ENV: "production", ...env },
-    stdio: ["ignore", "pipe", "inherit", ipc ? "ipc" : "ignore"],
+    stdio: ["ignore", "pipe", "inherit", ipc || profiles !== undefined ? "ipc" : "ignore"],
   });
   endWithUs(child);
 
@@ -87,14 +98,20 @@ export async function startServer({
   let stopped = false;
   const lines = createInterface({ input: stdout });
   const limit = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);
-  const said = await new Promise<{ port: number; adminPort?: number }>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`${name} ended with code ${code} before it listened`)));
-    lines.on("line", (line) => {
-      const { port, adminPort } = JSON.parse(line) as { port?: number; adminPort?: number };
-      if (port !== undefined) resolve({ port, ...(adminPort !== undefined && { adminPort }) });
-    });
-  });
+  const said = await new Promise<{ port: number; adminPort?: number; localPort?: number }>(
+    (resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", (code) => reject(new Error(`${name} ended with code ${code} before it listened`)));
+      lines.on("line", (line) => {
+        const { port, ...others } = JSON.parse(line) as {
+          port?: number;
+          adminPort?: number;
+          localPort?: number;
+        };
+        if (port !== undefined) resolve({ port, ...others });
+      });
+    },
+  );
   clearTimeout(limit);
   // Read on, as a collector of logs would: a log that nobody takes would block its writer.
   lines.close();
@@ -104,24 +121,33 @@ export async function startServer({
   stdout.resume();
   const pid = child.pid as number;
   keepToServerCore(pid);
+  let isProfiling = false;
+  const ask = async (message: string) => {
+    const answered = once(child, "message") as Promise<[unknown]>;
+    child.send(message);
+    return (await answered)[0];
+  };
 
   return {
     name,
     pid,
     port: said.port,
     adminPort: said.adminPort,
+    localPort: said.localPort,
     processorUse: () => processorUse(pid),
     written: () => written,
-    async ask() {
-      const answered = once(child, "message") as Promise<[number]>;
-      child.send({});
-      return (await answered)[0];
+    ask,
+    async profile() {
+      if (profiles === undefined || isProfiling) return;
+      isProfiling = true;
+      await ask("start cpu");
     },
     async stop() {
       if (stopped) return;
       stopped = true;
       if (child.exitCode !== null || child.signalCode !== null)
         throw new Error(`${name} had ended with ${child.exitCode ?? child.signalCode} before it was stopped`);
+      if (isProfiling) writeFileSync(`${profiles}/${name}.cpuprofile`, JSON.stringify(await ask("stop cpu")));
       await end(child);
     },
   };

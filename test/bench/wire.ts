@@ -53,9 +53,10 @@ export interface Rotation {
   next(): Buffer;
 }
 
-export function rotate(path: string, tokens: readonly string[]): Rotation {
+/** @param fields Further lines of each head, each with its line break. */
+export function rotate(path: string, tokens: readonly string[], fields = ""): Rotation {
   const requests = tokens.map((token) =>
-    Buffer.from(`GET ${path} HTTP/1.1\r\nhost: gateway.test\r\nauthorization: Bearer ${token}\r\n\r\n`),
+    Buffer.from(`GET ${path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${token}\r\n${fields}\r\n`),
   );
   let next = 0;
   return {

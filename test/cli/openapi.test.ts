@@ -24,6 +24,7 @@ function describe(yaml: string) {
     AZURE_CLIENT_ID: CLIENT,
     AZURE_CLIENT_SECRET: "for a test",
     GRAPH_URL: "http://127.0.0.1:1",
+    TOKEN_CACHE_KEYS: `${"A".repeat(43)}=`,
   });
   const document = openapiDocument({
     config,
@@ -73,4 +74,27 @@ test("paths that differ in names of parameters alone become one, with the method
     "/graph/users/{segment1}",
   ]);
   expect(await new Validator().validate(document)).toEqual({ valid: true });
+});
+
+test("describes delegations where they are configured, and the field on the routes that take it", async () => {
+  const yaml = `${TEST_YAML}
+delegations: { clients: [${CLIENT}], routes: [/graph], requiredScopes: [access_as_user], adminRole: Delegations.Admin }
+`.replace("exchange:\n", 'exchange:\n  cache: { redis: { url: "redis://127.0.0.1" } }\n');
+  const document = describe(yaml);
+  expect(await new Validator().validate(document)).toEqual({ valid: true });
+  const { paths } = document;
+  expect(Object.keys(paths["/delegations"])).toEqual(["post", "get"]);
+  expect(paths["/delegations"].post.responses).toHaveProperty("201");
+  expect(paths["/delegations"].post.requestBody).toBeUndefined();
+  expect(paths["/delegations"].post.security).toEqual([{ entra: [`api://${CLIENT}/access_as_user`] }]);
+  expect(paths["/delegations/{id}"].delete).toMatchObject({
+    summary: expect.stringContaining("Delegations.Admin"),
+    parameters: [{ name: "id", in: "path" }],
+  });
+  expect(paths["/graph/me"].get.parameters).toMatchObject([
+    { name: "Delegation", in: "header", required: false },
+  ]);
+  expect(paths["/admin/me"].get.parameters).toBeUndefined();
+  expect(paths["/graph/me"].get.responses["401"].description).toContain("delegation_ended");
+  expect(describe(TEST_YAML).paths["/delegations"]).toBeUndefined();
 });

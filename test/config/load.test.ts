@@ -376,6 +376,163 @@ describe("a bad configuration", () => {
     expect(JSON.stringify(exchange)).not.toMatch(/access-key|BBBB/);
   });
 
+  describe("a Redis that is signed in to by Entra", () => {
+    const KEY = { TOKEN_CACHE_KEYS: `${"A".repeat(43)}=` };
+    const yaml = (url: string, auth = "entra") =>
+      `${MINIMAL}exchange: { cache: { redis: { url: "${url}", auth: ${auth} } } }`;
+    const PASSWORD_TOO =
+      "exchange.cache.redis.url: holds a user name or password, and exchange.cache.redis.auth: entra signs in with tokens; leave out what stands before @";
+    const TLS_ONLY =
+      "exchange.cache.redis.url: must begin with rediss:// where exchange.cache.redis.auth is entra: a token goes over TLS only";
+
+    test.each([
+      "rediss://name.westeurope.redis.azure.net:10000",
+      "rediss+cluster://one:10000,two:10000",
+      "redis://127.0.0.1:6379",
+      "redis://localhost",
+      "redis://[::1]:6379",
+    ])("may be %s", (url) => {
+      expect(load(yaml(url), KEY).exchange.cache.redis.auth).toBe("entra");
+    });
+
+    test.each([
+      ["rediss://:access-key@cache:10000", [PASSWORD_TOO]],
+      ["rediss://name@cache:10000", [PASSWORD_TOO]],
+      ["redis://cache:6379", [TLS_ONLY]],
+      ["redis+sentinel://127.0.0.1,cache/main", [TLS_ONLY]],
+      ["redis+sentinel://127.0.0.1/main", [TLS_ONLY]],
+      ["redis+cluster://127.0.0.1:6379", [TLS_ONLY]],
+      ["redis://localhost.example", [TLS_ONLY]],
+      ["redis://127.0.0.1.example", [TLS_ONLY]],
+      ["redis://:access-key@cache:6379", [PASSWORD_TOO, TLS_ONLY]],
+      ["", ["exchange.cache.redis.url: is not set, and exchange.cache.redis.auth: entra signs in to it"]],
+    ])("may not be %s", (url, faults) => {
+      expect(faultsOf(yaml(url), KEY)).toEqual(faults);
+    });
+
+    test("is a choice of two words, and the other is the default", () => {
+      expect(faultsOf(yaml("rediss://cache", "Entra"), KEY)).toEqual([
+        expect.stringMatching(/^exchange\.cache\.redis\.auth: /),
+      ]);
+      expect(load(MINIMAL).exchange.cache.redis.auth).toBe("password");
+    });
+  });
+
+  describe("delegations", () => {
+    const KEY = { TOKEN_CACHE_KEYS: `${"A".repeat(43)}=` };
+    const JOB = "7d4f2b1c-3a5e-4f60-8b9a-0c1d2e3f4a5b";
+    const yaml = (more = "", text = MINIMAL, redis = "rediss://cache:10000") =>
+      `${text}exchange: { cache: { redis: { url: "${redis}" } } }\ndelegations: { clients: [${JOB}]${more} }\n`;
+    const route = (options: string) =>
+      `${MINIMAL}  - { path: /more, downstreamApi: graph, allow: ["/me"], ${options} }\n`;
+
+    test("are absent unless they are there, and then have their defaults", () => {
+      expect(load(MINIMAL).delegations).toBeUndefined();
+      expect(load(MINIMAL).routes[0]?.takesDelegations).toBe(false);
+      const config = load(yaml(", routes: [/graph]"), KEY);
+      expect(config.delegations).toEqual({
+        clients: [JOB],
+        maxDays: 30,
+        requiredScopes: [],
+        maxPerUser: 20,
+        maxPerClient: 10_000,
+        scopes: ["https://graph.microsoft.com/.default"],
+      });
+      expect(config.routes[0]?.takesDelegations).toBe(true);
+    });
+
+    test.each<[string, string, readonly string[]]>([
+      [
+        "without a Redis",
+        yaml("", MINIMAL, ""),
+        ["delegations: need a Redis to be kept in, which outlives the gateway; set exchange.cache.redis.url"],
+      ],
+      [
+        "where nothing is said of a Redis",
+        `${MINIMAL}delegations: { clients: [${JOB}] }\n`,
+        ["delegations: need a Redis to be kept in, which outlives the gateway; set exchange.cache.redis.url"],
+      ],
+      [
+        "on a route that there is not",
+        yaml(", routes: [/grpah]"),
+        ['delegations.routes[0]: no route has the path "/grpah"; did you mean "/graph"?'],
+      ],
+      [
+        "on a route that acts as the application",
+        yaml(", routes: [/more]", route(`as: app, allowedClients: [${JOB}]`)),
+        ["delegations.routes[0]: /more acts as the application; a delegation is for acting as a user"],
+      ],
+      [
+        "on a route with a step-up",
+        yaml(", routes: [/more]", route("authContext: c1")),
+        ["delegations.routes[0]: /more needs a step-up (authContext), which no job can meet"],
+      ],
+      [
+        "for a client whose tokens are refused",
+        yaml(
+          "",
+          MINIMAL.replace("identity:", "identity:\n  allowedClients: [11111111-1111-4111-8111-111111111111]"),
+        ),
+        ["delegations.clients[0]: is not among identity.allowedClients, so its tokens are refused"],
+      ],
+      [
+        "for no client",
+        yaml().replace(`[${JOB}]`, "[]"),
+        ["delegations.clients: must name at least 1; the list is empty or too short"],
+      ],
+      ["for ever", yaml(", maxDays: 3650"), ["delegations.maxDays: must be at most 365"]],
+      [
+        "with a misspelt key",
+        yaml(", maxDay: 3"),
+        ['delegations.maxDay: unknown key; did you mean "maxDays"?'],
+      ],
+      [
+        "beside a route of the same path",
+        yaml("", MINIMAL.replace("path: /graph", "path: /delegations")),
+        [
+          "routes[0].path: /delegations is where users delegate; choose another path, or leave delegations out",
+        ],
+      ],
+      [
+        "beside a probe of the same path",
+        `${yaml()}http: { probePath: /delegations }\n`,
+        ["http.probePath: is where users delegate; choose another path"],
+      ],
+    ])("are a fault %s", (_, text, faults) => {
+      expect(faultsOf(text, KEY)).toEqual(faults);
+    });
+
+    test("and a path is free where there are none", () => {
+      expect(load(MINIMAL.replace("path: /graph", "path: /delegations")).routes).toHaveLength(1);
+    });
+  });
+
+  describe("the keys of a shared cache", () => {
+    const yaml = `${MINIMAL}exchange: { cache: { redis: { url: "\${REDIS_URL:-}" } } }`;
+    const REDIS_URL = "rediss://cache:10000";
+    const TOKEN_CACHE_KEYS = `${"A".repeat(43)}=`;
+
+    test("may be in a file, whose name is taken where there is a Redis", () => {
+      const { exchange } = load(yaml, { REDIS_URL, TOKEN_CACHE_KEYS_FILE: "/mnt/keys" });
+      expect([exchange.cacheKeysFile, exchange.cacheKeys]).toEqual(["/mnt/keys", []]);
+      expect(load(yaml, { TOKEN_CACHE_KEYS_FILE: "/mnt/keys" }).exchange.cacheKeysFile).toBeUndefined();
+    });
+
+    test("may not be in a variable and in a file at once", () => {
+      expect(faultsOf(yaml, { REDIS_URL, TOKEN_CACHE_KEYS, TOKEN_CACHE_KEYS_FILE: "/mnt/keys" })).toEqual([
+        "TOKEN_CACHE_KEYS: is set beside TOKEN_CACHE_KEYS_FILE; only one of them may be",
+      ]);
+    });
+
+    test("given twice are a fault beside those of other variables", () => {
+      const doubled = { TOKEN_CACHE_KEYS, TOKEN_CACHE_KEYS_FILE: "/mnt/keys", PORT: "no" };
+      expect(faultsOf(yaml, { REDIS_URL, ...doubled }).map((fault) => fault.split(":")[0])).toEqual([
+        "TOKEN_CACHE_KEYS",
+        "PORT",
+      ]);
+    });
+  });
+
   test("a missing variable is named once, beside the places that refer to it", () => {
     expect(faultsOf(MINIMAL, { AZURE_CLIENT_ID: "" })).toEqual([
       "AZURE_CLIENT_ID: is not set",

@@ -54,7 +54,13 @@ const COMMANDS = {
     say(appId);
   },
   "ad sp list": () =>
-    say(state.principals.filter((id) => options["--filter"] === `appId eq '${id}'`).join("\n")),
+    say(
+      state.principals
+        .filter((id) => options["--filter"] === `appId eq '${id}'`)
+        // A service principal has an object id of its own.
+        .map((id) => id.replace(/^.{8}/, "dddddddd"))
+        .join("\n"),
+    ),
   "ad sp create": () => {
     // Entra's servers learn of a new application one after the other.
     if (state.notYet > 0) {
@@ -69,6 +75,25 @@ const COMMANDS = {
   "ad sp show": () => {
     const wanted = /value=='([^']+)'/.exec(options["--query"])?.[1];
     say(options["--id"] === GRAPH ? (state.graphPermissions[wanted] ?? "") : missing("the principal"));
+  },
+  "redisenterprise database access-policy-assignment list": () => {
+    if (options["--cluster-name"] !== state.redis.name || options["--resource-group"] !== state.redis.group)
+      return missing(`the Redis ${options["--cluster-name"]}`);
+    const wanted = /user\.objectId=='([^']+)'/.exec(options["--query"])?.[1];
+    say(
+      state.redis.assignments
+        .filter(({ objectId }) => objectId === wanted)
+        .map(({ name }) => name)
+        .join("\n"),
+    );
+  },
+  "redisenterprise database access-policy-assignment create": () => {
+    const name = options["--access-policy-assignment-name"];
+    // The service's own rule for the name.
+    if (!/^[A-Za-z0-9]{1,60}$/.test(name) || options["--access-policy-name"] !== "default")
+      return missing("such a name or policy");
+    state.redis.assignments.push({ name, objectId: options["--object-id"] });
+    save();
   },
   rest: () => {
     if (options["--method"] === "GET") return say(application());

@@ -30,7 +30,9 @@ interface Application {
     knownClientApplications?: string[];
   };
   optionalClaims?: { accessToken: { name: string }[]; idToken?: { name: string }[] };
-  requiredResourceAccess?: { resourceAppId: string; resourceAccess: { id: string }[] }[];
+  requiredResourceAccess?: { resourceAppId: string; resourceAccess: { id: string; type?: string }[] }[];
+  isFallbackPublicClient?: boolean;
+  publicClient?: { redirectUris: string[] };
   federated?: Credential[];
 }
 
@@ -51,6 +53,7 @@ const TENANT = {
   mayConsent: true,
   notYet: 0,
   cluster: { enabled: false, issuer: ISSUER },
+  redis: { name: "cache", group: "rg", assignments: [] as { name: string; objectId: string }[] },
 };
 
 let directory: string;
@@ -263,6 +266,111 @@ describe("a second run", () => {
   });
 });
 
+describe("a public client for MCP clients", () => {
+  const both = () => {
+    const [gateway, client, ...others] = state().applications;
+    if (gateway === undefined || client === undefined || others.length > 0)
+      throw new Error(`${state().applications.length} applications`);
+    return { gateway, client };
+  };
+
+  test("is a registration of its own, pre-authorised and known to the gateway", () => {
+    const { status, stderr, stdout } = run("--mcp", "--client", FRONT_END);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const { gateway, client } = both();
+    const [scope] = gateway.api.oauth2PermissionScopes ?? [];
+    expect(client).toMatchObject({
+      displayName: "obo-gateway-mcp",
+      isFallbackPublicClient: true,
+      publicClient: {
+        redirectUris: ["http://localhost", "http://localhost/callback", "http://localhost/oauth/callback"],
+      },
+      requiredResourceAccess: [
+        { resourceAppId: gateway.appId, resourceAccess: [{ id: scope?.id, type: "Scope" }] },
+      ],
+    });
+    expect(client.appId).not.toBe(gateway.appId);
+    expect(gateway.api.knownClientApplications).toEqual([FRONT_END, client.appId]);
+    expect(gateway.api.preAuthorizedApplications).toContainEqual({
+      appId: client.appId,
+      delegatedPermissionIds: [scope?.id],
+    });
+    expect(stdout).toContain(`mcp.clientId: ${client.appId} `);
+    expect(state().principals).toEqual([gateway.appId, client.appId]);
+  });
+
+  test("is not made without --mcp, nor in a dry run, which shows its commands", () => {
+    expect(run().stdout).not.toContain("mcp");
+    expect(state().applications).toHaveLength(1);
+    reset();
+    const { status, stderr, changes } = run("--mcp", "--dry-run");
+    expect({ status, changes, state: state() }).toEqual({ status: 0, changes: [], state: TENANT });
+    expect(stderr).toMatch(/would run: az ad app create --display-name obo-gateway-mcp/);
+    expect(stderr).toMatch(/would run: az rest --method PATCH .*redirectUris/);
+  });
+
+  test("is left alone by a second run, keeps what others added, and gets back what is missing", () => {
+    expect(run("--mcp").status).toBe(0);
+    const settled = state();
+    const again = run("--mcp");
+    expect({ changes: again.changes, state: state() }).toEqual({ changes: [], state: settled });
+    expect(again.stdout).toContain("nothing to change");
+    const broken = structuredClone(settled);
+    const [, client] = broken.applications;
+    client?.publicClient?.redirectUris.splice(0, 1, "https://agent.example/callback");
+    reset(broken);
+    expect(run("--mcp").changes).toEqual(["rest --method PATCH --url"]);
+    expect(both().client.publicClient?.redirectUris).toEqual([
+      "https://agent.example/callback",
+      "http://localhost/callback",
+      "http://localhost/oauth/callback",
+      "http://localhost",
+    ]);
+  });
+
+  test("has the redirect URIs that are named", () => {
+    const uris = ["http://127.0.0.1:33418", "cursor://anysphere.cursor-mcp/oauth/callback"];
+    run("--mcp", ...uris.flatMap((uri) => ["--redirect-uri", uri]));
+    expect(both().client.publicClient?.redirectUris).toEqual(uris);
+  });
+
+  test.each([
+    [["--redirect-uri", "http://localhost"], /--redirect-uri goes with --mcp/],
+    [["--mcp", "--redirect-uri", "http://localhost/*"], /is not a redirect URI/],
+    [["--mcp", "--redirect-uri", "localhost"], /is not a redirect URI/],
+  ])("%j is refused before anything is changed", (args, message) => {
+    const { status, stderr, changes } = run(...args);
+    expect({ status, changes }).toEqual({ status: 2, changes: [] });
+    expect(stderr).toMatch(message);
+  });
+});
+
+describe("a Redis that is named", () => {
+  const REDIS = ["--redis", "cache", "--redis-resource-group", "rg"];
+
+  test("gets an access policy for the gateway's service principal, once", () => {
+    const { status, stderr, changes } = run(...REDIS);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(changes.at(-1)).toBe("redisenterprise database access-policy-assignment create");
+    const objectId = application().appId.replace(/^.{8}/, "dddddddd");
+    expect(state().redis.assignments).toEqual([{ name: "obogateway", objectId }]);
+    const again = run(...REDIS);
+    expect({ changes: again.changes, status: again.status }).toEqual({ changes: [], status: 0 });
+  });
+
+  test("in the cluster's resource group needs no other", () => {
+    reset({ cluster: { ...TENANT.cluster }, redis: { ...TENANT.redis, group: "rg-of-k8s" } });
+    const { status } = run("--cluster", "k8s", "--resource-group", "rg-of-k8s", "--redis", "cache");
+    expect([status, state().redis.assignments.length]).toEqual([0, 1]);
+  });
+
+  test("is shown in a dry run, and not changed", () => {
+    const { status, stderr } = run("--dry-run", ...REDIS);
+    expect([status, state().redis.assignments]).toEqual([0, []]);
+    expect(stderr).toMatch(/would run: az redisenterprise database access-policy-assignment create/);
+  });
+});
+
 describe("what cannot be done is said", () => {
   test.each<[string, Partial<typeof TENANT>, string[], RegExp]>([
     ["nobody is signed in", { signedIn: false }, [], /sign in first: az login/],
@@ -286,6 +394,13 @@ describe("what cannot be done is said", () => {
       /several applications are named obo-gateway/,
     ],
     ["a cluster without its group", {}, ["--cluster", "k8s"], /--cluster needs --resource-group/],
+    ["a Redis without its group", {}, ["--redis", "cache"], /--redis needs --redis-resource-group/],
+    [
+      "a Redis that is not there",
+      {},
+      ["--redis", "other", "--redis-resource-group", "rg"],
+      /access policies of other cannot be read/,
+    ],
     ["an unknown option", {}, ["--dryrun"], /unknown option --dryrun/],
     ["an option without its value", {}, ["--name"], /--name needs a value/],
     ["a name that would end a query", {}, ["--name", "x' || 'y"], /--name: letters/],

@@ -62,6 +62,18 @@ export function bicepFaults({ script, registration, main, exposed }: SetupTexts)
     first(main, /accessToken: \[[^\]]*name: '(\w+)'/),
     first(registration, /name: "(\w+)", essential/),
   );
+  same(
+    "the access policy of Redis",
+    first(main, /accessPolicyName: '(.*)'/),
+    first(script, /--access-policy-name (\w+)/),
+  );
+  same(
+    "the name of its assignment",
+    first(main, /name: '\$\{redisName\}\/default\/(\w+)'/),
+    first(script, /--access-policy-assignment-name (\w+)/),
+  );
+  if (!/user: \{\s*objectId: principal\.id\s*\}/.test(main))
+    faults.push("the access policy of Redis is for another identity");
   for (const key of [
     "requestedAccessTokenVersion",
     "adminConsentDisplayName",

@@ -94,27 +94,39 @@ function vaultFaults({ metadata, spec }: SecretProviderClass, { deployment }: De
       metadata.name,
   );
   const mount = container?.volumeMounts?.find(({ name }) => name === volume?.name);
-  const file = container?.env?.find(({ name }) => name === "AZURE_CLIENT_CERTIFICATE_PATH")?.value;
   const alias = /objectAlias: (\S+)/.exec(spec.parameters.objects)?.[1];
+  const setting = VAULT_FILES[metadata.name] ?? "";
+  const file = container?.env?.find(({ name }) => name === setting)?.value;
   const faults: string[] = [];
   if (mount?.readOnly !== true || file !== `${mount.mountPath}/${alias}`)
-    faults.push("AZURE_CLIENT_CERTIFICATE_PATH does not lead to the vault's file");
+    faults.push(`${setting} does not lead to the vault's file`);
   if (spec.secretObjects !== undefined) faults.push("the vault's key is copied into a Secret");
   return faults;
 }
 
-/** The URL holds a password, and a cache whose keys differ between replicas is none. */
+/** The setting that names the file of each class. */
+const VAULT_FILES: Readonly<Record<string, string>> = {
+  "obo-gateway": "AZURE_CLIENT_CERTIFICATE_PATH",
+  "obo-gateway-redis": "TOKEN_CACHE_KEYS_FILE",
+};
+
+/** A URL with a password is a secret, and a cache whose keys differ between replicas is none. */
 function redisFaults({ deployment, networkPolicy }: Deployed): string[] {
   const [container] = deployment.spec.template.spec.containers;
   const find = (name: string) => container?.env?.find((one) => one.name === name);
   const url = find("REDIS_URL");
   const keys = find("TOKEN_CACHE_KEYS");
-  if (url === undefined && keys === undefined) return [];
+  const keysFile = find("TOKEN_CACHE_KEYS_FILE");
+  if (url === undefined && keys === undefined && keysFile === undefined) return [];
   const faults: string[] = [];
-  if (url === undefined || keys === undefined) faults.push("Redis takes both REDIS_URL and TOKEN_CACHE_KEYS");
-  for (const one of [url, keys])
+  if (url === undefined || (keys === undefined) === (keysFile === undefined))
+    faults.push("Redis takes both REDIS_URL and TOKEN_CACHE_KEYS");
+  const byEntra = find("REDIS_AUTH")?.value === "entra";
+  for (const one of byEntra ? [keys] : [url, keys])
     if (one !== undefined && one.valueFrom?.secretKeyRef === undefined)
       faults.push(`${one.name} stands in the tree`);
+  if (byEntra && !/^rediss[a-z+]*:\/\/[^@]+$/.test(url?.value ?? ""))
+    faults.push("REDIS_URL holds a password, or no TLS, although Redis is signed in to with tokens");
   const ports = (networkPolicy.spec.egress ?? []).flatMap((rule) => rule.ports ?? []);
   if (!ports.some(({ port }) => port !== 53 && port !== 443))
     faults.push("the network policy does not let out to Redis");

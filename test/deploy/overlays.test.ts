@@ -31,6 +31,20 @@ const kindsOf = ({ all }: Deployed) => all.map(({ kind }) => kind);
     expect(JSON.stringify(deployed.all)).not.toMatch(/rediss?:\/\/|ACCESS_KEY/);
   });
 
+  test("Redis by Entra brings no Secret, no password and no key: a URL, a word, and a file of the vault", () => {
+    const deployed = withComponents("redis-entra");
+    expect(kindsOf(deployed)).toContain("SecretProviderClass");
+    expect(deployed.deployment.spec.template.spec.containers[0]?.env).toEqual(
+      expect.arrayContaining([
+        { name: "REDIS_URL", value: "rediss://name.region.redis.azure.net:10000" },
+        { name: "REDIS_AUTH", value: "entra" },
+        { name: "TOKEN_CACHE_KEYS_FILE", value: "/var/run/secrets/obo-gateway-redis/token-cache-keys" },
+      ]),
+    );
+    expect(JSON.stringify(deployed.all)).not.toMatch(/secretKeyRef|"kind":"Secret"|ACCESS_KEY/);
+    expect(overlayFaults(deployed, subject)).toEqual([]);
+  });
+
   test("a certificate from Key Vault is mounted where the gateway looks for it, and no Secret is made", () => {
     const deployed = withComponents("key-vault-certificate");
     expect(kindsOf(deployed)).toContain("SecretProviderClass");
@@ -38,6 +52,41 @@ const kindsOf = ({ all }: Deployed) => all.map(({ kind }) => kind);
       name: "AZURE_CLIENT_CERTIFICATE_PATH",
       value: "/var/run/secrets/obo-gateway/gateway.pem",
     });
+  });
+});
+
+(able ? describe : describe.skip)("a broken copy of Redis by Entra is found out", () => {
+  const variables = (deployed: Deployed) => deployed.deployment.spec.template.spec.containers[0]?.env ?? [];
+  const set = (name: string, value: string) => (deployed: Deployed) => {
+    const variable = variables(deployed).find((one) => one.name === name);
+    if (variable !== undefined) variable.value = value;
+  };
+  test.each<[string, (deployed: Deployed) => void]>([
+    [
+      "REDIS_URL holds a password, or no TLS, although Redis is signed in to with tokens",
+      set("REDIS_URL", "rediss://:key@name.region.redis.azure.net:10000"),
+    ],
+    [
+      "REDIS_URL holds a password, or no TLS, although Redis is signed in to with tokens",
+      set("REDIS_URL", "redis://name.region.redis.azure.net:10000"),
+    ],
+    [
+      "TOKEN_CACHE_KEYS_FILE does not lead to the vault's file",
+      set("TOKEN_CACHE_KEYS_FILE", "/var/run/secrets/keys"),
+    ],
+    ["REDIS_URL stands in the tree", set("REDIS_AUTH", "password")],
+    [
+      "Redis takes both REDIS_URL and TOKEN_CACHE_KEYS",
+      (deployed) =>
+        void variables(deployed).push({
+          name: "TOKEN_CACHE_KEYS",
+          valueFrom: { secretKeyRef: { name: "redis", key: "keys" } },
+        }),
+    ],
+  ])("%s", (fault, break_) => {
+    const deployed = withComponents("redis-entra");
+    break_(deployed);
+    expect(overlayFaults(deployed, subject)).toEqual([fault]);
   });
 });
 

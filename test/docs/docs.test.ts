@@ -151,7 +151,8 @@ describe("names", () => {
     const reference = readPage(root, "docs/configuration.md")
       .codes.map((code) => code.replace("<name>", "*").replaceAll("[]", ""))
       .filter((code) => code.includes("."));
-    const parts = "identity|credential|exchange|downstreamApis|routes|http|admin|limits|fairness|log|audit";
+    const parts =
+      "identity|credential|exchange|downstreamApis|routes|http|admin|limits|fairness|log|audit|local";
     const isKey = new RegExp(`^(?:${parts})(?:\\[\\w*\\])?(?:\\.(?:[a-z][A-Za-z]*|<\\w+>))+(?=$|: )`);
     const unknown = current.flatMap(({ path, codes }) =>
       codes
@@ -215,6 +216,9 @@ describe("YAML", () => {
       GATEWAY_CONFIG: file,
       AZURE_TENANT_ID: "11111111-1111-4111-8111-111111111111",
       AZURE_CLIENT_ID: "22222222-2222-4222-8222-222222222222",
+      REDIS_URL: "rediss://cache.example.com:6380",
+      TOKEN_CACHE_KEYS: `${"A".repeat(43)}=`,
+      LOCAL_PORT: "0",
     };
     try {
       mountHandlers(loadConfig(env).handlerRoutes, shippedHandlers);

@@ -474,3 +474,32 @@ describe("the gateway's own credential", () => {
     expect([refusal.code, refusal.reason]).toEqual(["credential_unavailable", reason]);
   });
 });
+
+describe("a host's clock that is set back", () => {
+  test("does not make a hold of a minute one of three", async () => {
+    entra.respond(refusing({ ann: throttled }));
+    const { exchange, clock } = exchangeWith(entra);
+    await refusalOf(exchange(requestOf("ann")));
+    clock.advance(-120_000);
+    await refusalOf(exchange(requestOf("ann")));
+    expect(askedFor("ann")).toBe(1);
+    entra.respond(granted);
+    clock.advance(60_000);
+    expect((await exchange(requestOf("ann"))).origin).toBe("authority");
+  });
+
+  test("does not hold a tenant back for longer than it was to be", async () => {
+    const users = ["ann", "bob", "cat", "dan"];
+    entra.respond(refusing(Object.fromEntries(users.map((user) => [user, throttled]))));
+    const { exchange, clock } = exchangeWith(entra);
+    for (const user of users) await refusalOf(exchange(requestOf(user)));
+    expect((await refusalOf(exchange(requestOf("eve")))).code).toBe("authority_throttled");
+    entra.respond(granted);
+    clock.advance(-120_000);
+    await refusalOf(exchange(requestOf("eve")));
+    clock.advance(2_000);
+    // The probe that is due a second after the hold began.
+    expect((await exchange(requestOf("eve"))).origin).toBe("authority");
+    expect((await exchange(requestOf("fay"))).origin).toBe("authority");
+  });
+});

@@ -7,7 +7,8 @@ import { Secret } from "../../src/foundation/secret.ts";
 import type { OpenRedis } from "../../src/redis/contract.ts";
 import { openRedis } from "../../src/redis/redis.ts";
 import { createSealing } from "../../src/redis/sealing.ts";
-import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
+import { describeWithRedis } from "../support/redis.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
 import {
   assertionOf,
   CLAIMS,

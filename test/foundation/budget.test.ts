@@ -63,3 +63,16 @@ test("a share that is the whole is no bound of its own: what is full then is the
     "process",
   ]);
 });
+
+test("owners that come once and hold nothing any more leave no trace on what the others may hold", () => {
+  const budget = createBudget({ total: 4, userShare: 0.5, clientShare: 1 });
+  budget.take(alice, 2);
+  for (let index = 0; index < 5_000; index += 1) {
+    const passer = { user: `tenant/${index}`, client: "tenant/spa" };
+    expect(budget.take(passer)).toBeUndefined();
+    budget.give(passer);
+  }
+  expect([budget.used(), budget.users(), budget.take(alice)]).toEqual([2, 1, "user"]);
+  budget.give(alice, 2);
+  expect([budget.used(), budget.users(), budget.take(alice, 2)]).toEqual([0, 0, undefined]);
+});

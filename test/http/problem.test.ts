@@ -31,6 +31,7 @@ const STATUS: Readonly<Record<GatewayErrorCode, number>> = {
   blocked_by_policy: 403,
   not_assigned: 403,
   tenant_not_onboarded: 403,
+  delegation_ended: 401,
   credential_unavailable: 503,
   client_rejected: 503,
   downstream_misconfigured: 502,

@@ -327,6 +327,24 @@ describe("the verified-token cache", () => {
     ]);
   });
 
+  test("recognizes the caller of a token that was verified, and of no other spelling, without a look at the signature", async () => {
+    const value = token();
+    expect(verifier.recognize(bearer(value))).toBeUndefined();
+    const first = await verifier.verify(bearer(value));
+    expect(first).toEqual({ outcome: "verified", caller: verifier.recognize(bearer(value)) });
+    for (const other of [
+      [],
+      [`bearer ${value}`],
+      [`Bearer ${value}=`],
+      [`Bearer ${value}`, `Bearer ${value}`],
+      ["Bearer "],
+    ])
+      expect(verifier.recognize(other)).toBeUndefined();
+    clock += 5 * MINUTE;
+    expect(verifier.recognize(bearer(value))).toBeUndefined();
+    expect(typesOf("token_verified")).toHaveLength(1);
+  });
+
   test("is believed for five minutes", async () => {
     const value = token();
     await outcomeOf(value);

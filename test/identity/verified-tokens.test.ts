@@ -125,6 +125,16 @@ describe("a token verified a moment ago", () => {
   });
 });
 
+test("a caller owns what it holds as this user and this client of this tenant, on either level", () => {
+  const cache = create();
+  const token = add(cache, 0);
+  const { tenantId, objectId, clientId } = principalOf(0);
+  const owner = { user: `${tenantId} ${objectId}`, client: `${tenantId} ${clientId}` };
+  expect(cache.get(token)?.owner).toEqual(owner);
+  crowd(cache);
+  expect(cache.get(token)?.owner).toEqual(owner);
+});
+
 describe("a token that differs from a verified one", () => {
   const key = generateKey("key-1");
   const genuine = sign(key, userClaims());

@@ -4,7 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import { Secret } from "../../src/foundation/secret.ts";
 import type { OpenRedis, RedisEvent } from "../../src/redis/contract.ts";
 import { openRedis } from "../../src/redis/redis.ts";
-import { describeWithRedis, type RedisServer, startRedis } from "../support/redis.ts";
+import { describeWithRedis } from "../support/redis.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const keys = [new Secret(randomBytes(32).toString("base64"))];
 const opened: OpenRedis[] = [];

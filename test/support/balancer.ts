@@ -64,6 +64,8 @@ export async function startBalancer(): Promise<Balancer> {
   }
 
   const server = createServer((incoming, outgoing) => pass(incoming, outgoing, [])).listen(0, "127.0.0.1");
+  // Longer than any pause of a test: a connection that ends as the next request sets out would lose it.
+  server.keepAliveTimeout = 300_000;
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

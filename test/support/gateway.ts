@@ -40,6 +40,8 @@ export interface TestGatewayOptions {
 export interface TestGateway {
   readonly url: string;
   readonly adminUrl: string;
+  /** Of the local API, where it is configured with a port. */
+  readonly localUrl: string;
   /** Every line logged so far, parsed. */
   readonly logs: readonly Record<string, unknown>[];
   /** A request to the public side, with a bearer token where one is given. */
@@ -48,6 +50,8 @@ export interface TestGateway {
   admin(path: string): supertest.Test;
   /** The log line of the request with this correlation id, once it is there; rejects with the lines that came instead. */
   line(correlationId: string): Promise<Record<string, unknown>>;
+  /** As SIGHUP does. */
+  reload(): Promise<void>;
   /** Rejects when any line that was ever logged holds a token, so that every test is a test of that too. */
   stop(): Promise<void>;
 }
@@ -113,8 +117,8 @@ const STARTED = new Set<unknown>(["ready", "signing keys will be fetched with th
 /** How long a line is waited for, ms: less than a test may take, so that its failure names the line. */
 const LINE_LIMIT_MS = 10_000;
 
-/** The start of any JWT: `{"` in base64url. */
-const TOKEN = /eyJ[A-Za-z0-9_-]{8,}/;
+/** The start of any JWT, `{"` in base64url, and of a delegation's handle. */
+const TOKEN = /eyJ[A-Za-z0-9_-]{8,}|obo_dlg_/;
 
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
   const { emulator, credential = "workload-identity" } = options;
@@ -178,6 +182,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   return {
     url,
     adminUrl,
+    localUrl: `http://127.0.0.1:${gateway.localPort}`,
     logs,
     get: (path, token) => bearer(supertest(url).get(path), token),
     send: (method, path, token) => bearer(supertest(url)[method](path), token),
@@ -204,6 +209,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
         look();
       });
     },
+    reload: gateway.reload,
     async stop() {
       await gateway.stop();
       await agent.close();

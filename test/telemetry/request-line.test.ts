@@ -21,6 +21,7 @@ const END: RequestEnd = {
 const ALL = { granted: "all", sampleOneIn: 1 } as const;
 const NOTHING: RequestFacts = {
   correlationId: "7a1e",
+  via: undefined,
   caller: undefined,
   tokenOrigin: undefined,
   refusal: undefined,
@@ -153,6 +154,7 @@ describe("the level of a request's line says who must act", () => {
   const EXPECTED: Readonly<Record<Actor, string>> = {
     caller: "info",
     user: "info",
+    job: "info",
     downstream: "info",
     nobody: "info",
     operator: "warn",

@@ -82,3 +82,60 @@ test("a Redis whose memory is full is a warning, and every failure is counted by
   expect(text).toContain('obo_gateway_shared_cache_failures_total{reason="OOM"} 2');
   expect(text).toContain('obo_gateway_shared_cache_failures_total{reason="timeout"} 1');
 });
+
+test.each([
+  [
+    "WRONGPASS",
+    "5e5e5e5e-0000",
+    /does not accept who the gateway is \(WRONGPASS\); assign an access policy.*5e5e5e5e-0000/,
+  ],
+  [
+    "NOPERM",
+    "5e5e5e5e-0000",
+    /does not let the gateway do what it needs \(NOPERM\); assign an access policy.*5e5e5e5e/,
+  ],
+  ["WRONGPASS", undefined, /compare user name and password of exchange\.cache\.redis\.url/],
+  ["NOPERM", undefined, /allow its user GETRANGE, SET, EXISTS, DEL and EVAL/],
+])("a Redis that refuses the gateway (%s) is a warning with its remedy", (reason, objectId, words) => {
+  const { lines, signals } = open();
+  for (let each = 0; each < 3; each += 1) signals.exchange({ type: "shared_refused", reason, objectId });
+  expect(lines).toEqual([
+    expect.objectContaining({
+      level: "warn",
+      reason,
+      ...(objectId !== undefined && { objectId }),
+      msg: expect.stringMatching(words),
+    }),
+  ]);
+  signals.exchange({ type: "shared_accepted" });
+  expect(lines.at(-1)).toMatchObject({
+    level: "info",
+    msg: expect.stringContaining("accepts the gateway again"),
+  });
+});
+
+test.each([
+  [undefined, /\(authority_unavailable: status\); going on without Redis$/],
+  [Date.UTC(2026, 10, 27, 12), /; the one before serves until 2026-11-27T12:00:00\.000Z$/],
+])("no token for Redis is a warning that says what serves meanwhile (%s)", (expiresAt, words) => {
+  const { lines, signals } = open();
+  const problem = "authority_unavailable: status";
+  for (let each = 0; each < 3; each += 1)
+    signals.exchange({ type: "shared_token_failed", problem, expiresAt });
+  expect(lines).toEqual([
+    expect.objectContaining({ level: "warn", problem, msg: expect.stringMatching(words) }),
+  ]);
+});
+
+test("master keys that are taken up, or kept since the new ones are none, are said and counted", async () => {
+  const { lines, metrics, signals } = open();
+  signals.exchange({ type: "shared_keys_taken", keys: 2 });
+  signals.exchange({ type: "shared_keys_kept", problem: "TOKEN_CACHE_KEYS_FILE: /keys is empty" });
+  expect(lines).toEqual([
+    expect.objectContaining({ level: "info", keys: 2 }),
+    expect.objectContaining({ level: "warn", msg: expect.stringContaining("/keys is empty") }),
+  ]);
+  expect(await metrics.exposition()).toContain(
+    'obo_gateway_exchange_events_total{event="shared_keys_kept"} 1',
+  );
+});

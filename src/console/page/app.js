@@ -17,6 +17,7 @@ const ORIGINS = {
 const ACTORS = {
   caller: "The caller must change the request.",
   user: "The user must act: sign in again, consent, or ask for access.",
+  job: "The user of the job must delegate anew.",
   operator: "The operator of the gateway must act.",
   authority: "Entra must recover; callers try again.",
   downstream: "The API behind the gateway must recover.",

@@ -30,6 +30,8 @@ export interface BatchRoundsOptions {
   readonly fields: FieldChanges;
   /** Asks for memory for that much more of an answer, bytes; false leaves the answer unread. */
   readonly mayKeep: (bytes: number) => boolean;
+  /** For whom the answers are read; see `Turns`. */
+  readonly owner: string | undefined;
 }
 
 export type BatchResult =
@@ -105,14 +107,14 @@ interface Answered {
 }
 
 async function sendRound(
-  { parts, text, send, mayKeep }: BatchRoundsOptions,
+  { parts, text, send, mayKeep, owner }: BatchRoundsOptions,
   pending: readonly BatchPart[],
   claims: string | undefined,
   isRepetition: boolean,
 ): Promise<ReadAnswer | { readonly kind: "failed"; readonly error: GatewayError }> {
   const body = pending === parts && text !== undefined ? text : writeBatch(pending);
   try {
-    return await readAnswer(await send(body, claims), mayKeep);
+    return await readAnswer(await send(body, claims), mayKeep, owner);
   } catch (error) {
     // A challenge that the exchange cannot answer has to reach the user, whatever the other parts were answered.
     const mayStand = isRepetition && claims === undefined && error instanceof GatewayError;
@@ -126,7 +128,11 @@ type ReadAnswer =
   | { readonly kind: "challenged"; readonly claims: string }
   | (BatchResult & { readonly kind: "unread" });
 
-async function readAnswer(head: Answer, mayKeep: (bytes: number) => boolean): Promise<ReadAnswer> {
+async function readAnswer(
+  head: Answer,
+  mayKeep: (bytes: number) => boolean,
+  owner: string | undefined,
+): Promise<ReadAnswer> {
   const { status, headers, body } = head;
   let claims: string | undefined;
   try {
@@ -143,7 +149,7 @@ async function readAnswer(head: Answer, mayKeep: (bytes: number) => boolean): Pr
   const { chunks, isWhole } = await readAtMost(body, mayKeep);
   if (!isWhole) return { kind: "unread", head, begun: chunks };
   const text = Buffer.concat(chunks);
-  const answer = await inTurns(readBatchAnswer(text));
+  const answer = await inTurns(readBatchAnswer(text), owner);
   return answer === undefined ? { kind: "unread", head, begun: [text] } : { kind: "answers", head, answer };
 }
 

@@ -1,11 +1,19 @@
 /** Writes a large answer in slices, at its caller's pace and without holding up other requests. */
 
 import type { ServerResponse } from "node:http";
-import { setImmediate as turn } from "node:timers/promises";
+import { loopTurns } from "../../foundation/turns.ts";
 import type { BodyRewriter } from "../contract.ts";
 
 /** Bytes that are rewritten and written before the event loop turns: well under a millisecond's work. */
 const SLICE = 65_536;
+
+export interface SliceOptions {
+  readonly rewriter: BodyRewriter | undefined;
+  /** Longest time in which the caller takes nothing, ms. */
+  readonly idleMs: number;
+  /** For whom it is written; see `Turns`. */
+  readonly owner: string;
+}
 
 /**
  * Writes the pieces through the rewriter. The next slice waits until the caller has taken the one before, so that an
@@ -16,8 +24,7 @@ const SLICE = 65_536;
 export async function writeInTurns(
   outgoing: ServerResponse,
   pieces: readonly Buffer[],
-  rewriter: BodyRewriter | undefined,
-  idleMs: number,
+  { rewriter, idleMs, owner }: SliceOptions,
 ): Promise<void> {
   for (const piece of pieces) {
     for (let at = 0; at < piece.length; at += SLICE) {
@@ -25,7 +32,7 @@ export async function writeInTurns(
       const bytes = rewriter === undefined ? slice : rewriter.push(slice);
       if (outgoing.destroyed) throw new Error("the caller has gone");
       if (bytes.length > 0 && !outgoing.write(bytes)) await drained(outgoing, idleMs);
-      else if (slice.length === SLICE) await turn();
+      else if (slice.length === SLICE) await loopTurns.pause(owner);
     }
   }
 }

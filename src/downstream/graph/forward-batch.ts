@@ -107,7 +107,7 @@ async function answerOf(
   request: ForwardBatchRequest,
   { transport, hold, now, signal }: Sending,
 ): Promise<BatchResult> {
-  const { incoming, target, record, rewrite } = request;
+  const { incoming, target, record, rewrite, owner } = request;
   const { api } = target;
   const rules = headerRulesOf(api);
   const text = await readBatchBody(incoming, hold, {
@@ -116,7 +116,7 @@ async function answerOf(
     timeoutMs: api.timeoutMs,
   });
   const { check, route } = request;
-  const parts = await inTurns(readBatch(text, { check, route, headers: rules.request }));
+  const parts = await inTurns(readBatch(text, { check, route, headers: rules.request }), owner.user);
   const until = now() + api.timeoutMs;
   const msLeft = () => Math.max(1, until - now());
   let token = await request.obtainToken({});
@@ -127,6 +127,7 @@ async function answerOf(
     now,
     fields: { rules: rules.response, rewrite: rewrite?.field },
     mayKeep: hold.mayKeep,
+    owner: owner.user,
     pause(ms) {
       throttleWaited(record, ms);
       return sleep(ms, undefined, { signal });
@@ -158,12 +159,12 @@ async function write(result: BatchResult, request: ForwardBatchRequest): Promise
   const rules = headerRulesOf(target.api).response;
   const links = rewrite?.fields(status, headers) ?? headers;
   writeResponseHead(outgoing, status, links, { challenge, rules, isRewritten: true });
-  const idleMs = target.api.idleTimeoutMs;
-  if (result.kind === "answered") await writeInTurns(outgoing, result.pieces, rewriter, idleMs);
+  const slices = { rewriter, idleMs: target.api.idleTimeoutMs, owner: request.owner.user };
+  if (result.kind === "answered") await writeInTurns(outgoing, result.pieces, slices);
   else {
-    await writeInTurns(outgoing, result.begun, rewriter, idleMs);
+    await writeInTurns(outgoing, result.begun, slices);
     for await (const chunk of body as AsyncIterable<Buffer>) {
-      await writeInTurns(outgoing, [chunk], rewriter, idleMs);
+      await writeInTurns(outgoing, [chunk], slices);
     }
   }
   outgoing.end(rewriter?.flush());

@@ -58,6 +58,12 @@ export const REQUEST_GROUPS: readonly FieldGroup[] = [
     ],
   },
   {
+    reason:
+      "The handle by which a job acts for a user at the gateway. With or without delegations there, it is no API's to know.",
+    isFixed: true,
+    names: ["delegation"],
+  },
+  {
     reason: "Make the API see another method than the one that the route's rules allowed.",
     isFixed: true,
     names: ["http-method-override", "x-http-override", "x-method", "x-method-override"],

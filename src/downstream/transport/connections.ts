@@ -3,6 +3,7 @@
 import type { Socket } from "node:net";
 import { GatewayError } from "../../errors.ts";
 import { createBudget, type Exhausted, type Owner } from "../../foundation/budget.ts";
+import { createQueue } from "../../foundation/members.ts";
 import type { Connect, ConnectAttempt, ProxyServer } from "../../outbound/contract.ts";
 import { Client, type Dispatcher } from "../../outbound/undici.ts";
 import type { HeaderLines } from "../contract.ts";
@@ -41,9 +42,15 @@ export interface Connection {
   close(): void;
 }
 
+/** Who takes a connection. */
+export interface Taker {
+  connected(connection: Connection): void;
+  connectFailed(error: Error): void;
+}
+
 export interface Connections {
-  /** Hands over a connection: an open one at once, else a new one. */
-  take(onReady: (connection: Connection) => void, onFailed: (error: Error) => void): ConnectAttempt;
+  /** Hands over a connection: an open one at once, else a new one after the attempt that it gives back. */
+  take(taker: Taker): ConnectAttempt | undefined;
   /** Takes back a connection whose request has ended. */
   giveBack(connection: Connection): void;
   /** Closes a connection that is of no more use. */
@@ -65,7 +72,7 @@ export function createConnections(origin: string, options: ConnectionOptions): C
   const target = { protocol, host, port, hostname: hostname.replace(/^\[|\]$/g, "") };
   const { maxRequests, maxAgeMs, now } = options;
   /** In the order of their last use: the first has rested longest and is used next. */
-  const idle = new Set<Connection>();
+  const idle = createQueue<Connection>();
   const connected = new Set<Connection>();
   const attempts = new Set<ConnectAttempt>();
   let closing = false;
@@ -88,19 +95,19 @@ export function createConnections(origin: string, options: ConnectionOptions): C
   }
 
   return {
-    take(onReady, onFailed) {
-      for (const connection of idle) {
+    take(taker) {
+      for (let connection = idle.first(); connection !== undefined; connection = idle.first()) {
         idle.delete(connection);
         if (isUsable(connection)) {
-          onReady(connection);
-          return { destroy() {} };
+          taker.connected(connection);
+          return undefined;
         }
         discard(connection);
       }
       const attempt = options.connect(target, (...[error, socket]) => {
         attempts.delete(attempt);
-        if (error === null) onReady(opened(socket));
-        else onFailed(error);
+        if (error === null) taker.connected(opened(socket));
+        else taker.connectFailed(error);
       });
       attempts.add(attempt);
       return {
@@ -118,7 +125,8 @@ export function createConnections(origin: string, options: ConnectionOptions): C
     open: () => connected.size + attempts.size,
     close() {
       closing = true;
-      for (const connection of idle) discard(connection);
+      for (let connection = idle.first(); connection !== undefined; connection = idle.first())
+        discard(connection);
     },
   };
 }
@@ -257,6 +265,8 @@ function mayBecomeInterim(bytes: Buffer): boolean {
 
 export interface PlaceHolder {
   readonly owner: Owner;
+  /** Where it stands; only `Places` changes it. Not a Set of holders, see `createMembers`. */
+  standing?: "under way" | "in line" | undefined;
   /** Called when the holder's request may begin: within `enter`, or later. */
   admitted(): void;
 }
@@ -281,22 +291,26 @@ export interface PlacesOptions {
 export function createPlaces({ maxUnderWay, maxWaiting, ...shares }: PlacesOptions): Places {
   const underWay = createBudget({ total: maxUnderWay, ...shares });
   const inLine = createBudget({ total: maxWaiting, ...shares });
-  const holding = new Set<PlaceHolder>();
-  const waiting = new Set<PlaceHolder>();
+  const waiting = createQueue<PlaceHolder>();
 
   function begin(holder: PlaceHolder): void {
-    holding.add(holder);
+    holder.standing = "under way";
     holder.admitted();
   }
 
   /** In the order of their arrival, but for those whose caller holds its share of places already. */
   function admitNext(): void {
-    for (const holder of waiting) {
-      if (underWay.used() === maxUnderWay) return;
-      if (underWay.take(holder.owner) !== undefined) continue;
+    let holder = waiting.first();
+    while (holder !== undefined && underWay.used() < maxUnderWay) {
+      if (underWay.take(holder.owner) !== undefined) {
+        holder = waiting.after(holder);
+        continue;
+      }
       waiting.delete(holder);
       inLine.give(holder.owner);
       begin(holder);
+      // From the first again: what has just begun may have failed at once, and let others begin.
+      holder = waiting.first();
     }
   }
 
@@ -309,13 +323,17 @@ export function createPlaces({ maxUnderWay, maxWaiting, ...shares }: PlacesOptio
       }
       const crowded = inLine.take(holder.owner);
       if (crowded !== undefined) return refusal(crowded === "process" ? full : crowded);
+      holder.standing = "in line";
       waiting.add(holder);
       return undefined;
     },
     leave(holder) {
-      if (waiting.delete(holder)) {
+      const { standing } = holder;
+      holder.standing = undefined;
+      if (standing === "in line") {
+        waiting.delete(holder);
         inLine.give(holder.owner);
-      } else if (holding.delete(holder)) {
+      } else if (standing === "under way") {
         underWay.give(holder.owner);
         admitNext();
       }

@@ -4,6 +4,7 @@ import type { lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import type { GatewayError } from "../../errors.ts";
 import { type Breaker, createBreaker } from "../../foundation/breaker.ts";
+import { createMembers } from "../../foundation/members.ts";
 import { createConnector } from "../../outbound/connector.ts";
 import type { Connect, ProxyFor } from "../../outbound/contract.ts";
 import type {
@@ -16,10 +17,10 @@ import type {
   TransportRequest,
 } from "../contract.ts";
 import { readBaseUrl } from "../target/downstream-api.ts";
-import { type Connections, createConnections, createPlaces, type Places } from "./connections.ts";
+import { type Connections, createConnections, createPlaces } from "./connections.ts";
 import { isPrivateAddress, PrivateAddressError, publicLookup } from "./private-address.ts";
 import { followRedirects } from "./redirects.ts";
-import { PooledTransfer } from "./transfer.ts";
+import { type Line, PooledTransfer } from "./transfer.ts";
 import { closed, unconnectable } from "./transport-error.ts";
 
 export interface TransportOptions {
@@ -52,33 +53,27 @@ const KEEP_ALIVE_ELSEWHERE_MS = 4000;
 export function createTransport(options: TransportOptions): Transport {
   const now = options.now ?? Date.now;
   const breakerOf = createHostBreakers(now, options.onEvent);
-  const pools = new Map(options.apis.map((api) => [api.name, createApiPool(api, options, breakerOf(api))]));
-  const underWay = new Set<PooledTransfer>();
+  const underWay = createMembers<PooledTransfer>();
   let isClosed = false;
   let onIdle = () => {};
+  const onEnd = (ended: PooledTransfer) => {
+    underWay.delete(ended);
+    if (underWay.size === 0) onIdle();
+  };
+  const pools = new Map(
+    options.apis.map((api) => [api.name, createApiPool(api, options, breakerOf(api), onEnd)]),
+  );
 
   function send(request: TransportRequest, receiver: AnswerReceiver): Transfer {
     const pool = pools.get(request.target.api.name);
     if (pool === undefined) throw new TypeError(`no downstream API named ${request.target.api.name}`);
-    const { places, connections, breaker } = pool.lineTo(request.target);
-    const refusal = isClosed ? closed() : refusalOf(breaker);
+    const line = pool.lineTo(request.target);
+    const refusal = isClosed ? closed() : refusalOf(line.breaker);
     if (refusal !== undefined) {
       receiver.failed(refusal);
       return { pause() {}, resume() {}, abort() {} };
     }
-    const transfer = new PooledTransfer(
-      {
-        places,
-        connections,
-        breaker,
-        onEnd(ended) {
-          underWay.delete(ended);
-          if (underWay.size === 0) onIdle();
-        },
-      },
-      request,
-      receiver,
-    );
+    const transfer = new PooledTransfer(line, request, receiver);
     underWay.add(transfer);
     transfer.start();
     return transfer;
@@ -97,22 +92,24 @@ export function createTransport(options: TransportOptions): Transport {
     },
     async destroy() {
       closeAll();
-      for (const transfer of underWay) transfer.refuse();
+      // Those that end leave the collection at once.
+      for (const transfer of [...underWay]) transfer.refuse();
     },
   };
   return options.apis.some((api) => api.followRedirects === true) ? followRedirects(transport) : transport;
 }
 
 interface ApiPool {
-  lineTo(target: Target): {
-    readonly places: Places;
-    readonly connections: Connections;
-    readonly breaker: Breaker;
-  };
+  lineTo(target: Target): Line;
   close(): void;
 }
 
-function createApiPool(api: DownstreamApiOptions, options: TransportOptions, breaker: Breaker): ApiPool {
+function createApiPool(
+  api: DownstreamApiOptions,
+  options: TransportOptions,
+  breaker: Breaker,
+  onEnd: Line["onEnd"],
+): ApiPool {
   const { origin: apiOrigin } = readBaseUrl(api);
   const { max = api.maxConcurrent, keepAliveMs, maxRequests, maxAgeMs } = api.connections;
   const placesOptions = {
@@ -132,10 +129,11 @@ function createApiPool(api: DownstreamApiOptions, options: TransportOptions, bre
       proxy: origin.startsWith("http:") ? proxyFor(new URL(origin)) : undefined,
       now: options.now ?? Date.now,
     });
-  const line = {
+  const line: Line = {
     places: createPlaces(placesOptions),
     connections: connectionsTo(apiOrigin, keepAliveMs),
     breaker,
+    onEnd,
   };
   // Without a breaker: hosts that come and go would need one each.
   const noBreaker = createBreaker({ failures: 0, now: Date.now });
@@ -148,7 +146,7 @@ function createApiPool(api: DownstreamApiOptions, options: TransportOptions, bre
       for (const [other, connections] of elsewhere) if (connections.open() === 0) elsewhere.delete(other);
       const connections = elsewhere.get(origin) ?? connectionsTo(origin, KEEP_ALIVE_ELSEWHERE_MS);
       elsewhere.set(origin, connections);
-      return { places: placesElsewhere, connections, breaker: noBreaker };
+      return { places: placesElsewhere, connections, breaker: noBreaker, onEnd };
     },
     close() {
       for (const connections of [line.connections, ...elsewhere.values()]) connections.close();

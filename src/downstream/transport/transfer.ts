@@ -16,7 +16,7 @@ import type {
   TransferSpan,
   TransportRequest,
 } from "../contract.ts";
-import type { Connection, Connections, PlaceHolder, Places } from "./connections.ts";
+import type { Connection, Connections, PlaceHolder, Places, Taker } from "./connections.ts";
 import {
   closed,
   failureReason,
@@ -45,8 +45,9 @@ interface Controller {
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /** A class, because undici asks for an object of callbacks: as closures, each of them would be made per request. */
-export class PooledTransfer implements Transfer, PlaceHolder {
+export class PooledTransfer implements Transfer, PlaceHolder, Taker {
   readonly owner: Owner;
+  standing: PlaceHolder["standing"] = undefined;
   private readonly line: Line;
   private readonly request: TransportRequest;
   private readonly receiver: AnswerReceiver;
@@ -76,10 +77,7 @@ export class PooledTransfer implements Transfer, PlaceHolder {
   }
 
   admitted(): void {
-    this.attempt = this.line.connections.take(
-      (connection) => this.onConnected(connection),
-      (error) => this.onConnectFailed(error),
-    );
+    this.attempt = this.line.connections.take(this);
   }
 
   pause(): void {
@@ -111,7 +109,7 @@ export class PooledTransfer implements Transfer, PlaceHolder {
     receiver.failed(error);
   }
 
-  private onConnected(connection: Connection): void {
+  connected(connection: Connection): void {
     this.attempt = undefined;
     if (connection.requests() === 0) this.line.breaker.succeeded();
     this.connection = connection;
@@ -121,7 +119,7 @@ export class PooledTransfer implements Transfer, PlaceHolder {
     connection.send({ method, path: target.path, headers, body: this.body ?? null }, this);
   }
 
-  private onConnectFailed(error: Error): void {
+  connectFailed(error: Error): void {
     // Nothing was sent, so that one more attempt is harmless whatever the method.
     if (isPassing(error) && !this.isRepeated) {
       this.repeat();

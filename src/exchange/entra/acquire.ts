@@ -37,6 +37,8 @@ export interface AcquiredToken {
   /** Reckoned from before the request was sent, so never later than Entra's own reckoning. Ms since the epoch. */
   readonly expiresAt: number;
   readonly grantedScopes?: readonly string[] | undefined;
+  /** Only of a request that redeems one, or that asks for one: every other refresh token of Entra's is dropped unread. */
+  readonly refreshToken?: Secret | undefined;
 }
 
 /**
@@ -57,15 +59,16 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
   const { domains, now, onEvent, forgetUser } = ports;
   const budget = createRetryBudget();
 
-  /** One token request; resolves to its outcome and the time when it was sent. */
+  /** One token request; resolves to its outcome and when it was sent, by the host's clock and by that of the refusals. */
   async function attempt(
     request: ExchangeRequest,
     authentication: ClientAuthentication,
     leftMs: number,
     onResponse: ((facts: TokenRequestFacts) => void) | undefined,
-  ): Promise<{ readonly outcome: TokenOutcome; readonly sentAt: number }> {
-    const { assertion, scopes, claims, correlationId, trace } = request;
+  ): Promise<{ readonly outcome: TokenOutcome; readonly sentAt: number; readonly leftAt: number }> {
+    const { assertion, scopes, claims, correlationId, trace, refreshToken } = request;
     const sentAt = now();
+    const leftAt = domains.time();
     const origin = credential.originOf?.(authentication) ?? { source: credential.source };
     const span = trace?.tokenRequest(tokenEndpoint(assertion.tenantId));
     let status: number | undefined;
@@ -76,19 +79,21 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
         claims,
         correlationId,
         authentication,
+        refreshToken,
         timeoutMs: Math.min(attemptTimeoutMs, leftMs),
       })
       .then((response) => {
         ({ status } = response);
         ports.clockDrift.observe(response.headers, sentAt);
         onResponse?.({ requestId: requestIdOf(response.headers), ...origin });
-        return ports.responses.process({ assertion, scopes, authentication }, response);
+        const isRenewal = refreshToken !== undefined;
+        return ports.responses.process({ assertion, scopes, authentication, isRenewal }, response);
       }, ports.responses.failure);
     span?.ended({
       status,
       code: outcome.outcome === "granted" ? undefined : outcome.refusal.error.code,
     });
-    return { outcome, sentAt };
+    return { outcome, sentAt, leftAt };
   }
 
   return async (request, subject, startedAt, onResponse) => {
@@ -108,11 +113,16 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
       const held = domains.recallCredential(subject, fingerprint);
       if (held !== undefined) throw held;
 
-      const { outcome, sentAt } = await attempt(request, authentication, leftMs(), onResponse);
+      const { outcome, sentAt, leftAt } = await attempt(request, authentication, leftMs(), onResponse);
       if (outcome.outcome === "granted") {
-        domains.answered(subject, sentAt);
-        const { accessToken, expiresInSeconds, grantedScopes } = outcome;
-        return { accessToken, expiresAt: sentAt + expiresInSeconds * 1000, grantedScopes };
+        domains.answered(subject, leftAt);
+        const { accessToken, expiresInSeconds, grantedScopes, refreshToken } = outcome;
+        return {
+          accessToken,
+          expiresAt: sentAt + expiresInSeconds * 1000,
+          grantedScopes,
+          ...((request.isOffline === true || request.refreshToken !== undefined) && { refreshToken }),
+        };
       }
       const { refusal } = outcome;
       if (refusal.domain === "credential" && !credentialRenewed) {
@@ -129,7 +139,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
         await sleep(pauseMs);
         continue;
       }
-      if (ACTOR_OF[refusal.error.code] !== "authority") domains.answered(subject, sentAt);
+      if (ACTOR_OF[refusal.error.code] !== "authority") domains.answered(subject, leftAt);
       domains.learn(refusal, subject, fingerprint);
       if (refusal.forgetUser) forgetUser(subject, request);
       throw refusal.error;

@@ -1,11 +1,22 @@
 /** The gateway as an application of its own: its token requests without a user, the check of its credential, and tokens of managed identities. */
 
 import { randomUUID } from "node:crypto";
-import type { ClientAuthentication, TrialVerdict } from "../../credential/contract.ts";
-import type { GatewayError } from "../../errors.ts";
+import type { ClientAuthentication, ClientCredential, TrialVerdict } from "../../credential/contract.ts";
+import { ACTOR_OF, GatewayError, type GatewayErrorCode } from "../../errors.ts";
 import { boundedFetch, type Fetch, FetchFailure } from "../../foundation/bounded-fetch.ts";
 import { parseJsonObject } from "../../foundation/json.ts";
-import type { ApplicationSubject } from "../contract.ts";
+import type { RedisToken, RedisTokenSource } from "../../redis/contract.ts";
+import { createKeyMaker } from "../cache/keys.ts";
+import type {
+  ApplicationSubject,
+  ClockDrift,
+  ExchangeEvent,
+  ExchangeFacts,
+  TokenRequestFacts,
+} from "../contract.ts";
+import { createFailureDomains } from "../failure-domains.ts";
+import { refusedEvent } from "../flight.ts";
+import { createAcquire } from "./acquire.ts";
 import { createConsentUris } from "./consent.ts";
 import {
   createMsalWire,
@@ -69,12 +80,10 @@ export function createCredentialCheck(
       );
       if (outcome.outcome === "granted") return { verdict: "accepted" };
       const { error, domain } = outcome.refusal;
-      const numbers = error.diagnostics?.error_codes;
-      const aadsts = Array.isArray(numbers) ? ` (AADSTS${numbers.join(", ")})` : "";
       return {
         // A client or tenant that Entra does not know is as definite as a proof that it does not accept.
         verdict: domain === "credential" || isDefinite(error) ? "refused" : "undecided",
-        problem: `${error.code}: ${error.reason}${aadsts}`,
+        problem: `${error.code}: ${error.reason}${numbersIn(error)}`,
       };
     } catch {
       // MSAL would not phrase the request. The cause stays out of the problem, since it may quote the proof.
@@ -83,9 +92,117 @@ export function createCredentialCheck(
   };
 }
 
+function numbersIn({ diagnostics }: GatewayError): string {
+  const numbers = diagnostics?.error_codes;
+  return Array.isArray(numbers) && numbers.length > 0 ? ` (AADSTS${numbers.join(", ")})` : "";
+}
+
 /** Error codes of Entra that are not known, and that name no number, may mean anything. */
 function isDefinite({ code, reason }: GatewayError): boolean {
   return code === "client_rejected" && reason !== "unrecognised" && reason !== "invalid_request";
+}
+
+/** The resource that every Azure Redis signs identities in for (Azure, managed-redis entra-for-authentication). */
+const REDIS_SCOPE = "https://redis.azure.com/.default";
+
+export interface RedisTokenOptions extends CredentialCheckOptions {
+  readonly credential: ClientCredential;
+  readonly onEvent?: (event: ExchangeEvent) => void;
+}
+
+/** The drift of the clock is observed where exchanges are made. */
+const unobserved: ClockDrift = { observe: () => {}, ms: () => undefined };
+
+/**
+ * Makes a function that asks Entra for the gateway's own token for Redis, each time anew: keeping it is the caller's part.
+ * Whichever credential proves the gateway, the identity that Redis sees is the application's service principal.
+ */
+export function createRedisToken(
+  options: RedisTokenOptions,
+  send: SendGrant = createMsalWire(options),
+): RedisTokenSource {
+  const { clientId, homeTenantId, timeoutMs, now = Date.now, onEvent = () => {} } = options;
+  const assertion = applicationSubject(homeTenantId, clientId);
+  const scopes = [REDIS_SCOPE];
+  const keys = createKeyMaker(options.authorityHost, clientId).of(assertion, scopes);
+  const subject = {
+    keys,
+    tenantId: homeTenantId,
+    claims: undefined,
+    assertionExpiresAt: assertion.expiresAt,
+  };
+  const acquire = createAcquire(
+    { ...options, attemptTimeoutMs: timeoutMs },
+    {
+      send,
+      responses: createTokenResponses({ homeTenantId, ...createConsentUris(options), now }),
+      // Each request stands for itself: the caller waits between them.
+      domains: createFailureDomains({ refusalMs: 0, now }),
+      clockDrift: unobserved,
+      now,
+      onEvent,
+      forgetUser: () => {},
+    },
+  );
+
+  return async () => {
+    const startedAt = now();
+    const correlationId = randomUUID();
+    let tokenRequest: TokenRequestFacts | undefined;
+    const facts = (): ExchangeFacts => ({
+      correlationId,
+      grant: "client_credentials",
+      tenantId: homeTenantId,
+      objectId: undefined,
+      assertion: undefined,
+      scopes,
+      challenged: false,
+      ahead: false,
+      tokenRequest,
+    });
+    try {
+      const { accessToken, expiresAt, grantedScopes } = await acquire(
+        { assertion, scopes, correlationId },
+        subject,
+        startedAt,
+        (latest) => {
+          tokenRequest = latest;
+        },
+      );
+      const token = accessToken.fingerprint();
+      const durationMs = now() - startedAt;
+      onEvent({
+        type: "exchanged",
+        tenantId: homeTenantId,
+        durationMs,
+        grantedScopes,
+        facts: { ...facts(), token, expiresAt },
+      });
+      const objectId = objectIdOf(accessToken.reveal());
+      if (objectId === undefined) return { problem: "the token names no object id", isPassing: false };
+      return { token: accessToken, objectId, expiresAt } satisfies RedisToken;
+    } catch (cause) {
+      // A defect: its message may quote the proof, so its kind alone is kept.
+      if (!(cause instanceof GatewayError))
+        return {
+          problem: `the token request failed (${cause instanceof Error ? cause.name : typeof cause})`,
+          isPassing: false,
+        };
+      onEvent(refusedEvent(cause, facts(), now() - startedAt));
+      return {
+        problem: `${cause.code}: ${cause.reason}${numbersIn(cause)}`,
+        isPassing: ACTOR_OF[cause.code as GatewayErrorCode] === "authority",
+        retryAfterSeconds: cause.retryAfterSeconds,
+      };
+    }
+  };
+}
+
+/** `oid` of a token that Entra has just given; nothing else of it is looked at, and its signature is Redis' matter. */
+function objectIdOf(token: string): string | undefined {
+  const [, payload = ""] = token.split(".");
+  const { oid } = parseJsonObject(Buffer.from(payload, "base64url").toString("utf8")) ?? {};
+  return typeof oid === "string" && oid !== "" ? oid : undefined;
 }
 
 export interface ManagedIdentityTokenOptions {

@@ -14,6 +14,7 @@ export type RefusalCode = Extract<
   | "blocked_by_policy"
   | "not_assigned"
   | "tenant_not_onboarded"
+  | "delegation_ended"
   | "client_rejected"
   | "downstream_misconfigured"
   | "authority_unavailable"

@@ -5,6 +5,7 @@ import type { INetworkModule } from "@azure/msal-node";
 import type { ClientAuthentication } from "../../credential/contract.ts";
 import { GatewayError } from "../../errors.ts";
 import { type BoundedResponse, boundedFetch, type Fetch } from "../../foundation/bounded-fetch.ts";
+import type { Secret } from "../../foundation/secret.ts";
 import type { TokenSubject } from "../contract.ts";
 
 export type { INetworkModule, ManagedIdentityApplication, NetworkResponse } from "@azure/msal-node";
@@ -21,8 +22,8 @@ export interface WireOptions {
 }
 
 /**
- * One token request: on behalf of the user that the assertion speaks for (Entra, v2-oauth2-on-behalf-of-flow), or
- * without one for the gateway itself (Entra, v2-oauth2-client-creds-grant-flow).
+ * One token request: on behalf of the user that the assertion speaks for (Entra, v2-oauth2-on-behalf-of-flow), by a
+ * refresh token of such an exchange, or for the gateway itself (Entra, v2-oauth2-client-creds-grant-flow).
  */
 export interface TokenGrant {
   readonly assertion: TokenSubject;
@@ -31,6 +32,8 @@ export interface TokenGrant {
   readonly claims?: string | undefined;
   readonly correlationId: string;
   readonly authentication: ClientAuthentication;
+  /** Redeemed in the place of the assertion (RFC 6749 §6; Entra, v2-oauth2-auth-code-flow, "refresh the access token"). */
+  readonly refreshToken?: Secret | undefined;
   /** Milliseconds for the whole request and its answer. */
   readonly timeoutMs: number;
 }
@@ -125,7 +128,12 @@ async function phrase(options: WireOptions, grant: TokenGrant): Promise<PhrasedR
       skipCache: true,
       ...(grant.claims === undefined ? {} : { claims: grant.claims }),
     };
-    if (token === undefined) await application.acquireTokenByClientCredential(request);
+    if (grant.refreshToken !== undefined)
+      await application.acquireTokenByRefreshToken({
+        ...request,
+        refreshToken: grant.refreshToken.reveal(),
+      });
+    else if (token === undefined) await application.acquireTokenByClientCredential(request);
     else await application.acquireTokenOnBehalfOf({ ...request, oboAssertion: token.reveal() });
   } catch (cause) {
     if (phrased === undefined) throw unphrased(cause);

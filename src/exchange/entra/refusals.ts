@@ -38,6 +38,8 @@ export interface RefusedExchange {
   readonly scopes: readonly string[];
   /** The proof that was sent along. */
   readonly authentication: ClientAuthentication;
+  /** Whether a refresh token was redeemed, and no user's token exchanged. */
+  readonly isRenewal?: boolean;
 }
 
 export interface RefusalOptions {
@@ -84,7 +86,11 @@ export function createRefusals(options: RefusalOptions) {
     const { tenantId } = exchange.assertion;
     const atHome = tenantId.toLowerCase() === homeTenantId;
     const code =
-      classification.code === "tenant_not_onboarded" && atHome ? "client_rejected" : classification.code;
+      exchange.isRenewal === true && endsRefreshToken(classification)
+        ? "delegation_ended"
+        : classification.code === "tenant_not_onboarded" && atHome
+          ? "client_rejected"
+          : classification.code;
     const requested = requestedWait(answer, now());
     const retryAfterSeconds = waitOf(code, classification, requested);
     const proof =
@@ -104,7 +110,9 @@ export function createRefusals(options: RefusalOptions) {
       error: new GatewayError(code, details),
       domain: domainOf(code, classification, retryAfterSeconds),
       transient: answer.status === 503,
-      forgetUser: ACTOR_OF[code] === "user" && ["session", "user"].includes(classification.concerns ?? ""),
+      forgetUser:
+        ACTOR_OF[classification.code] === "user" &&
+        ["session", "user"].includes(classification.concerns ?? ""),
     };
   }
 
@@ -171,6 +179,19 @@ function classify({ status, body }: EntraAnswer): Classification {
   return { code: "client_rejected", reason: CLIENT_ERRORS.includes(error) ? error : "unrecognised" };
 }
 
+/** Labels of refusals without a known number that speak of the grant itself. */
+const GRANT_REASONS = ["grant_refused", "bad_token"];
+
+/**
+ * Whether no later request with the same refresh token can succeed: it expired, was revoked, or never was one. A claims
+ * request, missing consent or a policy does not end it, since the user, an administrator or time may meet those; nor does
+ * a fault of the gateway's registration, of Entra or of the network.
+ */
+function endsRefreshToken({ code, reason, concerns }: Classification): boolean {
+  if (code === "token_rejected") return true;
+  return code === "interaction_required" && (concerns === "session" || GRANT_REASONS.includes(reason));
+}
+
 function classifyConsent(entry: AadstsEntry | undefined): Classification {
   if (entry?.code === "admin_consent_required" || entry?.code === "consent_required") return entry;
   return { code: "consent_required", reason: "consent_missing" };
@@ -204,7 +225,8 @@ function domainOf(
   // "Busy" is said to one request. Whether others fare the same is theirs to find out.
   if (code === "authority_unavailable") return retryAfterSeconds === undefined ? "none" : "scopes";
   if (ACTOR_OF[code] === "operator") return concerns === "credential" ? "credential" : "none";
-  if (ACTOR_OF[code] === "authority") return "none";
+  // Another refresh token of the same delegation may be good, so nothing is remembered of this one.
+  if (ACTOR_OF[code] === "authority" || code === "delegation_ended") return "none";
   return concerns === "session" ? "session" : "request";
 }
 
@@ -218,6 +240,7 @@ const DETAIL: Readonly<Record<RefusalCode, string>> = {
   blocked_by_policy: "A policy of the user's organisation does not allow this access.",
   not_assigned: "The user is not assigned to this application.",
   tenant_not_onboarded: "The user's organisation has not been set up for this application.",
+  delegation_ended: "The identity provider no longer renews this delegation; the user has to delegate anew.",
   client_rejected: "The gateway is not accepted by the identity provider at the moment.",
   downstream_misconfigured: "The gateway's configuration for this downstream API is not valid.",
   authority_unavailable: "The identity provider is not available at the moment.",

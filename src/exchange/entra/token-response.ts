@@ -12,6 +12,7 @@ export type TokenOutcome =
       readonly accessToken: Secret;
       readonly expiresInSeconds: number;
       readonly grantedScopes: readonly string[] | undefined;
+      readonly refreshToken: Secret | undefined;
     }
   | { readonly outcome: "refused"; readonly refusal: Refusal };
 
@@ -23,6 +24,8 @@ export interface TokenResponses {
 
 /** RFC 6750 §2.1 `b64token`: what may stand in an Authorization header, and nothing that could end it early. */
 const BEARER_TOKEN = /^[\w.~+/-]+=*$/;
+/** RFC 6749 appendix A.17, of a length of which a delegation may keep two. */
+const REFRESH_TOKEN = /^[\x20-\x7E]{1,16384}$/;
 /** RFC 6749 §3.3 `scope`: tokens between single blanks. */
 const SCOPE_LIST = /^[\x21\x23-\x5B\x5D-\x7E]+(?: [\x21\x23-\x5B\x5D-\x7E]+)*$/;
 /** A longer list of scopes is not kept. */
@@ -51,6 +54,7 @@ export function createTokenResponses(options: RefusalOptions): TokenResponses {
       if (status < 200 || status > 299) return refused(refusalOf(exchange, answer));
 
       const { access_token: accessToken, token_type: type, expires_in: lifetime, scope } = answer.body ?? {};
+      const { refresh_token: refreshToken } = answer.body ?? {};
       const expiresInSeconds = parseLifetime(lifetime);
       if (typeof accessToken !== "string" || !BEARER_TOKEN.test(accessToken)) {
         return refused(unusable(exchange, answer, "access_token_absent"));
@@ -65,6 +69,10 @@ export function createTokenResponses(options: RefusalOptions): TokenResponses {
         accessToken: new Secret(accessToken),
         expiresInSeconds,
         grantedScopes: scopesOf(scope),
+        refreshToken:
+          typeof refreshToken === "string" && REFRESH_TOKEN.test(refreshToken)
+            ? new Secret(refreshToken)
+            : undefined,
       };
     },
 

@@ -34,9 +34,9 @@ export const users: Scenario = {
       bodyBytes: SMALL_BODY_BYTES,
     });
     await run(turn(crowded, FEW), { ms: stage.rounds.warmUpMs });
-    const before = await crowded.ask();
+    const before = Number(await crowded.ask("memory"));
     const { requests: many } = await run(turn(crowded, wanted), { requests: wanted, ms: limitMs });
-    const bytes = ((await crowded.ask()) - before) / (many - FEW);
+    const bytes = (Number(await crowded.ask("memory")) - before) / (many - FEW);
 
     const turns = [turn(quiet, 1), turn(quiet, FEW), { ...turn(crowded, many), isFilled: true }];
     const verifiedBefore = await verifications(crowded);

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 export interface Container {
   /** Standard output of node running `program` inside, as the container's own user. */
   run(program: string): string;
-  signal(name: "SIGTERM"): void;
+  signal(name: "SIGTERM" | "SIGHUP"): void;
   /** Exit code, once it has ended. */
   wait(limitMs: number): number;
   logs(): string;

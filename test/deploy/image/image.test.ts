@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { type ImageFacts, imageFaults, type LockedPackages } from "./rules.ts";
+import { type Held, type ImageFacts, imageFaults, type LockedPackages, secretFaults } from "./rules.ts";
 
 const { packages: locked } = JSON.parse(readFileSync("package-lock.json", "utf8")) as {
   packages: LockedPackages;
@@ -101,6 +101,45 @@ test.each<[string, Changes]>([
   ["V8's heap may outgrow the container", { heapLimitBytes: 259 * 2 ** 20 }],
 ])("a broken image is found out: %s", (fault, changes) => {
   expect(imageFaults(changed(changes), EXPECTED)).toEqual([fault]);
+});
+
+describe("what a container holds", () => {
+  const allowed = { token: "/tokens/azure-identity-token", keys: "/keys/token-cache-keys" };
+  const projected = "/tokens/..2026/azure-identity-token";
+  const jwt = "eyJhbGciOiJub25lIn0.e30.c2ln";
+  const key = Buffer.alloc(32, 7).toString("base64");
+  const held = {
+    token: projected,
+    environment: {
+      AZURE_CLIENT_ID: "b2d0f6e4-5a1c-4c38-9d27-3e8f4a6b1c01",
+      REDIS_URL: "rediss://name.region.redis.azure.net:10000",
+      TOKEN_CACHE_KEYS_FILE: allowed.keys,
+    },
+    files: { [projected]: jwt, [allowed.keys]: key, "/ca.pem": "-----BEGIN CERTIFICATE-----" },
+  } satisfies Held;
+
+  test("has no fault with the projected token and the sealing keys alone", () => {
+    expect(secretFaults(held, allowed)).toEqual([]);
+  });
+
+  test.each<[string, Readonly<Record<string, string>>, Readonly<Record<string, string>>]>([
+    ["the variable AZURE_CLIENT_SECRET is set", { AZURE_CLIENT_SECRET: "s" }, {}],
+    ["the variable TOKEN_CACHE_KEYS is set", { TOKEN_CACHE_KEYS: "k" }, {}],
+    ["the variable REDIS_URL holds a password in a URL", { REDIS_URL: "rediss://:p@host:10000" }, {}],
+    ["the variable OTHER holds a token", { OTHER: jwt }, {}],
+    ["the variable OTHER holds a key", { OTHER: key }, {}],
+    ["/ca.pem holds a private key", {}, { "/ca.pem": "-----BEGIN PRIVATE KEY-----" }],
+    ["/other holds a token", {}, { "/other": jwt }],
+    ["/keys/token-cache-keys holds a token", {}, { [allowed.keys]: jwt }],
+    ["/tokens/..2026/azure-identity-token holds a key", {}, { [projected]: `${jwt} ${key}` }],
+  ])("%s", (fault, environment, files) => {
+    const changed = {
+      ...held,
+      environment: { ...held.environment, ...environment },
+      files: { ...held.files, ...files },
+    };
+    expect(secretFaults(changed, allowed)).toEqual([fault]);
+  });
 });
 
 describe("docker/test-image.sh", () => {

@@ -99,3 +99,42 @@ function contentFaults({ files }: Inside, locked: LockedPackages): string[] {
   }
   return faults;
 }
+
+/** What a process in a container could read. */
+export interface Held {
+  /** Variables of the gateway's process. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Content of each mounted file, by its path. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Where the file of the projected token is, behind its links. */
+  readonly token: string;
+}
+
+const SECRETS: readonly (readonly [what: string, pattern: RegExp])[] = [
+  ["a token", /eyJ[A-Za-z0-9_-]{8,}\./],
+  ["a private key", /-----BEGIN [A-Z ]*PRIVATE KEY-----/],
+  ["a password in a URL", /:\/\/[^/\s]*:[^/\s]*@/],
+  ["a key", /(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{43}=(?![A-Za-z0-9+/=])/],
+];
+const SECRET_NAMES = /SECRET|PASSWORD|ACCESS_?KEY|TOKEN_CACHE_KEYS$|CONNECTION_?STRING/i;
+
+/** One sentence for each secret beside the projected token and the keys, which open nothing without a user's own token. */
+export function secretFaults(
+  held: Held,
+  allowed: { readonly token: string; readonly keys: string },
+): string[] {
+  const faults: string[] = [];
+  const look = (where: string, text: string, exempt: string | undefined) => {
+    for (const [what, pattern] of SECRETS)
+      if (what !== exempt && pattern.test(text)) faults.push(`${where} holds ${what}`);
+  };
+  for (const [name, value] of Object.entries(held.environment)) {
+    if (SECRET_NAMES.test(name) && value !== "") faults.push(`the variable ${name} is set`);
+    look(`the variable ${name}`, value, undefined);
+  }
+  for (const [path, text] of Object.entries(held.files)) {
+    const isToken = path === held.token || path === allowed.token;
+    look(path, text, isToken ? "a token" : path === allowed.keys ? "a key" : undefined);
+  }
+  return faults;
+}

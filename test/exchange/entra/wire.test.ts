@@ -1,11 +1,14 @@
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { ClientCredential } from "../../../src/credential/contract.ts";
+import type { DelegatedSubject, Renewal } from "../../../src/exchange/contract.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import {
+  type Answer,
   assertionOf,
   CLAIMS,
   CLIENT,
+  entraError,
   exchangeWith,
   type FakeEntra,
   FOREIGN,
@@ -218,5 +221,153 @@ describe("an answer that does not come whole", () => {
     const { exchange } = exchangeWith(entra);
     expect((await refusalOf(exchange(requestOf("ann")))).code).toBe("authority_unavailable");
     expect(entra.urls).toHaveLength(1);
+  });
+});
+
+describe("a delegation", () => {
+  /** As the delegations room makes one, around these refresh tokens. */
+  const delegated = (...refreshTokens: readonly string[]) => {
+    const kept: (string | undefined)[] = [];
+    const renewal: Renewal = {
+      async renew(redeem) {
+        let refusal: unknown;
+        for (const token of refreshTokens) {
+          const granted = await redeem(new Secret(token)).catch((error: unknown) => {
+            refusal = error;
+          });
+          if (granted === undefined) continue;
+          kept.push(granted.refreshToken?.reveal());
+          return granted;
+        }
+        throw refusal;
+      },
+    };
+    return { assertion: { ...assertionOf("ann"), renewal } satisfies DelegatedSubject, kept };
+  };
+
+  test("begins with the refresh token of an exchange, which is asked for each time and kept nowhere else", async () => {
+    entra.respond((request, count) => granted(request, count, { refresh_token: `refresh ${count}` }));
+    const { grantOffline, exchange } = exchangeWith(entra);
+    const ordinary = await exchange(requestOf("ann"));
+    expect(inspect(ordinary, { depth: 9 })).not.toContain("refresh");
+    expect((await grantOffline(requestOf("ann"))).reveal()).toBe("refresh 2");
+    const both = await Promise.all([grantOffline(requestOf("ann")), grantOffline(requestOf("ann"))]);
+    expect(new Set(both.map((token) => token.reveal())).size).toBe(2);
+    expect(entra.requests.map(({ form }) => form.get("assertion"))).toEqual(
+      Array(4).fill("assertion-of-ann-1"),
+    );
+  });
+
+  test.each([undefined, "", 7, "line\nbreak", "x".repeat(16_385)])(
+    "does not begin where Entra gives none that could be kept (%p)",
+    async (token) => {
+      entra.respond((request, count) => granted(request, count, { refresh_token: token }));
+      const { grantOffline } = exchangeWith(entra);
+      expect(await refusalOf(grantOffline(requestOf("ann")))).toMatchObject({
+        code: "downstream_misconfigured",
+        reason: "refresh_token_absent",
+      });
+    },
+  );
+
+  test("goes on by the refresh grant, with the gateway's proof, in the user's tenant", async () => {
+    const { assertion, kept } = delegated("the-refresh-token");
+    entra.respond((request, count) => granted(request, count, { refresh_token: "the-next" }));
+    const { exchange, events } = exchangeWith(entra, { credential: assertionCredential });
+    const { token, origin } = await exchange(requestOf("ann", { assertion }));
+    expect([origin, kept]).toEqual(["authority", ["the-next"]]);
+    expect(inspect(token, { depth: 9 })).not.toContain("the-next");
+    const { form, path } = entra.requests[0] ?? {};
+    expect(path).toBe(`/${HOME}/oauth2/v2.0/token`);
+    expect(Object.fromEntries(form ?? [])).toMatchObject({
+      grant_type: "refresh_token",
+      refresh_token: "the-refresh-token",
+      client_id: CLIENT,
+      client_assertion: `proof ${CLIENT} ${HOST}${HOME}/oauth2/v2.0/token`,
+      scope: "https://graph.microsoft.com/.default openid profile offline_access",
+    });
+    expect(form?.get("claims")).toContain("cp1");
+    expect([form?.has("assertion"), form?.has("requested_token_use")]).toEqual([false, false]);
+    expect(events).toContainEqual(
+      expect.objectContaining({ facts: expect.objectContaining({ grant: "refresh_token" }) }),
+    );
+  });
+
+  test("takes claims of the API along, as an exchange does", async () => {
+    const { exchange } = exchangeWith(entra);
+    await exchange(requestOf("ann", { assertion: delegated("one").assertion, claims: CLAIMS }));
+    expect(JSON.parse(entra.requests[0]?.form.get("claims") ?? "")).toMatchObject(JSON.parse(CLAIMS));
+  });
+
+  test.each<[string, Answer, string, boolean]>([
+    [
+      "a revoked session",
+      entraError("invalid_grant", 50173, { suberror: "bad_token" }),
+      "delegation_ended",
+      true,
+    ],
+    ["ninety idle days", entraError("invalid_grant", 700082), "delegation_ended", true],
+    ["a single-page application's day", entraError("invalid_grant", 700084), "delegation_ended", true],
+    ["a sign-in that is too old", entraError("invalid_grant", 70043), "delegation_ended", true],
+    ["a grant that is unknown", entraError("invalid_grant", 70000), "delegation_ended", true],
+    ["an invalid_grant of an unknown number", entraError("invalid_grant", 999999), "delegation_ended", true],
+    [
+      "a bad token of an unknown number",
+      entraError("invalid_grant", 999999, { suberror: "bad_token" }),
+      "delegation_ended",
+      true,
+    ],
+    [
+      "an assertion's refusal, which no number should bring",
+      entraError("invalid_grant", 50013),
+      "delegation_ended",
+      true,
+    ],
+    [
+      "claims, whatever the number",
+      entraError("invalid_grant", 50173, { claims: CLAIMS }),
+      "claims_challenged",
+      false,
+    ],
+    [
+      "a second factor",
+      entraError("interaction_required", 50076, { claims: CLAIMS }),
+      "claims_challenged",
+      false,
+    ],
+    [
+      "a second factor without claims",
+      entraError("invalid_grant", 50076, { suberror: "basic_action" }),
+      "interaction_required",
+      false,
+    ],
+    [
+      "missing consent",
+      entraError("invalid_grant", 65001, { suberror: "consent_required" }),
+      "consent_required",
+      false,
+    ],
+    [
+      "a policy",
+      entraError("invalid_grant", 53003, { suberror: "message_only" }),
+      "blocked_by_policy",
+      false,
+    ],
+    ["a disabled account", entraError("invalid_grant", 50057), "blocked_by_policy", false],
+    ["a lost assignment", entraError("invalid_grant", 50105), "not_assigned", false],
+    ["the gateway's proof", entraError("invalid_client", 700027), "client_rejected", false],
+    ["a busy Entra", { status: 500, body: "" }, "authority_unavailable", false],
+    ["throttling", { status: 429, body: "" }, "authority_throttled", false],
+  ])("%s: whether another refresh token is tried, and its code", async (_, answer, code, triesNext) => {
+    entra.respond((request, count) =>
+      request.form.get("refresh_token") === "one" ? answer : granted(request, count),
+    );
+    const { exchange } = exchangeWith(entra);
+    const alone = await refusalOf(exchange(requestOf("ann", { assertion: delegated("one").assertion })));
+    expect(alone.code).toBe(code);
+    if (!triesNext) return;
+    // Nothing of an ended refresh token is remembered: the next one of the same delegation serves at once.
+    const next = await exchange(requestOf("ann", { assertion: delegated("one", "two").assertion }));
+    expect(next.origin).toBe("authority");
   });
 });

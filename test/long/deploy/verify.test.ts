@@ -46,6 +46,7 @@ test("the repository has no fault, and where CI runs nothing is left unchecked",
       expect.arrayContaining([
         "overlay prod: 10 objects",
         "every component: 11 objects",
+        "component redis-entra: 8 objects",
         "docker/Dockerfile",
       ]),
     );

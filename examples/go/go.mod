@@ -1,0 +1,3 @@
+module example.com/obo
+
+go 1.19

@@ -1,0 +1,52 @@
+/** On the routes of MCP servers: demands on the user become challenges that carry them through the client's next sign-in. */
+
+import { GatewayError } from "../errors.ts";
+import type { Bridge, Demand, RouteChallenge } from "../mcp/contract.ts";
+import type { RequestRecord } from "./contract.ts";
+
+export type McpChallenges = Pick<Bridge, "clientId" | "routes" | "carry">;
+
+export interface CarriedError {
+  readonly error: GatewayError;
+  /** Undefined where the error is no demand, or does not fit into a scope. */
+  readonly carriedScope: string | undefined;
+}
+
+export async function carryDemand(
+  error: GatewayError,
+  { caller, delegation }: RequestRecord,
+  route: RouteChallenge,
+  bridge: McpChallenges,
+): Promise<CarriedError> {
+  const plain = { error, carriedScope: undefined };
+  const demand = demandOf(error);
+  if (demand === undefined || caller === undefined || caller.principal.kind !== "user") return plain;
+  // A job that acts for an absent user has no browser to sign in with.
+  if (delegation !== undefined) return plain;
+  const { tenantId, objectId, clientId, acceptsClaimsChallenge } = caller.principal;
+  // A client that declared cp1 and signs in by itself reads the claims challenge that every other route answers.
+  const isOurs = clientId.toLowerCase() === bridge.clientId.toLowerCase();
+  if (acceptsClaimsChallenge && !isOurs) return plain;
+  const tokenDigest = caller.assertion.digest;
+  const carried = await bridge.carry({ tenantId, objectId, clientId, tokenDigest }, demand);
+  if (carried.kind === "carried") return { error, carriedScope: `${route.scope} ${carried.scope}` };
+  return carried.kind === "plain" ? plain : { error: unmet(error), carriedScope: undefined };
+}
+
+/** Entra's demands that a sign-in of the user can meet; an administrator's consent is not one. */
+function demandOf({ code, claims }: GatewayError): Demand | undefined {
+  if (code === "consent_required") return { kind: "consent" };
+  if (code !== "claims_challenged" && code !== "interaction_required") return undefined;
+  return claims === undefined ? { kind: "login" } : { kind: "claims", claims };
+}
+
+/** The user has just signed in because of this demand, and it stands: one more sign-in would lead here again. */
+function unmet(error: GatewayError): GatewayError {
+  return new GatewayError("blocked_by_policy", {
+    detail:
+      "The user has signed in again as it was asked for, and the access is refused all the same. Another sign-in will not help.",
+    reason: "challenge_unmet",
+    ...(error.diagnostics !== undefined && { diagnostics: error.diagnostics }),
+    cause: error,
+  });
+}

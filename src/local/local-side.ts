@@ -1,0 +1,161 @@
+/** The local side: token endpoints and forward-auth for programs of the same machine or pod, by the same rooms as the public side. */
+
+import type { IncomingMessage, RequestListener } from "node:http";
+import { GatewayError } from "../errors.ts";
+import { createAdmission } from "../http/admission.ts";
+import type { CallableApi } from "../http/code-route.ts";
+import type { Via } from "../http/contract.ts";
+import type { DecisionOptions } from "../http/decision.ts";
+import { createPlainSide, type PlainHandler, type PlainSideOptions } from "../http/plain-side.ts";
+import type { Problem } from "../http/problem.ts";
+import type { IdentityFields, LocalApi, LocalApiRules } from "./contract.ts";
+import { answer, answerJson } from "./endpoint.ts";
+import { createForwardAuth, isForwardAuth, problemInField } from "./forward-auth.ts";
+import { localOpenapi } from "./openapi.ts";
+import { checkHost, refuseBrowsers } from "./protection.ts";
+import { correlationIdOf, sidecarEndpoints, unknown } from "./sidecar.ts";
+import { oauthProblem, texasEndpoints } from "./texas.ts";
+import { createTokens } from "./tokens.ts";
+
+export interface LocalSideOptions extends Omit<PlainSideOptions, "own" | "adapt">, DecisionOptions {
+  /** Tenant of the gateway's registration. */
+  readonly homeTenantId: string;
+  /** Names that may stand in Host besides those of this machine, in lower case. */
+  readonly hosts: readonly string[];
+  readonly maxBodyBytes: number;
+  /** Rules by the names of APIs; without any, every API gives tokens of users. */
+  readonly apis: Readonly<Record<string, LocalApiRules>> | undefined;
+  readonly callable: Readonly<Record<string, CallableApi>>;
+  readonly forwardAuth: { readonly cacheSeconds: number; readonly identityFields: IdentityFields };
+  readonly isReady: () => boolean;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+export interface LocalSide {
+  readonly listener: RequestListener;
+  /** Refuses whatever arrives. Default: because shutdown has begun in earnest. */
+  refuse(refusal?: GatewayError): RequestListener;
+}
+
+/** Answers say little of themselves: no page ever reads them. */
+const OWN = Object.freeze({
+  lines: Object.freeze(["x-content-type-options", "nosniff"]),
+  names: new Set(["x-content-type-options", "x-correlation-id"]),
+});
+
+const TEXAS = "/api/";
+
+/** How a refusal reads to the clients of each interface. */
+const ADAPTED: Readonly<Record<Via, (problem: Problem) => Problem>> = {
+  sidecar: (problem) => problem,
+  texas: oauthProblem,
+  "forward-auth": problemInField,
+};
+
+export function createLocalSide(options: LocalSideOptions): LocalSide {
+  const { hosts, maxBodyBytes, isReady } = options;
+  const side = createPlainSide({
+    ...options,
+    own: OWN,
+    adapt: (problem, { via }) => (via === undefined ? problem : ADAPTED[via](problem)),
+  });
+  const apis = localApis(options);
+  const admit = createAdmission(options);
+  const obtain = createTokens(options);
+  const sidecar = sidecarEndpoints({ admit, apis, obtain, maxBodyBytes });
+  const texas = texasEndpoints({ ...options, admit, apis, obtain });
+  const openapi = localOpenapi(apis);
+
+  const forwardAuth = createForwardAuth(side, { ...options, ...options.forwardAuth }, (request) =>
+    // No look at Origin: the proxy in front passes on what its caller sent, which may well be a page.
+    checkHost(request, hosts),
+  );
+  const endpoints = side.serve(
+    (request, response, record) => {
+      const path = pathOf(request);
+      checkHost(request, hosts);
+      refuseBrowsers(request);
+      return handlerOf(path)(request, response, record);
+    },
+    {
+      viaOf: ({ url = "" }) => (url.startsWith(TEXAS) ? "texas" : "sidecar"),
+      prepare(request) {
+        const given = correlationIdOf(request);
+        if (given !== undefined) request.headers["x-correlation-id"] ??= given;
+      },
+    },
+  );
+
+  function handlerOf(path: string): PlainHandler {
+    const exchange = texas[path];
+    if (exchange !== undefined) return taking(["POST"], exchange);
+    if (path === "/healthz")
+      return taking(["GET", "HEAD"], (_request, response, { correlationId }) => {
+        const ready = isReady();
+        answer(response, correlationId, "text/plain", ready ? "Healthy" : "Unhealthy", ready ? 200 : 503);
+      });
+    if (path === "/openapi/v1.json")
+      return taking(["GET", "HEAD"], (_request, response, { correlationId }) =>
+        answerJson(response, correlationId, openapi),
+      );
+    const [, name = "", rest = "", ...more] = path.split("/");
+    const endpoint = Object.hasOwn(sidecar, name.toLowerCase()) ? sidecar[name.toLowerCase()] : undefined;
+    if (endpoint === undefined || more.length > 0) throw unknown();
+    return taking(endpoint.methods, endpoint.handle(rest));
+  }
+
+  return {
+    listener: (request, response) =>
+      (isForwardAuth(request.url ?? "") ? forwardAuth : endpoints)(request, response),
+    refuse: side.refuse,
+  };
+}
+
+function pathOf({ url = "" }: IncomingMessage): string {
+  return url.replace(/\?.*$/s, "");
+}
+
+/** RFC 9110 §15.5.6: a 405 names what would have been allowed. */
+function taking(methods: readonly string[], handler: PlainHandler): PlainHandler {
+  return (request, response, record) => {
+    if (methods.includes(request.method ?? "")) return handler(request, response, record);
+    response.setHeader("allow", methods.join(", "));
+    throw new GatewayError("method_not_allowed", {
+      detail: "This endpoint does not take the method of the request.",
+    });
+  };
+}
+
+const ORDINARY: LocalApiRules = {
+  requiredScopes: [],
+  requiredRoles: [],
+  allowedClients: [],
+  overrides: [],
+  applicationTokens: false,
+};
+
+function localApis({ apis, callable }: LocalSideOptions): ReadonlyMap<string, LocalApi> {
+  const names = apis === undefined ? Object.keys(callable) : Object.keys(apis);
+  return new Map(
+    names.flatMap((name): [string, LocalApi][] => {
+      const api = callable[name];
+      if (api === undefined) return [];
+      const rules = apis?.[name] ?? ORDINARY;
+      const { requiredScopes, requiredRoles, allowedClients, allow } = rules;
+      return [
+        [
+          name,
+          {
+            ...rules,
+            name,
+            scopes: api.scopes,
+            policy: { callers: "user", requiredScopes, requiredRoles, allowedClients },
+            callable: api,
+            assertAllowed: allow && api.callRules(allow),
+          },
+        ],
+      ];
+    }),
+  );
+}

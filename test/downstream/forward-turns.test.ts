@@ -1,0 +1,73 @@
+/** Answers that bring much at once leave time for other work. */
+
+import { IncomingMessage, ServerResponse } from "node:http";
+import { Socket } from "node:net";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { expect, test } from "@jest/globals";
+import { AnswerWriter, type WrittenAnswer } from "../../src/downstream/forward.ts";
+import { RESPONSE_RULES } from "../../src/downstream/headers/header-rules.ts";
+import { loopTurns } from "../../src/foundation/turns.ts";
+
+const KIB = 1024;
+
+/** A writer whose caller takes everything, and what it asked of the source of its answer. */
+function setUp(rewrite?: WrittenAnswer["rewrite"]) {
+  const asked: string[] = [];
+  const outgoing = new ServerResponse(new IncomingMessage(new Socket()));
+  outgoing.write = () => true;
+  const answer = {
+    status: 200,
+    headers: {},
+    rules: RESPONSE_RULES,
+    rewrite,
+    challenge: undefined,
+    own: undefined,
+  };
+  const writer = new AnswerWriter(
+    outgoing,
+    { ...answer, correlationId: "c", user: "ada" },
+    {
+      streaming() {},
+      pause: () => void asked.push("pause"),
+      resume: () => void asked.push("resume"),
+    },
+  );
+  writer.chunk(Buffer.alloc(KIB));
+  writer.flush();
+  asked.length = 0;
+  return { writer, asked };
+}
+
+test("a large chunk is the last of its turn while other work waits", async () => {
+  const { writer, asked } = setUp();
+  loopTurns.wait(undefined, () => asked.push("other work"));
+  writer.chunk(Buffer.alloc(64 * KIB));
+  expect(asked).toEqual(["pause"]);
+  await nextTurn();
+  expect(asked).toEqual(["pause", "other work", "resume"]);
+});
+
+test("large chunks follow each other while no other work waits, and small ones always do", async () => {
+  const { writer, asked } = setUp();
+  await nextTurn();
+  writer.chunk(Buffer.alloc(64 * KIB));
+  loopTurns.wait(undefined, () => asked.push("other work"));
+  writer.chunk(Buffer.alloc(16 * KIB - 1));
+  expect(asked).toEqual([]);
+  await nextTurn();
+  expect(asked).toEqual(["other work"]);
+});
+
+test("a rewritten chunk is the last of its turn in any case", async () => {
+  const { writer, asked } = setUp({
+    body: () => ({ push: (chunk) => chunk, flush: () => Buffer.alloc(0) }),
+    fields: (_status, headers) => headers,
+    field: (_name, value) => value,
+  });
+  await nextTurn();
+  asked.length = 0;
+  writer.chunk(Buffer.alloc(KIB));
+  expect(asked).toEqual(["pause"]);
+  await nextTurn();
+  expect(asked).toEqual(["pause", "resume"]);
+});
