@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { inspect } from "node:util";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { CredentialEvent, CredentialOptions, CredentialRing } from "../../src/credential/contract.ts";
 import { openCredential } from "../../src/credential/credential.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
@@ -219,3 +219,21 @@ describe.each([github, pipelines])("$name that does not answer", ({ setting, opt
     expect(performance.now() - began).toBeLessThan(4_000);
   });
 });
+
+test.each([github, pipelines])(
+  "$name has ten seconds for an answer unless that is set",
+  async ({ options }) => {
+    const limits = jest.spyOn(globalThis, "setTimeout");
+    try {
+      await openCredential({
+        sendCertificateChain: false,
+        now: () => NOON,
+        ...options,
+        fetch: () => Promise.reject(new Error("no network")),
+      }).catch(() => {});
+      expect(limits.mock.calls.map(([, ms]) => ms)).toEqual([10_000]);
+    } finally {
+      limits.mockRestore();
+    }
+  },
+);

@@ -242,7 +242,13 @@ describe("a key that everyone may read", () => {
     symlinkSync(file, link);
     const credential = await open(link);
     expect(await signedBy(credential)).toBe("first key");
-    expect(events.map(({ type }) => type)).toEqual(expected);
+    expect(events.map(({ type, source }) => [type, source])).toEqual(
+      expected.map((type) => [type, "certificate"]),
+    );
+    for (const { message } of events)
+      expect(message).toBe(
+        `AZURE_CLIENT_CERTIFICATE_PATH: ${link} holds a private key that every user may read; chmod 600`,
+      );
   });
 
   test("is nothing to warn about in a volume of the kubelet, where only this pod sees it", async () => {

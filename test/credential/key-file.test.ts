@@ -105,6 +105,15 @@ describe("what is no key with its certificate is named as what it is", () => {
   });
 
   test.each([
+    ["another version", Buffer.from([0x30, 3, 2, 1, 5])],
+    ["no number for a version", Buffer.from([0x30, 3, 4, 1, 3])],
+  ])("a sequence with %s is no PKCS#12", async (_, content) => {
+    expect((await faultOf(content)).message).toBe(
+      "is binary, but not PKCS#12; export key and certificate as .pfx or PEM",
+    );
+  });
+
+  test.each([
     ["-----BEGIN -----\nAA\n-----END -----", "is cut short: a PEM block has no end"],
     ["-----BEGIN X-----\nAA\n-----END Y-----", "is cut short: a PEM block has no end"],
     ["-----BEGIN X-----\nAA\n-----END X-----", "holds X, but no private key"],

@@ -105,6 +105,13 @@ describe("a source that has nothing to offer", () => {
     expect(ring.status()).toMatchObject({ usable: false, serving: "certificate" });
   });
 
+  test("where it is the only one says so itself", async () => {
+    const { credential, state } = fakeSource("certificate");
+    const ring = createCredentialRing([credential], { now: () => clock.now, emit: () => {} });
+    state.failure = new GatewayError("credential_unavailable", { detail: "none", reason: "expired" });
+    await expect(ring.authenticate(request)).rejects.toBe(state.failure);
+  });
+
   test("is not what a fault of our own is taken for", async () => {
     const { ring, certificate } = createRing();
     certificate.failure = new TypeError("a bug");

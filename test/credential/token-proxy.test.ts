@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { IncomingHttpHeaders } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { TokenProxyOptions } from "../../src/credential/contract.ts";
 import { createTokenProxy } from "../../src/credential/token-proxy.ts";
 import { ConfigurationError } from "../../src/errors.ts";
@@ -146,6 +146,17 @@ describe("a token request over the proxy", () => {
     expect(fault?.problem).toBe(`${base} gave no answer (timeout)`);
     expect(performance.now() - began).toBeLessThan(5_000);
   });
+});
+
+test("a token request has ten seconds unless that is set", async () => {
+  const limits = jest.spyOn(AbortSignal, "timeout");
+  try {
+    await proxyAt()(ENDPOINT, form);
+    await proxyAt("", { timeoutMs: 7_000 })(ENDPOINT, form);
+    expect(limits.mock.calls).toEqual([[10_000], [7_000]]);
+  } finally {
+    limits.mockRestore();
+  }
 });
 
 describe("the settings of the proxy", () => {

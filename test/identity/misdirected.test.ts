@@ -88,3 +88,92 @@ test("no sentence names what would have been accepted", () => {
   ] as const)
     expect(tokenRejected(reason, { scopes: [SCOPE] }).detail).not.toContain(API);
 });
+
+describe("a refused token", () => {
+  const authority = resolveAuthority("https://login.microsoftonline.com/");
+  const explain = (
+    reason: Parameters<typeof explainRefusal>[0]["reason"],
+    claims: Json,
+    { header = {}, audiences = [API] }: { header?: Json; audiences?: readonly string[] } = {},
+  ) => explainRefusal({ reason, header, claims }, { authority, audiences });
+
+  test.each([
+    ["00000003-0000-0000-c000-000000000000", true],
+    ["https://graph.microsoft.com", true],
+    ["https://graph.microsoft.com//", true],
+    ["HTTPS://Graph.Microsoft.com", true],
+    ["https://graph.microsoft.us", true],
+    ["https://dod-graph.microsoft.us", true],
+    ["https://microsoftgraph.chinacloudapi.cn", true],
+    ["http://graph.microsoft.com", false],
+    ["https://graph.microsoft.com.evil.example", false],
+    ["https://graph.microsoft.com/x", false],
+    ["graph.microsoft.com", false],
+    [["https://graph.microsoft.com"], false],
+  ])("for the audience %j is Graph's: %p", (aud, isGraphs) => {
+    expect(explain("expired", { aud })).toBe(isGraphs ? "graph_token" : "expired");
+  });
+
+  test.each(["algorithm", "type", "header", "version", "claims", "kind"] as const)(
+    "for its %s may be bound to a key",
+    (reason) => {
+      expect(explain(reason, { cnf: {} })).toBe("proof_of_possession");
+      for (const typ of ["pop", "at+pop", "dpop+jwt", "POP", "at+dpop+jwt"])
+        expect(explain(reason, { scp: "x" }, { header: { typ } })).toBe("proof_of_possession");
+      expect(explain(reason, { at: "a.b.c", scp: "x" })).toBe("proof_of_possession");
+    },
+  );
+
+  test.each([
+    [{ scp: "x" }, { typ: "popx" }],
+    [{ scp: "x" }, { typ: "xpop" }],
+    [{ scp: "x" }, { typ: 7 }],
+    [{ scp: "x", at: "a.b" }, {}],
+    [{ scp: "x", at: "a.b.c.d" }, {}],
+    [{ scp: "x", at: 7 }, {}],
+  ])("with %j and %j is not bound to a key", (claims, header) => {
+    expect(explain("type", claims, { header })).toBe("type");
+  });
+
+  test("for another reason is not said to be bound to a key", () => {
+    expect(explain("expired", { cnf: {} })).toBe("expired");
+  });
+
+  test("of a personal account is called so, and one of another cloud", () => {
+    for (const reason of ["tenant", "issuer"] as const) {
+      expect(explain(reason, { tid: "9188040d-6c67-4c5b-b112-36a304b66dad" })).toBe("personal_account");
+      expect(explain(reason, { iss: "https://login.chinacloudapi.cn/t/v2.0" })).toBe("other_cloud");
+      expect(explain(reason, { iss: "https://login.microsoftonline.com/t/v2.0" })).toBe(reason);
+    }
+    expect(explain("expired", { tid: "9188040d-6c67-4c5b-b112-36a304b66dad" })).toBe("expired");
+  });
+
+  test("that names no client and grants nothing is an ID token", () => {
+    for (const reason of ["audience", "kind"] as const) {
+      expect(explain(reason, { aud: "x" })).toBe("id_token");
+      for (const claim of ["azp", "appid", "scp", "roles"])
+        expect(explain(reason, { aud: "x", [claim]: "y" })).toBe(reason);
+    }
+    expect(explain("audience", { aud: "x", cnf: {} })).toBe("audience");
+    expect(explain("expired", { aud: "x" })).toBe("expired");
+  });
+
+  const OTHER = "https://other.example";
+  test.each([
+    [`api://${API}`, [API], true],
+    [API, [`api://${API}`], true],
+    [API.toUpperCase(), [API], true],
+    [`spn:${API}`, [API], true],
+    [`api:${API}`, [API], true],
+    [`api://${API}/`, [API], true],
+    [`api://${API}`, [OTHER, API], true],
+    ["https://other.example/", [API, OTHER], true],
+    ["api://other.example", ["other.example"], false],
+    [`xapi://${API}`, [API], false],
+    [`api://${API}`, [OTHER], false],
+    [[API], [API], false],
+  ])("for the audience %j where %j are accepted has another form: %p", (aud, audiences, isForm) => {
+    expect(explain("audience", { aud, scp: "x" }, { audiences })).toBe(isForm ? "audience_form" : "audience");
+    expect(explain("kind", { aud, scp: "x" }, { audiences })).toBe("kind");
+  });
+});

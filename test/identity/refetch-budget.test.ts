@@ -66,6 +66,19 @@ describe("reads for unknown key ids", () => {
     flood();
   });
 
+  test("give back what they took and no more, where they brought the key", () => {
+    for (const id of ["a", "b"]) {
+      expect(budget.allows(id, "ann")).toBe(true);
+      now += SPACING;
+    }
+    budget.found();
+    for (const id of ["c", "d"]) {
+      expect(budget.allows(id, "ann")).toBe(true);
+      now += SPACING;
+    }
+    expect(budget.allows("e", "ann")).toBe(false);
+  });
+
   test("that brought keys do not make the budget larger than it is", () => {
     budget.found();
     budget.found();

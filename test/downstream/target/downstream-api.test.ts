@@ -73,6 +73,10 @@ describe("a fault of the configuration names its setting", () => {
     ]);
   });
 
+  test("and what is no fault of it is thrown as it is", () => {
+    expect(() => compileTarget(https(), { ...rules, allow: [7 as unknown as string] })).toThrow(TypeError);
+  });
+
   test("the header fields of the API", () => {
     const api = https({ headers: { request: { allow: ["host"] } } });
     expect(faults(() => compileTarget(api, rules))[0]?.path).toBe(

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
 import type { DownstreamApiOptions } from "../../../src/downstream/contract.ts";
 import { compileTarget } from "../../../src/downstream/target/downstream-api.ts";
+import { compilePathPatterns } from "../../../src/downstream/target/path-patterns.ts";
 import { ConfigurationError, GatewayError } from "../../../src/errors.ts";
 import { apiAt } from "../api-options.ts";
 
@@ -130,6 +131,50 @@ describe("a pattern", () => {
       expect(() => outer("GET", `/api${path}`)).toThrow("not among those");
     }
     expect(outer("GET", "/api/users('1')").path).toBe("/v1.0/users('1')");
+  });
+});
+
+describe("patterns by themselves", () => {
+  const plain = (text: string) => ({ kind: "segment" as const, text, isCall: false });
+
+  test("name plain paths unless told otherwise", () => {
+    const names = compilePathPatterns(["/a(1)", "/b"]);
+    expect([names([plain("a(1)")]), names([plain("b")]), names([plain("B")])]).toEqual([true, true, false]);
+  });
+
+  test.each([
+    ["me", 'must begin with "/"'],
+    ["/%", 'must be a plain, decoded path: "%", "?", "#" and "\\" have no place in it'],
+    ["/a//b", "holds an empty segment"],
+    ["/a/.", "holds a dot segment"],
+    ["/..", "holds a dot segment"],
+    ["/a*", `"*" and "**" must stand for whole segments; keys such as ('*') need kind: graph or odata`],
+  ])("say what is wrong with them: %s", (pattern, message) => {
+    expect(() => compilePathPatterns([pattern])).toThrow(
+      expect.objectContaining({ name: "PathPatternError", message }),
+    );
+  });
+
+  test.each([
+    ["/a*", '"*" and "**" must stand for whole segments, or for whole values in parentheses'],
+    ["/a(", "holds parentheses that are no key and no arguments"],
+    ["/a('x*')", '"*" in parentheses must stand for a whole value'],
+  ])("say what is wrong with them for OData: %s", (pattern, message) => {
+    expect(() => compilePathPatterns([pattern], "odata")).toThrow(expect.objectContaining({ message }));
+  });
+
+  test.each([
+    ["/x", "/X", true],
+    ["/$count", "/$COUNT", true],
+    ["/microsoft.graph.delta", "/Microsoft.Graph.Delta", true],
+    ["/a1b", "/A1B", true],
+    ["/a12b", "/A12B", false],
+    ["/a1", "/A1", false],
+    ["/1a", "/1A", false],
+    ["/a-b", "/A-B", false],
+    ["/a$b", "/A$B", false],
+  ])("of Graph read like a name match in any case: %s and %s", (pattern, path, matches) => {
+    expect(compilePathPatterns([pattern], "graph")([plain(path.slice(1))])).toBe(matches);
   });
 });
 

@@ -92,6 +92,9 @@ describe("a request-target", () => {
       const answer = read(`/a${encoded(value)}b`);
       const control = value < 0x20 || (value >= 0x7f && value <= 0x9f);
       expect([value, answer === "request_malformed encoded_control"]).toEqual([value, control]);
+      // At the begin and at the end as well.
+      for (const raw of [`/${encoded(value)}b`, `/b${encoded(value)}`])
+        if (control) expect([raw, read(raw)]).toEqual([raw, "request_malformed encoded_control"]);
     }
   });
 });

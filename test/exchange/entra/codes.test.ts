@@ -40,6 +40,21 @@ describe("the AADSTS table", () => {
     }
   });
 
+  test("speaks in the words that the doctor and the exchange know", () => {
+    const COMMANDS = [
+      ...["federated-credentials", "certificates", "signing-credential", "secret", "service-principal"],
+      ...["application-id", "enable-service-principal", "tenant", "clock", "oidc-issuer", "resource"],
+      ...["permissions", "exposed-api", "assignment"],
+    ];
+    const CONCERNS = ["session", "user", "scopes", "tenant", "credential"];
+    const SOURCES = ["captured", "documented", "sdk", "reported", "uncertain"];
+    for (const { numbers: ofRow, commands, concerns, source } of AADSTS) {
+      expect([ofRow, commands === undefined || COMMANDS.includes(commands)]).toEqual([ofRow, true]);
+      expect([ofRow, concerns === undefined || CONCERNS.includes(concerns)]).toEqual([ofRow, true]);
+      expect(SOURCES).toContain(source);
+    }
+  });
+
   test("blames the caller's token only for numbers that speak of it", () => {
     const blaming = AADSTS.filter(({ code }) => ACTOR_OF[code] === "caller").flatMap((row) => row.numbers);
     expect(blaming.toSorted((one, other) => one - other)).toEqual(
