@@ -1,6 +1,9 @@
 /** Composition root: configuration in, the public and the admin side out. Reads like a request's walk through the rooms. */
 
 import type { RequestListener } from "node:http";
+import { isDeepStrictEqual } from "node:util";
+import { type CodeParts, codeRoutesOf } from "./code-routes.ts";
+import { takeOver } from "./config/changes.ts";
 import type { GatewayConfig } from "./config/load.ts";
 import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
@@ -22,13 +25,18 @@ import {
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
-import { mountHandlers, shippedHandlers } from "./handlers/mount.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
-import type { CallableApi, CodeRoute, RouteHandler } from "./http/code-route.ts";
+import type { CallableApi, ServedCodeRoute } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
 import { eventLoopLags } from "./http/load-shedding.ts";
-import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
-import { codeRouteFaults, type ServedRoute, servedRoutes } from "./http/route-table.ts";
+import {
+  challengeFacts,
+  createMessageMemory,
+  createPublicSide,
+  resourceFacts,
+  securityFields,
+} from "./http/public-side.ts";
+import { type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
@@ -36,18 +44,16 @@ import { createTokenVerifier } from "./identity/token-verifier.ts";
 import { createLocalSide } from "./local/local-side.ts";
 import { createBridge } from "./mcp/bridge.ts";
 import type { McpRoute } from "./mcp/contract.ts";
+import { openapiDocument } from "./openapi.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
+import { type WatchedPermissions, watchPermissions } from "./permission-watch.ts";
 import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
-import type { Logger, LogSink } from "./telemetry/contract.ts";
+import type { ConfigurationEvent, Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
 
 /** Parts that a program that embeds the gateway may bring; each has a default. */
-export interface GatewayParts {
-  /** Routes written in code, each with its path and policy. Default: none. */
-  readonly routes?: readonly CodeRoute[];
-  /** Handlers that gateway.yaml may mount by these names, besides those that ship; the same name replaces one. */
-  readonly handlers?: Readonly<Record<string, RouteHandler>>;
+export interface GatewayParts extends CodeParts {
   /** Where log lines go. Default: standard output. */
   readonly logSink?: LogSink;
   /** Makes client assertions for the source `client-assertion`, asked for each proof of the gateway. */
@@ -56,6 +62,11 @@ export interface GatewayParts {
   readonly fetch?: Fetch;
   /** Certificate authorities in PEM for downstream APIs, for tests; production sets NODE_EXTRA_CA_CERTS. */
   readonly downstreamCa?: string;
+  /**
+   * For tests: a call of a handler that its `needs` do not declare fails with an error that names it. Handlers without
+   * `needs` may call anything. Default: false.
+   */
+  readonly checksNeeds?: boolean;
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number;
   /** Worst lag of the event loop since the last call, ms, for tests of overload. Default: as measured. */
@@ -76,7 +87,7 @@ export interface Gateway {
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
   readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
-  /** Every route that is served, by path. */
+  /** Every route that is served, by path. A reload changes them. */
   readonly routes: readonly ServedRoute[];
   /** The local API and the guard of its listener; undefined where it is not configured. */
   readonly local: LocalGateway | undefined;
@@ -89,11 +100,25 @@ export interface Gateway {
    * @throws {ConfigurationError} when the audit file cannot be opened; the one before serves on.
    */
   reload(): Promise<void>;
+  /**
+   * Takes over routes, APIs, limits and cross-origin rules of another configuration: requests that begin from now on are
+   * served by it, those under way end by the one before. Cached tokens, connections of APIs that stay the same, budgets
+   * and counts of limits that stay the same go on. A line of the log says how it went.
+   *
+   * @param read Gives the configuration. One that it refuses with a `ConfigurationError`, or whose routes and APIs do
+   * not go together, changes nothing.
+   */
+  reconfigure(read: ReadConfig): Promise<Reconfigured>;
   /** From now on `/readyz` answers 503, so that balancers turn away; requests are still served. */
   leaveRotation(): void;
   /** Lets go of connections and timers. Call it when no request is in flight. */
   close(): Promise<void>;
 }
+
+export type ReadConfig = () => GatewayConfig | Promise<GatewayConfig>;
+
+/** What a running gateway made of another configuration. */
+export type Reconfigured = ConfigurationEvent;
 
 /** The local API as a listener takes it. */
 export interface LocalGateway {
@@ -109,7 +134,8 @@ const CREDENTIAL_WATCH_MS = 60_000;
 export async function createGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<Gateway> {
   const { keep, close } = createClosing();
   try {
-    return { ...(await assemble(config, parts, keep)), close };
+    // Not by spreading, which would read the routes once and for all.
+    return Object.assign(await assemble(config, parts, keep), { close });
   } catch (error) {
     await close();
     throw error;
@@ -139,15 +165,18 @@ export async function createDelegation(
     const building = await openBuilding(config, parts, keep);
     const { signals, log } = building;
     const { exchange, credential } = await openExchange(building);
-    const verifier = await openIdentity(building, [], exchange);
-    const { apis, own } = openDownstream(building);
+    const verifier = await openIdentity(building, () => ({ config, routes: [] }), exchange);
+    const { apisOf, own } = openDownstream(building);
     const closing = watchCredential(building, credential);
     const middleware = createMiddleware({
       verifier,
       exchange,
-      apis,
+      apis: apisOf(config),
       own,
-      challenge: challengeFacts(challengeOptions(building)),
+      challenge: challengeFacts({
+        ...challengeOptions(building, config),
+        clientId: config.application.clientId,
+      }),
       observer: signals.requests,
       onInternalError: signals.internalError,
     });
@@ -167,6 +196,11 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
   const { agentFor } = outbound;
   const now = parts.now ?? Date.now;
   const observability = await openObservability({ ...config, sink: parts.logSink, agentFor, keep });
+  const permissions =
+    config.permissionsTable === undefined
+      ? undefined
+      : watchPermissions(config.permissionsTable, observability);
+  const signals = permissions?.signals ?? observability.signals;
   const console = config.console.enabled
     ? keep(await createConsole({ explain: aadstsEntry, now }))
     : undefined;
@@ -179,56 +213,119 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
     fetch: parts.fetch ?? outbound.fetch,
     now,
     ...observability,
-    signals: console === undefined ? observability.signals : console.tap(observability.signals),
+    signals: console === undefined ? signals : console.tap(signals),
     console,
+    permissions,
   };
 }
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
   const routes = await openCodeRoutes(config, parts);
+  let serving: Serving = { config, routes, generation: 1, needRestart: [] };
   const building = await openBuilding(config, parts, keep);
   const { credential, exchange, redis } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
-  const verifier = await openIdentity(building, routes, exchange);
-  const downstream = openDownstream(building);
+  const verifier = await openIdentity(building, () => serving, exchange);
+  const { replaceApis, ...downstream } = openDownstream(building);
   building.console?.watch({
     credential: credential.status,
     cached: exchange.cached,
     keysReady: verifier.ready,
   });
+  building.metrics.watchConfiguration(() => serving);
   const readiness = createReadiness({
     verifier,
     credential,
     clockDriftMs: exchange.clockDriftMs,
     outputs: building.outputs,
+    configuration: () => serving,
   });
   const { isReady, checks, leaveRotation } = readiness;
-  const pages = adminPages({ checks, metrics: building.metrics });
-  const bridge = openBridge(building, redis);
+  const pages = adminPages({
+    checks,
+    generation: () => serving.generation,
+    metrics: building.metrics,
+    documents: { "/permissions": building.permissions?.observed },
+  });
+  building.permissions?.compareWith(config, routes);
   const delegations = openDelegations(building, exchange, redis);
   const counters = redis?.counters;
-  const ports = {
-    verifier,
-    exchange,
-    delegations,
-    counters,
-    codeRoutes: routes,
-    bridge,
-    isReady,
-    ...downstream,
-  };
-  const { limit, ...publicSide } = assemblePublicSide(building, ports);
+  const bridgeOf = bridges(building, redis);
+  const ports = { verifier, exchange, delegations, isReady, counters, bridgeOf, ...downstream };
+  const { prepare, limit, ...publicSide } = assemblePublicSide(building, ports, serving);
+  const local = assembleLocalSide(building, { ...ports, ...publicSide.guard }, serving, limit);
   return {
     ...publicSide,
-    local: assembleLocalSide(building, { ...ports, limit, ...publicSide.guard }),
+    local: local?.side,
     admin: adminListener(pages),
     adminPages: pages,
     console: building.console,
-    routes: servedRoutes(config.routes, routes, delegations !== undefined),
+    get routes() {
+      return servedRoutes(serving.config.routes, serving.routes, delegations !== undefined);
+    },
     log: building.log,
     ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
+    reconfigure: inTurn(async (read: ReadConfig) => {
+      const event = await readInto(replace, read, serving);
+      building.signals.configuration(event);
+      return event;
+    }),
   };
+
+  /** @throws {ConfigurationError} when the configuration cannot serve; nothing has changed then. */
+  function replace(asked: GatewayConfig): Reconfigured {
+    const { config: next, changed, needRestart } = takeOver(serving.config, asked);
+    if (changed.length === 0) {
+      serving = { ...serving, needRestart };
+      return { outcome: "unchanged", generation: serving.generation, needRestart };
+    }
+    const routes = codeRoutesOf(next, parts);
+    const replaced = { config: next, routes, generation: serving.generation + 1, needRestart };
+    // Everything that can be refused is built before anything is replaced.
+    const { begin, limit: nextLimit } = prepare(replaced);
+    const beginLocally = local?.prepare(replaced, nextLimit);
+    replaceApis(next);
+    begin();
+    beginLocally?.();
+    serving = replaced;
+    building.permissions?.compareWith(next, routes);
+    return { outcome: "taken_over", generation: replaced.generation, changed, needRestart };
+  }
+}
+
+/** Reads and replaces; a configuration at fault becomes an event as well. */
+async function readInto(
+  replace: (config: GatewayConfig) => Reconfigured,
+  read: ReadConfig,
+  { generation }: Pick<Serving, "generation">,
+): Promise<Reconfigured> {
+  try {
+    return replace(await read());
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    return { outcome: "refused", generation, faults: error.faults };
+  }
+}
+
+/** One call after the other, so that what was read later also takes effect later. */
+function inTurn<Argument, Result>(
+  run: (argument: Argument) => Promise<Result>,
+): (argument: Argument) => Promise<Result> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (argument) => {
+    const result = last.then(() => run(argument));
+    last = result.catch(() => {});
+    return result;
+  };
+}
+
+/** The configuration that serves, and what follows from it alone; a reload replaces it as a whole. */
+interface Serving {
+  readonly config: GatewayConfig;
+  readonly routes: readonly ServedCodeRoute[];
+  readonly generation: number;
+  readonly needRestart: readonly string[];
 }
 
 /** Parts that each step of the assembly takes from the steps before it. */
@@ -242,10 +339,15 @@ interface Building extends Observability {
   readonly now: () => number;
   /** Undefined where it is not enabled. */
   readonly console: Console | undefined;
+  /** Undefined where no table of permissions is configured. */
+  readonly permissions: WatchedPermissions | undefined;
 }
 
 /** Faults of the routes are reported together with those of the credential, which is opened later. */
-async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promise<readonly CodeRoute[]> {
+async function openCodeRoutes(
+  config: GatewayConfig,
+  parts: GatewayParts,
+): Promise<readonly ServedCodeRoute[]> {
   try {
     return codeRoutesOf(config, parts);
   } catch (error) {
@@ -256,24 +358,15 @@ async function openCodeRoutes(config: GatewayConfig, parts: GatewayParts): Promi
   }
 }
 
-/** Routes in code: those that the program brings, and handlers that the file mounts. */
-function codeRoutesOf(config: GatewayConfig, parts: GatewayParts): readonly CodeRoute[] {
-  const mounted = mountHandlers(config.handlerRoutes, { ...shippedHandlers, ...parts.handlers });
-  const routes = [...(parts.routes ?? []), ...mounted];
-  const faults = codeRouteFaults(routes, config.routes, config.downstreamApis);
-  if (faults.length > 0) throw new ConfigurationError(faults);
-  return routes;
-}
-
 /** Verifies the callers' tokens. */
 async function openIdentity(
   building: Building,
-  routes: readonly CodeRoute[],
+  serving: () => Pick<Serving, "config" | "routes">,
   { clockDriftMs }: Pick<OpenTokenExchange, "clockDriftMs">,
 ) {
   const { config, keep, authority, fetch, now, signals } = building;
   // Named in refusals of tokens for other APIs, and so only where the metadata publishes them to every reader.
-  const publishedScopes = publishedResource(building, routes)?.scopes ?? [];
+  const publishedScopes = () => publishedResource(building, serving())?.scopes ?? [];
   const onEvent = signals.identity;
   return keep(
     await createTokenVerifier({
@@ -411,10 +504,10 @@ export async function openGatewayCredential(options: GatewayCredentialOptions): 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, outbound, keep, now, signals }: Building) {
   const { fairness } = config;
-  const apis = Object.values(config.downstreamApis);
+  const apisIn = ({ downstreamApis }: GatewayConfig) => Object.values(downstreamApis);
   const transport = keep(
     createTransport({
-      apis,
+      apis: apisIn(config),
       fairness,
       proxyFor: outbound.proxyFor,
       now,
@@ -423,14 +516,6 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
     }),
   );
   const own = securityFields();
-  const callable = apis.map((api): [string, CallableApi] => [
-    api.name,
-    {
-      scopes: api.scopes,
-      client: (bound) => createDownstreamClient({ api, transport, ...bound }),
-      callRules: (allow) => compileCallRules(api, allow),
-    },
-  ]);
   return {
     own,
     forward: createForward({ transport, fairness, now, own }),
@@ -439,124 +524,191 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
       now,
       limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
     }),
-    apis: Object.fromEntries(callable),
+    apisOf: (of: GatewayConfig): Readonly<Record<string, CallableApi>> =>
+      Object.fromEntries(
+        apisIn(of).map((api): [string, CallableApi] => [
+          api.name,
+          {
+            scopes: api.scopes,
+            client: (bound) => createDownstreamClient({ api, transport, ...bound }),
+            callRules: (allow) => compileCallRules(api, allow),
+          },
+        ]),
+      ),
+    replaceApis: (of: GatewayConfig) => transport.replaceApis(apisIn(of)),
   };
 }
 
 type PublicPorts = Pick<
   Parameters<typeof createPublicSide>[0],
-  | "verifier"
-  | "exchange"
-  | "forward"
-  | "forwardBatch"
-  | "apis"
-  | "own"
-  | "isReady"
-  | "counters"
-  | "delegations"
-  | "codeRoutes"
-  | "bridge"
->;
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "own" | "isReady" | "delegations"
+> & {
+  readonly apisOf: (config: GatewayConfig) => Readonly<Record<string, CallableApi>>;
+  readonly bridgeOf: (config: GatewayConfig) => ReturnType<typeof createBridge> | undefined;
+  readonly counters: Parameters<typeof createPublicSide>[1]["counters"];
+};
 
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
-function assemblePublicSide(building: Building, ports: PublicPorts) {
+function assemblePublicSide(building: Building, ports: PublicPorts, first: Serving) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { app, limit, refuse, overload, recognize } = createPublicSide({
-    ...ports,
-    ...config.http,
-    ...challengeOptions(building),
-    resource: publishedResource(building, ports.codeRoutes),
-    limits: config.limits,
+  const { apisOf, bridgeOf, counters, ...lasting } = ports;
+  const messageMemory = createMessageMemory(config.fairness);
+  /** All that a configuration decides about the public side; what is added here takes part in every reload. */
+  const optionsOf = (serving: Pick<Serving, "config" | "routes">) => ({
+    ...lasting,
+    messageMemory,
+    ...serving.config.http,
+    ...challengeOptions(building, serving.config),
+    apis: apisOf(serving.config),
+    bridge: bridgeOf(serving.config),
+    codeRoutes: serving.routes,
+    ...(parts.checksNeeds !== undefined && { checksNeeds: parts.checksNeeds }),
+    resource: publishedResource(building, serving),
+    documents: publishedDocuments(serving),
+    limits: serving.config.limits,
     auditIsAtRisk: outputs.auditIsAtRisk,
-    sampleLag: parts.sampleLag,
     observer: signals.requests,
-    onRateLimit: signals.rateLimit,
-    onLoad: signals.load,
     onInternalError: signals.internalError,
+  });
+  const { app, limit, refuse, overload, recognize, prepare } = createPublicSide(optionsOf(first), {
+    clientId: config.application.clientId,
+    counters,
+    onRateLimit: signals.rateLimit,
+    maxEventLoopLagMs: config.http.maxEventLoopLagMs,
+    sampleLag: parts.sampleLag,
+    onLoad: signals.load,
   });
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
   const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
-  return { app, limit, refuse, guard };
+  return { app, limit, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
 }
 
-type LocalPorts = PublicPorts &
-  Pick<Parameters<typeof createLocalSide>[0], "limit"> &
-  Pick<ListenOptions, "overload" | "recognize">;
+type LimitRoute = Parameters<typeof createLocalSide>[0]["limit"];
 
-/** The local side, where it is configured: the same rooms, limits and refusals behind another listener. */
-function assembleLocalSide(building: Building, ports: LocalPorts): LocalGateway | undefined {
+type LocalPorts = PublicPorts & Pick<ListenOptions, "overload" | "recognize">;
+
+/**
+ * The local side, where it is configured: the same rooms, limits and refusals behind another listener. Its routes are
+ * those of the public side, so a reload replaces both.
+ */
+function assembleLocalSide(
+  building: Building,
+  { apisOf, bridgeOf: _bridgeOf, overload, recognize, ...lasting }: LocalPorts,
+  first: Serving,
+  firstLimit: LimitRoute,
+) {
   const { config, outputs, now, signals } = building;
   const { local, application } = config;
   if (local === undefined) return undefined;
-  const challenge = challengeOptions(building);
-  const { apis: callable, overload, recognize, ...rest } = ports;
-  const { listener, refuse } = createLocalSide({
-    ...rest,
-    ...local,
-    ...challenge,
-    homeTenantId: application.tenantId,
-    apis: local.apis,
-    callable,
-    challenge: challengeFacts(challenge),
-    auditIsAtRisk: outputs.auditIsAtRisk,
-    observer: signals.requests,
-    onInternalError: signals.internalError,
-    now,
-  });
+  const sideOf = (serving: Serving, limit: LimitRoute) => {
+    const challenge = { ...challengeOptions(building, serving.config), clientId: application.clientId };
+    const { listener, refuse } = createLocalSide({
+      ...lasting,
+      ...local,
+      ...challenge,
+      homeTenantId: application.tenantId,
+      apis: local.apis,
+      callable: apisOf(serving.config),
+      codeRoutes: serving.routes,
+      limit,
+      challenge: challengeFacts(challenge),
+      auditIsAtRisk: outputs.auditIsAtRisk,
+      observer: signals.requests,
+      onInternalError: signals.internalError,
+      now,
+    });
+    return { listener, refuse: refuse(), shed: refuse(eventLoopLags()) };
+  };
+  let current = sideOf(first, firstLimit);
   const { maxConnections, requestTimeoutSeconds } = local;
-  const shed = overload && refuse(eventLoopLags());
-  return {
-    listener,
-    refuse: refuse(),
+  const { connections } = config.http;
+  const side: LocalGateway = {
+    listener: (request, response) => current.listener(request, response),
+    refuse: (request, response) => current.refuse(request, response),
     guard: {
       connections: {
-        ...config.http.connections,
+        ...connections,
         max: maxConnections,
         requestTimeoutSeconds,
-        headersTimeoutSeconds: Math.min(config.http.connections.headersTimeoutSeconds, requestTimeoutSeconds),
+        headersTimeoutSeconds: Math.min(connections.headersTimeoutSeconds, requestTimeoutSeconds),
       },
       onConnection: signals.connection,
       recognize,
-      overload: overload &&
-        shed && {
-          isOverloaded: overload.isOverloaded,
-          shed(request, response) {
-            signals.load({ type: "shed" });
-            shed(request, response);
-          },
+      overload: overload && {
+        isOverloaded: overload.isOverloaded,
+        shed(request, response) {
+          signals.load({ type: "shed" });
+          current.shed(request, response);
         },
+      },
+    },
+  };
+  return {
+    side,
+    prepare(serving: Serving, limit: LimitRoute): () => void {
+      const next = sideOf(serving, limit);
+      return () => {
+        current = next;
+      };
     },
   };
 }
 
-/** Sign-in of MCP clients, where it is configured. */
-function openBridge({ config, authority, fetch, now }: Building, redis: OpenRedis | undefined) {
-  const { mcp, exchange, identity } = config;
-  const { publicUrl } = config.http;
-  if (mcp === undefined || publicUrl === undefined) return undefined;
-  return createBridge({
-    ...mcp,
-    publicUrl,
-    appIdUri: appIdUriOf(config),
-    routes: mcpRoutes(config),
-    tenants: identity.tenants,
-    authorityOrigin: authority.origin,
-    authorizeEndpoint: authority.authorizeEndpoint,
-    tokenEndpoint: authority.tokenEndpoint,
-    keys: exchange.cacheKeys,
-    redis,
-    fetch,
-    timeoutMs: exchange.timeoutMs,
-    now,
-  });
+/** What else the gateway says of itself, where that is switched on. */
+function publishedDocuments({ config, routes }: Pick<Serving, "config" | "routes">) {
+  return config.http.openapi
+    ? { "/.well-known/openapi.json": openapiDocument({ config, codeRoutes: routes }) }
+    : {};
+}
+
+/**
+ * Sign-in of MCP clients, where a configuration asks for it. One that asks for the same as the one before has its
+ * bridge, and with that the sign-ins that are under way.
+ */
+function bridges({ authority, fetch, now }: Building, redis: OpenRedis | undefined) {
+  let last: { readonly asked: unknown; readonly bridge: ReturnType<typeof createBridge> } | undefined;
+  return (config: GatewayConfig) => {
+    const { mcp } = config;
+    const { publicUrl } = config.http;
+    if (mcp === undefined || publicUrl === undefined) return undefined;
+    const asked = { ...mcp, publicUrl, routes: mcpRoutes(config) };
+    if (last === undefined || !isDeepStrictEqual(last.asked, asked))
+      last = { asked, bridge: openBridge(asked, config) };
+    return last.bridge;
+  };
+
+  function openBridge(
+    asked: NonNullable<GatewayConfig["mcp"]> & { publicUrl: string; routes: readonly McpRoute[] },
+    config: GatewayConfig,
+  ) {
+    const { exchange, identity } = config;
+    return createBridge({
+      ...asked,
+      appIdUri: appIdUriOf(config),
+      tenants: identity.tenants,
+      authorityOrigin: authority.origin,
+      authorizeEndpoint: authority.authorizeEndpoint,
+      tokenEndpoint: authority.tokenEndpoint,
+      // With a file of keys, Redis' own view of it follows a change.
+      keys: redis?.masterKeys ?? (() => exchange.cacheKeys),
+      redis,
+      fetch,
+      timeoutMs: exchange.timeoutMs,
+      now,
+    });
+  }
 }
 
 /** The routes of MCP servers, with the scopes that their clients sign in for. */
 export function mcpRoutes({ routes, handlerRoutes }: GatewayConfig): readonly McpRoute[] {
   return [...routes.map((route) => ({ ...route, path: route.target.path })), ...handlerRoutes]
     .filter(({ mcp }) => mcp)
-    .map(({ path, policy }) => ({ path, scopes: policy.requiredScopes }));
+    .map(({ path, policy, tools }) => ({
+      path,
+      scopes: policy.requiredScopes,
+      toolScopes: Object.values(tools?.scopes ?? {}).flat(),
+    }));
 }
 
 function appIdUriOf({ application, exchange }: GatewayConfig): string {
@@ -564,7 +716,10 @@ function appIdUriOf({ application, exchange }: GatewayConfig): string {
 }
 
 /** The RFC 9728 document of the gateway, where its public address is configured. */
-function publishedResource({ config, authority }: Building, routes: readonly CodeRoute[]) {
+function publishedResource(
+  { authority }: Pick<Building, "authority">,
+  { config, routes }: Pick<Serving, "config" | "routes">,
+) {
   const { publicUrl } = config.http;
   if (publicUrl === undefined) return undefined;
   const appIdUri = appIdUriOf(config);
@@ -578,12 +733,11 @@ function publishedResource({ config, authority }: Building, routes: readonly Cod
 }
 
 /** The facts of the gateway that challenges in `WWW-Authenticate` point at. */
-function challengeOptions({ config, authority }: Building) {
+function challengeOptions({ authority }: Pick<Building, "authority">, { http, routes }: GatewayConfig) {
   return {
-    clientId: config.application.clientId,
     authorizeEndpoint: authority.authorizeEndpoint,
-    publicUrl: config.http.publicUrl,
-    proxyRoutes: config.routes,
+    publicUrl: http.publicUrl,
+    proxyRoutes: routes,
   };
 }
 

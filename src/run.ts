@@ -1,14 +1,17 @@
 /** The whole process of a gateway: environment, signals and exit codes. 0 after a graceful end, 1 after a defect, 2 for a bad configuration. */
 
 import { setTimeout as delay } from "node:timers/promises";
-import { loadCheckedConfig } from "./checked-config.ts";
-import { withDotEnv } from "./config/load.ts";
+import { loadCheckedConfig, loadWithCode } from "./checked-config.ts";
+import { withModule } from "./code-routes.ts";
+import { fileOf, withDotEnv } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
+import { type FileWatch, watchFile } from "./foundation/file-watch.ts";
 import { releaseMemory } from "./foundation/release-memory.ts";
 import type { GatewayParts } from "./gateway.ts";
-import { partsOfModule } from "./parts-module.ts";
 import { type RunningGateway, startGateway } from "./start.ts";
 
+/** How often gateway.yaml is looked at for a change, ms. */
+const CONFIG_WATCH_MS = 1_000;
 /** How long the last log lines may take, ms, before the process ends without them. */
 const FLUSH_LIMIT_MS = 1_000;
 
@@ -21,6 +24,8 @@ const FLUSH_LIMIT_MS = 1_000;
  */
 export async function runGateway(parts: GatewayParts = {}): Promise<void> {
   let gateway: RunningGateway | undefined;
+  let configWatch: FileWatch | undefined;
+  let hasChangedEarly = false;
   let stopping = false;
 
   // Before anything else: as first process of a container, a signal without a handler would be ignored; anywhere else
@@ -43,8 +48,14 @@ export async function runGateway(parts: GatewayParts = {}): Promise<void> {
 
   try {
     const environment = withDotEnv(process.env);
+    // Before the file is read, so that no change falls between.
+    configWatch = watchFile(fileOf(environment), {
+      intervalMs: CONFIG_WATCH_MS,
+      onChange: () => void reconfigure("gateway.yaml has changed"),
+    });
     const config = await loadCheckedConfig(environment);
     gateway = await startGateway(config, await withModule(parts, environment.GATEWAY_HANDLERS));
+    if (hasChangedEarly) void reconfigure("gateway.yaml has changed");
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     console.error("obo-gateway cannot start with this configuration:");
@@ -71,10 +82,25 @@ export async function runGateway(parts: GatewayParts = {}): Promise<void> {
       () => log.info({ signal }, "reloaded"),
       (err) => log.error({ signal, err }, "could not reload; what was there before serves on"),
     );
+    void reconfigure(signal);
+  }
+
+  /** Reads file and environment again. Everything that `obo-gateway check` would find is found, and refused, here too. */
+  async function reconfigure(reason: string): Promise<void> {
+    if (gateway === undefined) hasChangedEarly = true;
+    if (gateway === undefined || stopping) return;
+    const { log } = gateway;
+    log.debug({ reason }, "reading the configuration again");
+    try {
+      await gateway.reconfigure(async () => (await loadWithCode(withDotEnv(process.env), parts)).config);
+    } catch (err) {
+      log.error({ reason, err }, "the configuration could not be taken over; the one before serves on");
+    }
   }
 
   async function stop(exitCode: number): Promise<void> {
     stopping = true;
+    configWatch?.close();
     let code = exitCode;
     try {
       await gateway?.stop();
@@ -87,15 +113,4 @@ export async function runGateway(parts: GatewayParts = {}): Promise<void> {
     await Promise.race([flushed, delay(FLUSH_LIMIT_MS)]);
     process.exit(code);
   }
-}
-
-/** @throws {ConfigurationError} when the module cannot be loaded or exports something else. */
-async function withModule(parts: GatewayParts, file: string | undefined): Promise<GatewayParts> {
-  if (file === undefined || file.trim() === "") return parts;
-  const added = await partsOfModule(file.trim());
-  return {
-    ...parts,
-    handlers: { ...parts.handlers, ...added.handlers },
-    routes: [...(parts.routes ?? []), ...added.routes],
-  };
 }

@@ -1,9 +1,15 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
+import {
+  createGateway,
+  type Gateway,
+  type GatewayParts,
+  type ReadConfig,
+  type Reconfigured,
+} from "./gateway.ts";
 import { listenForAdmin } from "./http/admin.ts";
-import { unlinkedRoutes } from "./http/route-table.ts";
+import { type ServedRoute, unlinkedRoutes } from "./http/route-table.ts";
 import { createDescriptorRoom, type Listening, listen } from "./http/server.ts";
 import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
 import { unreadExceptions } from "./outbound/proxies.ts";
@@ -18,6 +24,11 @@ export interface RunningGateway {
   readonly log: Logger;
   /** Takes up what has changed outside: a rotated audit file, files of the credential. Requests go on meanwhile. */
   reload(): Promise<void>;
+  /**
+   * Takes over what may change while requests are served: routes, APIs, limits, cross-origin rules. See
+   * `Gateway.reconfigure`.
+   */
+  reconfigure(read: ReadConfig): Promise<Reconfigured>;
   /**
    * Ends gracefully: out of rotation, requests in flight finish within the configured grace, connections close. A second
    * call waits for the same end.
@@ -35,8 +46,7 @@ const NEVER_SHED_MS = 10_000;
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
   const gateway = await createGateway(config, parts);
-  const { app, adminPages, console, refuse, guard, routes, log, warmUp, reload, leaveRotation, close } =
-    gateway;
+  const { app, adminPages, console, refuse, guard, log, warmUp, reload, leaveRotation, close } = gateway;
   const { host, port, adminPort } = config.listen;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
 
@@ -71,13 +81,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       "the HTTP parser of this Node lets some ambiguous messages pass; run Node 20.20, 22, 24 or later in production",
     );
   if (config.proxies !== undefined) reportProxies(config.proxies, log);
-  const unlinked = unlinkedRoutes(config.http.publicUrl, host, config.routes);
-  if (unlinked.length > 0)
-    log.warn(
-      { routes: unlinked },
-      "http.publicUrl is not set: Graph's paging links will lead callers to Graph, which does not take their token",
-    );
-  for (const { path, problem } of config.notices) log.warn({ setting: path }, `${path} ${problem}`);
+  reportSettings(config, log);
   log.info(
     {
       host,
@@ -88,7 +92,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
           ? { localPort: localSide.port }
           : { localSocket: config.local.socket }),
       }),
-      routes: routes.map(({ path, methods, answeredBy }) => `${methods.join(",")} ${path}: ${answeredBy}`),
+      routes: listed(gateway.routes),
     },
     "listening",
   );
@@ -116,11 +120,38 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
     localPort: localSide?.port,
     log,
     reload,
+    async reconfigure(read) {
+      let latest = config;
+      const event = await gateway.reconfigure(async () => {
+        latest = await read();
+        return latest;
+      });
+      if (event.outcome === "taken_over") {
+        reportSettings(latest, log);
+        log.info({ generation: event.generation, routes: listed(gateway.routes) }, "serving");
+      }
+      return event;
+    },
     stop() {
       ended ??= end();
       return ended;
     },
   };
+}
+
+function listed(routes: readonly ServedRoute[]): readonly string[] {
+  return routes.map(({ path, methods, answeredBy }) => `${methods.join(",")} ${path}: ${answeredBy}`);
+}
+
+/** Settings that are valid, and that the operator should look at. */
+function reportSettings(config: GatewayConfig, log: Logger): void {
+  const unlinked = unlinkedRoutes(config.http.publicUrl, config.listen.host, config.routes);
+  if (unlinked.length > 0)
+    log.warn(
+      { routes: unlinked },
+      "http.publicUrl is not set: Graph's paging links will lead callers to Graph, which does not take their token",
+    );
+  for (const { path, problem } of config.notices) log.warn({ setting: path }, `${path} ${problem}`);
 }
 
 /** The loopback address or a Unix socket, whatever HOST says: who reaches it can ask for tokens. */

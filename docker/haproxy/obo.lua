@@ -40,7 +40,7 @@ core.register_action("obo_decide", { "http-req" }, function(txn, gateway, route)
     ["x-original-method"] = { txn.sf:method() },
   }
   -- Both of two fields, so that the gateway sees that there are two.
-  for _, name in ipairs({ "authorization", "x-correlation-id", "traceparent", "tracestate" }) do
+  for _, name in ipairs({ "authorization", "delegation", "x-correlation-id", "traceparent", "tracestate" }) do
     local list = values(asked, name)
     if #list > 0 then headers[name] = list end
   end

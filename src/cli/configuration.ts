@@ -1,17 +1,10 @@
 /** Reads the configuration as `start` does, for subcommands that report on it. */
 
-import { type GatewayConfig, loadConfig, withDotEnv } from "../config/load.ts";
-import { ConfigurationError } from "../errors.ts";
-import { mountHandlers, shippedHandlers } from "../handlers/mount.ts";
-import type { CodeRoute } from "../http/code-route.ts";
-import { codeRouteFaults } from "../http/route-table.ts";
-import { partsOfModule } from "../parts-module.ts";
+import { type CheckedConfig, loadWithCode } from "../checked-config.ts";
+import { withDotEnv } from "../config/load.ts";
 
-export interface Configured {
-  readonly config: GatewayConfig;
-  /** Handlers that gateway.yaml mounts, and routes of the module that `GATEWAY_HANDLERS` names. */
-  readonly codeRoutes: readonly CodeRoute[];
-}
+/** The configuration, with handlers that gateway.yaml mounts and routes of the module that `GATEWAY_HANDLERS` names. */
+export type Configured = CheckedConfig;
 
 /** The environment of this process and `.env`, with the file that an option names. */
 export function environmentWith(file: string | undefined): Readonly<Record<string, string | undefined>> {
@@ -19,14 +12,6 @@ export function environmentWith(file: string | undefined): Readonly<Record<strin
 }
 
 /** @throws {ConfigurationError} with every fault of file, environment and handlers. */
-export async function readConfiguration(file: string | undefined): Promise<Configured> {
-  const environment = environmentWith(file);
-  const config = loadConfig(environment);
-  const module = environment.GATEWAY_HANDLERS?.trim();
-  const added = module === undefined || module === "" ? undefined : await partsOfModule(module);
-  const mounted = mountHandlers(config.handlerRoutes, { ...shippedHandlers, ...added?.handlers });
-  const codeRoutes = [...(added?.routes ?? []), ...mounted];
-  const faults = codeRouteFaults(codeRoutes, config.routes, config.downstreamApis);
-  if (faults.length > 0) throw new ConfigurationError(faults);
-  return { config, codeRoutes };
+export function readConfiguration(file: string | undefined): Promise<Configured> {
+  return loadWithCode(environmentWith(file));
 }

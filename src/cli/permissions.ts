@@ -1,23 +1,26 @@
 /** `obo-gateway permissions`: which delegated permission each route needs, without a call to Graph. */
 
-import { readFileSync, writeFileSync } from "node:fs";
-import { isGraph } from "../downstream/target/downstream-api.ts";
+import { writeFileSync } from "node:fs";
+import type { GatewayConfig } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
-import { configuredApi } from "../http/code-route.ts";
 import {
   type PermissionReport,
   type ReportedNeed,
   type ReportedRoute,
   reportPermissions,
 } from "../permissions/report.ts";
-import { type PermissionTable, readPermissionTable } from "../permissions/table.ts";
-import { type Configured, environmentWith, readConfiguration } from "./configuration.ts";
+import { loadPermissionTable, type PermissionTable } from "../permissions/table.ts";
+import type { ObservedPermissions } from "../permissions/watch.ts";
+import { reportedRoutes } from "../reported-routes.ts";
+import { environmentWith, readConfiguration } from "./configuration.ts";
 import { tableText } from "./table.ts";
 
 export interface PermissionsOptions {
   readonly config?: string;
   readonly table?: string;
   readonly granted?: string;
+  /** Admin address of a running gateway; true is the one of the configuration. */
+  readonly observed?: string | true;
   readonly writeCompact?: string;
   readonly json?: true;
   readonly az?: true;
@@ -29,75 +32,85 @@ export interface PermissionsOptions {
 const GRAPH_APPLICATION = "00000003-0000-0000-c000-000000000000";
 
 export async function permissions(options: PermissionsOptions): Promise<void> {
-  const table = readTable(options.table ?? environmentWith(options.config).PERMISSIONS_TABLE);
+  const table = tableOf(options.table ?? environmentWith(options.config).PERMISSIONS_TABLE);
   if (options.writeCompact !== undefined) {
     writeFileSync(options.writeCompact, `${JSON.stringify(table.compact)}\n`);
     return;
   }
   const configured = await readConfiguration(options.config);
-  const granted = options.granted?.split(/[\s,]+/).filter((name) => name !== "");
-  const report = reportPermissions(graphRoutes(configured), table, granted);
+  const { config, codeRoutes } = configured;
+  const observed =
+    options.observed === undefined ? undefined : await readObserved(adminUrl(options.observed, config));
+  const granted = options.granted?.split(/[\s,]+/).filter((name) => name !== "") ?? observed?.granted;
+  const routes = observed === undefined ? reportedRoutes(config, codeRoutes) : routesOf(observed);
+  const report = reportPermissions(routes, table, granted);
   // A script that deploys can stop here; ranges and unknown calls are for people to look at.
   process.exitCode = report.missing.length === 0 ? 0 : 1;
   const { clientId, tenantId, authorityHost } = configured.config.application;
-  if (options.json) console.log(JSON.stringify(report, null, 2));
+  if (options.json) console.log(JSON.stringify({ ...report, ...(observed && { observed }) }, null, 2));
   else if (options.az) console.log(azCommands(report, clientId));
   else if (options.bicep) console.log(bicepText(report));
   else if (options.consent) console.log(consentUrl(report, { clientId, tenantId, authorityHost }));
-  else console.log(reportText(report));
+  else console.log(observed === undefined ? reportText(report) : observedText(report, observed));
 }
 
-function readTable(file: string | undefined): PermissionTable {
+const OBSERVED_LIMIT_MS = 5_000;
+
+function adminUrl(observed: string | true, { listen }: GatewayConfig): string {
+  return observed === true ? `http://127.0.0.1:${listen.adminPort}` : observed;
+}
+
+/** @throws {ConfigurationError} when no gateway answers there, or it counts no calls. */
+async function readObserved(admin: string): Promise<ObservedPermissions> {
   const refuse = (problem: string, cause?: unknown) =>
-    new ConfigurationError([{ path: "PERMISSIONS_TABLE", problem }], { cause });
-  if (file === undefined || file === "")
-    throw refuse(
-      "is not set; name Graph's permissions.json (microsoftgraph/microsoft-graph-devx-content, permissions/new) or a compact form of it",
-    );
+    new ConfigurationError([{ path: "--observed", problem: `${admin} ${problem}` }], { cause });
+  if (!URL.canParse("/permissions", admin)) throw refuse("is no URL");
+  let response: Response;
   try {
-    return readPermissionTable(JSON.parse(readFileSync(file, "utf8").replace(/^\ufeff/, "")));
+    response = await fetch(new URL("/permissions", admin), {
+      signal: AbortSignal.timeout(OBSERVED_LIMIT_MS),
+    });
   } catch (cause) {
-    throw refuse(`${file} cannot be read: ${cause instanceof Error ? cause.message : cause}`, cause);
+    throw refuse("is not the admin port of a running gateway", cause);
   }
+  if (response.status === 404) throw refuse("counts no calls; start the gateway with PERMISSIONS_TABLE");
+  if (!response.ok) throw refuse(`answered with status ${response.status}`);
+  return (await response.json()) as ObservedPermissions;
 }
 
-/** Routes that reach Graph, with the calls that they open or declare. */
-export function graphRoutes({ config, codeRoutes }: Configured): readonly ReportedRoute[] {
-  const forwarding = config.routes
-    .filter(({ api, as }) => isGraph(api) && as === "user")
-    .map(({ target, api }) => ({
-      path: `${target.path}/**`,
-      answeredBy: `API ${api.name}`,
-      api: api.name,
-      needs: target.methods
-        .filter((method) => method !== "HEAD" && method !== "OPTIONS")
-        .flatMap((method) => target.allow.map((pattern) => `${method} ${pattern}`)),
-    }));
-  const coded = codeRoutes
-    .filter((route) => (route.as ?? "user") === "user")
-    .flatMap((route) =>
-      route.uses.flatMap((use, position) => {
-        const api = config.downstreamApis[configuredApi(route, use)];
-        if (api === undefined || !isGraph(api)) return [];
-        return [
-          {
-            path: `${route.method.toUpperCase()} ${route.path}`,
-            answeredBy: route.name === undefined ? "code" : `handler ${route.name}`,
-            api: api.name,
-            needs: route.needs && needsOf(route.needs, use, position === 0),
-          },
-        ];
-      }),
-    );
-  return [...forwarding, ...coded];
+/** What was called stands in the place of what the routes open. */
+function routesOf({ calls }: ObservedPermissions): readonly ReportedRoute[] {
+  return [...new Set(calls.map(({ api }) => api))].map((api) => ({
+    path: "observed",
+    answeredBy: `API ${api}`,
+    api,
+    needs: calls.filter((one) => one.api === api).map(({ call }) => call),
+  }));
 }
 
-/** `GET /me` is a call of the first API that the handler uses, `orders: GET /orders` one of the API of that name. */
-function needsOf(needs: readonly string[], use: string, isFirst: boolean): readonly string[] {
-  return needs.flatMap((need) => {
-    const [, name, call = need] = /^([A-Za-z][\w-]*):\s*(.+)$/.exec(need) ?? [];
-    return name === use || (name === undefined && isFirst) ? [call] : [];
-  });
+function observedText(report: PermissionReport, { calls, uncounted }: ObservedPermissions): string {
+  const rows = report.routes.flatMap(({ api, needs }) =>
+    needs === "undeclared"
+      ? []
+      : needs.map((need) => {
+          const counted = calls.find((one) => one.api === api && one.call === need.need);
+          const times = [counted?.count ?? 0, counted?.forbidden ?? 0].map(String);
+          return [need.need, api, ...times, stateText(need), leastText(need)];
+        }),
+  );
+  return [
+    tableText(["call", "API", "times", "403", "state", "least permission"], rows),
+    ...(uncounted === 0 ? [] : [`${uncounted} further calls were not told apart.`]),
+    "",
+    ...grantText(report),
+  ].join("\n");
+}
+
+function tableOf(file: string | undefined): PermissionTable {
+  if (file !== undefined && file !== "") return loadPermissionTable(file);
+  const problem =
+    "is not set; name Graph's permissions.json (microsoftgraph/microsoft-graph-devx-content, permissions/new) or a compact form of it";
+  throw new ConfigurationError([{ path: "PERMISSIONS_TABLE", problem }]);
 }
 
 function reportText(report: PermissionReport): string {
@@ -106,18 +119,21 @@ function reportText(report: PermissionReport): string {
       ? [[path, answeredBy, "-", "undeclared", "the handler declares no needs"]]
       : needs.map((need) => [path, answeredBy, need.need, stateText(need), leastText(need)]),
   );
+  const heads = ["route", "answered by", "call", "state", "least permission"];
+  return [tableText(heads, rows), "", ...grantText(report)].join("\n");
+}
+
+function grantText(report: PermissionReport): readonly string[] {
   const list = (names: readonly string[]) => (names.length === 0 ? "none" : names.join(", "));
+  if (report.granted === undefined)
+    return [
+      "Granted: not known; name what the registration has with --granted, or ask a running gateway with --observed.",
+    ];
   return [
-    tableText(["route", "answered by", "call", "state", "least permission"], rows),
-    "",
-    ...(report.granted === undefined
-      ? ["Granted: not known; name what the registration has with --granted."]
-      : [
-          `Granted: ${list(report.granted)}`,
-          `Missing: ${list(report.missing)}`,
-          `Unused:  ${isWhole(report) ? list(report.unused) : "not known while a call is unknown or a handler declares none"}`,
-        ]),
-  ].join("\n");
+    `Granted: ${list(report.granted)}`,
+    `Missing: ${list(report.missing)}`,
+    `Unused:  ${isWhole(report) ? list(report.unused) : "not known while a call is unknown or a handler declares none"}`,
+  ];
 }
 
 function isWhole({ routes }: PermissionReport): boolean {

@@ -42,7 +42,9 @@ function createProgram(): Command {
 
   command("start", "run the gateway that gateway.yaml and the environment describe")
     .addOption(config())
-    .action(async ({ config: file }) => {
+    .option("--watch", "for development: start again when code beside GATEWAY_HANDLERS or .env changes")
+    .action(async ({ config: file, watch }) => {
+      if (watch) return (await import("./watch.ts")).startWatching({ config: file });
       if (file !== undefined) process.env.GATEWAY_CONFIG = file;
       const { runGateway } = await import("../run.ts");
       await runGateway();
@@ -66,6 +68,10 @@ function createProgram(): Command {
     .addOption(json())
     .option("--table <file>", "Graph's table or the compact form; default: PERMISSIONS_TABLE")
     .option("--granted <scopes>", "delegated permissions of the registration, separated by blanks or commas")
+    .option(
+      "--observed [url]",
+      "report what a running gateway was called for and granted; default: the admin port of the configuration",
+    )
     .option("--write-compact <file>", "write the table in the compact form, and end")
     .option("--az", "print the az commands that add what is missing")
     .option("--bicep", "print requiredResourceAccess in Bicep")

@@ -49,21 +49,32 @@ function routeFaults(
   });
 }
 
+/** The handler that is a server of the Model Context Protocol itself, and calls Graph with the methods of its route. */
+export const GRAPH_MCP = "graph-mcp";
+
 /** A route forwards to an API, or a handler answers it. */
 function kindFaults(route: Record<string, unknown>, path: string): ConfigurationFault[] {
-  if (route.handler !== undefined) {
-    if (route.methods === undefined) return [];
-    return [
-      { path: `${path}.methods`, problem: "goes only with forwarding; a handler takes its own method" },
-    ];
-  }
   const faults: ConfigurationFault[] = [];
+  const speaksMcp = route.mcp === true || route.handler === GRAPH_MCP;
+  if (route.tools !== undefined && !speaksMcp)
+    faults.push({
+      path: `${path}.tools`,
+      problem: "goes only with mcp: true; other servers have no tools that the gateway could tell apart",
+    });
+  if (route.handler !== undefined) {
+    if (route.methods !== undefined && route.handler !== GRAPH_MCP)
+      faults.push({
+        path: `${path}.methods`,
+        problem: "goes only with forwarding; a handler takes its own method",
+      });
+    return faults;
+  }
   if (route.downstreamApi === undefined)
     faults.push({
       path: `${path}.downstreamApi`,
       problem: "is missing; name the API to forward to, or a handler that answers",
     });
-  if (route.allow === undefined)
+  if (route.allow === undefined && route.mcp !== true)
     faults.push({
       path: `${path}.allow`,
       problem: 'is missing; list the downstream paths that pass, such as "/me"',

@@ -90,6 +90,7 @@ export const environment = z.object({
   AUDIT_LOG_FILE: z.string().optional(),
   NODE_ENV: z.string().optional(),
   TOKEN_CACHE_KEYS: cacheKeys.optional(),
+  PERMISSIONS_TABLE: z.string().optional(),
   TOKEN_CACHE_KEYS_FILE: z.string().optional(),
 });
 

@@ -65,6 +65,12 @@ export const http = z.strictObject({
     .describe(
       "Path on the public port that says without a token whether the gateway is ready, for load balancers that probe no other port.",
     ),
+  openapi: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Serves an OpenAPI description of the routes at /.well-known/openapi.json, to callers without a token too.",
+    ),
   trustedProxies: z
     .array(
       z.union(

@@ -14,7 +14,13 @@ import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
-import { cacheKeyFaults, crossChecks, localListenerFaults, unusedListener } from "./cross-checks.ts";
+import {
+  cacheKeyFaults,
+  crossChecks,
+  GRAPH_MCP,
+  localListenerFaults,
+  unusedListener,
+} from "./cross-checks.ts";
 import {
   cleanEnvironment,
   type GatewayEnvironment,
@@ -22,6 +28,7 @@ import {
   readValidVariables,
 } from "./environment.ts";
 import { faultsOf } from "./faults.ts";
+import { KEY_SET_TIMINGS, VERIFIED_TOKEN_MAX_AGE_MS } from "./fixed.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
@@ -36,6 +43,8 @@ export interface ProxyRouteConfig {
   readonly as: "user" | "app";
   /** Whether a server of the Model Context Protocol stands behind. */
   readonly mcp: boolean;
+  /** Rules for the tools of that server. */
+  readonly tools: GatewayYaml["routes"][number]["tools"];
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
   readonly policy: RoutePolicy;
@@ -56,6 +65,10 @@ export interface HandlerRouteConfig {
   readonly as: "user" | "app";
   /** Whether the handler speaks the Model Context Protocol. */
   readonly mcp: boolean;
+  /** Rules for the tools of such a handler. */
+  readonly tools: GatewayYaml["routes"][number]["tools"];
+  /** Methods of the handler's own calls, where it leaves them to the file. */
+  readonly methods: readonly string[];
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
   readonly policy: RoutePolicy;
@@ -92,7 +105,10 @@ export interface GatewayConfig {
     readonly exchangeTenants: readonly string[] | "*";
     readonly regionalAuthority: string | undefined;
   };
-  readonly identity: Bounded<GatewayYaml["identity"]>;
+  readonly identity: Omit<GatewayYaml["identity"], "cache"> & {
+    readonly cache: Bounded<GatewayYaml["identity"]>["cache"] & { readonly maxAgeMs: number };
+    readonly keySet: typeof KEY_SET_TIMINGS;
+  };
   readonly credential: CredentialOptions;
   readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
@@ -122,6 +138,8 @@ export interface GatewayConfig {
     readonly auditFile: string | undefined;
     readonly onAuditLoss: GatewayYaml["audit"]["onLoss"];
   };
+  /** Graph's table of permissions, for the handler that searches it, and to compare calls with what was granted. */
+  readonly permissionsTable: string | undefined;
   /** None are made without. */
   readonly tracing: TracingOptions | undefined;
   /** Of the environment; undefined where it names none, and everything is connected to directly. */
@@ -246,8 +264,10 @@ export function readCredentialSettings(
   };
 }
 
-const fileOf = (env: Readonly<Record<string, string | undefined>>) =>
-  env.GATEWAY_CONFIG || "config/gateway.yaml";
+/** The file that the environment names. */
+export function fileOf(env: Readonly<Record<string, string | undefined>>): string {
+  return env.GATEWAY_CONFIG || "config/gateway.yaml";
+}
 
 function assemble(
   env: GatewayEnvironment,
@@ -269,7 +289,11 @@ function assemble(
         : [env.AZURE_TENANT_ID, ...env.AZURE_ADDITIONALLY_ALLOWED_TENANTS],
       regionalAuthority: env.AZURE_REGIONAL_AUTHORITY_NAME,
     },
-    identity: { ...yaml.identity, cache: { ...yaml.identity.cache, maxBytes: bounds.verified } },
+    identity: {
+      ...yaml.identity,
+      cache: { ...yaml.identity.cache, maxBytes: bounds.verified, maxAgeMs: VERIFIED_TOKEN_MAX_AGE_MS },
+      keySet: KEY_SET_TIMINGS,
+    },
     credential: credentialOf(env, yaml.credential),
     exchange: {
       ...yaml.exchange,
@@ -285,14 +309,19 @@ function assemble(
       .map((route) => ({
         as: route.as,
         mcp: route.mcp,
-        target: { path: route.path, methods: route.methods, allow: route.allow ?? [] },
+        tools: route.tools,
+        target: {
+          path: route.path,
+          methods: route.methods ?? (route.mcp ? MCP_METHODS : ["GET"]),
+          allow: route.allow ?? (route.mcp ? ["/"] : []),
+        },
         api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
         policy: policyOf(route),
         limits: route.limits,
         takesDelegations: takesDelegations(route.path),
       })),
     handlerRoutes: yaml.routes.flatMap(
-      ({ handler, path, downstreamApi, as, mcp, allow, limits, ...policy }, index) =>
+      ({ handler, path, downstreamApi, as, mcp, tools, methods, allow, limits, ...policy }, index) =>
         handler === undefined
           ? []
           : [
@@ -302,7 +331,9 @@ function assemble(
                 handler,
                 downstreamApi,
                 as,
-                mcp,
+                mcp: mcp || handler === GRAPH_MCP,
+                tools,
+                methods: methods ?? ["GET"],
                 allow,
                 policy: policyOf(policy),
                 limits,
@@ -324,9 +355,13 @@ function assemble(
       auditFile: env.AUDIT_LOG_FILE,
       onAuditLoss: yaml.audit.onLoss,
     },
+    permissionsTable: env.PERMISSIONS_TABLE,
     production: env.NODE_ENV === "production",
   };
 }
+
+/** What a server of the streamable HTTP transport is asked with: messages, the stream of a session, its end. */
+const MCP_METHODS = ["POST", "GET", "DELETE"];
 
 function delegationsOf(
   { routes: paths, ...rest }: NonNullable<GatewayYaml["delegations"]>,

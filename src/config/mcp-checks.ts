@@ -1,7 +1,7 @@
 /** Checks of `mcp` across keys: what sign-in through the gateway needs of routes, public address and registrations. */
 
 import type { ConfigurationFault } from "../errors.ts";
-import { list, members } from "./cross-checks.ts";
+import { GRAPH_MCP, list, members } from "./cross-checks.ts";
 
 /** The endpoints of the bridge and the folders of its documents, where no route may stand. */
 const TAKEN = ["/oauth2/authorize", "/oauth2/token", "/oauth2/register", "/.well-known"];
@@ -13,7 +13,7 @@ export function mcpFaults(file: unknown, gatewayClientId: string | undefined): C
   const all = list(routes).map(members);
   const { clientId } = members(mcp);
   const faults: ConfigurationFault[] = [...addressFaults(members(http))];
-  if (!all.some((route) => route.mcp === true))
+  if (!all.some(speaksMcp))
     faults.push({
       path: "mcp",
       problem: "has no route to sign in for; set mcp: true on a route, or leave mcp out",
@@ -27,9 +27,14 @@ export function mcpFaults(file: unknown, gatewayClientId: string | undefined): C
   faults.push(...clientFaults("identity.allowedClients", members(identity).allowedClients, clientId));
   all.forEach((route, index) => {
     faults.push(...placeFaults(route, index));
-    if (route.mcp === true) faults.push(...routeFaults(route, `routes[${index}]`, clientId));
+    if (speaksMcp(route)) faults.push(...routeFaults(route, `routes[${index}]`, clientId));
   });
   return faults;
+}
+
+/** A handler that is a server of MCP itself needs no further word. */
+function speaksMcp({ mcp, handler }: Record<string, unknown>): boolean {
+  return mcp === true || handler === GRAPH_MCP;
 }
 
 /** RFC 8414 §2 asks for https; a demo on one machine has none. The probe would hide an endpoint. */

@@ -6,6 +6,7 @@ import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
 import { admin, http, rateLimits } from "./http-schema.ts";
 import { local } from "./local-schema.ts";
 import { mcp } from "./mcp-schema.ts";
+import { tools } from "./tools-schema.ts";
 import { guid, nonEmpty, pathPattern, scope, wholeNumber } from "./values.ts";
 
 const identity = z.strictObject({
@@ -254,7 +255,13 @@ const route = z.strictObject({
     .describe(
       "Answers in code instead of forwarding: profile, inbox, files, or a name that the embedding program registered.",
     ),
-  methods: z.array(z.enum(METHODS)).min(1).default(["GET"]).describe("Methods that are forwarded."),
+  methods: z
+    .array(z.enum(METHODS))
+    .min(1)
+    .optional()
+    .describe(
+      "Methods that are forwarded; default GET, with mcp: true POST, GET and DELETE. With handler: graph-mcp those that its calls of Graph may have; default GET.",
+    ),
   requiredScopes: z.array(scope).default([]).describe("Any one of them must be in scp."),
   requiredRoles: z.array(nonEmpty).default([]).describe("Any one of them must be in roles."),
   allowedClients: z.array(guid).default([]).describe("Narrows identity.allowedClients for this route."),
@@ -284,8 +291,9 @@ const route = z.strictObject({
     .min(1)
     .optional()
     .describe(
-      "Downstream paths that pass: * is one segment, ** any number. Nothing else passes. With handler: the paths that it may call; left out, any.",
+      "Downstream paths that pass: * is one segment, ** any number. Nothing else passes. With mcp: true the default is the base URL alone. With handler: the paths that it may call; left out, any.",
     ),
+  tools: tools.optional(),
   limits: rateLimits.prefault({}).describe("Limits of this route alone, in place of those for all routes."),
 });
 
@@ -309,6 +317,9 @@ const fairness = z
         "Memory for small request bodies that are kept until the API answers, so that they can be sent again; a body that finds no room is sent once.",
       ),
     batches: wholeNumber(1, 1_000_000).default(256).describe("Batches ($batch) under way at once."),
+    mcpBytes: wholeNumber(1_048_576, 64 * 2 ** 30)
+      .default(64 * 2 ** 20)
+      .describe("Memory for messages to MCP servers while they are under way, bytes."),
     batchBytes: wholeNumber(1_048_576, 64 * 2 ** 30)
       .default(64 * 2 ** 20)
       .describe("Memory for the bodies and answers of batches, bytes."),

@@ -1,6 +1,7 @@
 /** The doctor's round: configuration first, then every check in the order in which a request would need it. */
 
 import { loadCheckedConfig } from "../checked-config.ts";
+import { type CodeParts, withModule } from "../code-routes.ts";
 import type { GatewayConfig } from "../config/load.ts";
 import { ConfigurationError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
@@ -142,12 +143,18 @@ function checksOf(examination: Examination): Check[] {
   ];
 }
 
-function examine(config: GatewayConfig, env: Environment, options: DoctorOptions): Examination {
+function examine(
+  config: GatewayConfig,
+  code: CodeParts,
+  env: Environment,
+  options: DoctorOptions,
+): Examination {
   const { tenantId, clientId, authorityHost } = config.application;
   const authority = resolveAuthority(authorityHost);
   const outbound = openOutbound(config.proxies);
   return {
     config,
+    code,
     authority,
     registration: { tenantId, clientId, cloud: authority.cloud },
     fetch: options.fetch ?? outbound.fetch,
@@ -177,7 +184,9 @@ async function load(
   try {
     const env = environment();
     const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
-    return { examination: examine(await loadCheckedConfig(env), env, options), file };
+    const config = await loadCheckedConfig(env);
+    const code = await withModule({}, env.GATEWAY_HANDLERS);
+    return { examination: examine(config, code, env, options), file };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) =>

@@ -1,5 +1,6 @@
 /** What every check may look at: the configuration as the gateway reads it, and how to reach the outside. */
 
+import type { CodeParts } from "../code-routes.ts";
 import type { GatewayConfig } from "../config/load.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import type { FileDescriptors } from "../foundation/file-descriptors.ts";
@@ -13,6 +14,8 @@ export type SetVariables = ReadonlySet<string>;
 
 export interface Examination {
   readonly config: GatewayConfig;
+  /** What the module that `GATEWAY_HANDLERS` names adds. */
+  readonly code: CodeParts;
   readonly authority: Authority;
   readonly registration: Registration;
   readonly fetch: Fetch;

@@ -36,7 +36,8 @@ export function mcpChecks(examination: Examination): Check[] {
 }
 
 function checkKeys({ exchange }: GatewayConfig): Verdict {
-  if (exchange.cacheKeys.length > 0) return ok("handles and refresh tokens outlive the process");
+  if (exchange.cacheKeys.length > 0 || exchange.cacheKeysFile !== undefined)
+    return ok("handles and refresh tokens outlive the process");
   return warning(
     "without TOKEN_CACHE_KEYS, each process seals the refresh tokens of MCP clients under a key of its own: a restart signs every client out, and replicas open none of each other's",
     "set TOKEN_CACHE_KEYS for all replicas; make one key with: openssl rand -base64 32",

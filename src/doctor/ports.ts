@@ -10,10 +10,11 @@ import { fault, ok, type Verdict } from "./verdict.ts";
 export async function checkPorts({ config }: Examination): Promise<Verdict> {
   const { host, port, adminPort } = config.listen;
   const refuse = () => {};
+  const { connections } = config.http;
   const open: Listening[] = [];
   try {
-    open.push(await listen(refuse, { host, port, setting: "PORT", refuse }));
-    open.push(await listen(refuse, { host, port: adminPort, setting: "ADMIN_PORT", refuse }));
+    open.push(await listen(refuse, { host, port, setting: "PORT", refuse, connections }));
+    open.push(await listen(refuse, { host, port: adminPort, setting: "ADMIN_PORT", refuse, connections }));
     return ok(`${host}:${port} and ${host}:${adminPort} are free`);
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;

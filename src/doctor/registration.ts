@@ -19,10 +19,11 @@ export function registrationChecks(examination: Examination): Check[] {
 
 /** The composition root itself, so that the doctor finds everything that the gateway would refuse. */
 async function checkAssembly(examination: Examination): Promise<Verdict> {
-  const { config, fetch, now, downstreamCa } = examination;
+  const { config, code, fetch, now, downstreamCa } = examination;
   const { downstreamApis } = config;
   try {
     const gateway = await createGateway(config, {
+      ...code,
       fetch,
       now,
       logSink: { write() {} },

@@ -43,6 +43,8 @@ export interface DownstreamApiOptions {
    * see `headerRulesOf`. Default: the user's.
    */
   readonly actsAs?: "user" | "app";
+  /** The API whose places and connections this one uses; see `asApplication`. Default: its own. */
+  readonly connectsAs?: DownstreamApiOptions;
   /** Changes to the default header rules, field names in any case. */
   readonly headers?:
     | {
@@ -136,7 +138,7 @@ export interface TransferObserver {
   repeated(api: string): void;
   /** The request no longer waits in line: it has a connection (a new one was perhaps made for it), or was given up. */
   left(api: string, waitedMs: number): void;
-  answered(api: string, status: number, afterMs: number): void;
+  answered(api: string, status: number, afterMs: number, method: string, target: Target): void;
   /** No answer began: a refusal's code, or `abandoned` for a request that the gateway gave up. */
   failed(api: string, code: string, afterMs: number): void;
 }
@@ -250,6 +252,8 @@ export interface ForwardRequest {
   readonly correlationId: string;
   /** `WWW-Authenticate` of a 401 that passes through, in place of the downstream's. Default: a bare `Bearer`. */
   readonly challenge?: string;
+  /** The whole body, where it has been read already; `incoming` is then not read. */
+  readonly body?: Buffer | undefined;
   /** Who calls the gateway, for an API that is to know. */
   readonly forwarded?: ForwardedHop | undefined;
   /** Changes the answer's body while it streams. The API is then asked for an answer without content coding. */

@@ -44,7 +44,8 @@ import { throttlePauseMs } from "./transport/retry-after.ts";
 import { ownerOf, throttleWaited } from "./transport/transfer.ts";
 import { silence, transportError } from "./transport/transport-error.ts";
 
-export { readFraming } from "./forward/request-body.ts";
+export { readJsonBody } from "./forward/json-body.ts";
+export { discardBody, readFraming } from "./forward/request-body.ts";
 
 export interface ForwardOptions {
   readonly transport: Transport;
@@ -78,7 +79,7 @@ export function createForward({ transport, now = Date.now, own, fairness }: Forw
       };
       try {
         const framing = framingOf(incoming, outgoing);
-        const contentLength = framing.kind === "length" ? framing.bytes : undefined;
+        const contentLength = request.body?.length ?? (framing.kind === "length" ? framing.bytes : undefined);
         if (contentLength !== undefined && contentLength > maxRequestBytes) throw bodyTooLarge();
         const headers = downstreamRequestHeaders(
           incoming.rawHeaders,
@@ -201,7 +202,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
     this.deadlineAt = options.deadlineAt;
     this.idleMs = options.request.target.api.idleTimeoutMs;
     this.deadline = setTimeout(() => this.onDeadline(), Math.max(0, options.deadlineAt - this.startedAt));
-    this.replayed = keptBody(incoming);
+    this.replayed = options.request.body ?? keptBody(incoming);
     const hasBody = this.replayed === undefined && options.framing.kind !== "none";
     this.body = hasBody ? this.openBody() : undefined;
     // First of all listeners, so that those who report the end find what `record` says of it.

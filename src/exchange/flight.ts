@@ -57,6 +57,7 @@ export function createFlight(ports: FlightPorts): Fly {
     const { group, user } = subject.keys;
     const departure = ++departures;
     const startedAt = now();
+    const begunAt = performance.now();
     // Sealed by the master key alone, the gateway's own token would be open to a holder of that key.
     const place =
       shared === undefined || assertion.token === undefined
@@ -108,7 +109,7 @@ export function createFlight(ports: FlightPorts): Fly {
     });
     try {
       const redeem = (refreshToken?: Secret) =>
-        acquire({ ...request, ...(refreshToken && { refreshToken }) }, subject, startedAt, (latest) => {
+        acquire({ ...request, ...(refreshToken && { refreshToken }) }, subject, begunAt, (latest) => {
           tokenRequest = latest;
         });
       const ask = () => (renewal === undefined ? redeem() : renewal.renew(redeem));

@@ -2,7 +2,9 @@
 
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
-import type { CodeRoute, RouteHandler } from "../http/code-route.ts";
+import { type CodeRoute, type RouteHandler, routeHandler, type ServedCodeRoute } from "../http/code-route.ts";
+import { createGraphMcp } from "../mcp/graph/graph-mcp.ts";
+import { loadPermissionTable } from "../permissions/table.ts";
 import { files } from "./files.ts";
 import { inbox } from "./inbox.ts";
 import { profile } from "./profile.ts";
@@ -10,8 +12,25 @@ import { profile } from "./profile.ts";
 /** Handlers that ship with the gateway, by the names that gateway.yaml uses. None is mounted by itself. */
 export const shippedHandlers: Readonly<Record<string, RouteHandler>> = { profile, inbox, files };
 
+/** All that ship: those above, and those that are made for the route that mounts them. */
+export function handlersFor(
+  config: Readonly<Record<"permissionsTable", string | undefined>>,
+): Readonly<Record<string, RouteHandler | HandlerMaker>> {
+  const { permissionsTable } = config;
+  return {
+    ...shippedHandlers,
+    "graph-mcp": (route) =>
+      routeHandler(
+        createGraphMcp({
+          ...route,
+          table: permissionsTable === undefined ? undefined : loadPermissionTable(permissionsTable),
+        }),
+      ),
+  };
+}
+
 /** A route of gateway.yaml that a handler answers. */
-export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as" | "takesDelegations"> {
+export interface HandlerRoute extends Pick<ServedCodeRoute, "policy" | "limits" | "as" | "takesDelegations"> {
   /** Where the route stands in the file, for faults: `routes[2]`. */
   readonly position: string;
   readonly path: string;
@@ -20,7 +39,18 @@ export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as"
   readonly downstreamApi: string | undefined;
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
+  /** Methods of the handler's own calls, for one that is made for its route. */
+  readonly methods?: readonly string[];
+  /** Whether the route is one of the Model Context Protocol, and the rules for its tools. */
+  readonly mcp?: boolean;
+  readonly tools?: CodeRoute["tools"];
 }
+
+/** Makes a handler for one route, where it has to know what that route opens. */
+export type HandlerMaker = (route: {
+  readonly allow: readonly string[];
+  readonly methods: readonly string[];
+}) => RouteHandler;
 
 /**
  * Routes in code for those of the file.
@@ -29,13 +59,21 @@ export interface HandlerRoute extends Pick<CodeRoute, "policy" | "limits" | "as"
  */
 export function mountHandlers(
   routes: readonly HandlerRoute[],
-  handlers: Readonly<Record<string, RouteHandler>>,
-): readonly CodeRoute[] {
+  handlers: Readonly<Record<string, RouteHandler | HandlerMaker>>,
+): readonly ServedCodeRoute[] {
   const faults: ConfigurationFault[] = [];
-  const mounted = routes.flatMap((route): CodeRoute[] => {
+  const mounted = routes.flatMap((route): ServedCodeRoute[] => {
     const { position, path, handler: name, downstreamApi, as, policy, limits, allow } = route;
     const { takesDelegations } = route;
-    const handler = Object.hasOwn(handlers, name) ? handlers[name] : undefined;
+    const named = Object.hasOwn(handlers, name) ? handlers[name] : undefined;
+    if (typeof named === "function" && allow === undefined) {
+      const problem = `is missing; list the downstream paths that ${name} may call, such as "/me"`;
+      faults.push({ path: `${position}.allow`, problem });
+      return [];
+    }
+    const made = { allow: allow ?? [], methods: route.methods ?? ["GET"] };
+    const handler = typeof named === "function" ? make(named, made, faults) : named;
+    if (named !== undefined && handler === undefined) return [];
     if (handler === undefined) {
       const names = Object.keys(handlers);
       const problem = `no handler named "${name}"${didYouMean(name, names) || `; there are ${names.join(", ")}`}`;
@@ -58,10 +96,26 @@ export function mountHandlers(
         ...(limits !== undefined && { limits }),
         ...(takesDelegations !== undefined && { takesDelegations }),
         ...(allow !== undefined && { allow }),
+        ...(route.mcp === true && { mcp: true }),
+        ...(route.tools !== undefined && { tools: route.tools }),
         ...(downstreamApi !== undefined && expected !== undefined && { apis: { [expected]: downstreamApi } }),
       },
     ];
   });
   if (faults.length > 0) throw new ConfigurationError(faults);
   return mounted;
+}
+
+function make(
+  maker: HandlerMaker,
+  route: Parameters<HandlerMaker>[0],
+  faults: ConfigurationFault[],
+): RouteHandler | undefined {
+  try {
+    return maker(route);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    faults.push(...error.faults);
+    return undefined;
+  }
 }

@@ -36,7 +36,11 @@ export type ToAdminThread =
  */
 export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof workers): void {
   /** How long a page is waited for, ms. A scrape may take a while; a probe gets the last state that is known. */
-  const WAITS: Readonly<Record<string, number>> = { "/readyz": 200, "/metrics": 5_000 };
+  const WAITS: Readonly<Record<string, number>> = {
+    "/readyz": 200,
+    "/metrics": 5_000,
+    "/permissions": 2_000,
+  };
   const MOST_CONNECTIONS = 64;
   const SILENT_MS = 15_000;
   const MOST_VIEWERS = 20;

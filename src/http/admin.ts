@@ -20,6 +20,8 @@ export interface ReadinessSources {
   readonly clockDriftMs: () => number | undefined;
   /** Where the audit stream goes. */
   readonly outputs: { auditIsAtRisk(): boolean };
+  /** The configuration that serves, with settings that changed since and wait for a restart. */
+  readonly configuration: () => { readonly needRestart: readonly string[] };
 }
 
 export interface Readiness {
@@ -34,6 +36,7 @@ export function createReadiness({
   credential,
   clockDriftMs,
   outputs,
+  configuration,
 }: ReadinessSources): Readiness {
   let inRotation = true;
   const checks = (): readonly ReadinessCheck[] => {
@@ -50,6 +53,7 @@ export function createReadiness({
       // A clock that is off is a fault of the host, on which every replica may be: not a reason to serve no caller.
       { name: "clock", ready: true, detail: driftMs === undefined ? {} : { driftMs } },
       { name: "audit", ready: !outputs.auditIsAtRisk() },
+      ...restartCheck(configuration().needRestart),
     ];
   };
   return {
@@ -61,6 +65,11 @@ export function createReadiness({
   };
 }
 
+/** Settings that wait for a restart are no reason to serve no caller: the ones before are complete. */
+function restartCheck(needRestart: readonly string[]): readonly ReadinessCheck[] {
+  return needRestart.length === 0 ? [] : [{ name: "configuration", ready: true, detail: { needRestart } }];
+}
+
 /** One condition of readiness, with what an operator wants to know about it. */
 export interface ReadinessCheck {
   readonly name: string;
@@ -70,7 +79,11 @@ export interface ReadinessCheck {
 
 export interface AdminOptions {
   readonly checks: () => readonly ReadinessCheck[];
+  /** Counts the configurations that served since the start. */
+  readonly generation: () => number;
   readonly metrics: { readonly contentType: string; exposition(): Promise<string> };
+  /** Further pages, each a JSON document, by path; a path whose value is undefined is not there. */
+  readonly documents: Readonly<Record<string, (() => unknown) | undefined>>;
 }
 
 /** The answer at a path of the admin side. */
@@ -78,7 +91,7 @@ export type AdminPages = (path: string) => Promise<AdminPage>;
 
 const JSON_TYPE = "application/json; charset=utf-8";
 
-export function adminPages({ checks, metrics }: AdminOptions): AdminPages {
+export function adminPages({ checks, generation, metrics, documents }: AdminOptions): AdminPages {
   const json = (status: number, value: unknown) => ({
     status,
     contentType: JSON_TYPE,
@@ -92,12 +105,15 @@ export function adminPages({ checks, metrics }: AdminOptions): AdminPages {
       case "/readyz": {
         const all = checks();
         const ready = all.every((check) => check.ready);
-        return json(ready ? 200 : 503, { ready, checks: all });
+        return json(ready ? 200 : 503, { ready, generation: generation(), checks: all });
       }
       case "/metrics":
         return { status: 200, contentType: metrics.contentType, body: await metrics.exposition() };
-      default:
+      default: {
+        const document = Object.hasOwn(documents, path) ? documents[path] : undefined;
+        if (document !== undefined) return json(200, document());
         return json(404, { paths: ["/livez", "/readyz", "/metrics"] });
+      }
     }
   };
 }

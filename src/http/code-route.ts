@@ -6,7 +6,8 @@ import type { AssertAllowed, DownstreamClient, OwnFields } from "../downstream/c
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { Principal, RoutePolicy, TokenVerifier } from "../identity/contract.ts";
-import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import type { ToolRules } from "../mcp/tools/contract.ts";
+import type { McpGate, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import {
   type Actor,
   type ActsAs,
@@ -36,6 +37,8 @@ export interface OnBehalfOf<Api extends string = string> {
   readonly downstream: Readonly<Record<Api, DownstreamClient>>;
   /** A credential for clients of the Azure SDKs and of Graph, good for this API and this request. */
   credential(api: Api): UserTokenCredential;
+  /** Scopes of the caller's token for this API, which is exchanged where none is at hand; undefined where Entra did not say. */
+  grantedScopes(api: Api): Promise<readonly string[] | undefined>;
   /** Leave for jobs to act in the caller's absence; its functions throw where gateway.yaml has no `delegations`. */
   readonly delegation: HandlerDelegation<Api>;
   /** Aborts when the caller has left, or the time to begin an answer is over. */
@@ -69,6 +72,11 @@ export interface RouteHandler<Api extends string = string> {
    * `orders: GET /orders`; `obo-gateway permissions` reads them. Left out: unknown.
    */
   readonly needs?: readonly string[];
+  /**
+   * Whether requests are messages of the Model Context Protocol: they are read and checked first, and `request.body`
+   * is their text as a Buffer. Default false.
+   */
+  readonly mcp?: boolean;
   /** Until the answer must have begun, ms. Default 60000. What takes longer is aborted and answered with `internal`. */
   readonly timeoutMs?: number;
   /** May throw or reject: a GatewayError becomes its problem, anything else `internal`. */
@@ -85,17 +93,37 @@ export interface CodeRoute<Api extends string = string> extends Omit<RouteHandle
   readonly path: string;
   /** The handler's name in gateway.yaml, for lists of routes. */
   readonly name?: string;
-  readonly policy: RoutePolicy;
+  /** Who may call. Left out: no scope, role or client is asked for, and callers are users. */
+  readonly policy: Partial<RoutePolicy>;
   /** Rate limits of this route alone, in place of the configured ones. */
   readonly limits?: RateLimitRules;
   /** Whose permissions `downstream` and `credential` use. Default `user`. */
   readonly as?: ActsAs;
   /** Configured APIs that stand for names in `uses`. Default: the API of the same name. */
   readonly apis?: Readonly<Record<string, string>>;
+  /** Rules for the tools of a handler that speaks the Model Context Protocol. */
+  readonly tools?: ToolRules | undefined;
   /** Patterns of downstream paths that the handler may call; any other is `target_forbidden`. Default: any. */
   readonly allow?: readonly string[];
   /** Whether a job may send requests for a user who delegated, with a `Delegation` field. Default: no. */
   readonly takesDelegations?: boolean;
+}
+
+/** A route in code whose policy says everything. */
+export interface ServedCodeRoute extends CodeRoute {
+  readonly policy: RoutePolicy;
+}
+
+const EVERY_USER: RoutePolicy = {
+  requiredScopes: [],
+  requiredRoles: [],
+  allowedClients: [],
+  callers: "user",
+};
+
+/** What is left out asks for nothing, but that a user calls. */
+export function wholePolicy(policy: Partial<RoutePolicy>): RoutePolicy {
+  return { ...EVERY_USER, ...policy };
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -159,6 +187,37 @@ export function configuredApi({ apis = {} }: CodeRoute, name: string): string {
   return Object.hasOwn(apis, name) ? (apis[name] ?? name) : name;
 }
 
+/** A call as `needs` writes it, and the API of `uses` that it goes to. */
+export function callsOf({ needs, uses }: Pick<CodeRoute, "needs" | "uses">, use: string): readonly string[] {
+  return (needs ?? []).flatMap((need) => {
+    const [, name, call = need] = /^([A-Za-z][\w-]*):\s*(.+)$/.exec(need) ?? [];
+    return name === use || (name === undefined && use === uses[0]) ? [call] : [];
+  });
+}
+
+/** For tests: lets pass what the route declares. One that declares nothing may call anything. */
+function declared(route: CodeRoute, use: string): AssertAllowed | undefined {
+  if (route.needs === undefined) return undefined;
+  const calls = callsOf(route, use).map((call) => {
+    const parts = call.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    return new RegExp(`^${parts.join("[^/]+")}$`, "i");
+  });
+  return (method, path) => {
+    const call = `${method} ${path}`;
+    if (calls.some((pattern) => pattern.test(call))) return;
+    const whose = `the handler of ${route.method.toUpperCase()} ${route.path}`;
+    throw new Error(`${whose} calls ${call} of ${use}, which its needs do not declare`);
+  };
+}
+
+function both(one: AssertAllowed | undefined, other: AssertAllowed | undefined): AssertAllowed | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return (method, path) => {
+    one(method, path);
+    other(method, path);
+  };
+}
+
 export interface HandlerPorts {
   readonly apis: Readonly<Record<string, CallableApi>>;
   readonly exchange: TokenExchange;
@@ -166,22 +225,32 @@ export interface HandlerPorts {
   readonly clientId: string;
   /** Undefined where they are not configured. */
   readonly delegations: Delegations | undefined;
+  /** Reads the messages for a handler that speaks the Model Context Protocol. */
+  readonly gate?: McpGate | undefined;
+  /** Whether a call that the route's `needs` do not declare is an error: for tests. Default: false. */
+  readonly checksNeeds?: boolean | undefined;
 }
 
 /** Calls the route's handler with clients that act for the caller of this one request alone. */
 export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
-  const { apis, exchange, clientId, delegations } = ports;
+  const { apis, exchange, clientId, delegations, gate, checksNeeds = false } = ports;
   const actor = actorOf(route.as, clientId);
   const asUser = actorOf("user", clientId);
   const used = route.uses.map((name) => {
     const api = apis[configuredApi(route, name)];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
-    return [name, api, route.allow && api.callRules(route.allow)] as const;
+    const rules = route.allow && api.callRules(route.allow);
+    return [name, api, checksNeeds ? both(rules, declared(route, name)) : rules] as const;
   });
 
   const { timeoutMs = DEFAULT_TIMEOUT_MS } = route;
   return async (request, response, next) => {
     const record = recordOf(request);
+    if (gate !== undefined) {
+      const passed = await gate.read(request, response);
+      if (passed === undefined) return;
+      request.body = passed.body;
+    }
     const left = new AbortController();
     // A handler that forgets to answer would keep its caller waiting for ever.
     const deadline = setTimeout(() => {
@@ -217,7 +286,13 @@ export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
           },
         });
       };
-      return { downstream: Object.fromEntries(clients), credential };
+      const grantedScopes = async (name: string): Promise<readonly string[] | undefined> => {
+        const api = used.find(([known]) => known === name)?.[1];
+        if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
+        const token = await obtainWith(one, { actor, scopes: api.scopes, exchange })({ signal });
+        return token.grantedScopes;
+      };
+      return { downstream: Object.fromEntries(clients), credential, grantedScopes };
     }
     const delegation: HandlerDelegation = {
       async keep() {
@@ -444,13 +519,7 @@ export function createMiddleware(options: MiddlewareOptions): DelegationMiddlewa
   const answer = answerErrors(options);
   return {
     authenticate(policy = {}) {
-      const whole: RoutePolicy = {
-        requiredScopes: [],
-        requiredRoles: [],
-        allowedClients: [],
-        callers: "user",
-        ...policy,
-      };
+      const whole = wholePolicy(policy);
       return (request, response, next) => {
         // One app may ask for a token twice, the second time with a narrower policy.
         const isFirst = !isRecorded(request);

@@ -1,8 +1,14 @@
 /** Types of this room that its files and other rooms share. */
 
 import type { IncomingMessage } from "node:http";
+import type { Request, Response } from "express";
 import type { ResumedDelegation } from "../delegations/contract.ts";
-import type { ForwardRecord, TransferObserver, TransferTrace } from "../downstream/contract.ts";
+import type {
+  ForwardRecord,
+  RewriteAnswer,
+  TransferObserver,
+  TransferTrace,
+} from "../downstream/contract.ts";
 import type { AuthorityTrace, TokenOrigin, TokenRequestFacts } from "../exchange/contract.ts";
 import type { Owner } from "../foundation/budget.ts";
 import type { VerifiedCaller } from "../identity/contract.ts";
@@ -76,9 +82,41 @@ export interface RequestRecord extends ForwardRecord {
   exchangeMs: number | undefined;
   /** Of the token request to Entra, where there was one. */
   tokenRequest: TokenRequestFacts | undefined;
+  /** What the caller asks of a server of the Model Context Protocol, once that is read. */
+  mcp: McpFacts | undefined;
   /** Set when the request begins, if anybody wants to know. */
   trace: RequestTrace | undefined;
   transfers: TransferObserver | undefined;
+}
+
+/** A POST to an MCP server. Names are those of callers only where they are plain, and `other` where not. */
+export interface McpFacts {
+  /** `tools/call`, or `batch`. */
+  readonly method: string;
+  /** Tools that are called, in order. */
+  readonly tools: readonly string[];
+  /** The same, as labels of metrics: a bounded set. */
+  readonly labels: readonly string[];
+  /** Fingerprint of the delegated token that the call was sent with: by it the audit stream tells which exchange gave it. */
+  token: string | undefined;
+}
+
+/** Messages that passed. */
+export interface PassedMessages {
+  /** As the caller wrote them; undefined where the request is left unread. */
+  readonly body: Buffer | undefined;
+  /** For the answer; undefined where it holds no list. */
+  readonly rewrite: RewriteAnswer | undefined;
+}
+
+export interface McpGate {
+  /**
+   * Reads the body of a POST and applies the rules to each message. Undefined: the request has been answered, or its
+   * caller has gone. Rejects with a GatewayError.
+   */
+  read(request: Request, response: Response): Promise<PassedMessages | undefined>;
+  /** For the stream of a GET, on which a list may be sent again. */
+  readonly stream: RewriteAnswer | undefined;
 }
 
 /** How a request ended. */
@@ -120,6 +158,7 @@ export interface TraceEnd {
   readonly tenantId: string | undefined;
   readonly objectId: string | undefined;
   readonly clientId: string | undefined;
+  readonly mcp: Pick<McpFacts, "method" | "tools"> | undefined;
 }
 
 /** How many connections are taken now. */

@@ -28,6 +28,14 @@ export function crossOrigin({ origins, maxAgeSeconds, exposedHeaders }: CrossOri
   });
 }
 
+/** Fields of the Model Context Protocol that scripts read from an answer. */
+const MCP_FIELDS = ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
+
+/** The same options where a route speaks that protocol, whatever fields the file names. */
+export function withMcpFields(options: CrossOriginOptions): CrossOriginOptions {
+  return { ...options, exposedHeaders: [...options.exposedHeaders, ...MCP_FIELDS] };
+}
+
 /** A label holds no dot, so `https://*.example.org` does not match `https://a.b.example.org`, nor `https://example.org`. */
 function matcherOf(origin: string): string | RegExp {
   if (!origin.includes("*")) return origin;

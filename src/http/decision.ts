@@ -7,6 +7,7 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
+import type { ToolRules } from "../mcp/tools/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
 import type { CodeRoute } from "./code-route.ts";
 import type { RateLimitRules, RequestRecord } from "./contract.ts";
@@ -19,6 +20,8 @@ export interface DecisionOptions {
   readonly proxyRoutes: readonly (ProxyRoute & {
     readonly policy: RoutePolicy;
     readonly limits?: RateLimitRules;
+    /** Rules for the tools of an MCP server. */
+    readonly tools?: ToolRules | undefined;
   })[];
   readonly codeRoutes: readonly CodeRoute[];
   readonly verifier: TokenVerifier;
@@ -84,7 +87,7 @@ function isBorder(path: string, index: number): boolean {
 
 /** Stands where `proxyTo` stands in the proxy. */
 function decideBy(
-  route: ProxyRoute,
+  route: ProxyRoute & { readonly tools?: ToolRules | undefined },
   ports: { readonly clientId: string; readonly exchange: TokenExchange },
   grant: Grant,
 ): RequestHandler {
@@ -96,10 +99,18 @@ function decideBy(
     const target = targetOf(request.method, request.originalUrl);
     // The gateway's proxy looks at each part of a batch; here its body is out of sight.
     if (graph && request.method === "POST" && isBatchTarget(target)) throw batchUnseen();
+    if (route.tools !== undefined && request.method === "POST") throw messagesUnseen();
     const held = recallToken(record, source);
     if (held !== undefined) return grant(response, record, held);
     return obtainWith(record, source)({ recalled: true }).then((token) => grant(response, record, token));
   };
+}
+
+function messagesUnseen(): GatewayError {
+  return new GatewayError("target_forbidden", {
+    detail: "The tools that a message names cannot be checked here. Send it to the gateway itself.",
+    reason: "messages_unseen",
+  });
 }
 
 function batchUnseen(): GatewayError {

@@ -1,6 +1,6 @@
 /** `/delegations`: users give jobs leave to act for them, look at what they gave, and end it; and the field by which jobs do. */
 
-import type { Express, RequestHandler } from "express";
+import type { RequestHandler, Router } from "express";
 import type { Delegations, ListedDelegation } from "../delegations/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
@@ -36,9 +36,9 @@ function notHere(): GatewayError<"target_forbidden"> {
   });
 }
 
-/** Puts `limited` handlers of the three requests into the app; each comes with its policy, undefined for any caller. */
+/** Puts `limited` handlers of the three requests into the router; each comes with its policy, undefined for any caller. */
 export function mountDelegations(
-  app: Express,
+  router: Router,
   { delegations, requiredScopes }: DelegationRoutes,
   limited: (
     path: string,
@@ -86,13 +86,13 @@ export function mountDelegations(
     response.status(204).end();
   };
 
-  app.post(DELEGATIONS_PATH, uncached, ...limited(DELEGATIONS_PATH, policy, keep));
-  app.get(DELEGATIONS_PATH, uncached, ...limited(DELEGATIONS_PATH, policy, list));
-  app.all(DELEGATIONS_PATH, ...limited(DELEGATIONS_PATH, policy, refuseMethod("POST, GET, HEAD")));
+  router.post(DELEGATIONS_PATH, uncached, ...limited(DELEGATIONS_PATH, policy, keep));
+  router.get(DELEGATIONS_PATH, uncached, ...limited(DELEGATIONS_PATH, policy, list));
+  router.all(DELEGATIONS_PATH, ...limited(DELEGATIONS_PATH, policy, refuseMethod("POST, GET, HEAD")));
   const one = `${DELEGATIONS_PATH}/:id`;
   // Administrators may be applications, and the room decides who may end what.
-  app.delete(one, uncached, ...limited(one, undefined, end));
-  app.all(one, ...limited(one, undefined, refuseMethod("DELETE")));
+  router.delete(one, uncached, ...limited(one, undefined, end));
+  router.all(one, ...limited(one, undefined, refuseMethod("DELETE")));
 }
 
 const uncached: RequestHandler = (_request, response, next) => {

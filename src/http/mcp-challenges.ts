@@ -3,6 +3,7 @@
 import { GatewayError } from "../errors.ts";
 import type { Bridge, Demand, RouteChallenge } from "../mcp/contract.ts";
 import type { RequestRecord } from "./contract.ts";
+import { TOOL_SCOPE } from "./mcp-gate.ts";
 
 export type McpChallenges = Pick<Bridge, "clientId" | "routes" | "carry">;
 
@@ -24,17 +25,30 @@ export async function carryDemand(
   // A job that acts for an absent user has no browser to sign in with.
   if (delegation !== undefined) return plain;
   const { tenantId, objectId, clientId, acceptsClaimsChallenge } = caller.principal;
-  // A client that declared cp1 and signs in by itself reads the claims challenge that every other route answers.
+  // A client that declared cp1 and signs in by itself reads the claims challenge that every other route answers, and one
+  // that signs in at Entra asks there for the scope that it lacks.
   const isOurs = clientId.toLowerCase() === bridge.clientId.toLowerCase();
-  if (acceptsClaimsChallenge && !isOurs) return plain;
+  if ((acceptsClaimsChallenge || demand.kind === "scope") && !isOurs) return plain;
   const tokenDigest = caller.assertion.digest;
   const carried = await bridge.carry({ tenantId, objectId, clientId, tokenDigest }, demand);
-  if (carried.kind === "carried") return { error, carriedScope: `${route.scope} ${carried.scope}` };
+  if (carried.kind === "carried") return { error, carriedScope: `${scopeOf(error, route)} ${carried.scope}` };
   return carried.kind === "plain" ? plain : { error: unmet(error), carriedScope: undefined };
 }
 
-/** Entra's demands that a sign-in of the user can meet; an administrator's consent is not one. */
-function demandOf({ code, claims }: GatewayError): Demand | undefined {
+/** Scopes that the client is to sign in for: the route's, or those that the refusal names. */
+function scopeOf({ code, requiredScopes = [] }: GatewayError, route: RouteChallenge): string {
+  return code === "scope_insufficient" ? requiredScopes.map(route.qualified).join(" ") : route.scope;
+}
+
+/**
+ * Demands that a sign-in of the user can meet; an administrator's consent is not one. A scope of the route itself is asked
+ * for by every client at once, and a tool's when its call was refused: a silent renewal in between would bring back the
+ * same scopes.
+ */
+function demandOf({ code, reason, claims, requiredScopes = [] }: GatewayError): Demand | undefined {
+  const scope = requiredScopes.at(-1);
+  if (code === "scope_insufficient" && reason === TOOL_SCOPE && scope !== undefined)
+    return { kind: "scope", scope };
   if (code === "consent_required") return { kind: "consent" };
   if (code !== "claims_challenged" && code !== "interaction_required") return undefined;
   return claims === undefined ? { kind: "login" } : { kind: "claims", claims };

@@ -18,7 +18,7 @@ import type {
 import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
-import { compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
+import { asApplication, compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
@@ -32,7 +32,7 @@ import type {
   VerifiedCaller,
 } from "../identity/contract.ts";
 import { connectionOf } from "./connection.ts";
-import type { RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
+import type { McpGate, PassedMessages, RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
 import { publicAddress } from "./public-address.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
@@ -165,6 +165,7 @@ export function openRecord(request: Request): RequestRecord {
     verifyMs: undefined,
     exchangeMs: undefined,
     tokenRequest: undefined,
+    mcp: undefined,
     downstreamMs: undefined,
     downstreamRequestId: undefined,
     throttleMs: undefined,
@@ -329,6 +330,8 @@ export interface ProxyRoute {
   readonly as?: ActsAs;
   readonly target: TargetRules;
   readonly api: DownstreamApiOptions;
+  /** Reads the messages for a server of the Model Context Protocol, where one stands behind. */
+  readonly gate?: McpGate | undefined;
 }
 
 export interface ProxyPorts {
@@ -361,7 +364,7 @@ export function openRoute(
   route: ProxyRoute,
   { clientId, exchange }: Pick<ProxyPorts, "clientId" | "exchange">,
 ): OpenRoute {
-  const api: DownstreamApiOptions = route.as === "app" ? { ...route.api, actsAs: "app" } : route.api;
+  const api = route.as === "app" ? asApplication(route.api) : route.api;
   const methods = withHead(route.target.methods);
   const actor = actorOf(route.as, clientId);
   return {
@@ -385,6 +388,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
   const rewriteFor = readsOData(api)
     ? linkRewrites(api, route.target.path, ports.publicUrl)
     : () => undefined;
+  const { gate } = route;
 
   return (request, response) => {
     const record = recordOf(request);
@@ -421,7 +425,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
       );
     }
 
-    const sendFirst = ({ accessToken: token }: DownstreamToken) => {
+    const sendFirst = ({ accessToken: token }: DownstreamToken, passed?: PassedMessages) => {
       const first: ForwardRequest = {
         incoming: request,
         outgoing: response,
@@ -429,7 +433,8 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         token,
         correlationId,
         challenge,
-        rewrite,
+        rewrite: passed === undefined ? rewrite : passed.rewrite,
+        body: passed?.body,
         forwarded,
         record,
       };
@@ -437,10 +442,17 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
         outcome.kind === "challenged" ? sendAgain(record, first, outcome) : undefined,
       );
     };
-    const held = recallToken(record, source);
-    return held === undefined
-      ? obtainWith(record, source)({ recalled: true }).then(sendFirst)
-      : sendFirst(held);
+    const exchangeAndSend = (passed?: PassedMessages) => {
+      const held = recallToken(record, source);
+      return held === undefined
+        ? obtainWith(record, source)({ recalled: true }).then((token) => sendFirst(token, passed))
+        : sendFirst(held, passed);
+    };
+    if (gate === undefined) return exchangeAndSend();
+    if (request.method !== "POST") return exchangeAndSend({ body: undefined, rewrite: gate.stream });
+    return gate
+      .read(request, response)
+      .then((passed) => (passed === undefined ? undefined : exchangeAndSend(passed)));
   };
 
   async function sendAgain(record: RequestRecord, first: ForwardRequest, outcome: Challenged): Promise<void> {
@@ -554,8 +566,14 @@ export function recallToken(
   if (held === undefined) return undefined;
   record.trace?.room("exchange").granted(held.origin);
   record.tokenOrigin = held.origin;
+  noteToken(record, held.token);
   record.exchangeMs = performance.now() - began;
   return held.token;
+}
+
+/** For the audit of a tool's call; of other requests the exchange alone is audited. */
+function noteToken({ mcp }: RequestRecord, { accessToken }: DownstreamToken): void {
+  if (mcp !== undefined && mcp.tools.length > 0) mcp.token = accessToken.fingerprint();
 }
 
 export type ObtainToken = (options?: {
@@ -589,6 +607,7 @@ export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: T
         ...(span !== undefined && { trace: span }),
       });
       record.tokenOrigin = origin;
+      noteToken(record, token);
       if (tokenRequest !== undefined) record.tokenRequest = tokenRequest;
       span?.granted(origin);
       return token;

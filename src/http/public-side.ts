@@ -1,22 +1,25 @@
 /** The public side: the Express app with every route, what it publishes of itself, and what protects it. */
 
-import type { IncomingMessage, ServerResponse } from "node:http";
-import express, { type Express, type RequestHandler } from "express";
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import express, { type Express, type RequestHandler, type Router } from "express";
 import helmet from "helmet";
 import type { Forward, OwnFields } from "../downstream/contract.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
+import type { Budget } from "../foundation/budget.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { Bridge } from "../mcp/contract.ts";
+import type { ToolRules } from "../mcp/tools/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
-import { type CallableApi, type CodeRoute, handle } from "./code-route.ts";
+import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts";
 import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
-import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
+import { type CrossOriginOptions, crossOrigin, withMcpFields } from "./cross-origin.ts";
 import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
 import { mcpEndpoints } from "./mcp-endpoints.ts";
+import { createMcpGate, type McpGateOptions } from "./mcp-gate.ts";
 import {
   type ProxyRoute,
   proxyTo,
@@ -33,13 +36,21 @@ import { answerErrors, createRefusal } from "./refusal.ts";
 import { methodsOf } from "./route-table.ts";
 
 /** For the description of the API, which lists what a route may answer. */
+export { createMessageMemory } from "./mcp-gate.ts";
 export { statusOf } from "./problem.ts";
 
-export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "challenge"> {
+/** What the public side follows from, and what changes with a configuration. */
+export interface PublicSideOptions extends Omit<PublicRouterOptions, "limit" | "challenge"> {
+  readonly authorizeEndpoint: ChallengeFacts["authorizeEndpoint"];
+  readonly limits: RateLimitRules;
+  /** Addresses and networks whose `X-Forwarded-*` are believed. */
+  readonly trustedProxies: readonly string[];
+}
+
+/** What the public side keeps from its beginning to its end. */
+export interface PublicSidePorts {
   /** Application (client) id of the gateway. */
   readonly clientId: string;
-  readonly authorizeEndpoint: ChallengeFacts["authorizeEndpoint"];
-  readonly limits: RateLimitsOptions["rules"];
   readonly counters: RateLimitsOptions["counters"];
   readonly onRateLimit: RateLimitsOptions["onEvent"];
   readonly maxEventLoopLagMs: LoadSheddingOptions["maxEventLoopLagMs"];
@@ -47,25 +58,85 @@ export interface PublicSideOptions extends Omit<PublicAppOptions, "limit" | "cha
   readonly onLoad: LoadSheddingOptions["onEvent"];
 }
 
-/** The app, and what its listener needs beside it: the refusal of late requests, known users, and load shedding where it is on. */
-export function createPublicSide(options: PublicSideOptions) {
-  const { clientId, own, cors } = options;
-  const challenge = challengeFacts(options);
-  const { limits: rules, counters, onRateLimit, onLoad } = options;
-  const refuseWith = (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal);
-  const limit = createRateLimits({ clientId, rules, counters, onEvent: onRateLimit });
+/** What answers callers under one configuration. */
+interface Side {
+  readonly router: RequestHandler;
+  readonly trustedProxies: readonly string[];
+  refuseWith(refusal?: GatewayError): RequestListener;
+}
+
+/**
+ * The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. All of
+ * it asks for the side of the latest configuration when a request begins; a request under way stays with the side that it
+ * began with.
+ */
+export function createPublicSide(first: PublicSideOptions, ports: PublicSidePorts) {
+  const { clientId, counters, onRateLimit, onLoad } = ports;
+  const rateLimits = createRateLimits({ clientId, counters, onEvent: onRateLimit });
+  const app = createApp();
+  let current: Side;
+
+  function prepare(options: PublicSideOptions) {
+    const { own, cors, limits, trustedProxies } = options;
+    const challenge = challengeFacts({ ...options, clientId });
+    const { limit, takeOver } = rateLimits.under(limits);
+    const side = {
+      router: createPublicRouter({ ...options, challenge, limit }),
+      trustedProxies,
+      refuseWith: (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal),
+    };
+    const begin = () => {
+      takeOver();
+      current = side;
+      app.set("trust proxy", [...trustedProxies]);
+    };
+    return { limit, begin };
+  }
+
+  /** One refusal, as the current side phrases it. */
+  function refuseWith(refusal?: GatewayError): RequestListener {
+    let made: { readonly by: Side; readonly listener: RequestListener } | undefined;
+    return (request, response) => {
+      if (made?.by !== current) made = { by: current, listener: current.refuseWith(refusal) };
+      made.listener(request, response);
+    };
+  }
+
+  const { limit, begin } = prepare(first);
+  begin();
+  app.use((request, response, next) => current.router(request, response, next));
   return {
-    app: createPublicApp({ ...options, challenge, limit }),
+    app,
+    /** The limits of the first configuration, for other sides that serve the same routes. */
     limit,
     refuse: refuseWith(),
-    recognize: recognizeUser(options.verifier),
-    overload: createLoadShedding({ ...options, refuseWith, onEvent: onLoad }),
+    recognize: recognizeUser(first.verifier),
+    overload: createLoadShedding({ ...ports, refuseWith, onEvent: onLoad }),
+    /**
+     * Builds the side of another configuration, and its limits. `begin` puts it in the place of the current one.
+     *
+     * @throws {ConfigurationError} when it cannot be built; the current one goes on.
+     */
+    prepare,
   };
+}
+
+function createApp(): Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  app.set("case sensitive routing", true);
+  app.set("strict routing", true);
+  app.set("query parser", false);
+  // Express' last resort, should our own way to answer fail, shows the stack anywhere else.
+  app.set("env", "production");
+  return app;
 }
 
 /** What challenges in `WWW-Authenticate` point at. */
 export function challengeFacts(
-  options: Pick<PublicSideOptions, "clientId" | "authorizeEndpoint" | "publicUrl" | "proxyRoutes">,
+  options: Pick<PublicSideOptions, "authorizeEndpoint" | "publicUrl" | "proxyRoutes"> &
+    Pick<PublicSidePorts, "clientId">,
 ): ChallengeFacts {
   const { clientId, authorizeEndpoint, publicUrl, proxyRoutes } = options;
   return {
@@ -76,7 +147,7 @@ export function challengeFacts(
   };
 }
 
-export interface PublicAppOptions {
+export interface PublicRouterOptions {
   readonly verifier: TokenVerifier;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
@@ -84,13 +155,21 @@ export interface PublicAppOptions {
   /** How callers reach the gateway, where that is configured. */
   readonly publicUrl?: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
-  readonly proxyRoutes: readonly (ProxyRoute & {
+  readonly proxyRoutes: readonly (Omit<ProxyRoute, "gate"> & {
     readonly policy: RoutePolicy;
     readonly limits?: RateLimitRules;
+    /** Whether a server of the Model Context Protocol stands behind. */
+    readonly mcp?: boolean;
+    /** Rules for its tools. */
+    readonly tools?: ToolRules | undefined;
     /** Whether a job may send requests for a user who delegated. */
     readonly takesDelegations?: boolean;
   })[];
-  readonly codeRoutes: readonly CodeRoute[];
+  /** Memory for messages to such servers. */
+  readonly messageMemory: Budget;
+  readonly codeRoutes: readonly ServedCodeRoute[];
+  /** See `HandlerPorts`. */
+  readonly checksNeeds?: boolean;
   /** Undefined where they are not configured. */
   readonly delegations: DelegationRoutes | undefined;
   /** Handlers behind `authenticate`; none where nothing is limited. */
@@ -98,10 +177,10 @@ export interface PublicAppOptions {
   readonly challenge: ChallengeFacts;
   /** RFC 9728 document; `undefined` publishes none. */
   readonly resource: ResourceFacts | undefined;
+  /** Further documents that every client may read, by path. */
+  readonly documents?: Readonly<Record<string, unknown>>;
   /** Sign-in of MCP clients; none where it is not configured. */
   readonly bridge?: Bridge | undefined;
-  /** Addresses and networks whose `X-Forwarded-*` are believed. */
-  readonly trustedProxies: readonly string[];
   readonly cors: CrossOriginOptions;
   /** Path at which anybody learns whether the gateway is ready; none where it is not configured. */
   readonly probePath?: string | undefined;
@@ -115,40 +194,40 @@ export interface PublicAppOptions {
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
 }
 
-export function createPublicApp(options: PublicAppOptions): Express {
+/** Every route of one configuration, and the answers of last resort. */
+export function createPublicRouter(options: PublicRouterOptions): Router {
   const { exchange, forward, forwardBatch, publicUrl } = options;
   const { clientId } = options.challenge;
-  const app = express();
-  app.disable("x-powered-by");
-  app.disable("etag");
-  app.set("case sensitive routing", true);
-  app.set("strict routing", true);
-  app.set("query parser", false);
-  // Express' last resort, should our own way to answer fail, shows the stack anywhere else.
-  app.set("env", "production");
-  app.set("trust proxy", [...options.trustedProxies]);
+  const router = express.Router({ caseSensitive: true, strict: true });
 
   const mountsBelow = createMounts(options);
+  const { limit } = options;
+  const gateOf = (path: string, tools: ToolRules | undefined, body: McpGateOptions["body"]) =>
+    createMcpGate({ path, rules: tools, body, limit, own: options.own, memory: options.messageMemory });
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
-  if (options.probePath !== undefined) app.use(answerProbe(options.probePath, options.isReady, options.own));
-  app.use(receive(options.observer, options.auditIsAtRisk));
+  if (options.probePath !== undefined)
+    router.use(answerProbe(options.probePath, options.isReady, options.own));
+  router.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
   const { bridge } = options;
-  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
+  if (bridge !== undefined) router.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
   const admitted = createAdmission(options);
-  if (options.cors.origins.length > 0) app.use(say, crossOrigin(options.cors));
-  if (bridge !== undefined) app.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
-  if (options.resource !== undefined) app.use(protectedResource(options.resource, say));
+  const speaksMcp = [...options.proxyRoutes, ...options.codeRoutes].some(({ mcp }) => mcp === true);
+  if (options.cors.origins.length > 0)
+    router.use(say, crossOrigin(speaksMcp ? withMcpFields(options.cors) : options.cors));
+  if (bridge !== undefined) router.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
+  const documents = { ...options.documents, ...(options.resource && resourceDocuments(options.resource)) };
+  if (Object.keys(documents).length > 0) router.use(publishing(documents, say));
 
   if (options.delegations !== undefined)
-    mountDelegations(app, options.delegations, (path, policy, handler) => [
+    mountDelegations(router, options.delegations, (path, policy, handler) => [
       say,
       ...admitted(policy === undefined ? { path } : { path, policy }, handler),
     ]);
   for (const route of options.codeRoutes)
-    app[route.method](
+    router[route.method](
       route.path,
       say,
       // One path may be several routes in code, each for a method.
@@ -159,6 +238,8 @@ export function createPublicApp(options: PublicAppOptions): Express {
           exchange,
           clientId,
           delegations: options.delegations?.delegations,
+          gate: route.mcp === true ? gateOf(route.path, route.tools, CODE_BODY) : undefined,
+          checksNeeds: options.checksNeeds,
         }),
       ),
     );
@@ -174,19 +255,26 @@ export function createPublicApp(options: PublicAppOptions): Express {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
     const challenge = bearerChallenge({ ...options.challenge, mcp: bridge?.routes.get(path) });
-    app.use(path, ...admitted({ ...route, path }, proxyTo({ ...route, target }, { ...ports, challenge })));
+    const gate = route.mcp === true ? gateOf(path, route.tools, route.api) : undefined;
+    router.use(
+      path,
+      ...admitted({ ...route, path }, proxyTo({ ...route, target, gate }, { ...ports, challenge })),
+    );
   }
 
   // Behind the routes of the file, which may take other methods at the same path.
   for (const path of new Set(options.codeRoutes.map((route) => route.path)))
-    app.all(path, say, ...admitted({ path }, otherMethod(path, options.codeRoutes)));
+    router.all(path, say, ...admitted({ path }, otherMethod(path, options.codeRoutes)));
 
-  app.use(() => {
+  router.use(() => {
     throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });
   });
-  app.use(answerErrors(options));
-  return app;
+  router.use(answerErrors(options));
+  return router;
 }
+
+/** Bounds of a message to a handler in code, which has no API's to go by. */
+const CODE_BODY = { maxRequestBytes: 4 * 2 ** 20, idleTimeoutMs: 60_000, timeoutMs: 30_000 };
 
 function saying(own: OwnFields): RequestHandler {
   return (request, response, next) => {
@@ -196,7 +284,7 @@ function saying(own: OwnFields): RequestHandler {
 }
 
 /** Express answers HEAD wherever it answers GET. */
-function otherMethod(path: string, routes: readonly CodeRoute[]): RequestHandler {
+function otherMethod(path: string, routes: readonly ServedCodeRoute[]): RequestHandler {
   return refuseMethod(
     routes
       .filter((route) => route.path === path)
@@ -249,23 +337,28 @@ function metadataUrl(publicUrl: string): string {
   return `${origin}${WELL_KNOWN}${pathname === "/" ? "" : pathname}`;
 }
 
-/** Serves the RFC 9728 document to every client: it says nothing that a challenge would not. */
-function protectedResource(facts: ResourceFacts, say: RequestHandler): RequestHandler {
-  const paths = new Set([WELL_KNOWN, new URL(metadataUrl(facts.publicUrl)).pathname]);
+/** The RFC 9728 document at its paths. */
+function resourceDocuments(facts: ResourceFacts): Readonly<Record<string, unknown>> {
   const document = {
     resource: facts.publicUrl,
     authorization_servers: facts.authorizationServers,
     scopes_supported: facts.scopes,
     bearer_methods_supported: ["header"],
   };
+  return { [WELL_KNOWN]: document, [new URL(metadataUrl(facts.publicUrl)).pathname]: document };
+}
+
+/** Serves documents to every client: they say nothing that a challenge or a refusal would not. */
+function publishing(documents: Readonly<Record<string, unknown>>, say: RequestHandler): RequestHandler {
   return (request, response, next) => {
-    if (!paths.has(request.path) || (request.method !== "GET" && request.method !== "HEAD")) {
+    const isRead = request.method === "GET" || request.method === "HEAD";
+    if (!isRead || !Object.hasOwn(documents, request.path)) {
       next();
       return;
     }
     say(request, response, () => {
       response.setHeader("cache-control", "public, max-age=3600");
-      response.json(document);
+      response.json(documents[request.path]);
     });
   };
 }

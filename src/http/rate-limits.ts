@@ -11,8 +11,6 @@ import { type CountRequest, createRequestCounter } from "./request-counter.ts";
 export interface RateLimitsOptions {
   /** Client id of the gateway: others may count in the same Redis. */
   readonly clientId: string;
-  /** For all routes together, except those with a rule of their own. */
-  readonly rules: RateLimitRules;
   /** Counts together with other processes; without it, each counts by itself. */
   readonly counters?: SharedCounters | undefined;
   readonly onEvent: (event: RateLimitEvent) => void;
@@ -22,7 +20,30 @@ export interface RateLimitsOptions {
  * What stands behind `authenticate` in a route: nothing, where nothing is limited. Rules of the route are counted apart,
  * under its `scope`.
  */
-export type LimitRoute = (scope: string, rules?: RateLimitRules) => RequestHandler[];
+export type LimitRoute = (
+  scope: string,
+  rules?: RateLimitRules,
+  options?: {
+    /** The rules count besides those of the route, so the limits for all routes do not stand in for them. */
+    readonly besides: boolean;
+  },
+) => RequestHandler[];
+
+export interface RateLimits {
+  /**
+   * The limits of one configuration. A limit that is the same in the configuration before it goes on with the counts of
+   * that one.
+   *
+   * @param rules For all routes together, except those with a rule of their own.
+   */
+  under(rules: RateLimitRules): ConfiguredLimits;
+}
+
+export interface ConfiguredLimits {
+  readonly limit: LimitRoute;
+  /** From now on these limits are the ones before the next, and the counts of others are forgotten. */
+  takeOver(): void;
+}
 
 type Subject = "user" | "client";
 
@@ -39,29 +60,43 @@ const ID_OF: Readonly<Record<Subject, (principal: Principal) => string>> = {
   client: ({ clientId }) => clientId,
 };
 
-export function createRateLimits({ clientId, rules, ...rest }: RateLimitsOptions): LimitRoute {
-  const known = new Map<string, Counted>();
-  // One counter for each rule of the file, so that a route counts alike whichever side its requests come to.
-  function counted(subject: Subject, limit: RateLimit | undefined, scope: string): Counted | undefined {
-    if (limit === undefined) return undefined;
-    const { requests, perSeconds } = limit;
-    const prefix = JSON.stringify([clientId, subject, scope, requests, perSeconds]);
-    const one = known.get(prefix) ?? { subject, limit, prefix, count: createRequestCounter(limit, rest) };
-    known.set(prefix, one);
-    return one;
-  }
-  const everywhere = {
-    user: counted("user", rules.perUser, ""),
-    client: counted("client", rules.perClient, ""),
-  };
+export function createRateLimits({ clientId, ...rest }: RateLimitsOptions): RateLimits {
+  let before: ReadonlyMap<string, Counted> = new Map();
 
-  return (scope, own = {}) => {
-    // The user first: a user past that limit uses up nothing of the client's, which is for others, too.
-    const all = [
-      counted("user", own.perUser, scope) ?? everywhere.user,
-      counted("client", own.perClient, scope) ?? everywhere.client,
-    ].filter((one) => one !== undefined);
-    return all.length === 0 ? [] : [enforce(all)];
+  return {
+    under(rules) {
+      const mine = new Map<string, Counted>();
+      // One counter for each rule of the file, so that a route counts alike whichever side its requests come to.
+
+      function counted(subject: Subject, limit: RateLimit | undefined, scope: string): Counted | undefined {
+        if (limit === undefined) return undefined;
+        const { requests, perSeconds } = limit;
+        const prefix = JSON.stringify([clientId, subject, scope, requests, perSeconds]);
+        const known = mine.get(prefix) ?? before.get(prefix);
+        const one = known ?? { subject, limit, prefix, count: createRequestCounter(limit, rest) };
+        mine.set(prefix, one);
+        return one;
+      }
+      const everywhere = {
+        user: counted("user", rules.perUser, ""),
+        client: counted("client", rules.perClient, ""),
+      };
+
+      return {
+        limit(scope, own = {}, { besides } = { besides: false }) {
+          const others = besides ? { user: undefined, client: undefined } : everywhere;
+          // The user first: a user past that limit uses up nothing of the client's, which is for others, too.
+          const all = [
+            counted("user", own.perUser, scope) ?? others.user,
+            counted("client", own.perClient, scope) ?? others.client,
+          ].filter((one) => one !== undefined);
+          return all.length === 0 ? [] : [enforce(all)];
+        },
+        takeOver() {
+          before = mine;
+        },
+      };
+    },
   };
 }
 

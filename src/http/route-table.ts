@@ -1,9 +1,9 @@
 /** The routes that a gateway serves, as a list for operators, and the faults of routes that meet. */
 
-import type { DownstreamApiOptions } from "../downstream/contract.ts";
-import { readsOData } from "../downstream/target/downstream-api.ts";
-import type { ConfigurationFault } from "../errors.ts";
-import { type CodeRoute, configuredApi } from "./code-route.ts";
+import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
+import { compileTarget, readsOData } from "../downstream/target/downstream-api.ts";
+import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
+import { type CodeRoute, configuredApi, type ServedCodeRoute } from "./code-route.ts";
 
 /** A route as the log and the doctor list it. */
 export interface ServedRoute {
@@ -57,7 +57,7 @@ export function staticPart({ path }: Pick<CodeRoute, "path">): string {
 
 /** Faults of routes in code: what they use, whom they admit, and where they meet others. */
 export function codeRouteFaults(
-  coded: readonly CodeRoute[],
+  coded: readonly ServedCodeRoute[],
   forwarding: readonly ForwardingRoute[],
   apis: Readonly<Record<string, { readonly scopes: readonly string[] }>>,
 ): readonly ConfigurationFault[] {
@@ -69,8 +69,23 @@ export function codeRouteFaults(
   ]);
 }
 
+/** Faults of routes that forward, as far as their rules and their API do not go together. */
+export function forwardingFaults(
+  routes: readonly { readonly target: TargetRules; readonly api: DownstreamApiOptions }[],
+): readonly ConfigurationFault[] {
+  return routes.flatMap(({ api, target }) => {
+    try {
+      compileTarget(api, target);
+      return [];
+    } catch (error) {
+      if (!(error instanceof ConfigurationError)) throw error;
+      return error.faults;
+    }
+  });
+}
+
 function useFaults(
-  route: CodeRoute,
+  route: ServedCodeRoute,
   apis: Readonly<Record<string, { readonly scopes: readonly string[] }>>,
 ): readonly ConfigurationFault[] {
   return route.uses.flatMap((use) => {
@@ -86,7 +101,7 @@ function useFaults(
 }
 
 /** A route that acts with the gateway's own permissions lends them to its callers, so it has to name them. */
-function policyFaults(route: CodeRoute): readonly ConfigurationFault[] {
+function policyFaults(route: ServedCodeRoute): readonly ConfigurationFault[] {
   const { requiredScopes, requiredRoles, allowedClients, callers } = route.policy;
   const path = `route ${title(route)}`;
   if (route.as !== "app")
@@ -132,7 +147,7 @@ function delegationFaults(route: CodeRoute): readonly ConfigurationFault[] {
  * and the longer path wins.
  */
 function meetingFaults(
-  route: CodeRoute,
+  route: ServedCodeRoute,
   earlier: readonly CodeRoute[],
   forwarding: readonly ForwardingRoute[],
 ): readonly ConfigurationFault[] {

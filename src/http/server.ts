@@ -34,8 +34,7 @@ export interface Place {
 export interface ListenOptions extends Place {
   /** Answers a request that arrives when the time for new work is over. */
   readonly refuse: RequestListener;
-  /** What is left out is as in `UNTUNED`. */
-  readonly connections?: Partial<ConnectionLimits> | undefined;
+  readonly connections: ConnectionLimits;
   /** Asked for each connection how many are taken now. Default: `connections.max`. */
   readonly room?: (() => ConnectionRoom) | undefined;
   readonly onConnection?: ((event: ConnectionEvent) => void) | undefined;
@@ -62,22 +61,15 @@ export interface Listening {
 /** Bytes of all request headers: a genuine token of a user in 200 groups is up to 16 KB, accepted are 24 KiB. */
 const MAX_HEADER_BYTES = 32 * 1024;
 
-const UNTUNED: ConnectionLimits = {
-  max: Number.POSITIVE_INFINITY,
-  maxPipelined: 16,
-  headersTimeoutSeconds: 20,
-  requestTimeoutSeconds: 0,
-  keepAliveTimeoutSeconds: 65,
-  maxRequests: 0,
-  writeStallSeconds: 30,
-  minWriteBytesPerSecond: 512,
-  writeTimeoutSeconds: 600,
-};
-
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listen(handler: RequestListener, options: ListenOptions): Promise<Listening> {
-  const { onConnection = () => {}, overload, own, recognize = () => undefined } = options;
-  const limits = { ...UNTUNED, ...options.connections };
+  const {
+    onConnection = () => {},
+    overload,
+    own,
+    connections: limits,
+    recognize = () => undefined,
+  } = options;
   const { admit, left, isRefusing, drain } = createDrain();
 
   const run = (request: IncomingMessage, response: ServerResponse, waitedMs: number) => {

@@ -29,18 +29,6 @@ export interface KeySetTimings extends RefetchTimings {
   readonly failureBackoffMs: number;
 }
 
-/** Refresh and last known good as Entra's page on signing key rollover recommends. */
-export const DEFAULT_KEY_SET_TIMINGS: KeySetTimings = {
-  fetchTimeoutMs: 5_000,
-  refreshIntervalMs: 3_600_000,
-  refreshRetryMs: 60_000,
-  unknownKeySpacingMs: 2_000,
-  unknownKeyCooldownMs: 60_000,
-  unknownKeyReads: 4,
-  lastKnownGoodMs: 24 * 3_600_000,
-  failureBackoffMs: 500,
-};
-
 /** Calls back once, `delayMs` from now, without keeping the process alive for it. Returns the cancellation. */
 export type Schedule = (callback: () => void, delayMs: number) => () => void;
 

@@ -33,7 +33,7 @@ export interface StrategyOptions
 
 interface ExpectedTokens extends Expected {
   /** Scopes of this gateway that its public metadata names; empty where it publishes none. */
-  readonly publishedScopes: readonly string[];
+  readonly publishedScopes: () => readonly string[];
 }
 
 export interface AdmissionOptions extends ExpectedTokens {
@@ -77,7 +77,7 @@ function explained(refusal: GatewayError, token: string, expected: ExpectedToken
   const reason = refusal.reason as RejectionReason;
   if (reason === "malformed") return refusal;
   return tokenRejected(explainRefusal({ reason, ...decodeCompactJwt(token) }, expected), {
-    scopes: expected.publishedScopes,
+    scopes: expected.publishedScopes(),
   });
 }
 

@@ -12,20 +12,10 @@ import type {
   Verification,
   VerifiedCaller,
 } from "./contract.ts";
-import {
-  createTenantKeys,
-  DEFAULT_KEY_SET_TIMINGS,
-  type KeySetTimings,
-  type Schedule,
-  scheduleTimeout,
-} from "./key-set.ts";
+import { createTenantKeys, type KeySetTimings, type Schedule, scheduleTimeout } from "./key-set.ts";
 import { tokenRejected } from "./rejection.ts";
 import { type BearerRequest, createAdmission, type StrategyOptions, standInRequest } from "./strategy.ts";
-import {
-  createVerifiedTokens,
-  DEFAULT_VERIFIED_TOKENS,
-  type VerifiedTokensOptions,
-} from "./verified-tokens.ts";
+import { createVerifiedTokens, type VerifiedTokensOptions } from "./verified-tokens.ts";
 
 export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
   readonly verifier: "passport-azure-ad" | "jose";
@@ -33,7 +23,7 @@ export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
    * Scopes of this gateway that its public metadata names, for refusals of tokens that were meant for something else.
    * Default: none, and the refusal names none.
    */
-  readonly publishedScopes?: readonly string[];
+  readonly publishedScopes?: () => readonly string[];
   /** How metadata and keys are fetched. */
   readonly fetch: Fetch;
   /** Ms since the epoch; default `Date.now`. */
@@ -43,10 +33,8 @@ export interface TokenVerifierOptions extends Omit<ClaimsPolicyOptions, "now"> {
    * undefined while that is not known. Default: not known.
    */
   readonly clockDriftMs?: () => number | undefined;
-  /** Departures from `DEFAULT_KEY_SET_TIMINGS`. */
-  readonly keySet?: Partial<KeySetTimings>;
-  /** Departures from `DEFAULT_VERIFIED_TOKENS`. */
-  readonly cache?: Partial<Omit<VerifiedTokensOptions, "now">>;
+  readonly keySet: KeySetTimings;
+  readonly cache: Omit<VerifiedTokensOptions, "now">;
   /** Timer of the background refresh; default an unreferenced `setTimeout`. */
   readonly schedule?: Schedule;
   readonly onEvent?: (event: TokenVerifierEvent) => void;
@@ -73,14 +61,14 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
   const createStrategy = await STRATEGIES[options.verifier]();
   const { authority, now = Date.now, onEvent = () => {} } = options;
   const tokenTime = createTokenTime(now, options.clockDriftMs);
-  const cache = createVerifiedTokens({ ...DEFAULT_VERIFIED_TOKENS, ...options.cache, now: tokenTime });
+  const cache = createVerifiedTokens({ ...options.cache, now: tokenTime });
   const keys = createTenantKeys({
     authority,
     tenants: options.tenants,
     fetch: options.fetch,
     now,
     schedule: options.schedule ?? scheduleTimeout,
-    timings: { ...DEFAULT_KEY_SET_TIMINGS, ...options.keySet },
+    timings: options.keySet,
     onChange: cache.clear,
     onEvent,
   });
@@ -95,7 +83,7 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
         keys,
         authority,
         audiences: options.audiences,
-        publishedScopes: options.publishedScopes ?? [],
+        publishedScopes: options.publishedScopes ?? (() => []),
       }),
       principalOf,
       audiences: options.audiences,

@@ -16,8 +16,6 @@ export interface VerifiedTokensOptions {
   readonly now: () => number;
 }
 
-export const DEFAULT_VERIFIED_TOKENS = { maxEntries: 100_000, maxBytes: 96 * 2 ** 20, maxAgeMs: 300_000 };
-
 export interface VerifiedTokens {
   get(token: string): VerifiedCaller | undefined;
   /**

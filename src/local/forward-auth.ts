@@ -101,7 +101,11 @@ const VALUE_OF: Readonly<Record<Told, (principal: Principal) => string>> = {
  * The answer holds nothing of the caller's own fields. Each configured field is in every answer, empty where the caller
  * has nothing of the kind: a proxy that copies fields by name would otherwise leave the caller's own in place.
  */
-function createGrant({ cacheSeconds, identityFields, now }: ForwardAuthOptions) {
+export function createGrant({
+  cacheSeconds,
+  identityFields,
+  now,
+}: Pick<ForwardAuthOptions, "cacheSeconds" | "identityFields" | "now">) {
   const fields = (Object.keys(VALUE_OF) as Told[]).flatMap((told) => {
     const name = identityFields[told];
     return name === undefined ? [] : [[name, VALUE_OF[told]] as const];
@@ -119,7 +123,8 @@ function createGrant({ cacheSeconds, identityFields, now }: ForwardAuthOptions) 
     if (principal !== undefined)
       for (const [name, read] of fields) lines.push(name, visible(read(principal)));
     const keepSeconds =
-      cacheSeconds === 0 || principal === undefined
+      // Who a job acts for stands in a field besides its token, and may be withdrawn at any time.
+      cacheSeconds === 0 || principal === undefined || record.delegation !== undefined
         ? 0
         : Math.min(cacheSeconds, Math.floor((Math.min(token.expiresAt, principal.expiresAt) - now()) / 1000));
     if (keepSeconds > 0)
@@ -131,7 +136,7 @@ function createGrant({ cacheSeconds, identityFields, now }: ForwardAuthOptions) 
         `private, max-age=${keepSeconds}`,
         // A decision is for one caller, even where the key of the proxy's cache forgets that.
         "vary",
-        "authorization",
+        "authorization, delegation",
       );
     else lines.push("cache-control", "no-store");
     for (const [name, value] of Object.entries(response.getHeaders())) lines.push(name, String(value));

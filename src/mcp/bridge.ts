@@ -31,7 +31,7 @@ export interface BridgeOptions extends ClientOptions {
   readonly authorizeEndpoint: (tenant: string) => string;
   readonly tokenEndpoint: (tenant: string) => string;
   /** Master keys, base64: handles and refresh tokens outlive the process only with them. */
-  readonly keys: readonly Secret[];
+  readonly keys: () => readonly Secret[];
   readonly redis: Pick<OpenRedis, "store" | "sealing"> | undefined;
   readonly fetch: Fetch;
   /** For one request to Entra. */

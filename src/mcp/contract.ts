@@ -38,6 +38,8 @@ export interface McpRoute {
   readonly path: string;
   /** Scopes as they stand in tokens. */
   readonly scopes: readonly string[];
+  /** Scopes of single tools: clients may ask for them when a challenge names one, and are not shown them before. */
+  readonly toolScopes?: readonly string[];
 }
 
 /** What `WWW-Authenticate` of one MCP route names. */
@@ -49,9 +51,11 @@ export interface RouteChallenge {
   qualified(scope: string): string;
 }
 
-/** What the user has to do: meet a claims request, consent, or sign in anew. */
+/** What the user has to do: meet a claims request, consent, sign in anew, or sign in for a further scope. */
 export type Demand =
   | { readonly kind: "claims"; readonly claims: string }
+  /** As it stands in tokens: the one that a tool needs. */
+  | { readonly kind: "scope"; readonly scope: string }
   | { readonly kind: "consent" }
   | { readonly kind: "login" };
 

@@ -40,15 +40,15 @@ export interface PermissionReport {
   readonly unused: readonly string[];
 }
 
-/** Permissions of sign-in, which belong to no call. */
-const SIGN_IN = ["openid", "profile", "email", "offline_access"];
+/** Scopes that open no call: those of a sign-in, and the one that asks for all that was consented to. */
+const OPENING_NOTHING = ["openid", "profile", "email", "offline_access", ".default"];
 
 export function reportPermissions(
   routes: readonly ReportedRoute[],
   table: PermissionTable,
   grantedNames: readonly string[] | undefined,
 ): PermissionReport {
-  const granted = grantedNames?.map(shortName).filter((name) => !SIGN_IN.includes(name));
+  const granted = grantedNames && permissionsIn(grantedNames);
   const held = granted && new Set(granted.map((name) => name.toLowerCase()));
   const reported = routes.map(({ needs, ...route }) => ({
     ...route,
@@ -104,6 +104,8 @@ function reportNeed(
 }
 
 /** Entra's answers name scopes with their resource in front: `https://graph.microsoft.com/User.Read`. */
-function shortName(scope: string): string {
-  return scope.slice(scope.lastIndexOf("/") + 1);
+export function permissionsIn(scopes: readonly string[]): readonly string[] {
+  return scopes
+    .map((scope) => scope.slice(scope.lastIndexOf("/") + 1))
+    .filter((name) => !OPENING_NOTHING.includes(name));
 }

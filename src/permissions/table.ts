@@ -1,5 +1,8 @@
 /** Which delegated permissions open a call of Graph: read from Graph's own table or from the compact form of it. */
 
+import { readFileSync } from "node:fs";
+import { ConfigurationError } from "../errors.ts";
+
 /**
  * The compact form: for each method and path, in lower case with `{id}` for parameters, the permissions of work accounts
  * that open it. A name that begins with `!` is marked as the least one.
@@ -22,6 +25,11 @@ export interface Opening {
 export interface PermissionTable {
   /** `undefined`: the table does not know the call, which says nothing about what the call needs. */
   opening(method: string, path: string): Opening | undefined;
+  /**
+   * The call with `{id}` for each segment that is no fixed one of any call in the table, so that neither an id nor a name
+   * of a person is left in it. For calls that the table does not know.
+   */
+  templated(method: string, path: string): string;
   /** Every call that a pattern of `allow` lets pass, and that the table knows. */
   range(method: string, pattern: string): readonly Opening[];
   readonly compact: CompactTable;
@@ -30,6 +38,16 @@ export interface PermissionTable {
 /** Personal accounts have marks of their own, which differ; the gateway serves work and school accounts. */
 const SCHEME = "DelegatedWork";
 const FORMAT = "obo-gateway-permissions-1";
+
+/** @throws {ConfigurationError} naming `PERMISSIONS_TABLE`, when the file cannot be read as a table. */
+export function loadPermissionTable(file: string): PermissionTable {
+  try {
+    return readPermissionTable(JSON.parse(readFileSync(file, "utf8").replace(/^\ufeff/, "")));
+  } catch (cause) {
+    const problem = `${file} cannot be read: ${cause instanceof Error ? cause.message : cause}`;
+    throw new ConfigurationError([{ path: "PERMISSIONS_TABLE", problem }], { cause });
+  }
+}
 
 /** @throws {SyntaxError} when the document has neither form. */
 export function readPermissionTable(document: unknown): PermissionTable {
@@ -76,23 +94,16 @@ function isLeast(marks: unknown): boolean {
 
 function tableOf(calls: ReadonlyMap<string, ReadonlySet<string>>): PermissionTable {
   const openings = [...calls].map(([call, names]) => openingOf(call, [...names]));
-  const exact = new Map(openings.map((opening) => [opening.call, opening]));
-  const withParameters = openings
-    .filter(({ call }) => call.includes("{"))
-    .map((opening) => ({ opening, segments: segmentsOf(opening.call) }));
+  const root = createIndex(openings);
+  const fixed = new Set(openings.flatMap(({ call }) => segmentsOf(call).filter((one) => !one.includes("{"))));
   return {
-    opening(method, path) {
-      const asked = `${method === "HEAD" ? "GET" : method.toUpperCase()} ${spelt(path)}`;
-      const found = exact.get(asked);
-      if (found !== undefined) return found;
-      const segments = segmentsOf(asked);
-      // Of several, the one with the most fixed segments names the call most closely.
-      return withParameters
-        .filter((candidate) => isNamedBy(segments, candidate.segments))
-        .toSorted((one, other) => parameters(one.segments) - parameters(other.segments))[0]?.opening;
-    },
+    opening: (method, path) => find(root, segmentsOf(callOf(method, path)), 0)?.opening,
+    templated: (method, path) =>
+      segmentsOf(callOf(method, path))
+        .map((segment, index) => (index === 0 || fixed.has(segment) ? segment : "{id}"))
+        .join("/"),
     range(method, pattern) {
-      const asked = segmentsOf(`${method === "HEAD" ? "GET" : method.toUpperCase()} ${spelt(pattern)}`);
+      const asked = segmentsOf(callOf(method, pattern));
       return openings.filter(({ call }) => matches(asked, segmentsOf(call)));
     },
     compact: {
@@ -104,6 +115,58 @@ function tableOf(calls: ReadonlyMap<string, ReadonlySet<string>>): PermissionTab
       ),
     },
   };
+}
+
+/** `GET /me/messages`, as the table spells it. */
+function callOf(method: string, path: string): string {
+  const asked = method.toUpperCase();
+  return `${asked === "HEAD" ? "GET" : asked} ${spelt(path)}`;
+}
+
+/** One segment of all calls that begin alike. */
+interface IndexNode {
+  readonly fixed: Map<string, IndexNode>;
+  /** Segments that hold a parameter, by their text. */
+  readonly open: Map<string, IndexNode>;
+  opening?: Opening;
+}
+
+const newNode = (): IndexNode => ({ fixed: new Map(), open: new Map() });
+
+/** Ten thousand calls are found by their segments, not one by one: the gateway asks for each request. */
+function createIndex(openings: readonly Opening[]): IndexNode {
+  const root = newNode();
+  for (const opening of openings) {
+    let node = root;
+    for (const segment of segmentsOf(opening.call)) {
+      const branches = segment.includes("{id}") ? node.open : node.fixed;
+      const next = branches.get(segment) ?? newNode();
+      branches.set(segment, next);
+      node = next;
+    }
+    node.opening = opening;
+  }
+  return root;
+}
+
+interface Found {
+  readonly opening: Opening;
+  readonly parameters: number;
+}
+
+/** Of several, the one with the most fixed segments names the call most closely. */
+function find(node: IndexNode, segments: readonly string[], position: number): Found | undefined {
+  const segment = segments[position];
+  if (segment === undefined) return node.opening && { opening: node.opening, parameters: 0 };
+  const same = node.fixed.get(segment) ?? node.open.get(segment);
+  let best = same && find(same, segments, position + 1);
+  for (const [text, next] of node.open) {
+    if (next === same || !segmentMatches(text, segment)) continue;
+    const found = find(next, segments, position + 1);
+    if (found === undefined || (best !== undefined && best.parameters <= found.parameters + 1)) continue;
+    best = { opening: found.opening, parameters: found.parameters + 1 };
+  }
+  return best;
 }
 
 function openingOf(call: string, names: readonly string[]): Opening {
@@ -126,17 +189,6 @@ function spelt(path: string): string {
 
 function segmentsOf(call: string): readonly string[] {
   return call.split("/");
-}
-
-const parameters = (segments: readonly string[]) =>
-  segments.filter((segment) => segment.includes("{id}")).length;
-
-/** A segment of the table may hold a parameter amid text: `root:{id}:`. */
-function isNamedBy(asked: readonly string[], known: readonly string[]): boolean {
-  return (
-    asked.length === known.length &&
-    known.every((segment, index) => segmentMatches(segment, asked[index] ?? ""))
-  );
 }
 
 function segmentMatches(known: string, asked: string): boolean {

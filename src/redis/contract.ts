@@ -77,6 +77,8 @@ export interface OpenRedis {
   readonly store: RedisStore;
   readonly sealing: Sealing;
   readonly counters: SharedCounters;
+  /** Master keys as they are now: the first one seals, all open. The same list until they change. */
+  masterKeys(): readonly Secret[];
   available(): boolean;
   /** Looks at the file of the master keys, where there is one. Never rejects. */
   reload(): Promise<void>;

@@ -58,6 +58,7 @@ export async function openRedis({
     store,
     sealing,
     counters: createSharedCounters({ sealing, store }),
+    masterKeys: file?.keys ?? (() => keys),
     available: store.available,
     reload: async () => file?.look(),
     close() {

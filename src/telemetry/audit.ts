@@ -32,9 +32,27 @@ export interface AuditedRefusal {
   readonly diagnostics: object | undefined;
 }
 
+/** One call of a tool of an MCP server: who called, for whom, and with which delegated token. */
+export interface AuditedToolCall {
+  readonly correlationId: string;
+  readonly route: string;
+  readonly tool: string;
+  readonly tenantId: string | undefined;
+  readonly objectId: string | undefined;
+  readonly clientId: string | undefined;
+  /** `granted`, or why not. */
+  readonly code: string;
+  readonly reason: string | undefined;
+  /** First 8 hex digits of the token's SHA-256; the line of its exchange has the same. */
+  readonly token: string | undefined;
+  readonly tokenRequest: AuditedExchange["tokenRequest"];
+  readonly downstreamStatus: number | undefined;
+}
+
 export interface Audit {
   /** Without a refusal: granted. */
   exchange(exchange: AuditedExchange, durationMs: number, refusal?: AuditedRefusal): void;
+  tool(call: AuditedToolCall): void;
   credential(type: string, source: string, generation: number, message: string): void;
   /** Which job acted for which user, and on whose leave; `more` says what is particular to the event. */
   delegation(
@@ -72,6 +90,21 @@ export function createAudit(log: Logger): Audit {
         ms: Math.round(durationMs),
       };
       stream.info({ ...line, ...refusal }, "audit");
+    },
+    tool({ tokenRequest, tenantId, objectId, clientId, ...facts }) {
+      stream.info(
+        {
+          event: facts.code === "granted" ? "tool_called" : "tool_refused",
+          ...facts,
+          tid: tenantId,
+          oid: objectId,
+          azp: clientId,
+          credential: tokenRequest?.source,
+          credentialGeneration: tokenRequest?.generation,
+          entraRequestId: tokenRequest?.requestId,
+        },
+        "audit",
+      );
     },
     delegation(type, { correlationId, id, tenantId, objectId, clientId, route }, more) {
       const line = {

@@ -3,10 +3,28 @@
 import type { Agent as HttpAgent, IncomingHttpHeaders } from "node:http";
 import type { AgentOptions } from "node:https";
 import type { DestinationStream, Logger } from "pino";
+import type { ConfigurationFault } from "../errors.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { TraceEnd } from "../http/contract.ts";
 
 export type { Logger };
+
+/** What became of a configuration that was read while the process ran. `generation` counts those that served. */
+export type ConfigurationEvent =
+  | {
+      readonly outcome: "taken_over";
+      readonly generation: number;
+      /** Parts that changed, as gateway.yaml names them. */
+      readonly changed: readonly string[];
+      /** Settings that changed, and that only a start reads. */
+      readonly needRestart: readonly string[];
+    }
+  | { readonly outcome: "unchanged"; readonly generation: number; readonly needRestart: readonly string[] }
+  | {
+      readonly outcome: "refused";
+      readonly generation: number;
+      readonly faults: readonly ConfigurationFault[];
+    };
 
 /** Receives whole lines of JSON; `flush` calls back when those so far are on their way. */
 export interface LogSink extends DestinationStream {

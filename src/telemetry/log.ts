@@ -171,6 +171,7 @@ export interface RequestFacts {
         readonly generation?: number | undefined;
       }
     | undefined;
+  readonly mcp: { readonly method: string; readonly tools: readonly string[] } | undefined;
   readonly trace: { readonly traceId: string } | undefined;
   /** Milliseconds spent in each room, and in pauses that an API asked for. */
   readonly verifyMs: number | undefined;
@@ -250,6 +251,10 @@ function requestLine(level: Level, facts: RequestFacts, end: RequestEnd): string
   if (principal !== undefined) {
     line += `,"tid":${quoted(principal.tenantId)},"oid":${quoted(principal.objectId)}`;
     line += `,"azp":${quoted(principal.clientId)}`;
+  }
+  if (facts.mcp !== undefined) {
+    line += `,"mcpMethod":${quoted(facts.mcp.method)}`;
+    if (facts.mcp.tools.length > 0) line += `,"tool":${quoted(facts.mcp.tools.join(","))}`;
   }
   if (facts.delegation !== undefined) line += `,"delegation":"${facts.delegation.id}"`;
   if (facts.tokenOrigin !== undefined) line += `,"tokenOrigin":"${facts.tokenOrigin}"`;

@@ -32,6 +32,8 @@ export interface Metrics extends RoomMetrics {
   exposition(): Promise<string>;
   requestStarted(): void;
   requestEnded(observation: RequestObservation): void;
+  /** A tool of an MCP server was called: `granted`, or why not. */
+  toolCalled(route: string, tool: string, code: string): void;
   /** A delegated token was handed out: from where. */
   tokenObtained(origin: string): void;
   /** A token was accepted: from the verified-token cache, or by its signature. */
@@ -56,6 +58,16 @@ export interface Metrics extends RoomMetrics {
   sharedTierFailed(reason: string): void;
   /** From now on each exposition shows by how much this host's clock is ahead of Entra's, ms, once that is known. */
   watchClock(driftMs: () => number | undefined): void;
+  /** From now on each exposition shows which configuration serves. */
+  watchConfiguration(
+    read: () => { readonly generation: number; readonly needRestart: readonly string[] },
+  ): void;
+  /** From now on each exposition shows how routes and granted permissions differ. */
+  watchPermissions(
+    drift: () => { readonly missing: readonly string[]; readonly unused: readonly string[] },
+  ): void;
+  /** A configuration was taken over, was the same (`unchanged`), or was refused. */
+  configurationRead(outcome: "taken_over" | "unchanged" | "refused"): void;
   /** Lines of a stream that will never be written. */
   linesLost(stream: "log" | "audit", lines: number): void;
   /** From now on each exposition tells how the event loop keeps up, as load shedding sees it. */
@@ -96,6 +108,11 @@ export function createMetrics(): Metrics {
     "obo_gateway_request_duration_seconds",
     "Time from the request's headers to the end of its answer",
     ["route", "code"],
+  );
+  const tools = counter(
+    "obo_gateway_mcp_tool_calls_total",
+    "Calls of tools of MCP servers, by route, tool (those that rules name or a server lists, else other) and decision",
+    ["route", "tool", "code"],
   );
   const tokens = counter(
     "obo_gateway_downstream_tokens_total",
@@ -157,6 +174,12 @@ export function createMetrics(): Metrics {
   );
   // They are there from the start, so that an alert can tell 0 from nothing.
   for (const stream of ["log", "audit"]) linesLost.add(0, stream);
+  const reloads = counter(
+    "obo_gateway_configuration_reloads_total",
+    "Configurations that were read while the process ran: taken_over, unchanged or refused",
+    ["outcome"],
+  );
+  for (const outcome of ["taken_over", "unchanged", "refused"]) reloads.add(0, outcome);
   const dropped = counter(
     "obo_gateway_connections_dropped_total",
     "Connections closed at once, because http.connections.max were open",
@@ -193,6 +216,7 @@ export function createMetrics(): Metrics {
       requests.inc(route, METHODS.has(method) ? method : "other", statusLabel(status), code);
       duration.observe(seconds, route, code);
     },
+    toolCalled: tools.inc,
     tokenObtained: tokens.inc,
     tokenVerified: verified.inc,
     exchangeEvent: exchangeEvents.inc,
@@ -225,6 +249,31 @@ export function createMetrics(): Metrics {
         },
       });
     },
+    watchConfiguration(read) {
+      watch(
+        "obo_gateway_configuration_generation",
+        "Counts the configurations that served since the start",
+        () => read().generation,
+      );
+      watch(
+        "obo_gateway_configuration_needs_restart",
+        "Settings that changed in the configuration and wait for a restart",
+        () => read().needRestart.length,
+      );
+    },
+    watchPermissions(drift) {
+      watch(
+        "obo_gateway_permissions_missing",
+        "Delegated permissions of Graph that routes need and that Entra did not grant, by its latest answer",
+        () => drift().missing.length,
+      );
+      watch(
+        "obo_gateway_permissions_unused",
+        "Delegated permissions of Graph that Entra granted and that no route needs, by its latest answer",
+        () => drift().unused.length,
+      );
+    },
+    configurationRead: reloads.inc,
     linesLost: (stream, lines) => linesLost.add(lines, stream),
     watchLoad({ isOverloaded, lagMs }) {
       const lag = "Worst lag of the event loop in the last half second";

@@ -15,7 +15,7 @@ import type {
 } from "../http/contract.ts";
 import type { TokenVerifierEvent } from "../identity/contract.ts";
 import type { Audit } from "./audit.ts";
-import type { Logger, Tracing } from "./contract.ts";
+import type { ConfigurationEvent, Logger, Tracing } from "./contract.ts";
 import type { LogRequest } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -27,6 +27,7 @@ export interface Signals {
   downstream(event: TransportEvent): void;
   rateLimit(event: RateLimitEvent): void;
   load(event: LoadEvent): void;
+  configuration(event: ConfigurationEvent): void;
   connection(event: ConnectionEvent): void;
   requests: RequestObserver;
   internalError(error: unknown, record: RequestRecord): void;
@@ -206,6 +207,30 @@ export function createSignals(
     if (throttleMs !== undefined) metrics.throttleWaited(route, throttleMs / 1000);
   }
 
+  /** Each call of a tool has a line of its own in the audit stream, since most of them need no exchange. */
+  function toolsCalled(record: RequestRecord, route: string, code: string): void {
+    const { mcp, caller, correlationId, tokenRequest, downstreamStatus } = record;
+    if (mcp === undefined) return;
+    for (const label of mcp.labels) metrics.toolCalled(route, label, code);
+    const { tenantId, objectId, clientId } = caller?.principal ?? UNKNOWN_CALLER;
+    const reason = record.refusal?.reason;
+    const { token } = mcp;
+    for (const tool of mcp.tools)
+      audit.tool({
+        correlationId,
+        route,
+        tool,
+        tenantId,
+        objectId,
+        clientId,
+        code,
+        reason,
+        token,
+        tokenRequest,
+        downstreamStatus,
+      });
+  }
+
   return {
     identity(event) {
       if (event.type === "token_verified") {
@@ -274,6 +299,25 @@ export function createSignals(
       else log.warn({ lagMs: event.lagMs }, "the event loop lags; new requests are turned away");
     },
 
+    configuration(event) {
+      metrics.configurationRead(event.outcome);
+      const { outcome, generation } = event;
+      if (outcome === "refused") {
+        // As `obo-gateway check` prints them, so that a search for the one finds the other.
+        const faults = event.faults.map(({ path, problem }) => `${path}: ${problem}`);
+        log.error({ generation, faults }, "the changed configuration is refused; the one before serves on");
+        return;
+      }
+      if (outcome === "taken_over")
+        log.info({ generation, changed: event.changed }, "the changed configuration is taken over");
+      else log.info({ generation }, "the configuration was read again and serves as before");
+      if (event.needRestart.length > 0)
+        log.warn(
+          { generation, settings: event.needRestart },
+          `settings have changed that only a start reads: ${event.needRestart.join(", ")}; restart to use them`,
+        );
+    },
+
     connection(event) {
       metrics.connection(event);
       const message = CONNECTION_WARNINGS[event];
@@ -295,12 +339,14 @@ export function createSignals(
         metrics.requestEnded({ route, method, status, code, seconds: elapsedMs / 1000 });
         roomTimes(record, route);
         if (record.tokenOrigin !== undefined) metrics.tokenObtained(record.tokenOrigin);
+        toolsCalled(record, route, code);
         logRequest(record, { method, route, status, code, completed, elapsedMs });
         if (record.trace === undefined) return;
         const { route: matched, correlationId, caller, refusal } = record;
         const { tenantId, objectId, clientId } = caller?.principal ?? UNKNOWN_CALLER;
         const decision = { status, code, reason: refusal?.reason, completed };
-        record.trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId });
+        const { mcp } = record;
+        record.trace.ended({ route: matched, ...decision, correlationId, tenantId, objectId, clientId, mcp });
       },
     },
 

@@ -142,6 +142,9 @@ function endServer(span: Span, method: string, end: TraceEnd): void {
     ...(tenantId !== undefined && { "obo_gateway.tid": tenantId }),
     ...(objectId !== undefined && { "obo_gateway.oid": objectId }),
     ...(clientId !== undefined && { "obo_gateway.azp": clientId }),
+    // Names of the semantic conventions for MCP.
+    ...(end.mcp !== undefined && { "mcp.method.name": end.mcp.method }),
+    ...(end.mcp !== undefined && end.mcp.tools.length > 0 && { "gen_ai.tool.name": end.mcp.tools.join(",") }),
   });
   // Of a server's span only what the server got wrong is an error; what it refuses is its job.
   if (status >= 500) failed(span, code === "granted" ? String(status) : code);

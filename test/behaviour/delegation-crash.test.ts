@@ -44,7 +44,9 @@ describeWithRedis("a gateway that is killed while it renews", () => {
 
   async function start(): Promise<GatewayProcess> {
     const { authorityHost, graphUrl, controlUrl, tenantId, clientId, frontEndClientId, files } = emulator;
-    const facts = { authorityHost, graphUrl, controlUrl, tenantId, clientId, frontEndClientId };
+    const { publicClientId, ordersApi } = emulator;
+    const clients = { clientId, frontEndClientId, publicClientId, ordersClientId: ordersApi.clientId };
+    const facts = { authorityHost, graphUrl, controlUrl, tenantId, ...clients };
     const gateway = await startGatewayProcess(
       {
         ...facts,

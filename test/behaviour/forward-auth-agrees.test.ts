@@ -255,7 +255,7 @@ test.each(Array.from({ length: GATEWAYS }, (_, index) => SEED + index))(
       await gateway.stop();
     }
   },
-  60_000,
+  120_000,
 );
 
 test("what was generated led to every kind of decision, and to many that let pass", () => {

@@ -101,7 +101,7 @@ async function foreignHandle({ publicUrl, key }: { publicUrl: string; key: strin
     authorityOrigin: emulator.authorityHost,
     authorizeEndpoint: () => "https://unused.example",
     tokenEndpoint: () => "https://unused.example",
-    keys: [new Secret(key)],
+    keys: () => [new Secret(key)],
     redis: undefined,
     fetch: () => Promise.reject(new Error("nothing is fetched")),
     timeoutMs: 1_000,

@@ -66,7 +66,7 @@ async function another(options: Partial<McpGatewayOptions>): Promise<McpGateway>
   return started;
 }
 
-function somebody(more: Partial<User> = {}) {
+function newUser(more: Partial<User> = {}) {
   const user = emulator.addUser(more);
   const person = personAtEmulator(emulator);
   open.push(person);
@@ -88,7 +88,7 @@ const handlesOf = (answer: OAuthAnswer) => scopeOf(answer).match(HANDLE) ?? [];
 
 describe("a demand for MFA", () => {
   test("is a 403 with the handle in scope, refuses renewals while it waits, and ends with its sign-in", async () => {
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     const { tokens } = await signIn(gateway, emulator, person, { user: user.name });
     emulator.requireMfa(user);
     const challenged = await callTool(gateway, "/mcp", tokens.access_token);
@@ -116,7 +116,7 @@ describe("a demand for MFA", () => {
   });
 
   test("that a sign-in without the handle follows still refuses renewals, for five minutes", async () => {
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     const { tokens } = await signIn(gateway, emulator, person, { user: user.name });
     const mfa = emulator.requireMfa(user);
     expect((await callTool(gateway, "/mcp", tokens.access_token)).status).toBe(403);
@@ -129,8 +129,8 @@ describe("a demand for MFA", () => {
   });
 
   test("of one user leaves the renewals of others alone", async () => {
-    const ada = somebody();
-    const other = somebody();
+    const ada = newUser();
+    const other = newUser();
     const { tokens } = await signIn(gateway, emulator, ada.person, { user: ada.user.name });
     const others = await signIn(gateway, emulator, other.person, { user: other.user.name });
     emulator.requireMfa(ada.user);
@@ -139,7 +139,7 @@ describe("a demand for MFA", () => {
   });
 
   test("has the same handle each time within a minute, by which clients notice a circle", async () => {
-    const { user } = somebody();
+    const { user } = newUser();
     emulator.requireMfa(user);
     const token = () => emulator.mintUserToken({ user, clientId: emulator.publicClientId });
     const [first] = handlesOf(await callTool(gateway, "/mcp", token()));
@@ -151,7 +151,7 @@ describe("a demand for MFA", () => {
   });
 
   test("is plain after twenty challenges without a sign-in, so that no client goes on for ever", async () => {
-    const { user } = somebody();
+    const { user } = newUser();
     emulator.requireMfa(user);
     const statuses: number[] = [];
     for (let count = 0; count < 22; count += 1) {
@@ -162,7 +162,7 @@ describe("a demand for MFA", () => {
   });
 
   test("is answered as on other routes to a client that declared cp1 and signs in by itself", async () => {
-    const { user } = somebody();
+    const { user } = newUser();
     emulator.requireMfa(user);
     const answer = await callTool(gateway, "/mcp", emulator.mintUserToken({ user, capabilities: ["cp1"] }));
     expect([answer.status, answer.body.code]).toEqual([401, "claims_challenged"]);
@@ -170,7 +170,7 @@ describe("a demand for MFA", () => {
   });
 
   test("with claims too long for a scope is the plain problem", async () => {
-    const { user } = somebody();
+    const { user } = newUser();
     const claims = JSON.stringify({
       access_token: {
         capolids: {
@@ -195,7 +195,7 @@ describe("the same demand after its sign-in", () => {
   const claims = '{"access_token":{"capolids":{"essential":true,"values":["nothing-meets-it"]}}}';
 
   test("is blocked_by_policy, also with a renewed token, and a new demand ten minutes later", async () => {
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     emulator.refuse({ code: 50076, user, grant: "on-behalf-of", claims });
     const first = await signIn(gateway, emulator, person, { user: user.name });
     const scope = scopeOf(await callTool(gateway, "/mcp", first.tokens.access_token));
@@ -220,7 +220,7 @@ describe("the same demand after its sign-in", () => {
   });
 
   test("is the same although its time differs", async () => {
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     let seconds = 1_700_000_000;
     const refuse = () =>
       emulator.refuse({
@@ -239,7 +239,7 @@ describe("the same demand after its sign-in", () => {
   });
 
   test("two demands that undo each other end when the first one comes back", async () => {
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     const demands = ["c1", "c2"].map((value) =>
       JSON.stringify({ access_token: { acrs: { essential: true, value } } }),
     );
@@ -267,7 +267,7 @@ describe("the same demand after its sign-in", () => {
 
 describe("scopes that a client has collected", () => {
   test("of several handles the newest counts, and older ones beside it do no harm", async () => {
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     const mfa = emulator.requireMfa(user);
     const { tokens } = await signIn(gateway, emulator, person, { user: user.name });
     const older = scopeOf(await callTool(gateway, "/mcp", tokens.access_token));
@@ -281,7 +281,7 @@ describe("scopes that a client has collected", () => {
   });
 
   test("a leftover of hours ago is no obstacle to a sign-in", async () => {
-    const { user } = somebody();
+    const { user } = newUser();
     const token = emulator.mintUserToken({ user, clientId: emulator.publicClientId });
     const scope = scopeOf(await callTool(gateway, "/step-up", token));
     clock += 2 * 3_600_000;
@@ -301,7 +301,7 @@ describe("users of several tenants", () => {
     });
     const { location } = await locationOf(authorizeRequest(many, emulator).url);
     expect(location?.pathname).toBe("/organizations/oauth2/v2.0/authorize");
-    const { user, person } = somebody({ tenantId: emulator.secondTenant.id });
+    const { user, person } = newUser({ tenantId: emulator.secondTenant.id });
     const { tokens } = await signIn(many, emulator, person, { user: user.name });
     expect((await renew(tokens.refresh_token, many)).status).toBe(200);
     emulator.requireMfa(user);
@@ -340,7 +340,7 @@ describe("an address with a path", () => {
 
 describe("Entra", () => {
   test("that does not answer is 503 temporarily_unavailable, with Retry-After", async () => {
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     const { tokens } = await signIn(gateway, emulator, person, { user: user.name });
     const fault = emulator.faults.inject({
       endpoint: "token",
@@ -383,7 +383,7 @@ describeWithRedis("replicas", () => {
 
   test("share marks, handles and refresh tokens, and Redis learns no id of the user", async () => {
     const { first, second } = await replicas();
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     const { tokens } = await signIn(first, emulator, person, { user: user.name });
     expect((await renew(tokens.refresh_token, second)).status).toBe(200);
     emulator.requireMfa(user);
@@ -406,7 +406,7 @@ describeWithRedis("replicas", () => {
 
   test("know at each of them that a demand stands after its sign-in", async () => {
     const { first, second } = await replicas();
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     const claims = '{"access_token":{"capolids":{"essential":true,"values":["nothing-meets-it"]}}}';
     emulator.refuse({ code: 50076, user, grant: "on-behalf-of", claims });
     const token = emulator.mintUserToken({ user, clientId: emulator.publicClientId });
@@ -417,7 +417,7 @@ describeWithRedis("replicas", () => {
 
   test("go on by themselves while Redis is gone", async () => {
     const { first } = await replicas();
-    const { user, person } = somebody();
+    const { user, person } = newUser();
     const { tokens } = await signIn(first, emulator, person, { user: user.name });
     emulator.requireMfa(user);
     await redis.kill();

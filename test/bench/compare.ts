@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { startAuthority } from "./authority.ts";
-import { environment, GATEWAY, PASS_THROUGH } from "./contenders.ts";
+import { environment, GATEWAY, PASS_THROUGH, unsheddingConfig } from "./contenders.ts";
 import { leaveServerCore } from "./processor.ts";
 import { compare, type Round } from "./rounds.ts";
 import { startServer } from "./server-process.ts";
@@ -51,7 +51,9 @@ export async function benchCompare(revision: string): Promise<void> {
       { ...GATEWAY, name: "obo-gateway here", root: undefined },
     ];
     const servers = await Promise.all(
-      contenders.map(({ name, args, root }) => startServer({ name, args, env, root })),
+      contenders.map(({ name, args, root }) =>
+        startServer({ name, args, env: { ...env, ...unsheddingConfig(root) }, root }),
+      ),
     );
     const { rounds, conditions } = await compare(
       servers.map((server) => ({

@@ -1,5 +1,8 @@
 /** The gateway as in production, and the servers that it is compared with. */
 
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Authority } from "./authority.ts";
 import type { ServerOptions } from "./server-process.ts";
 
@@ -40,6 +43,19 @@ export function withMemoryProbe(contender: Contender): Contender {
 
 function peer(name: string, file: string): Contender {
   return { name, args: ["--import", "tsx", `test/bench/peers/${file}.ts`] };
+}
+
+/**
+ * Settings for a study of costs: those of the benchmark, but that no request is turned away while the machine has other
+ * work than the gateway's. The file is removed with this process.
+ */
+export function unsheddingConfig(root = "."): { readonly GATEWAY_CONFIG: string } {
+  const directory = mkdtempSync(join(tmpdir(), "obo-bench-config-"));
+  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+  const file = join(directory, "gateway.yaml");
+  const settings = readFileSync(join(root, "test/bench/gateway.yaml"), "utf8");
+  writeFileSync(file, `${settings}\nhttp: { maxEventLoopLagMs: 0 }\n`);
+  return { GATEWAY_CONFIG: file };
 }
 
 /** What points any of them at an authority and a downstream API. */

@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import type { HeapProfiler, Profiler } from "node:inspector";
 import { startAuthority } from "./authority.ts";
-import { type Contender, environment, GATEWAY, PASS_THROUGH } from "./contenders.ts";
+import { type Contender, environment, GATEWAY, PASS_THROUGH, unsheddingConfig } from "./contenders.ts";
 import { leaveServerCore, threadUse } from "./processor.ts";
 import { PROFILER, type Server, startServer } from "./server-process.ts";
 import { allocations, functionOf, partOf, type Shares, scaled, selfTimes } from "./shares.ts";
@@ -36,7 +36,7 @@ export async function benchProfile(): Promise<boolean> {
   mkdirSync(DIRECTORY, { recursive: true });
   try {
     const rotation = rotate("/graph/me", await authority.mint(USERS));
-    const env = environment(authority, api.url);
+    const env = { ...environment(authority, api.url), ...unsheddingConfig() };
     leaveServerCore();
     const profiled: Profiled[] = [];
     for (const contender of [PASS_THROUGH, GATEWAY]) profiled.push(await profile(contender, env, rotation));

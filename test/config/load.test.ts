@@ -49,7 +49,11 @@ describe("a good configuration", () => {
     expect(config.identity.tenants).toEqual([TENANT]);
     expect(config.identity.audiences).toEqual([CLIENT, `api://${CLIENT}`]);
     expect(config.identity.verifier).toBe("passport-azure-ad");
-    expect(config.identity.cache).toEqual({ maxEntries: 100_000, maxBytes: 96 * 2 ** 20 });
+    expect(config.identity.cache).toEqual({
+      maxEntries: 100_000,
+      maxBytes: 96 * 2 ** 20,
+      maxAgeMs: 300_000,
+    });
     expect(config.listen).toEqual({ host: "127.0.0.1", port: 8080, adminPort: 8081 });
     expect(config.application.authorityHost).toBe("https://login.microsoftonline.com/");
     expect(config.routes.map(({ target }) => target)).toEqual([

@@ -2,87 +2,39 @@
 
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
-import type { DelegationEvent, Delegations, DelegationsOptions } from "../../src/delegations/contract.ts";
-import { createDelegations } from "../../src/delegations/delegations.ts";
+import type { Delegations, DelegationsOptions } from "../../src/delegations/contract.ts";
 import { GatewayError } from "../../src/errors.ts";
-import type { DelegatedSubject } from "../../src/exchange/contract.ts";
 import { Secret } from "../../src/foundation/secret.ts";
-import type { Principal } from "../../src/identity/contract.ts";
 import type { OpenRedis, SealedPlace } from "../../src/redis/contract.ts";
-import { openRedis } from "../../src/redis/redis.ts";
-import { assertionOf, CLIENT, FOREIGN, GRAPH, HOME, HOST, START } from "../exchange/fake-entra.ts";
+import { assertionOf, FOREIGN, START } from "../exchange/fake-entra.ts";
 import { describeWithRedis } from "../support/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
+import { connect, DAY_MS, type DelegationRoom, delegationRoom, JOB, jobOf, principal } from "./room.ts";
 
-const JOB = "44444444-4444-4444-8444-444444444444";
-const DAY_MS = 24 * 3_600_000;
-
-const principal = (over: Partial<Principal> = {}): Principal => ({
-  kind: "user",
-  tenantId: HOME,
-  objectId: "ada",
-  subject: "ada",
-  clientId: "front-end",
-  tokenVersion: "2.0",
-  scopes: ["access_as_user"],
-  roles: [],
-  groups: { kind: "absent" },
-  authContexts: [],
-  acceptsClaimsChallenge: true,
-  expiresAt: START + 3_600_000,
-  ...over,
-});
-const job = principal({ kind: "app", clientId: JOB, scopes: [] });
+const job = jobOf();
 const over = () => new GatewayError("delegation_ended", { detail: "over", reason: "session_ended" });
 
 describeWithRedis("a renewal", () => {
   let server: RedisServer;
   let redis: OpenRedis;
-  let events: DelegationEvent[];
-  let time: number;
-  let user = 0;
+  let room: DelegationRoom;
   const keys = [new Secret(randomBytes(32).toString("base64"))];
   beforeAll(async () => {
     server = await startRedis();
-    const opened = await openRedis({ url: new Secret(server.url), keys, timeoutMs: 2_000 });
-    if (opened === undefined) throw new Error("no Redis");
-    redis = opened;
-    while (!redis.available()) await new Promise((resolve) => setTimeout(resolve, 10));
+    redis = await connect(server.url, ...keys);
   });
   afterAll(async () => {
     redis.close();
     await server.close();
   });
   beforeEach(() => {
-    events = [];
-    time = START;
-    user += 1;
+    room = delegationRoom(redis);
   });
 
-  const open = (options: Partial<DelegationsOptions> = {}): Delegations =>
-    createDelegations({
-      rules: { clients: [JOB], maxDays: 30, maxPerUser: 5, maxPerClient: 1_000 },
-      authorityHost: HOST,
-      clientId: CLIENT,
-      scopes: GRAPH,
-      redis,
-      exchange: { grantOffline: async () => new Secret("first") },
-      now: () => time,
-      onEvent: (event) => events.push(event),
-      ...options,
-    });
-
-  const keep = (delegations: Delegations) =>
-    delegations.keep({
-      caller: { principal: principal({ objectId: `ada-${user}` }), assertion: assertionOf(`ada-${user}`) },
-      correlationId: "keep",
-    });
-
-  async function subject(delegations: Delegations, handle: string): Promise<DelegatedSubject> {
-    const { caller } = await delegations.resume({ handle, job, correlationId: "use", route: "/graph" });
-    if (!("renewal" in caller.assertion)) throw new Error("no delegated subject");
-    return caller.assertion as DelegatedSubject;
-  }
+  const open = (options?: Partial<DelegationsOptions>) => room.open(options);
+  const keep = (delegations: Delegations) => room.keep(delegations);
+  const subject = (delegations: Delegations, handle: string) => room.subject(delegations, handle);
+  const ada = () => principal({ objectId: room.user, subject: room.user });
 
   /** Redeems what Entra would: the last of these is the newest. */
   function redeemWith(good: Readonly<Record<string, string>>) {
@@ -129,7 +81,7 @@ describeWithRedis("a renewal", () => {
     const { asked, redeem } = redeemWith({ third: "fourth" });
     expect((await slow.renewal.renew(redeem)).access).toBe("by third");
     expect(asked).toEqual(["first", "third"]);
-    expect(events.map(({ type }) => type)).not.toContain("ended");
+    expect(room.events.map(({ type }) => type)).not.toContain("ended");
     expect(await server.inspect.exists(`obo:{${id}}:delegation`)).toBe(1);
   });
 
@@ -138,12 +90,54 @@ describeWithRedis("a renewal", () => {
     const { handle, id } = await keep(delegations);
     const { renewal } = await subject(delegations, handle);
     const renewed = renewal.renew(async () => {
-      const by = principal({ objectId: `ada-${user}` });
+      const by = ada();
       expect(await open().end({ id, by, correlationId: "end" })).toBe(true);
       return { refreshToken: new Secret("second") };
     });
     await expect(renewed).rejects.toMatchObject({ code: "delegation_ended", reason: "gone" });
     expect(await server.inspect.exists(`obo:{${id}}:delegation`)).toBe(0);
+  });
+
+  test("is reported once the next refresh token is kept, for the rest of the delegation's life and no longer", async () => {
+    const delegations = open();
+    const { handle, id } = await keep(delegations);
+    room.clock.time += 10 * DAY_MS;
+    await renewalsOf(delegations, handle, { first: "second" });
+    expect(room.events.map(({ type }) => type)).toEqual(["created", "used", "renewed"]);
+    const life = await server.inspect.pttl(`obo:{${id}}:delegation`);
+    expect(life).toBeLessThanOrEqual(20 * DAY_MS);
+    expect(life).toBeGreaterThan(20 * DAY_MS - 60_000);
+  });
+
+  test.each([undefined, "first"])("writes nothing where Entra returns no new one (%p)", async (next) => {
+    const delegations = open();
+    const { handle, id } = await keep(delegations);
+    const { renewal } = await subject(delegations, handle);
+    const before = await server.inspect.getBuffer(`obo:{${id}}:delegation`);
+    await renewal.renew(async () => ({ refreshToken: next === undefined ? undefined : new Secret(next) }));
+    expect(await server.inspect.getBuffer(`obo:{${id}}:delegation`)).toEqual(before);
+    expect(room.events.map(({ type }) => type)).toEqual(["created", "used"]);
+  });
+
+  test("that others outrun again and again gives up for the moment, and ends nothing", async () => {
+    const delegations = open();
+    const { handle, id } = await keep(delegations);
+    const slow = await subject(delegations, handle);
+    let newest = "first";
+    const asked: string[] = [];
+    const outrun = slow.renewal.renew(async (token) => {
+      asked.push(token.reveal());
+      if (asked.length % 2 === 1) {
+        const next = `next-${asked.length}`;
+        await renewalsOf(open(), handle, { [newest]: next });
+        await renewalsOf(open(), handle, { [next]: `${next}-newer` });
+        newest = `${next}-newer`;
+      }
+      throw over();
+    });
+    await expect(outrun).rejects.toMatchObject({ code: "overloaded", reason: "delegations_unavailable" });
+    expect(asked.length).toBeLessThanOrEqual(6);
+    expect(await server.inspect.exists(`obo:{${id}}:delegation`)).toBe(1);
   });
 
   test("that comes second keeps the other's refresh token, and serves", async () => {
@@ -155,6 +149,10 @@ describeWithRedis("a renewal", () => {
       return { refreshToken: new Secret("ours"), access: token.reveal() };
     });
     expect(granted.access).toBe("first");
+    // One renewal was theirs, and ours is neither kept nor lost.
+    expect(room.events.filter(({ type }) => type.startsWith("renew")).map(({ type }) => type)).toEqual([
+      "renewed",
+    ]);
     expect((await renewalsOf(delegations, handle, { theirs: "next" })).asked).toEqual(["theirs"]);
   });
 
@@ -170,11 +168,15 @@ describeWithRedis("a renewal", () => {
       "delegation_ended",
       "delegation_ended",
     ]);
-    const ended = events.filter(({ type }) => type === "ended");
+    const ended = room.events.filter(({ type }) => type === "ended");
     expect(ended).toMatchObject([
-      { by: "authority", reason: "session_ended", facts: { id, objectId: `ada-${user}` } },
+      { by: "authority", reason: "session_ended", facts: { id, objectId: room.user } },
     ]);
     await expect(subject(one, handle)).rejects.toMatchObject({ code: "delegation_ended" });
+    // Nor does it take a place any more.
+    const lists = await server.inspect.keys("*:delegations");
+    const scores = await Promise.all(lists.map((name) => server.inspect.zscore(name, id)));
+    expect(scores.filter((score) => score !== null)).toEqual([]);
   });
 
   describe("where Redis does not answer", () => {
@@ -188,7 +190,7 @@ describeWithRedis("a renewal", () => {
       const { handle } = await keep(open());
       const { granted } = await renewalsOf(delegations, handle, { first: "lost" });
       expect(granted.access).toBe("by first");
-      expect(events.map(({ type }) => type)).toContain("renewal_lost");
+      expect(room.events.map(({ type }) => type)).toContain("renewal_lost");
       expect((await renewalsOf(open(), handle, { first: "second" })).asked).toEqual(["first"]);
     });
 
@@ -206,11 +208,7 @@ describeWithRedis("a renewal", () => {
       ["resume", (delegations, handle) => subject(delegations, handle)],
       ["keep", (delegations) => keep(delegations)],
       ["list", (delegations) => delegations.list(principal())],
-      [
-        "end",
-        (delegations, _, id) =>
-          delegations.end({ id, by: principal({ objectId: `ada-${user}` }), correlationId: "c" }),
-      ],
+      ["end", (delegations, _, id) => delegations.end({ id, by: ada(), correlationId: "c" })],
     ])("%s is 503 for the moment, and says neither yes nor no", async (_, ask) => {
       const { handle, id } = await keep(open());
       const delegations = open({ redis: without(["run", "removeIf", "read"]) });
@@ -288,24 +286,24 @@ describeWithRedis("a renewal", () => {
     const delegations = open();
     const { handle } = await keep(delegations);
     for (let day = 1; day < 30; day += 7) {
-      time = START + day * DAY_MS;
+      room.clock.time = START + day * DAY_MS;
       const { caller } = await delegations.resume({ handle, job, correlationId: "use", route: undefined });
       expect(caller.assertion.expiresAt).toBe(START + 30 * DAY_MS);
     }
-    time = START + 30 * DAY_MS;
+    room.clock.time = START + 30 * DAY_MS;
     await expect(subject(delegations, handle)).rejects.toMatchObject({ reason: "expired" });
   });
 
   test("the user that is resumed holds what was held, and nothing that a job cannot vouch for", async () => {
     const delegations = open();
     const rich = principal({
-      objectId: `ada-${user}`,
+      objectId: room.user,
       roles: ["Reports.Read"],
       groups: { kind: "listed", ids: ["g1"] },
       authContexts: ["c1"],
     });
     const kept = await delegations.keep({
-      caller: { principal: rich, assertion: assertionOf(`ada-${user}`) },
+      caller: { principal: rich, assertion: assertionOf(room.user) },
       correlationId: "keep",
     });
     const { caller } = await delegations.resume({

@@ -2,15 +2,18 @@
 
 import { parseArgs } from "node:util";
 import { type CredentialChoice, startEmulatorProcess, startGatewayProcess } from "../support/processes.ts";
+import { runMcpDemo } from "./mcp-demo.ts";
 import { createPageTour } from "./page-tour.ts";
+import { runSteps } from "./run-steps.ts";
 import { type DemoSite, startDemoSite } from "./site.ts";
 import { controlOf, createTour } from "./tour.ts";
 
-const USAGE = "npm run demo -- [--once] [--credential certificate|workload-identity]";
+const USAGE = "npm run demo -- [--mcp] [--once] [--credential certificate|workload-identity]";
 
 const PAGE_PORT = 3000;
 
-const { once, credential } = readArguments();
+const { once, credential, mcp } = readArguments();
+if (mcp) await runMcpDemo({ once, credential });
 
 /** In the order in which they are to be stopped. */
 const running: { stop(): Promise<void> }[] = [];
@@ -38,23 +41,9 @@ console.log(`
 obo-gateway demo, proving itself with: ${credential}; ready ${gateway.readyAfterMs.toFixed(0)} ms after its process began
 `);
 
-let failures = 0;
 const steps = [...createTour(facts, gateway, credential), ...(await createPageTour(site, gateway))];
-for (const [index, step] of steps.entries()) {
-  const began = performance.now();
-  try {
-    const seen = await step.run();
-    console.log(
-      `  ✓ ${index + 1}. ${step.title} (${(performance.now() - began).toFixed(0)} ms)\n       ${seen}`,
-    );
-  } catch (error) {
-    if (stopping) break;
-    failures++;
-    console.log(`  ✗ ${index + 1}. ${step.title}\n       ${error instanceof Error ? error.message : error}`);
-  }
-}
+const failures = await runSteps(steps, () => stopping);
 if (!stopping) {
-  console.log(failures === 0 ? "\nEverything is as promised." : `\n${failures} step(s) not as promised.`);
   toured = true;
   if (once) {
     await stop(failures === 0 ? 0 : 1);
@@ -89,15 +78,17 @@ async function stop(exitCode: number): Promise<void> {
   process.exit(exitCode);
 }
 
-function readArguments(): { once: boolean; credential: CredentialChoice } {
+function readArguments(): { once: boolean; credential: CredentialChoice; mcp: boolean } {
   const { values } = parseArgs({
     options: {
       once: { type: "boolean", default: false },
+      mcp: { type: "boolean", default: false },
       credential: { type: "string", default: "workload-identity" },
     },
   });
-  const { once: ends, credential: chosen } = values;
-  if (chosen === "workload-identity" || chosen === "certificate") return { once: ends, credential: chosen };
+  const { once: ends, credential: chosen, mcp: speaksMcp } = values;
+  if (chosen === "workload-identity" || chosen === "certificate")
+    return { once: ends, credential: chosen, mcp: speaksMcp };
   console.error(USAGE);
   process.exit(2);
 }

@@ -58,6 +58,7 @@ const connectionManager = z.strictObject({
           z.strictObject({
             match: z.strictObject({ prefix: z.string() }),
             route: z.strictObject({ cluster: z.string(), prefix_rewrite: z.string() }),
+            request_headers_to_remove: z.array(z.string()),
           }),
         ),
       }),

@@ -17,7 +17,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parse, stringify } from "yaml";
 import { loadConfig } from "../../src/config/load.ts";
 import { ConfigurationError } from "../../src/errors.ts";
-import { mountHandlers, shippedHandlers } from "../../src/handlers/mount.ts";
+import { handlersFor, mountHandlers } from "../../src/handlers/mount.ts";
 import { type Fence, type Page, parsePage, readPage } from "./page.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
@@ -221,7 +221,8 @@ describe("YAML", () => {
       LOCAL_PORT: "0",
     };
     try {
-      mountHandlers(loadConfig(env).handlerRoutes, shippedHandlers);
+      const config = loadConfig(env);
+      mountHandlers(config.handlerRoutes, handlersFor(config));
       return [];
     } catch (error) {
       if (!(error instanceof ConfigurationError)) throw error;

@@ -82,6 +82,21 @@ test("every route that is served is listed: those that forward, and those that a
   ]);
 });
 
+test("a handler of the module that GATEWAY_HANDLERS names is served, and a module at fault is a finding", async () => {
+  const HELLO = 'handlers = { hello: { method: "get", uses: [], handler() {} } };';
+  const yaml = [['allow: ["/me"]', 'allow: ["/me"]\n  - { path: /hello, handler: hello }']] as const;
+  const handlers = await patient.file("handlers.mjs", `export const ${HELLO}`);
+  const report = await patient.diagnose({ yaml, env: { GATEWAY_HANDLERS: handlers } });
+  expect(report.of("assembly")).toMatchObject({
+    outcome: "ok",
+    finding: expect.stringContaining("GET,HEAD /hello (handler hello)"),
+  });
+  const broken = await patient.file("broken.mjs", `export const ${HELLO.replace('"get"', '"fetch"')}`);
+  const faulty = await patient.diagnose({ yaml, env: { GATEWAY_HANDLERS: broken } });
+  expect(faulty.configured).toBe(false);
+  expect(faulty.text).toMatch(/GATEWAY_HANDLERS: .*exports hello, which is no handler/);
+});
+
 test("of a PKCS#12 file the same thumbprints are shown as of a PEM file", async () => {
   const { certificatePem, privateKeyPem } = emulator.clientCertificate;
   // Written anew by the library, byte for byte another certificate.

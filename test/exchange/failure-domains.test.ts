@@ -475,8 +475,19 @@ describe("the gateway's own credential", () => {
   });
 });
 
-describe("a host's clock that is set back", () => {
-  test("does not make a hold of a minute one of three", async () => {
+describe("a host's clock that is set", () => {
+  test.each([120_000, -120_000])("by %d ms during an exchange neither ends nor prolongs it", async (ms) => {
+    const { exchange, clock } = exchangeWith(entra);
+    entra.respond((request, count) => {
+      if (count > 1) return granted(request, count);
+      clock.advance(ms);
+      return { status: 503, body: {} };
+    });
+    expect((await exchange(requestOf("ann"))).origin).toBe("authority");
+    expect(entra.requests).toHaveLength(2);
+  });
+
+  test("back does not make a hold of a minute one of three", async () => {
     entra.respond(refusing({ ann: throttled }));
     const { exchange, clock } = exchangeWith(entra);
     await refusalOf(exchange(requestOf("ann")));
@@ -488,7 +499,7 @@ describe("a host's clock that is set back", () => {
     expect((await exchange(requestOf("ann"))).origin).toBe("authority");
   });
 
-  test("does not hold a tenant back for longer than it was to be", async () => {
+  test("back does not hold a tenant back for longer than it was to be", async () => {
     const users = ["ann", "bob", "cat", "dan"];
     entra.respond(refusing(Object.fromEntries(users.map((user) => [user, throttled]))));
     const { exchange, clock } = exchangeWith(entra);

@@ -6,6 +6,7 @@ import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
 import { type Listening, type ListenOptions, listen } from "../../src/http/server.ts";
+import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
 const PATIENT: ConnectionLimits = {
   max: 1_000,
@@ -39,7 +40,7 @@ async function start(
     port: 0,
     setting: "PORT",
     refuse,
-    connections: { ...PATIENT, ...connections },
+    connections: { ...CONNECTION_LIMITS, ...PATIENT, ...connections },
     ...options,
   });
   open.push(server);

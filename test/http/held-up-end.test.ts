@@ -8,6 +8,7 @@ import type { Request } from "express";
 import type { ConnectionEvent } from "../../src/http/contract.ts";
 import { openRecord } from "../../src/http/pipeline.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
+import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
 const GRACE_MS = 6_000;
 const sockets: Socket[] = [];
@@ -31,6 +32,7 @@ async function start(handler: RequestListener): Promise<void> {
       host: "127.0.0.1",
       port: 0,
       setting: "PORT",
+      connections: CONNECTION_LIMITS,
       refuse: (_request, response) => void response.writeHead(503).end(),
       onConnection: (event) => void events.push(event),
     },

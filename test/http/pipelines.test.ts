@@ -6,6 +6,7 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { type Listening, listen } from "../../src/http/server.ts";
+import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
 const open: Listening[] = [];
 const sockets: Socket[] = [];
@@ -24,7 +25,7 @@ async function start(maxPipelined = 16) {
     port: 0,
     setting: "PORT",
     refuse,
-    connections: { maxPipelined },
+    connections: { ...CONNECTION_LIMITS, maxPipelined },
   });
   open.push(server);
   const socket = connect(server.port, "127.0.0.1");
@@ -187,7 +188,13 @@ test("a pipeline without end does not hold up the end of the server", async () =
       served += 1;
       setTimeout(() => response.end("x"), 5);
     },
-    { host: "127.0.0.1", port: 0, setting: "PORT", refuse, connections: { maxPipelined: 2 } },
+    {
+      host: "127.0.0.1",
+      port: 0,
+      setting: "PORT",
+      refuse,
+      connections: { ...CONNECTION_LIMITS, maxPipelined: 2 },
+    },
   );
   const socket = connect(server.port, "127.0.0.1").on("error", () => {});
   sockets.push(socket);

@@ -4,7 +4,7 @@ import { expect, test } from "@jest/globals";
 import type { Request, Response } from "express";
 import type { RateLimitRules } from "../../src/http/contract.ts";
 import { openRecord, recordOf } from "../../src/http/pipeline.ts";
-import { createPublicApp, type PublicAppOptions } from "../../src/http/public-side.ts";
+import { createPublicRouter, type PublicRouterOptions } from "../../src/http/public-side.ts";
 import { createRateLimits } from "../../src/http/rate-limits.ts";
 import type { RoutePolicy, VerifiedCaller } from "../../src/identity/contract.ts";
 import type { SharedCounters } from "../../src/redis/contract.ts";
@@ -17,6 +17,7 @@ interface Call {
   readonly path?: string;
   readonly rules?: RateLimitRules;
   readonly own?: RateLimitRules;
+  readonly besides?: boolean;
   readonly tenantId?: string;
   readonly objectId?: string;
   readonly clientId?: string;
@@ -24,7 +25,7 @@ interface Call {
 
 /** The names under which one request is counted in Redis. */
 async function windowsOf(call: Call): Promise<string[]> {
-  const { gateway = "gateway", path = "/graph", rules = BOTH, own } = call;
+  const { gateway = "gateway", path = "/graph", rules = BOTH, own, besides = false } = call;
   const { tenantId = "tenant", objectId = "user", clientId = "client" } = call;
   const names: string[] = [];
   const counters: SharedCounters = {
@@ -34,12 +35,12 @@ async function windowsOf(call: Call): Promise<string[]> {
       return [1, 60_000];
     },
   };
-  const limit = createRateLimits({ clientId: gateway, rules, counters, onEvent() {} });
+  const { limit } = createRateLimits({ clientId: gateway, counters, onEvent() {} }).under(rules);
   const request = { headers: {} } as Request;
   const response = { setHeader() {} } as unknown as Response;
   openRecord(request);
   recordOf(request).caller = { principal: { tenantId, objectId, clientId } } as VerifiedCaller;
-  for (const handler of limit(path, own)) await handler(request, response, () => {});
+  for (const handler of limit(path, own, { besides })) await handler(request, response, () => {});
   return names;
 }
 
@@ -67,6 +68,16 @@ test.each<[string, Call, number[]]>([
   expect(await sharedWith({}, other)).toEqual(expected);
 });
 
+test("limits that count besides those of a route leave the general ones to the route", async () => {
+  const [name, ...others] = await windowsOf({
+    path: "/mcp tool send",
+    own: { perUser: LIMIT },
+    besides: true,
+  });
+  expect([name?.includes("/mcp tool send"), others]).toEqual([true, []]);
+  expect(await windowsOf({ own: {}, besides: true })).toEqual([]);
+});
+
 test("routes with limits of their own do not share them with each other", async () => {
   expect(await sharedWith({ own: BOTH }, { own: BOTH, path: "/orders" })).toEqual([]);
 });
@@ -79,7 +90,7 @@ test("a user and a client of one id are not one", async () => {
 test("two methods at one path of code are two routes, whose limits are counted apart", () => {
   const scopes: string[] = [];
   const route = { path: "/api/notes", policy: {} as RoutePolicy, uses: [], limits: BOTH, handler() {} };
-  createPublicApp({
+  createPublicRouter({
     codeRoutes: [
       { ...route, method: "get" },
       { ...route, method: "post" },
@@ -92,6 +103,6 @@ test("two methods at one path of code are two routes, whose limits are counted a
     trustedProxies: [],
     cors: { origins: [], maxAgeSeconds: 0 },
     challenge: { clientId: "gateway" },
-  } as unknown as PublicAppOptions);
+  } as unknown as PublicRouterOptions);
   expect(new Set(scopes).size).toBe(2);
 });

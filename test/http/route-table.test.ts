@@ -1,8 +1,8 @@
 import { describe, expect, test } from "@jest/globals";
-import type { CodeRoute } from "../../src/http/code-route.ts";
+import type { ServedCodeRoute } from "../../src/http/code-route.ts";
 import { codeRouteFaults, servedRoutes } from "../../src/http/route-table.ts";
 
-const code = (changes: Partial<CodeRoute>): CodeRoute => ({
+const code = (changes: Partial<ServedCodeRoute>): ServedCodeRoute => ({
   method: "get",
   path: "/api/notes",
   policy: { callers: "user", requiredScopes: ["read"], requiredRoles: [], allowedClients: [] },
@@ -13,7 +13,7 @@ const code = (changes: Partial<CodeRoute>): CodeRoute => ({
 const forwarding = (path: string) => ({ target: { path, methods: ["GET", "POST"] }, api: { name: "graph" } });
 const apis = { graph: { scopes: ["https://graph.microsoft.com/.default"] } };
 
-const faultsOf = (coded: readonly CodeRoute[], mounts: readonly string[] = []) =>
+const faultsOf = (coded: readonly ServedCodeRoute[], mounts: readonly string[] = []) =>
   codeRouteFaults(coded, mounts.map(forwarding), apis).map(({ path, problem }) => `${path}: ${problem}`);
 
 test("the list of routes names path, methods and what answers", () => {

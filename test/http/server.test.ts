@@ -12,6 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
+import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
 const refuse: RequestListener = (_request, response) => response.writeHead(503).end("late");
 const open: Listening[] = [];
@@ -20,7 +21,13 @@ afterEach(async () => {
 });
 
 async function start(handler: RequestListener): Promise<Listening> {
-  const server = await listen(handler, { host: "127.0.0.1", port: 0, setting: "PORT", refuse });
+  const server = await listen(handler, {
+    host: "127.0.0.1",
+    port: 0,
+    setting: "PORT",
+    refuse,
+    connections: CONNECTION_LIMITS,
+  });
   open.push(server);
   return server;
 }
@@ -301,7 +308,7 @@ describe("bytes that are no request", () => {
       port: 0,
       setting: "PORT",
       refuse,
-      connections: { headersTimeoutSeconds: 0.1, requestTimeoutSeconds: 0.2 },
+      connections: { ...CONNECTION_LIMITS, headersTimeoutSeconds: 0.1, requestTimeoutSeconds: 0.2 },
     });
     open.push(server);
     const socket = await connected(server.port);
@@ -411,7 +418,13 @@ test("an expectation that nobody knows keeps no request from its handler", async
 
 test("a port in use names the setting and the mend", async () => {
   const { port } = await start((_request, response) => response.end());
-  const again = listen(refuse, { host: "127.0.0.1", port, setting: "ADMIN_PORT", refuse });
+  const again = listen(refuse, {
+    host: "127.0.0.1",
+    port,
+    setting: "ADMIN_PORT",
+    refuse,
+    connections: CONNECTION_LIMITS,
+  });
   await expect(again).rejects.toThrow(ConfigurationError);
   await expect(again).rejects.toMatchObject({
     faults: [
@@ -429,6 +442,7 @@ test.each([
     port: 0,
     setting: "PORT",
     refuse,
+    connections: CONNECTION_LIMITS,
   });
   open.push(server);
   for (const address of addresses)
@@ -439,6 +453,12 @@ test.each([
 });
 
 test("an address that this machine does not have is blamed on HOST", async () => {
-  const attempt = listen(refuse, { host: "192.0.2.1", port: 0, setting: "PORT", refuse });
+  const attempt = listen(refuse, {
+    host: "192.0.2.1",
+    port: 0,
+    setting: "PORT",
+    refuse,
+    connections: CONNECTION_LIMITS,
+  });
   await expect(attempt).rejects.toMatchObject({ faults: [{ path: "HOST" }] });
 });

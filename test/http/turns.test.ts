@@ -5,6 +5,7 @@ import { connect, type Socket } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { type Listening, listen } from "../../src/http/server.ts";
+import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
 describe("a server that many connections flood", () => {
   const open: Listening[] = [];
@@ -27,6 +28,7 @@ describe("a server that many connections flood", () => {
         host: "127.0.0.1",
         port: 0,
         setting: "PORT",
+        connections: CONNECTION_LIMITS,
         refuse: (_request, response) => void response.writeHead(503).end(),
         recognize: ({ url }) => (url?.startsWith("/stranger") ? undefined : url),
       },

@@ -8,6 +8,7 @@ import { afterEach, describe, expect, test } from "@jest/globals";
 import { watchProgress } from "../../src/http/connection.ts";
 import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
+import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
 const open: Listening[] = [];
 const sockets: Socket[] = [];
@@ -99,7 +100,7 @@ async function start(connections: Partial<ConnectionLimits>) {
     port: 0,
     setting: "PORT",
     refuse: handler,
-    connections,
+    connections: { ...CONNECTION_LIMITS, ...connections },
     onConnection: (event) => void events.push(event),
   });
   open.push(server);

@@ -7,6 +7,7 @@ import { createTokenVerifier } from "../../src/identity/token-verifier.ts";
 import { ATTACK_KEY, ATTACKS, PUBLISHED } from "./attacks.ts";
 import { captureOutput } from "./captured-output.ts";
 import { API, type FakeAuthority, sign, startFakeAuthority, TENANT, USER } from "./fake-authority.ts";
+import { CACHE, KEY_SET } from "./verifier-settings.ts";
 
 const VERIFIERS = ["passport-azure-ad", "jose"] as const;
 
@@ -40,6 +41,8 @@ describe.each(VERIFIERS)("with %s", (name) => {
       allowedClients: [],
       clockToleranceSeconds: 60,
       fetch: authority.fetch,
+      keySet: KEY_SET,
+      cache: CACHE,
     });
     await verifier.warmUp();
     authority.requests.length = 0;

@@ -15,6 +15,7 @@ import {
   TENANT,
   userClaims,
 } from "./fake-authority.ts";
+import { CACHE, KEY_SET } from "./verifier-settings.ts";
 
 const key = generateKey("key-1");
 const EXTERNAL = `https://${TENANT}.ciamlogin.com/${TENANT}/v2.0`;
@@ -48,7 +49,8 @@ async function create(
     clockToleranceSeconds: 60,
     fetch: server.fetch,
     now: () => clock,
-    keySet: { failureBackoffMs: 1, unknownKeySpacingMs: 0 },
+    keySet: { ...KEY_SET, failureBackoffMs: 1, unknownKeySpacingMs: 0 },
+    cache: CACHE,
     onEvent: (event) => events.push(event),
   });
   return authority;

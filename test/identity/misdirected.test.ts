@@ -4,6 +4,7 @@ import { explainRefusal } from "../../src/identity/misdirected.ts";
 import { tokenRejected } from "../../src/identity/rejection.ts";
 import { createTokenVerifier } from "../../src/identity/token-verifier.ts";
 import { API, bearer, encode, type Json, TENANT, userClaims, v1Claims } from "./fake-authority.ts";
+import { CACHE, KEY_SET } from "./verifier-settings.ts";
 
 const SCOPE = `api://${API}/access_as_user`;
 
@@ -20,7 +21,9 @@ async function detailOf(
     allowedClients: [],
     clockToleranceSeconds: 60,
     fetch: () => Promise.reject(new Error("no key is needed to refuse these")),
-    ...(publishedScopes && { publishedScopes }),
+    keySet: KEY_SET,
+    cache: CACHE,
+    ...(publishedScopes && { publishedScopes: () => publishedScopes }),
   });
   const token = `${encode({ alg: "RS256", typ: "JWT", kid: "k", ...header })}.${encode(claims)}.${"A".repeat(342)}`;
   const verification = await verifier.verify(bearer(token));

@@ -15,6 +15,7 @@ import {
   userClaims,
 } from "./fake-authority.ts";
 import { heal, outagesAround } from "./outages.ts";
+import { CACHE, KEY_SET } from "./verifier-settings.ts";
 
 const HOUR = 3_600_000;
 
@@ -52,9 +53,9 @@ async function startGateway(verifierName: "passport-azure-ad" | "jose") {
     now: () => clock,
     schedule,
     // Long enough for an honest answer on a busy machine; short enough to wait out the silent ones.
-    keySet: { fetchTimeoutMs: 1_500, failureBackoffMs: 20 },
+    keySet: { ...KEY_SET, fetchTimeoutMs: 1_500, failureBackoffMs: 20 },
     // Nothing is remembered: each call shows what the keys at hand allow.
-    cache: { maxEntries: 0 },
+    cache: { ...CACHE, maxEntries: 0 },
     onEvent: (event) => {
       events.push(event);
       if (event.type === "key_set_failed" || event.type === "key_set_refreshed") heard();

@@ -7,6 +7,7 @@ import { createTokenVerifier, type TokenVerifierOptions } from "../../src/identi
 import { type Emulator, startEmulator } from "../emulator/emulator.ts";
 import type { MintOptions } from "../emulator/handle.ts";
 import { bearer } from "./fake-authority.ts";
+import { CACHE, KEY_SET } from "./verifier-settings.ts";
 
 let emulator: Emulator;
 let agent: Agent;
@@ -50,7 +51,8 @@ async function create(host: string, options: Partial<TokenVerifierOptions> = {})
     allowedClients: [],
     clockToleranceSeconds: 60,
     fetch,
-    keySet: { failureBackoffMs: 1, unknownKeyCooldownMs: 0, unknownKeySpacingMs: 0 },
+    keySet: { ...KEY_SET, failureBackoffMs: 1, unknownKeyCooldownMs: 0, unknownKeySpacingMs: 0 },
+    cache: CACHE,
     ...options,
   });
 }

@@ -23,6 +23,7 @@ import {
   userClaims,
   v1Claims,
 } from "./fake-authority.ts";
+import { CACHE, KEY_SET } from "./verifier-settings.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -57,7 +58,8 @@ async function create(options: Partial<TokenVerifierOptions> = {}): Promise<Toke
     now: () => clock,
     schedule,
     onEvent: (event) => events.push(event),
-    keySet: { failureBackoffMs: 1 },
+    keySet: { ...KEY_SET, failureBackoffMs: 1 },
+    cache: CACHE,
     ...options,
   });
   return verifier;
@@ -150,7 +152,7 @@ describe("reading keys", () => {
   });
 
   test("an authority that fails at once is not asked faster than the back-off allows", async () => {
-    await create({ keySet: { failureBackoffMs: 40 } });
+    await create({ keySet: { ...KEY_SET, failureBackoffMs: 40 } });
     authority.respond.metadata = (_request, response) => sendJson(response, {}, 503);
     const started = performance.now();
     for (let call = 0; call < 4; call += 1) expect(await outcomeOf(token())).toBe("unavailable: status");
@@ -399,7 +401,7 @@ describe("the verified-token cache", () => {
   });
 
   test("holds no more entries and bytes than it may", async () => {
-    await create({ cache: { maxEntries: 2 } });
+    await create({ cache: { ...CACHE, maxEntries: 2 } });
     const values = [token(), token(), token()];
     for (const value of values) await outcomeOf(value);
     events = [];
@@ -407,7 +409,7 @@ describe("the verified-token cache", () => {
     expect(events.map((event) => "origin" in event && event.origin)).toEqual(["cache", "cache", "signature"]);
 
     for (const cache of [{ maxBytes: 1 }, { maxEntries: 0 }]) {
-      await create({ cache });
+      await create({ cache: { ...CACHE, ...cache } });
       events = [];
       const value = token();
       await outcomeOf(value);

@@ -1,8 +1,11 @@
 /** Forward-auth: which request a proxy in front asks about, and what its answer holds. */
 
 import { once } from "node:events";
-import { Agent, request as send } from "node:http";
+import { Agent, type ServerResponse, request as send } from "node:http";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { Secret } from "../../src/foundation/secret.ts";
+import type { RequestRecord } from "../../src/http/contract.ts";
+import { createGrant } from "../../src/local/forward-auth.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
@@ -136,7 +139,7 @@ describe("a decision that may be kept", () => {
     expect(headers["cache-control"]).toMatch(/^private, max-age=\d+$/);
     expect(Number(headers["x-accel-expires"])).toBeGreaterThan(3_000);
     expect(Number(headers["x-accel-expires"])).toBeLessThanOrEqual(3_600);
-    expect(headers.vary).toBe("authorization");
+    expect(headers.vary).toBe("authorization, delegation");
   });
 
   test("ends with the caller's token at the latest", async () => {
@@ -150,6 +153,28 @@ describe("a decision that may be kept", () => {
   test("stands before Cache-Control, for nginx goes by the first that forbids", async () => {
     const { rawHeaders } = await decideKept(token);
     expect(rawHeaders.indexOf("x-accel-expires")).toBeLessThan(rawHeaders.indexOf("cache-control"));
+  });
+
+  test("is not one for a job that acts for a user, whose handle is in another field than the token", () => {
+    const written: string[] = [];
+    const response = {
+      getHeaders: () => ({}),
+      writeHead: (_status: number, lines: string[]) => void written.push(...lines),
+      end() {},
+    } as unknown as ServerResponse;
+    const grant = createGrant({ cacheSeconds: 600, identityFields: {}, now: () => 0 });
+    const token = { accessToken: new Secret("delegated"), expiresAt: 3_600_000 };
+    const record = {
+      correlationId: "x",
+      caller: { principal: { expiresAt: 3_600_000 } },
+      delegation: undefined,
+    };
+    grant(response, record as unknown as RequestRecord, token);
+    expect(written).toContain("private, max-age=600");
+    written.length = 0;
+    const delegation = { id: "one" };
+    grant(response, { ...record, delegation } as unknown as RequestRecord, token);
+    expect(written.slice(written.indexOf("cache-control"))).toEqual(["cache-control", "no-store"]);
   });
 
   test("is not one that refuses", async () => {
@@ -305,6 +330,12 @@ describe("the route that is asked about", () => {
     const answer = await decide("/forward-auth/graph", nginx("/graph/$batch", "POST"));
     expect([answer.status, answer.body.reason]).toEqual([403, "batch_unseen"]);
   });
+
+  test("a message to an MCP server whose tools have rules is not let through, and its stream is", async () => {
+    const answer = await decide("/forward-auth/tools", nginx("/tools/", "POST"));
+    expect([answer.status, answer.body.reason]).toEqual([403, "messages_unseen"]);
+    expect((await decide("/forward-auth/tools", nginx("/tools/"))).status).toBe(200);
+  });
 });
 
 describe("a refusal", () => {
@@ -353,4 +384,15 @@ describe("limits", () => {
       await limited.stop();
     }
   });
+});
+
+test("a reload of the configuration decides here too", async () => {
+  const allowed = () => decide("/forward-auth/graph", nginx("/graph/me"));
+  expect((await allowed()).status).toBe(200);
+  const renamed = LOCAL_YAML.replace("  - path: /graph\n", "  - path: /elsewhere\n");
+  expect(await gateway.reconfigure(renamed)).toMatchObject({ outcome: "taken_over", changed: ["routes"] });
+  expect((await allowed()).status).not.toBe(200);
+  expect((await decide("/forward-auth/elsewhere", nginx("/elsewhere/me"))).status).toBe(200);
+  expect(await gateway.reconfigure(LOCAL_YAML)).toMatchObject({ outcome: "taken_over", needRestart: [] });
+  expect((await allowed()).status).toBe(200);
 });

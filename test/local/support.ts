@@ -97,6 +97,12 @@ routes:
   - { path: /graph/me/admin, downstreamApi: graph, requiredScopes: [admin.read], allow: ["/me"] }
   - { path: /graph/other, downstreamApi: open, allow: ["/me"] }
   - { path: /step-up, downstreamApi: graph, authContext: c1, allow: ["/me"] }
+  - path: /tools
+    downstreamApi: open
+    mcp: true
+    methods: [GET, POST]
+    allow: ["/"]
+    tools: { allow: [echo] }
   - { path: /unknown-resource, downstreamApi: unknown-resource, allow: ["/me"] }
 local:
   hosts: [App.example]
@@ -106,7 +112,7 @@ local:
     open: { overrides: [scopes] }
     daemon: { applicationTokens: true, overrides: [tenant] }
     narrow: { requiredScopes: [admin.read], allow: ["/me"] }
-    unknown-resource: {}
+    unknown-resource: { applicationTokens: true }
   forwardAuth:
     cacheSeconds: \${CACHE_SECONDS:-0}
     identityFields: { user: X-Auth-Request-User, tenant: X-Auth-Request-Tenant, client: X-Auth-Request-Client, scopes: X-Auth-Request-Scopes, roles: X-Auth-Request-Roles }

@@ -120,7 +120,7 @@ describeWithRedis("one server", () => {
     await until("it is used", gateway.works);
     gateway.pass(0.75 * HOUR);
     await until("there is another token", () => gateway.tokens.length === 2);
-    // The first token ends: whoever is signed in with it is cut off, and it opens nothing any more.
+    // The first token ends: connections that are signed in with it are closed, and it opens nothing any more.
     await server.accept(OBJECT_ID, gateway.tokens[1] ?? "");
     await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
     await until("it is used again", gateway.works);

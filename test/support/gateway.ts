@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import supertest from "supertest";
 import { Agent, fetch as undiciFetch } from "undici";
-import { loadConfig } from "../../src/config/load.ts";
+import { loadWithCode } from "../../src/checked-config.ts";
+import { type GatewayConfig, loadConfig } from "../../src/config/load.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
-import type { GatewayParts } from "../../src/gateway.ts";
+import type { GatewayParts, Reconfigured } from "../../src/gateway.ts";
 import type { CodeRoute } from "../../src/http/code-route.ts";
 import { startGateway } from "../../src/start.ts";
 import type { Emulator } from "../emulator/handle.ts";
@@ -50,6 +51,10 @@ export interface TestGateway {
   admin(path: string): supertest.Test;
   /** The log line of the request with this correlation id, once it is there; rejects with the lines that came instead. */
   line(correlationId: string): Promise<Record<string, unknown>>;
+  /** Writes another gateway.yaml and takes it over as the process would: every fault is found that `check` finds. */
+  reconfigure(yaml: string): Promise<Reconfigured>;
+  /** What the gateway's configuration is read from. */
+  readonly variables: Readonly<Record<string, string>>;
   /** As SIGHUP does. */
   reload(): Promise<void>;
   /** Rejects when any line that was ever logged holds a token, so that every test is a test of that too. */
@@ -130,7 +135,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   const leaks: string[] = [];
   const waiting = new Set<() => void>();
   const agent = new Agent({ connect: { ca: emulator.caCertificate } });
-  const config = loadConfig({
+  const variables = {
     GATEWAY_CONFIG: file,
     HOST: "127.0.0.1",
     PORT: "0",
@@ -146,30 +151,31 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       AZURE_FEDERATED_TOKEN_FILE: emulator.files.federatedToken,
     }),
     ...options.env,
+  };
+  const withGrace = (config: GatewayConfig): GatewayConfig => ({
+    ...config,
+    http: { ...config.http, shutdownGraceSeconds: options.graceSeconds ?? 0.5 },
   });
-  const gateway = await startGateway(
-    { ...config, http: { ...config.http, shutdownGraceSeconds: options.graceSeconds ?? 0.5 } },
-    {
-      // The emulator's CA exists only since a moment ago, so this process' own fetch cannot trust it.
-      fetch: ((url, init) =>
-        options.platform !== undefined && !url.startsWith("https://localhost:")
-          ? options.platform(url, init)
-          : undiciFetch(url, { ...init, dispatcher: agent } as object)) as Fetch,
-      ...(options.clientAssertion !== undefined && { clientAssertion: options.clientAssertion }),
-      downstreamCa: emulator.caCertificate,
-      ...(options.routes !== undefined && { routes: options.routes }),
-      ...(options.handlers !== undefined && { handlers: options.handlers }),
-      ...(options.now !== undefined && { now: options.now }),
-      sampleLag: options.sampleLag ?? (() => 0),
-      logSink: {
-        write(line) {
-          if (TOKEN.test(line)) leaks.push(line);
-          logs.push(JSON.parse(line));
-          for (const notify of waiting) notify();
-        },
+  const gateway = await startGateway(withGrace(loadConfig(variables)), {
+    // The emulator's CA exists only since a moment ago, so this process' own fetch cannot trust it.
+    fetch: ((url, init) =>
+      options.platform !== undefined && !url.startsWith("https://localhost:")
+        ? options.platform(url, init)
+        : undiciFetch(url, { ...init, dispatcher: agent } as object)) as Fetch,
+    ...(options.clientAssertion !== undefined && { clientAssertion: options.clientAssertion }),
+    downstreamCa: emulator.caCertificate,
+    ...(options.routes !== undefined && { routes: options.routes }),
+    ...(options.handlers !== undefined && { handlers: options.handlers }),
+    ...(options.now !== undefined && { now: options.now }),
+    sampleLag: options.sampleLag ?? (() => 0),
+    logSink: {
+      write(line) {
+        if (TOKEN.test(line)) leaks.push(line);
+        logs.push(JSON.parse(line));
+        for (const notify of waiting) notify();
       },
     },
-  );
+  });
   // The first trial of the credential is a token request like any other, which tests that count them must not meet.
   const started = () => logs.some(({ msg }) => STARTED.has(msg));
   for (const end = performance.now() + READY_LIMIT_MS; !started() && performance.now() < end; )
@@ -208,6 +214,17 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
         waiting.add(look);
         look();
       });
+    },
+    variables,
+    async reconfigure(yaml) {
+      await writeFile(file, yaml);
+      const { routes, handlers, clientAssertion } = options;
+      const parts = {
+        ...(routes !== undefined && { routes }),
+        ...(handlers !== undefined && { handlers }),
+        ...(clientAssertion !== undefined && { clientAssertion }),
+      };
+      return gateway.reconfigure(async () => withGrace((await loadWithCode(variables, parts)).config));
     },
     reload: gateway.reload,
     async stop() {

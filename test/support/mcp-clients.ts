@@ -17,6 +17,8 @@ export interface AgentOptions {
   readonly url: string;
   readonly person: Person;
   readonly user: string;
+  /** The tool that `call` calls. Default: `whoami`. */
+  readonly tool?: { readonly name: string; readonly arguments: Record<string, unknown> };
   /** A registered client id, the URL of a metadata document, or nothing: then the client registers. */
   readonly clientId?: string;
   readonly clientMetadataUrl?: string;
@@ -33,6 +35,8 @@ export interface Agent {
   call(): Promise<Outcome>;
   /** Addresses that the client opened in the browser. */
   readonly opened: readonly URL[];
+  /** Results of the calls that were answered. */
+  readonly answers: readonly unknown[];
   readonly tokens: () => Record<string, unknown> | undefined;
   close(): Promise<void>;
 }
@@ -57,6 +61,8 @@ interface Stored {
 export function createAgent(options: AgentOptions): Agent {
   const { person, user } = options;
   const opened: URL[] = [];
+  const answers: unknown[] = [];
+  const { tool = { name: "whoami", arguments: {} } } = options;
   const stored: Stored = {
     verifier: "",
     ...(options.clientId !== undefined && { client: { client_id: options.clientId } }),
@@ -114,6 +120,7 @@ export function createAgent(options: AgentOptions): Agent {
 
   return {
     opened,
+    answers,
     tokens: () => stored.tokens,
     async call() {
       let signIns = 0;
@@ -122,7 +129,7 @@ export function createAgent(options: AgentOptions): Agent {
         try {
           if (!connected) await connect();
           connected = true;
-          await callTool();
+          answers.push(await callTool(tool));
           return { result: "answered", message: "", signIns };
         } catch (error) {
           const message = error instanceof Error ? error.message : String(error);
@@ -152,6 +159,7 @@ async function throughBridge(url: URL): Promise<URL> {
 }
 
 type Provider = object;
+type Tool = NonNullable<AgentOptions["tool"]>;
 
 function openV1(url: string, provider: Provider) {
   // After a failed handshake the SDK wants a transport of its own for the next one; the provider keeps the tokens.
@@ -168,7 +176,7 @@ function openV1(url: string, provider: Provider) {
       isOpen = true;
       await client.connect(transport as never);
     },
-    callTool: () => client.callTool({ name: "whoami", arguments: {} }),
+    callTool: (tool: Tool) => client.callTool(tool),
     finishAuth: (code: string) => transport.finishAuth(code),
     close: () => client.close(),
   };
@@ -188,7 +196,7 @@ function openV2(url: string, provider: Provider) {
       isOpen = true;
       await client.connect(transport);
     },
-    callTool: () => client.callTool({ name: "whoami", arguments: {} }),
+    callTool: (tool: Tool) => client.callTool(tool),
     finishAuth: (code: string) => transport.finishAuth(code),
     close: () => client.close(),
   };

@@ -67,6 +67,8 @@ export interface McpGatewayOptions extends Omit<TestGatewayOptions, "yaml"> {
   /** Members of `mcp` besides the client id. */
   readonly mcp?: string;
   readonly tenants?: string;
+  /** A line of `routes` besides. */
+  readonly route?: string;
   /** Added to the file. */
   readonly more?: string;
   readonly port?: number;
@@ -111,6 +113,7 @@ routes:
   - { path: /plain, requiredScopes: [access_as_user], ${route} }
   - { path: /plain-admin, requiredScopes: [admin.read], ${route} }
   - { path: /plain-step-up, requiredScopes: [access_as_user], authContext: c1, ${route} }
+${options.route ?? ""}
 http: { publicUrl: "${publicUrl}" }
 mcp:
   clientId: ${options.emulator.publicClientId}

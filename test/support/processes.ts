@@ -19,6 +19,8 @@ export interface EmulatorFacts {
   readonly tenantId: string;
   readonly clientId: string;
   readonly frontEndClientId: string;
+  readonly publicClientId: string;
+  readonly ordersClientId: string;
   readonly caFile: string;
   readonly clientCertificateFile: string;
   readonly federatedTokenFile: string;
@@ -45,6 +47,8 @@ export interface GatewayProcess extends RunningProcess {
   readonly exited: Promise<number | null>;
   /** The newest log line with this message, once there is one. */
   logged(msg: string): Promise<Record<string, unknown>>;
+  /** The newest line of the audit stream that is wanted, once there is one. */
+  audited(what: string, wanted: (line: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>;
   /** The log line of a request, once it has been written. */
   logLine(correlationId: string): Promise<Record<string, unknown>>;
 }
@@ -102,6 +106,7 @@ export async function startGatewayProcess(
       ),
     signal: (name) => void child.kill(name),
     exited: new Promise((resolve) => child.once("exit", resolve)),
+    audited: (what, wanted) => firstOf(lines, what, (line) => line.stream === "audit" && wanted(line), child),
     logged: (msg) => firstOf(lines, `"${msg}"`, (line) => line.msg === msg, child),
     stop: () => stop(child),
     kill: () => kill(child),

@@ -11,6 +11,7 @@ import { ACTOR_OF } from "../../src/errors.ts";
 import type { ExchangeEvent, TokenOrigin } from "../../src/exchange/contract.ts";
 import type { RateLimitEvent } from "../../src/http/contract.ts";
 import type { KeySetEvent } from "../../src/identity/contract.ts";
+import type { ConfigurationEvent } from "../../src/telemetry/contract.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 
 interface Rule {
@@ -52,9 +53,10 @@ const EVENTS = [
 ];
 const ORIGINS = [...(["cache", "flight", "authority"] satisfies TokenOrigin[]), "signature"];
 const SOURCES = ["workload-identity", "certificate", "client-secret"] satisfies CredentialSource[];
+const READINGS = ["taken_over", "unchanged", "refused"] satisfies ConfigurationEvent["outcome"][];
 const VALUES: Readonly<Record<string, readonly string[]>> = {
   code: CODES,
-  outcome: CODES,
+  outcome: [...CODES, ...READINGS],
   event: EVENTS,
   origin: ORIGINS,
   source: SOURCES,
@@ -91,6 +93,9 @@ beforeAll(async () => {
   metrics.watchTokenCache({ entries: () => 0, bytes: () => 0, users: () => 0, sharedAvailable: () => true });
   const usable = { source: "certificate", state: "usable", generation: 1, expiresAt: 1 };
   metrics.watchCredential(() => ({ serving: "certificate", sources: [usable] }));
+  metrics.watchConfiguration(() => ({ generation: 1, needRestart: [] }));
+  metrics.configurationRead("refused");
+  metrics.watchPermissions(() => ({ missing: [], unused: [] }));
   metrics.watchLoad({ isOverloaded: () => false, lagMs: () => 0 });
   for (const line of (await metrics.exposition()).split("\n")) {
     const [, name, labels = ""] = /^([a-z_0-9]+)(?:\{(.*)\})? /.exec(line) ?? [];

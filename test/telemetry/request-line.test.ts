@@ -26,6 +26,7 @@ const NOTHING: RequestFacts = {
   tokenOrigin: undefined,
   refusal: undefined,
   tokenRequest: undefined,
+  mcp: undefined,
   downstreamStatus: undefined,
   downstreamRequestId: undefined,
   trace: undefined,

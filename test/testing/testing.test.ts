@@ -1,6 +1,7 @@
 /** The entry `obo-gateway/testing`, as a team uses it. */
 
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { routeHandler } from "obo-gateway";
 import supertest from "supertest";
 import {
   createTestClock,
@@ -38,6 +39,69 @@ test("a token ends when the clock has been moved past it", async () => {
   clock.advance(700_000);
   expect((await get("/graph/me", token)).body).toMatchObject({ code: "token_rejected" });
   expect(() => clock.advance(-1)).toThrow(RangeError);
+});
+
+describe("a handler that declares its needs", () => {
+  const calling = (paths: readonly string[], needs?: readonly string[]) =>
+    routeHandler({
+      method: "get",
+      uses: ["graph"],
+      ...(needs !== undefined && { needs }),
+      async handler(request, response, { downstream: { graph } }) {
+        if (request.query.batch !== undefined) {
+          const batch = graph.batch();
+          for (const path of paths) batch.get(path);
+          await batch.send();
+        } else for (const path of paths) (await graph.get(path)).body.destroy();
+        response.json({});
+      },
+    });
+  const handlers = {
+    honest: calling(["/me", "/me/messages/AAMk"], ["GET /me", "GET /me/messages/{id}"]),
+    silent: calling(["/me/manager"]),
+    forgetful: calling(["/me", "/me/manager"], ["GET /me"]),
+    wrong: calling(
+      ["/me/messages/AAMk/attachments"],
+      ["GET /me/messages/{id}", "POST /me/messages/{id}/attachments"],
+    ),
+  };
+  let declaring: TestGateway;
+  beforeAll(async () => {
+    declaring = await createTestGateway({
+      emulator,
+      now: clock.now,
+      handlers,
+      yaml: `
+identity: { tenants: ["\${AZURE_TENANT_ID}"], audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"] }
+downstreamApis:
+  graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], kind: graph, allowPrivateNetwork: true }
+routes:
+${Object.keys(handlers)
+  .map((name) => `  - { path: /${name}, handler: ${name} }`)
+  .join("\n")}
+`,
+    });
+  });
+  afterAll(() => declaring.close());
+
+  test.each([
+    ["honest", 200, undefined],
+    ["silent", 200, undefined],
+    ["forgetful", 500, "the handler of GET /forgetful calls GET /me/manager of graph"],
+    ["wrong", 500, "the handler of GET /wrong calls GET /me/messages/AAMk/attachments of graph"],
+  ])("%s is answered %s", async (name, expected, problem) => {
+    for (const query of ["", "?batch=1"]) {
+      const before = declaring.logs.length;
+      const { status } = await supertest(declaring.app)
+        .get(`/${name}${query}`)
+        .set("authorization", `Bearer ${emulator.mintUserToken({ user: "ada" })}`);
+      expect(status).toBe(expected);
+      if (problem !== undefined)
+        expect(JSON.stringify(declaring.logs.slice(before))).toContain(
+          `${problem}, which its needs do not declare`,
+        );
+    }
+  });
 });
 
 describe("each scenario is what its name says, and ends", () => {

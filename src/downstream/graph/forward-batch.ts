@@ -16,11 +16,11 @@ import type {
   Transport,
 } from "../contract.ts";
 import { openAnswer } from "../forward/answer.ts";
+import { readJsonBody } from "../forward/json-body.ts";
 import { discardBody } from "../forward/request-body.ts";
 import { downstreamRequestHeaders, headerRulesOf, writeResponseHead } from "../headers/headers.ts";
 import { throttleWaited } from "../transport/transfer.ts";
 import { type BatchHold, createBatchAllowance } from "./batch-allowance.ts";
-import { readBatchBody } from "./batch-body.ts";
 import { type CheckTarget, readBatch } from "./batch-request.ts";
 import { type BatchResult, sendBatch } from "./batch-rounds.ts";
 import { writeInTurns } from "./batch-writer.ts";
@@ -61,7 +61,7 @@ const MAX_BATCH = 4 * 2 ** 20;
 /**
  * A place and memory are taken on the caller's account before the body is read, and given back when the caller has
  * the answer or is gone. The body has the API's `timeoutMs` to come; after that all attempts and pauses together keep
- * within the same time. Rejects, before anything is written, with `rate_limited`, `overloaded` or the errors of `readBatchBody`,
+ * within the same time. Rejects, before anything is written, with `rate_limited`, `overloaded` or the errors of `readJsonBody`,
  * `readBatch`, `sendBatch`, the transport or the exchange.
  */
 export function createForwardBatch({ transport, limits, now = Date.now }: ForwardBatchOptions): ForwardBatch {
@@ -110,7 +110,9 @@ async function answerOf(
   const { incoming, target, record, rewrite, owner } = request;
   const { api } = target;
   const rules = headerRulesOf(api);
-  const text = await readBatchBody(incoming, hold, {
+  const text = await readJsonBody(incoming, {
+    what: "batch",
+    take: hold.take,
     maxBytes: Math.min(api.maxRequestBytes, MAX_BATCH),
     idleMs: api.idleTimeoutMs,
     timeoutMs: api.timeoutMs,

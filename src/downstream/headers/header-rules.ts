@@ -340,6 +340,8 @@ export const APPLICATION_FIELDS: ReadonlySet<string> = new Set([
   "if-range",
   "if-unmodified-since",
   "last-event-id",
+  "mcp-method",
+  "mcp-name",
   "mcp-protocol-version",
   "mcp-session-id",
   "odata-isolation",
@@ -376,8 +378,8 @@ export const FIXED_RULES = rulesOf([...REQUEST_GROUPS, ...RESPONSE_GROUPS].filte
 export const IDENTITY_RULES = rulesOf(REQUEST_GROUPS.filter(({ namesSomebody }) => namesSomebody));
 
 /**
- * Fields that decide what the body is. Servers disagree on which of two lines counts, so a request with two is
- * refused rather than passed on (RFC 9110 §5.3 allows several lines only for lists).
+ * Fields that decide what the body is, and to which session of MCP it belongs. Servers disagree on which of two lines
+ * counts, so a request with two is refused rather than passed on (RFC 9110 §5.3 allows several lines only for lists).
  */
 export const SINGLE_REQUEST_FIELDS: ReadonlySet<string> = new Set([
   "content-length",
@@ -385,6 +387,11 @@ export const SINGLE_REQUEST_FIELDS: ReadonlySet<string> = new Set([
   "content-type",
   "expect",
   "host",
+  "last-event-id",
+  "mcp-method",
+  "mcp-name",
+  "mcp-protocol-version",
+  "mcp-session-id",
   "range",
   "transfer-encoding",
 ]);

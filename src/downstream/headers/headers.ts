@@ -54,14 +54,14 @@ export function downstreamRequestHeaders(
   const named = namedInConnection(caller);
   const lines: string[] = [];
   let via: string[] | undefined;
-  let singles: Set<string> | undefined;
+  let singles: string[] | undefined;
   for (let index = 0; index + 1 < caller.length; index += 2) {
     const name = (caller[index] as string).toLowerCase();
     const value = caller[index + 1] as string;
     if (SINGLE_REQUEST_FIELDS.has(name)) {
-      singles ??= new Set();
-      if (singles.has(name)) throw duplicate();
-      singles.add(name);
+      if (singles === undefined) singles = [name];
+      else if (singles.includes(name)) throw duplicate();
+      else singles.push(name);
     }
     if (name === "via" && !named.has(name)) {
       via ??= [];

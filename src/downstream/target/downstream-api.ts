@@ -27,6 +27,11 @@ export function readsOData(api: ApiKind): boolean {
   return api.kind === "odata" || isGraph(api);
 }
 
+/** The same API for requests with the gateway's own permissions, over the same places and connections. */
+export function asApplication(api: DownstreamApiOptions): DownstreamApiOptions {
+  return { ...api, actsAs: "app", connectsAs: api };
+}
+
 /**
  * A route's gate. The result applies the route's rules to a method and a request-target as received, mount path
  * included, and throws what it refuses. All work that does not depend on the request is done here.

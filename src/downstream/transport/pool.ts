@@ -24,6 +24,7 @@ import { type Line, PooledTransfer } from "./transfer.ts";
 import { closed, unconnectable } from "./transport-error.ts";
 
 export interface TransportOptions {
+  /** The APIs of the beginning; see `ReplaceableTransport`. */
   readonly apis: readonly DownstreamApiOptions[];
   /** Parts of an API's places, and of those in line for one, that one user and one client may hold. */
   readonly fairness: { readonly userShare: number; readonly clientShare: number };
@@ -45,14 +46,26 @@ export interface TransportOptions {
 /** Short, because hosts that redirects lead to come and go. */
 const KEEP_ALIVE_ELSEWHERE_MS = 4000;
 
+export interface ReplaceableTransport extends Transport {
+  /**
+   * From now on these APIs are called. One that is the same object as before keeps its places and connections. One that
+   * is no longer among them is closed after its last request: requests that began before may still be sent to it, each
+   * on a connection of its own.
+   */
+  replaceApis(apis: readonly DownstreamApiOptions[]): void;
+}
+
 /**
  * Places and connections of one API are its own, so that one slow API cannot use up another's; so are those to the
  * origins that its redirects lead to, so that no API's leave to enter a private network serves another's.
  * Redirects are followed for the APIs that say so; see `followRedirects`.
  */
-export function createTransport(options: TransportOptions): Transport {
+export function createTransport(options: TransportOptions): ReplaceableTransport {
   const now = options.now ?? Date.now;
   const breakerOf = createHostBreakers(now, options.onEvent);
+  // By the API itself and not by its name: for a while, two configurations may have an API of the same name.
+  const pools = new WeakMap<DownstreamApiOptions, ApiPool>();
+  let current: ReadonlySet<DownstreamApiOptions> = new Set();
   const underWay = createMembers<PooledTransfer>();
   let isClosed = false;
   let onIdle = () => {};
@@ -60,12 +73,9 @@ export function createTransport(options: TransportOptions): Transport {
     underWay.delete(ended);
     if (underWay.size === 0) onIdle();
   };
-  const pools = new Map(
-    options.apis.map((api) => [api.name, createApiPool(api, options, breakerOf(api), onEnd)]),
-  );
 
   function send(request: TransportRequest, receiver: AnswerReceiver): Transfer {
-    const pool = pools.get(request.target.api.name);
+    const pool = pools.get(request.target.api.connectsAs ?? request.target.api);
     if (pool === undefined) throw new TypeError(`no downstream API named ${request.target.api.name}`);
     const line = pool.lineTo(request.target);
     const refusal = isClosed ? closed() : refusalOf(line.breaker);
@@ -81,11 +91,22 @@ export function createTransport(options: TransportOptions): Transport {
 
   function closeAll(): void {
     isClosed = true;
-    for (const pool of pools.values()) pool.close();
+    for (const api of current) pools.get(api)?.close();
   }
 
-  const transport: Transport = {
+  function replaceApis(apis: readonly DownstreamApiOptions[]): void {
+    const next = new Set(apis);
+    for (const api of next)
+      if (!pools.has(api)) pools.set(api, createApiPool(api, options, breakerOf(api), onEnd));
+    for (const api of current) if (!next.has(api)) pools.get(api)?.close();
+    current = next;
+    breakerOf.forgetOthers(apis);
+  }
+
+  replaceApis(options.apis);
+  const transport = {
     send,
+    replaceApis,
     async close() {
       closeAll();
       if (underWay.size > 0) await new Promise<void>((resolve) => (onIdle = resolve));
@@ -96,7 +117,7 @@ export function createTransport(options: TransportOptions): Transport {
       for (const transfer of [...underWay]) transfer.refuse();
     },
   };
-  return options.apis.some((api) => api.followRedirects === true) ? followRedirects(transport) : transport;
+  return { ...transport, send: followRedirects(transport).send };
 }
 
 interface ApiPool {
@@ -175,13 +196,19 @@ function refusalOf(breaker: Breaker): GatewayError | undefined {
   return openMs === undefined ? undefined : unconnectable(openMs);
 }
 
+export interface HostBreakers {
+  (api: DownstreamApiOptions): Breaker;
+  /** Keeps the breakers of the origins of these APIs alone. */
+  forgetOthers(apis: readonly DownstreamApiOptions[]): void;
+}
+
 /** Finds an API's breaker, made at the first call for its origin: APIs of one host share its fate. */
 export function createHostBreakers(
   now: () => number,
   onEvent: (event: TransportEvent) => void = () => {},
-): (api: DownstreamApiOptions) => Breaker {
+): HostBreakers {
   const breakers = new Map<string, Breaker>();
-  return (api) => {
+  const find = (api: DownstreamApiOptions) => {
     const { origin } = readBaseUrl(api);
     const known = breakers.get(origin);
     if (known !== undefined) return known;
@@ -197,4 +224,10 @@ export function createHostBreakers(
     breakers.set(origin, breaker);
     return breaker;
   };
+  return Object.assign(find, {
+    forgetOthers(apis: readonly DownstreamApiOptions[]) {
+      const kept = new Set(apis.map((api) => readBaseUrl(api).origin));
+      for (const origin of [...breakers.keys()]) if (!kept.has(origin)) breakers.delete(origin);
+    },
+  });
 }

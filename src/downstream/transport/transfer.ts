@@ -11,6 +11,7 @@ import type {
   AnswerHeaders,
   AnswerReceiver,
   HeaderLines,
+  Target,
   Transfer,
   TransferRecord,
   TransferSpan,
@@ -227,10 +228,7 @@ function isSpent(body: TransportRequest["body"]): boolean {
 }
 
 export interface WatchedRequest {
-  readonly target: {
-    readonly api: { readonly name: string; readonly baseUrl: string };
-    readonly origin: string;
-  };
+  readonly target: Target;
   readonly method: string;
   readonly headers: HeaderLines;
   readonly record?: TransferRecord | undefined;
@@ -257,6 +255,8 @@ export function watchTransfer(request: WatchedRequest): TransferWatch | undefine
 class RecordedTransfer implements TransferWatch {
   readonly headers: HeaderLines;
   private readonly api: string;
+  private readonly method: string;
+  private readonly target: Target;
   private readonly record: TransferRecord;
   private readonly span: TransferSpan | undefined;
   private readonly sentAt = performance.now();
@@ -264,6 +264,8 @@ class RecordedTransfer implements TransferWatch {
 
   constructor({ target, method, headers }: WatchedRequest, record: TransferRecord) {
     this.api = target.api.name;
+    this.method = method;
+    this.target = target;
     this.record = record;
     this.span = record.trace?.forwarding({ api: this.api, method, origin: target.origin });
     const { span } = this;
@@ -283,7 +285,7 @@ class RecordedTransfer implements TransferWatch {
     const id = answer["request-id"];
     // Goes into the log, so it must look like an id.
     if (typeof id === "string" && PLAUSIBLE_ID.test(id)) this.record.downstreamRequestId = id;
-    this.record.transfers?.answered(this.api, status, this.elapsed());
+    this.record.transfers?.answered(this.api, status, this.elapsed(), this.method, this.target);
     this.span?.answered(status);
   }
 

@@ -48,8 +48,8 @@ export interface AcquiredToken {
 export type Acquire = (
   request: ExchangeRequest,
   subject: ExchangeSubject,
-  /** When the exchange began, from which its time is reckoned; ms since the epoch. */
-  startedAt: number,
+  /** `performance.now()` when the exchange began: its time is not that of a host's clock, which may be set meanwhile. */
+  begunAt: number,
   /** Called for each response of Entra, of whatever kind. */
   onResponse?: (facts: TokenRequestFacts) => void,
 ) => Promise<AcquiredToken>;
@@ -96,10 +96,10 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
     return { outcome, sentAt, leftAt };
   }
 
-  return async (request, subject, startedAt, onResponse) => {
+  return async (request, subject, begunAt, onResponse) => {
     const { tenantId } = request.assertion;
-    const deadline = startedAt + timeoutMs;
-    const leftMs = () => Math.max(1, deadline - now());
+    const deadline = begunAt + timeoutMs;
+    const leftMs = () => Math.max(1, deadline - performance.now());
     let credentialRenewed = false;
     let retried = false;
 
@@ -132,7 +132,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
           continue;
         }
       }
-      const pauseMs = retried ? undefined : pauseBeforeRetry(refusal, deadline - now());
+      const pauseMs = retried ? undefined : pauseBeforeRetry(refusal, deadline - performance.now());
       if (pauseMs !== undefined && budget.spend()) {
         retried = true;
         onEvent({ type: "retried", tenantId, cause: "transient" });

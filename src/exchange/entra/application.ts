@@ -164,7 +164,7 @@ export function createRedisToken(
       const { accessToken, expiresAt, grantedScopes } = await acquire(
         { assertion, scopes, correlationId },
         subject,
-        startedAt,
+        performance.now(),
         (latest) => {
           tokenRequest = latest;
         },

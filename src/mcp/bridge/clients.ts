@@ -27,9 +27,9 @@ export interface Clients {
 export function createClients({ clientId, clients, redirectUris }: ClientOptions): Clients {
   const all = compile(redirectUris);
   const known = new Map(
-    Object.entries(clients).map(([url, { redirectUris: own }]) => [
+    Object.entries(clients).map(([url, { redirectUris: listed }]) => [
       url,
-      own === undefined ? all : compile(own),
+      listed === undefined ? all : compile(listed),
     ]),
   );
   return {

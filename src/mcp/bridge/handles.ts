@@ -68,6 +68,7 @@ export function createHandles(seal: Seal): Handles {
         JSON.stringify({
           k: demand.kind,
           ...(demand.kind === "claims" && { c: demand.claims }),
+          ...(demand.kind === "scope" && { c: demand.scope }),
           t: tenantId,
           o: objectId,
           e: expiresAt,
@@ -123,8 +124,9 @@ function readHandle(value: JsonObject | undefined): Handle | undefined {
   return { demand, tenantId: t, objectId: o, expiresAt: e, turn: n, met: readMet(m) };
 }
 
-function demandOf(kind: unknown, claims: unknown): Demand | undefined {
-  if (kind === "claims") return typeof claims === "string" ? { kind, claims } : undefined;
+function demandOf(kind: unknown, content: unknown): Demand | undefined {
+  if (kind === "claims") return typeof content === "string" ? { kind, claims: content } : undefined;
+  if (kind === "scope") return typeof content === "string" ? { kind, scope: content } : undefined;
   return kind === "consent" || kind === "login" ? { kind } : undefined;
 }
 
@@ -133,8 +135,12 @@ function demandOf(kind: unknown, claims: unknown): Demand | undefined {
  * evaluation) differs each time that the API asks, and is the same demand.
  */
 export function digestOf(demand: Demand): string {
-  const text = demand.kind === "claims" ? `claims ${withoutTimes(demand.claims)}` : demand.kind;
-  return createHash("sha256").update(text).digest("base64url").slice(0, 22);
+  return createHash("sha256").update(textOf(demand)).digest("base64url").slice(0, 22);
+}
+
+function textOf(demand: Demand): string {
+  if (demand.kind === "claims") return `claims ${withoutTimes(demand.claims)}`;
+  return demand.kind === "scope" ? `scope ${demand.scope}` : demand.kind;
 }
 
 function withoutTimes(claims: string): string {

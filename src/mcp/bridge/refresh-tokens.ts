@@ -23,7 +23,7 @@ export interface RefreshTokens {
   unwrap(text: string): WrappedToken | undefined;
 }
 
-/** By which a wrapped token can be told from one of Entra's in a client's store. */
+/** Marks a wrapped token, so that it differs from one of Entra in a client's store. */
 const PREFIX = "obo1.";
 /** Entra's own are one to two kilobytes. */
 const MOST_LENGTH = 16 * 1024;

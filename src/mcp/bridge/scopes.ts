@@ -18,6 +18,15 @@ export interface Resource extends RouteChallenge {
   readonly resource: string;
   /** Qualified. */
   readonly scopes: readonly string[];
+  readonly toolScopes: readonly string[];
+}
+
+/** Qualified scopes that a client may ask for. */
+export interface AskableScopes {
+  /** What it gets where it names none. */
+  readonly usual: readonly string[];
+  /** Scopes of single tools, which it gets where it names them. */
+  readonly besides: readonly string[];
 }
 
 export interface Resources {
@@ -27,7 +36,7 @@ export interface Resources {
    *
    * @throws {OAuthRefusal} `invalid_target` where no MCP route is there.
    */
-  scopesFor(resource: string | undefined): readonly string[];
+  scopesFor(resource: string | undefined): AskableScopes;
 }
 
 export const PROTECTED_RESOURCE = "/.well-known/oauth-protected-resource";
@@ -37,17 +46,23 @@ export function createResources({ publicUrl, appIdUri, routes }: ResourceOptions
   const { origin, pathname } = new URL(base);
   const prefix = pathname === "/" ? "" : pathname;
   const qualified = (scope: string) => `${appIdUri}/${scope}`;
-  const all = routes.map(({ path, scopes }) => ({
+  const all = routes.map(({ path, scopes, toolScopes = [] }) => ({
     path,
     resource: `${base}${path}`,
     scopes: scopes.map(qualified),
+    toolScopes: toolScopes.map(qualified),
     scope: scopes.map(qualified).join(" "),
     // RFC 9728 §3.1: the well-known segment goes between host and path.
     resourceMetadata: `${origin}${PROTECTED_RESOURCE}${prefix}${path}`,
     qualified,
   }));
-  const byAddress = new Map(all.map((one) => [comparable(one.resource), one.scopes]));
-  const union = [...new Set(all.flatMap(({ scopes }) => scopes))];
+  const askable = (some: typeof all): AskableScopes => {
+    const usual = new Set(some.flatMap(({ scopes }) => scopes));
+    const besides = new Set(some.flatMap(({ toolScopes }) => toolScopes));
+    return { usual: [...usual], besides: [...besides].filter((scope) => !usual.has(scope)) };
+  };
+  const byAddress = new Map(all.map((one) => [comparable(one.resource), askable([one])]));
+  const union = askable(all);
   return {
     all,
     scopesFor(resource) {
@@ -82,10 +97,15 @@ export const SIGN_IN_SCOPES = ["openid", "profile", "offline_access"];
  *
  * @throws {OAuthRefusal} `invalid_scope` where nothing is left of what it named.
  */
-export function cutToOurs(requested: readonly string[], ours: readonly string[]): readonly string[] {
+export function cutToOurs(
+  requested: readonly string[],
+  { usual, besides }: AskableScopes,
+): readonly string[] {
   const named = requested.filter((scope) => !OPENID_SCOPES.has(scope));
-  if (named.length === 0) return ours;
-  const kept = ours.filter((scope) => named.includes(scope) || named.includes(nameOf(scope)));
+  if (named.length === 0) return usual;
+  const kept = [...usual, ...besides].filter(
+    (scope) => named.includes(scope) || named.includes(nameOf(scope)),
+  );
   if (kept.length === 0)
     throw new OAuthRefusal(
       "invalid_scope",

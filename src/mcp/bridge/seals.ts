@@ -2,7 +2,7 @@
 
 import { createHmac, hkdfSync, randomBytes } from "node:crypto";
 import { NONCE_BYTES, openText, sealText } from "../../foundation/sealed-text.ts";
-import type { Secret } from "../../foundation/secret.ts";
+import { Secret } from "../../foundation/secret.ts";
 
 const KEY_BYTES = 32;
 
@@ -19,27 +19,42 @@ export interface SealOptions {
   readonly stable?: boolean;
 }
 
+interface Keys {
+  readonly sealing: Buffer;
+  readonly nonce: Buffer;
+}
+
 /**
- * @param masterKeys Base64 of 32 bytes each: the first one seals, all open. Without any, one is made that ends with the
- * process.
+ * @param masterKeys Base64 of 32 bytes each: the first one seals, all open; the same list until the keys change. With
+ * none, a key is used that ends with the process.
  * @param binding The gateway for which texts are sealed: another one with the same keys opens none of them.
  */
-export function createSeals(masterKeys: readonly Secret[], binding: string): (options: SealOptions) => Seal {
-  const masters =
-    masterKeys.length === 0
-      ? [randomBytes(KEY_BYTES)]
-      : masterKeys.map((key) => Buffer.from(key.reveal(), "base64"));
+export function createSeals(
+  masterKeys: () => readonly Secret[],
+  binding: string,
+): (options: SealOptions) => Seal {
+  const ownKey = new Secret(randomBytes(KEY_BYTES).toString("base64"));
 
   return ({ purpose, stable = false }) => {
     const associated = Buffer.from(JSON.stringify(["obo-gateway mcp", purpose, binding]));
-    const keys = masters.map((master) => ({
+    const keysOf = (master: Secret): Keys => ({
       sealing: derive(master, `obo-gateway mcp ${purpose} v1`),
       nonce: derive(master, `obo-gateway mcp ${purpose} nonce v1`),
-    }));
+    });
+    let known: readonly Secret[] | undefined;
+    let first = keysOf(ownKey);
+    let all: readonly Keys[] = [first];
+    const followKeys = () => {
+      const latest = masterKeys();
+      if (latest === known) return;
+      known = latest;
+      const [sealing = ownKey, ...others] = latest;
+      first = keysOf(sealing);
+      all = [first, ...others.map(keysOf)];
+    };
     return {
       seal(text) {
-        const [first] = keys;
-        if (first === undefined) throw new RangeError("there is no key to seal with");
+        followKeys();
         // A nonce that follows from the text comes twice only with the same text, whose value is then the same.
         const nonce = stable
           ? createHmac("sha256", first.nonce).update(text).digest().subarray(0, NONCE_BYTES)
@@ -51,7 +66,8 @@ export function createSeals(masterKeys: readonly Secret[], binding: string): (op
         if (!/^[A-Za-z0-9_-]+$/.test(sealed)) return undefined;
         const bytes = Buffer.from(sealed, "base64url");
         if (bytes.toString("base64url") !== sealed) return undefined;
-        for (const { sealing } of keys) {
+        followKeys();
+        for (const { sealing } of all) {
           const text = openText(sealing, associated, bytes);
           if (text !== undefined) return text;
         }
@@ -61,6 +77,7 @@ export function createSeals(masterKeys: readonly Secret[], binding: string): (op
   };
 }
 
-function derive(master: Buffer, info: string): Buffer {
-  return Buffer.from(hkdfSync("sha256", master, Buffer.alloc(0), info, KEY_BYTES));
+function derive(master: Secret, info: string): Buffer {
+  const material = Buffer.from(master.reveal(), "base64");
+  return Buffer.from(hkdfSync("sha256", material, Buffer.alloc(0), info, KEY_BYTES));
 }

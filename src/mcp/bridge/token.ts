@@ -25,7 +25,7 @@ import {
   required,
 } from "./oauth.ts";
 import type { RefreshTokens } from "./refresh-tokens.ts";
-import { cutToOurs, type Resources, SIGN_IN_SCOPES } from "./scopes.ts";
+import { type AskableScopes, cutToOurs, type Resources, SIGN_IN_SCOPES } from "./scopes.ts";
 
 export interface TokenOptions {
   /** Client id of the registration that all MCP clients share. */
@@ -46,7 +46,7 @@ export interface TokenOptions {
 const MOST_BODY = 64 * 1024;
 /** Tokens of a user in many groups are long, and an answer holds three. */
 const MOST_ANSWER = 256 * 1024;
-/** Requests to Entra under way at once, for each grant: whoever sends codes that are none leaves renewals alone. */
+/** Requests to Entra under way at once, for each grant: a flood of false codes must not keep clients from renewing. */
 const MOST_UNDER_WAY = 100;
 const VERIFIER = /^[A-Za-z0-9._~-]{43,128}$/;
 /** By which a client would prove itself: those of the bridge are public, and the registration has no secret. */
@@ -272,10 +272,10 @@ async function passTokens(
 }
 
 /** What a renewal is to ask for again. */
-function grantedOf(scope: unknown, ours: readonly string[]): readonly string[] {
+function grantedOf(scope: unknown, { usual, besides }: AskableScopes): readonly string[] {
   const granted = typeof scope === "string" ? scope.split(" ") : [];
-  const kept = ours.filter((one) => granted.includes(one));
-  return kept.length === 0 ? ours : kept;
+  const kept = [...usual, ...besides].filter((one) => granted.includes(one));
+  return kept.length === 0 ? usual : kept;
 }
 
 function isGuid(value: unknown): value is string {

@@ -1,4 +1,4 @@
-/** Everything around the gateway, broken one thing after the other: what breaks, what mends it, and what is due meanwhile. */
+/** Everything around the gateway, broken one thing after the other: what breaks, what repairs it, and what is due meanwhile. */
 
 import { randomBytes } from "node:crypto";
 import { readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
@@ -58,7 +58,7 @@ export function chaosFaults(surroundings: Surroundings): ChaosFault[] {
     }
   };
   const auditSizes = () => Promise.all(auditFiles.map((file) => stat(file).then(({ size }) => size)));
-  let sizesWhenMended: readonly number[] = [];
+  let sizesWhenRepaired: readonly number[] = [];
   const hangUp = () => {
     for (const replica of replicas.all()) replica.signal("SIGHUP");
   };
@@ -207,12 +207,12 @@ export function chaosFaults(surroundings: Surroundings): ChaosFault[] {
           await rm(file);
           await rename(`${file}.1`, file);
         }
-        sizesWhenMended = await auditSizes();
+        sizesWhenRepaired = await auditSizes();
         hangUp();
       },
       async isOver() {
         const sizes = await auditSizes();
-        return sizes.every((size, index) => size > (sizesWhenMended[index] ?? 0));
+        return sizes.every((size, index) => size > (sizesWhenRepaired[index] ?? 0));
       },
     },
     {
@@ -233,7 +233,7 @@ export function chaosFaults(surroundings: Surroundings): ChaosFault[] {
     },
     {
       name: "clock two minutes ahead",
-      // The emulator takes no client assertion from the future; Entra takes one of five minutes.
+      // The emulator takes no client assertion from the future, and a certificate's is signed by the host's clock.
       excuses: { exchanges: ["503 client_rejected", "503 credential_unavailable"] },
       async run(activeMs) {
         await toAll({ clockOffsetMs: 120_000 });

@@ -85,6 +85,8 @@ export interface Tally {
 }
 
 export interface Load {
+  /** Lets each replica answer every known user once, so that it needs no Entra for them later, and begins. */
+  begin(replicas: readonly { readonly url: string }[]): Promise<void>;
   /** From now on requests count for this phase, and its excuses hold for those that are under way in it. */
   enter(excuses: Excuses): Tally;
   /** When the latest answer came that only an excuse explains; `performance.now`. */
@@ -170,13 +172,17 @@ export function startLoad(url: string, emulator: Emulator, requestsPerSecond: nu
   }
 
   /** The status and, of a problem, its code; `lost` and why where no whole answer came. */
-  function send({ path, method = "GET", bodyBytes = 0, due }: Kind, token: string): Promise<string> {
+  function send(
+    { path, method = "GET", bodyBytes = 0, due }: Kind,
+    token: string,
+    to = url,
+  ): Promise<string> {
     return new Promise((resolve) => {
       const headers = {
         ...(token !== "" && { authorization: `Bearer ${token}` }),
         ...(bodyBytes > 0 && { "content-length": bodyBytes, "content-type": "application/octet-stream" }),
       };
-      const sentRequest = request(url + path, { agent, method, headers }, (answer) => {
+      const sentRequest = request(to + path, { agent, method, headers }, (answer) => {
         const chunks: Buffer[] = [];
         answer.on("data", (chunk: Buffer) => chunks.push(chunk));
         answer.on("error", (error: NodeJS.ErrnoException) => resolve(`lost: cut short (${error.code})`));
@@ -196,7 +202,8 @@ export function startLoad(url: string, emulator: Emulator, requestsPerSecond: nu
     });
   }
 
-  const beganAt = performance.now();
+  let beganAt = Number.NaN;
+  let ticking: NodeJS.Timeout | undefined;
   /** A request may outlast the phase that it began in, and the one after that. */
   const enter = (excuses: Excuses): Tally => {
     const tally: Tally = { answered: 0, refused: 0, otherwise: new Map(), times: [] };
@@ -204,7 +211,7 @@ export function startLoad(url: string, emulator: Emulator, requestsPerSecond: nu
     return tally;
   };
   enter({});
-  const ticking = setInterval(() => {
+  const tick = () => {
     // A tick that comes late sends what is due by then, but never a burst of more than a tenth of a second.
     const due = Math.floor(((performance.now() - beganAt) / 1_000) * requestsPerSecond);
     const most = Math.max(1, Math.ceil(requestsPerSecond / 10));
@@ -221,9 +228,21 @@ export function startLoad(url: string, emulator: Emulator, requestsPerSecond: nu
       const done: Promise<void> = call(kind).finally(() => underWay.delete(done));
       underWay.add(done);
     }
-  }, TICK_MS);
+  };
+
+  async function meetEveryUser(to: string): Promise<void> {
+    const [plain] = KINDS;
+    for (const token of known)
+      if (plain !== undefined && (await send(plain, token, to)) !== plain.due)
+        throw new Error("a replica does not serve a user before anything is broken");
+  }
 
   return {
+    async begin(replicas) {
+      await Promise.all(replicas.map((replica) => meetEveryUser(replica.url)));
+      beganAt = performance.now();
+      ticking = setInterval(tick, TICK_MS);
+    },
     enter,
     lastExcusedAt: () => excusedAt,
     total: () => ({ sent, held }),

@@ -116,6 +116,7 @@ async function run(): Promise<boolean> {
   );
   const slotMs = (seconds * 1_000 - 2 * CALM_MS) / faults.length;
   const load = startLoad(balancer.url, emulator, rate);
+  await load.begin(replicas.all());
   const rows: Row[] = [];
   rows.push(await calm("before", load));
   for (const fault of faults) rows.push(await suffer(fault, slotMs, load));
@@ -136,9 +137,9 @@ async function suffer(fault: ChaosFault, slotMs: number, load: Load): Promise<Ro
   const began = performance.now();
   const tally = load.enter(fault.excuses ?? {});
   await fault.run(slotMs * ACTIVE_PART);
-  const mended = performance.now();
-  const limit = mended + RECOVERY_LIMIT_MS;
-  let usedAt: number | undefined = fault.isOver === undefined ? mended : undefined;
+  const repaired = performance.now();
+  const limit = repaired + RECOVERY_LIMIT_MS;
+  let usedAt: number | undefined = fault.isOver === undefined ? repaired : undefined;
   while (usedAt === undefined && performance.now() < limit) {
     // A replica that has just been replaced does not answer.
     if ((await fault.isOver?.().catch(() => false)) === true) usedAt = performance.now();
@@ -146,7 +147,9 @@ async function suffer(fault: ChaosFault, slotMs: number, load: Load): Promise<Ro
   }
   while (performance.now() - load.lastExcusedAt() < QUIET_MS && performance.now() < limit) await sleep(50);
   const isOver = usedAt !== undefined && performance.now() - load.lastExcusedAt() >= QUIET_MS;
-  const recoveryMs = isOver ? Math.max(0, (usedAt ?? 0) - mended, load.lastExcusedAt() - mended) : undefined;
+  const recoveryMs = isOver
+    ? Math.max(0, (usedAt ?? 0) - repaired, load.lastExcusedAt() - repaired)
+    : undefined;
   await sleep(Math.max(0, slotMs - (performance.now() - began)));
   console.log(`${((performance.now() - began) / 1_000).toFixed(1).padStart(5)} s  ${fault.name}`);
   return { fault: fault.name, tally, recoveryMs, hasRecovery: true };

@@ -15,6 +15,7 @@ import {
   TENANT,
   userClaims,
 } from "../../identity/fake-authority.ts";
+import { CACHE, KEY_SET } from "../../identity/verifier-settings.ts";
 
 const TOKENS = 512;
 const ROUNDS = 15;
@@ -106,7 +107,8 @@ function createVerifier(
     allowedClients: [],
     clockToleranceSeconds: 60,
     fetch: authority.fetch,
-    cache,
+    keySet: KEY_SET,
+    cache: { ...CACHE, ...cache },
   });
 }
 

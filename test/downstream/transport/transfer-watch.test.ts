@@ -17,7 +17,8 @@ function watched(lines: readonly string[], origin = ORIGIN, fields: readonly str
       sent: (api) => told.push(["sent", api]),
       left: (api) => told.push(["left", api]),
       repeated: (api) => told.push(["repeated", api]),
-      answered: (api, status) => told.push(["answered", api, status]),
+      answered: (api, status, _afterMs, method, { path }) =>
+        told.push(["answered", api, status, `${method} ${path}`]),
       failed: (api, code) => told.push(["failed", api, code]),
     },
     trace: {
@@ -31,7 +32,12 @@ function watched(lines: readonly string[], origin = ORIGIN, fields: readonly str
     downstreamRequestId: undefined,
     throttleMs: undefined,
   };
-  const watch = watchTransfer({ target: { api: API, origin }, method: "GET", headers: lines, record });
+  const watch = watchTransfer({
+    target: { api: API, origin, path: "/me" },
+    method: "GET",
+    headers: lines,
+    record,
+  });
   if (watch === undefined) throw new Error("not watched");
   return { watch, record, told };
 }
@@ -78,7 +84,7 @@ describe("a request to an API", () => {
       ["sent", "graph"],
       ["left", "graph"],
       ["repeated", "graph"],
-      ["answered", "graph", 200],
+      ["answered", "graph", 200, "GET /me"],
       ["span", 200],
     ]);
     expect(record.downstreamRequestId).toBe("7a1e");
@@ -97,7 +103,7 @@ describe("a request to an API", () => {
   });
 
   test("is not watched without a record", () => {
-    const request = { target: { api: API, origin: ORIGIN }, method: "GET", headers: [] };
+    const request = { target: { api: API, origin: ORIGIN, path: "/me" }, method: "GET", headers: [] };
     expect(watchTransfer(request)).toBeUndefined();
   });
 });

@@ -86,7 +86,7 @@ export function seedDirectory(
     displayName: "obo-gateway",
     identifierUris: [`api://${GATEWAY_ID}`, GATEWAY_ID],
     accessTokenVersion: 2,
-    exposedScopes: ["access_as_user"],
+    exposedScopes: ["access_as_user", "tools.write"],
   });
   gateway.requiredResources
     .set(GRAPH_APP_ID, GATEWAY_GRAPH_SCOPES)

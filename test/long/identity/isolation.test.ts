@@ -12,6 +12,7 @@ import {
   TENANT,
   userClaims,
 } from "../../identity/fake-authority.ts";
+import { CACHE, KEY_SET } from "../../identity/verifier-settings.ts";
 
 const USERS = 600;
 const REQUESTS = 6_000;
@@ -62,7 +63,8 @@ describe.each(["passport-azure-ad", "jose"] as const)("with %s", (name) => {
         return authority.fetch(input, init);
       },
       // Smaller than the crowd, so that hits, misses and evictions mix. Nothing is warm when the first wave arrives.
-      cache: { maxEntries: USERS / 3 },
+      keySet: KEY_SET,
+      cache: { ...CACHE, maxEntries: USERS / 3 },
     });
     let verified = 0;
     let refused = 0;

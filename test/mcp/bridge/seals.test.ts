@@ -3,8 +3,9 @@
 import { randomBytes } from "node:crypto";
 import { expect, test } from "@jest/globals";
 import { Secret } from "../../../src/foundation/secret.ts";
-import { createSeals } from "../../../src/mcp/bridge/seals.ts";
+import { createSeals as createSealsOf } from "../../../src/mcp/bridge/seals.ts";
 
+const createSeals = (keys: readonly Secret[], binding: string) => createSealsOf(() => keys, binding);
 const key = () => new Secret(randomBytes(32).toString("base64"));
 
 test("after a change of keys, what the old key sealed still opens, and the new key seals", () => {
@@ -46,4 +47,17 @@ test("one value has one spelling", () => {
   const sealed = seal.seal("some text");
   for (const other of [`${sealed}=`, ` ${sealed}`, `${sealed}.`, sealed.replace(/.$/, "$&$&"), ""])
     expect(seal.open(other)).toBeUndefined();
+});
+
+test("keys that change while the process runs are followed", () => {
+  let keys: readonly Secret[] = [key()];
+  const seal = createSealsOf(() => keys, "gateway")({ purpose: "handle" });
+  const before = seal.seal("text");
+  const fresh = key();
+  keys = [fresh, ...keys];
+  expect(seal.open(before)).toBe("text");
+  const after = seal.seal("text");
+  keys = [fresh];
+  expect(seal.open(before)).toBeUndefined();
+  expect(seal.open(after)).toBe("text");
 });

@@ -1,12 +1,15 @@
-/** Receives the body of a `$batch`: as UTF-8 JSON, within its deadline, and on its caller's account. */
+/** Receives a body that the gateway has to read: whole, as JSON in UTF-8, within its deadline, and on its caller's account. */
 
 import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../../errors.ts";
-import { bodyTooLarge, readFraming } from "../forward/request-body.ts";
-import type { BatchHold } from "./batch-allowance.ts";
+import { bodyTooLarge, readFraming } from "./request-body.ts";
 
-export interface BatchBodyLimits {
+export interface JsonBodyOptions {
+  /** What the body is, for refusals: a batch or a message. */
+  readonly what: "batch" | "message";
+  /** Takes memory for more of the body. Throws when none is left. */
+  readonly take: (bytes: number) => void;
   readonly maxBytes: number;
   /** Longest pause within the body, ms. */
   readonly idleMs: number;
@@ -18,17 +21,16 @@ export interface BatchBodyLimits {
  * Reads the body. Memory is taken before it is needed: for a body that names its length at once, so that a caller who
  * holds back the last byte of many bodies holds no more than a share; for a chunked one as it comes.
  *
- * Rejects with `request_malformed`, `body_too_large`, `rate_limited` or `overloaded`.
+ * Rejects with `request_malformed`, `body_too_large`, or what `take` throws.
  */
-export async function readBatchBody(
+export async function readJsonBody(
   incoming: IncomingMessage,
-  hold: BatchHold,
-  { maxBytes, idleMs, timeoutMs }: BatchBodyLimits,
+  { what, take, maxBytes, idleMs, timeoutMs }: JsonBodyOptions,
 ): Promise<Buffer> {
   const framing = readFraming(incoming);
-  checkForm(incoming);
+  checkForm(incoming, what);
   if (framing.kind === "length" && framing.bytes > maxBytes) throw bodyTooLarge();
-  if (framing.kind === "length") hold.take(framing.bytes);
+  if (framing.kind === "length") take(framing.bytes);
   const bytes = await new Promise<Buffer>((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
@@ -44,21 +46,21 @@ export async function readBatchBody(
       length += chunk.length;
       if (length > maxBytes) return fail(bodyTooLarge());
       try {
-        if (framing.kind === "chunked") hold.take(chunk.length);
+        if (framing.kind === "chunked") take(chunk.length);
         chunks.push(chunk);
       } catch (error) {
         fail(error);
       }
     };
     const onEnd = () => settle(() => resolve(Buffer.concat(chunks, length)));
-    const onClose = () => fail(malformed("body_cut"));
-    const onLate = () => fail(malformed("body_stalled"));
+    const onClose = () => fail(unread(what, "body_cut"));
+    const onLate = () => fail(unread(what, "body_stalled"));
     const idle = setTimeout(onLate, idleMs);
     const deadline = setTimeout(onLate, timeoutMs);
     incoming.on("data", onData).on("end", onEnd).on("close", onClose);
   });
   // Bytes that are no UTF-8 are refused: replaced ones could make two ids or URLs of the same text.
-  if (!isUtf8(bytes)) throw malformed("batch_utf8");
+  if (!isUtf8(bytes)) throw unread(what, `${what}_utf8`);
   // RFC 8259 §8.1: a byte order mark may be ignored.
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
 }
@@ -68,26 +70,28 @@ const JSON_TYPE = /^\s*application\/(?:[\w.+-]+\+)?json\s*(?:;\s*[\w.-]+="?[\w.-
 
 /**
  * The rules are applied to the body as JSON in UTF-8, so the API must read it as that: under another charset the same
- * bytes could be another text, and under another type another kind of batch.
+ * bytes could be another text, and under another type another kind of message.
  */
-function checkForm({ headers }: IncomingMessage): void {
+function checkForm({ headers }: IncomingMessage, what: JsonBodyOptions["what"]): void {
   const coding = headers["content-encoding"];
   if (coding !== undefined && coding.toLowerCase() !== "identity") {
-    throw malformed("batch_coding", "The batch is in a content coding, which hides its requests.");
+    throw malformed(`${what}_coding`, `The ${what} is in a content coding, which hides what it asks for.`);
   }
   const type = headers["content-type"];
   if (type === undefined) return;
-  if (!JSON_TYPE.test(type)) throw malformed("batch_type", "The batch is not of the type application/json.");
+  if (!JSON_TYPE.test(type))
+    throw malformed(`${what}_type`, `The ${what} is not of the type application/json.`);
   for (const [, charset = ""] of type.matchAll(/charset\s*=\s*"?([^";\s]*)/gi)) {
     if (!/^utf-?8$/i.test(charset)) {
-      throw malformed("batch_charset", "The batch is in another charset than UTF-8.");
+      throw malformed(`${what}_charset`, `The ${what} is in another charset than UTF-8.`);
     }
   }
 }
 
-function malformed(
-  reason: string,
-  detail = "The batch could not be read whole as JSON in UTF-8.",
-): GatewayError {
+function unread(what: JsonBodyOptions["what"], reason: string): GatewayError {
+  return malformed(reason, `The ${what} could not be read whole as JSON in UTF-8.`);
+}
+
+function malformed(reason: string, detail: string): GatewayError {
   return new GatewayError("request_malformed", { detail, reason });
 }

@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "@jest/globals";
 import { Validator } from "@seriousme/openapi-schema-validator";
-import { openapiDocument } from "../../src/cli/openapi.ts";
-import { loadConfig } from "../../src/config/load.ts";
-import { mountHandlers, shippedHandlers } from "../../src/handlers/mount.ts";
-import { TEST_YAML } from "../support/gateway.ts";
+import { loadConfig } from "../src/config/load.ts";
+import { mountHandlers, shippedHandlers } from "../src/handlers/mount.ts";
+import { openapiDocument } from "../src/openapi.ts";
+import { TEST_YAML } from "./support/gateway.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "openapi-"));
 afterAll(() => rmSync(directory, { recursive: true }));
