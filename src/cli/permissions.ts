@@ -100,7 +100,7 @@ function observedText(report: PermissionReport, { calls, uncounted }: ObservedPe
   );
   return [
     tableText(["call", "API", "times", "403", "state", "least permission"], rows),
-    ...(uncounted === 0 ? [] : [`${uncounted} further calls were not told apart.`]),
+    ...(uncounted === 0 ? [] : [`${uncounted} further calls were not counted by name.`]),
     "",
     ...grantText(report),
   ].join("\n");

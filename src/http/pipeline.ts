@@ -353,7 +353,7 @@ export interface ProxyPorts {
   readonly challenge: string;
 }
 
-/** What a route decides about a request with, whoever carries the request's bytes afterwards. */
+/** What a route decides about a request with, whether the gateway or another proxy carries the request's bytes. */
 export interface OpenRoute {
   readonly api: DownstreamApiOptions;
   readonly methods: readonly string[];
