@@ -2,7 +2,7 @@
 
 import type { IncomingMessage, RequestListener } from "node:http";
 import { GatewayError } from "../errors.ts";
-import { createAdmission } from "../http/admission.ts";
+import { createAdmission, refuseDelegation } from "../http/admission.ts";
 import type { CallableApi } from "../http/code-route.ts";
 import type { Via } from "../http/contract.ts";
 import type { DecisionOptions } from "../http/decision.ts";
@@ -76,6 +76,8 @@ export function createLocalSide(options: LocalSideOptions): LocalSide {
       const path = pathOf(request);
       checkHost(request, hosts);
       refuseBrowsers(request);
+      // Forward-auth alone asks for a user by it. Here a job would get a token of the application, or none.
+      refuseDelegation(request);
       return handlerOf(path)(request, response, record);
     },
     {
