@@ -594,7 +594,7 @@ type LocalPorts = PublicPorts & Pick<ListenOptions, "overload" | "recognize">;
  */
 function assembleLocalSide(
   building: Building,
-  { apisOf, bridgeOf: _bridgeOf, overload, recognize, ...lasting }: LocalPorts,
+  { apisOf, bridgeOf, overload, recognize, ...lasting }: LocalPorts,
   first: Serving,
   firstLimit: LimitRoute,
 ) {
@@ -607,6 +607,8 @@ function assembleLocalSide(
       ...lasting,
       ...local,
       ...challenge,
+      // Callers of a proxy that asks sign in at the same endpoints: the same bridge, whose notes are of both ways.
+      bridge: bridgeOf(serving.config),
       homeTenantId: application.tenantId,
       apis: local.apis,
       callable: apisOf(serving.config),
