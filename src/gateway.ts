@@ -41,7 +41,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
-import { createLocalSide } from "./local/local-side.ts";
+import { createLocalSide, recognizeLocally } from "./local/local-side.ts";
 import { createBridge } from "./mcp/bridge.ts";
 import type { McpRoute } from "./mcp/contract.ts";
 import { openapiDocument } from "./openapi.ts";
@@ -586,7 +586,9 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
 
 type LimitRoute = Parameters<typeof createLocalSide>[0]["limit"];
 
-type LocalPorts = PublicPorts & Pick<ListenOptions, "overload" | "recognize">;
+type LocalPorts = PublicPorts &
+  Pick<ListenOptions, "overload"> &
+  Pick<ReturnType<typeof createPublicSide>, "recognize">;
 
 /**
  * The local side, where it is configured: the same rooms, limits and refusals behind another listener. Its routes are
@@ -636,7 +638,7 @@ function assembleLocalSide(
         headersTimeoutSeconds: Math.min(connections.headersTimeoutSeconds, requestTimeoutSeconds),
       },
       onConnection: signals.connection,
-      recognize,
+      recognize: recognizeLocally(recognize),
       overload: overload && {
         isOverloaded: overload.isOverloaded,
         shed(request, response) {

@@ -114,6 +114,21 @@ export function createLocalSide(options: LocalSideOptions): LocalSide {
   };
 }
 
+/** Owner of the turns of programs beside the gateway whose user is not known yet, or stands in the body. */
+const PROGRAMS = "programs of the local API";
+
+/**
+ * Such programs share the turns of one user: among callers who are not known, each would wait behind a flood of them at
+ * the public side. The callers behind forward-auth are the public's, and wait as they do there.
+ *
+ * @param recognize The user of a request whose token was verified before.
+ */
+export function recognizeLocally(
+  recognize: (request: IncomingMessage) => string | undefined,
+): (request: IncomingMessage) => string | undefined {
+  return (request) => recognize(request) ?? (isForwardAuth(request.url ?? "") ? undefined : PROGRAMS);
+}
+
 function pathOf({ url = "" }: IncomingMessage): string {
   return url.replace(/\?.*$/s, "");
 }
