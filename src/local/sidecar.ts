@@ -206,7 +206,7 @@ async function callApi(
   options: ReadonlyMap<string, readonly string[]>,
   body: Buffer,
 ) {
-  // The sidecar takes POST for any call, and then GET is what it sends unless told otherwise.
+  // The sidecar takes POST for any call, and then GET is what it sends unless the request names another method.
   const wanted = (options.get("httpmethod")?.[0] ?? (method === "POST" ? "GET" : method)).toUpperCase();
   if (!DOWNSTREAM_METHODS.includes(wanted))
     throw malformed("http_method", "optionsOverride.HttpMethod is no method that is sent to an API.");
