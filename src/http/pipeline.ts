@@ -356,7 +356,7 @@ export interface ProxyPorts {
   readonly challenge: string;
 }
 
-/** What a route decides about a request with, whoever carries the request's bytes afterwards. */
+/** What a route decides about a request with, whichever process carries the request's bytes afterwards. */
 export interface OpenRoute {
   readonly api: DownstreamApiOptions;
   readonly methods: readonly string[];
