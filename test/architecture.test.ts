@@ -1,4 +1,4 @@
-/** The import rules of README's architecture section, asserted over every file of src and of the emulator. */
+/** The import rules of docs/architecture.md, asserted over every file of src and of the emulator. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, relative, resolve } from "node:path";
