@@ -1,11 +1,10 @@
 /** Who passes a route: verification, limits and policy in one order, whichever side a request comes to. */
 
-import type { IncomingMessage } from "node:http";
 import type { Request, RequestHandler } from "express";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { CodeRoute } from "./code-route.ts";
 import type { RateLimitRules } from "./contract.ts";
-import { actForAt, type DelegationRoutes, notHere } from "./delegations.ts";
+import { actForAt, type DelegationRoutes } from "./delegations.ts";
 import { admit, type ProxyRoute, permit } from "./pipeline.ts";
 import type { LimitRoute } from "./rate-limits.ts";
 import { staticPart } from "./route-table.ts";
@@ -62,13 +61,4 @@ export function createMounts(routes: {
     ...routes.codeRoutes.map(staticPart),
   ];
   return (mount) => paths.filter((path) => path.startsWith(`${mount}/`));
-}
-
-/**
- * For endpoints that give tokens of the application, which a job that acts for a user does not mean.
- *
- * @throws {GatewayError} `target_forbidden` where the request has a `Delegation` field.
- */
-export function refuseDelegation({ headers }: IncomingMessage): void {
-  if (headers.delegation !== undefined) throw notHere();
 }

@@ -7,7 +7,7 @@ import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { Principal, RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
-import type { McpGate, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import type { McpGate, ObtainToken, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { refuseJobs } from "./delegations.ts";
 import {
   type Actor,
@@ -18,7 +18,6 @@ import {
   callerOf,
   checkMessage,
   isRecorded,
-  type ObtainToken,
   obtainWith,
   openRecord,
   recordOf,

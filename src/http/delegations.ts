@@ -37,7 +37,7 @@ export const refuseJobs: ActFor = async (record) => {
   if (callerOf(record).principal.kind === "app") throw notHere();
 };
 
-export function notHere(): GatewayError<"target_forbidden"> {
+function notHere(): GatewayError<"target_forbidden"> {
   return new GatewayError("target_forbidden", {
     detail: "This route takes no Delegation field.",
     reason: "delegation_not_here",

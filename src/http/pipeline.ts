@@ -22,7 +22,6 @@ import { asApplication, compileTarget, isGraph, readsOData } from "../downstream
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
   Principal,
@@ -32,7 +31,14 @@ import type {
   VerifiedCaller,
 } from "../identity/contract.ts";
 import { connectionOf } from "./connection.ts";
-import type { McpGate, PassedMessages, RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
+import type {
+  McpGate,
+  ObtainToken,
+  PassedMessages,
+  RequestObserver,
+  RequestRecord,
+  RoomSpan,
+} from "./contract.ts";
 import { publicAddress } from "./public-address.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
@@ -350,7 +356,7 @@ export interface ProxyPorts {
   readonly challenge: string;
 }
 
-/** What a route decides about a request with, whoever carries the request's bytes afterwards. */
+/** What a route decides about a request with, whichever process carries the request's bytes afterwards. */
 export interface OpenRoute {
   readonly api: DownstreamApiOptions;
   readonly methods: readonly string[];
@@ -578,15 +584,6 @@ export function recallToken(
 function noteToken({ mcp }: RequestRecord, { accessToken }: DownstreamToken): void {
   if (mcp !== undefined && mcp.tools.length > 0) mcp.token = accessToken.fingerprint();
 }
-
-export type ObtainToken = (options?: {
-  /** `recallToken` has just found no token. */
-  readonly recalled?: boolean;
-  readonly claims?: string;
-  /** The token that the API refused with those claims. */
-  readonly refused?: Secret;
-  readonly signal?: AbortSignal;
-}) => Promise<DownstreamToken>;
 
 /** Exchanges where no token is at hand, noting in the record where it came from and how long that took. */
 export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: TokenSource): ObtainToken {

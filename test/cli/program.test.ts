@@ -1,6 +1,7 @@
 /** The command `obo-gateway` as a process: exit codes, text, JSON, and files that it writes. */
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -252,6 +253,28 @@ describe("permissions", () => {
   );
 });
 
+describe("permissions without a route to Graph", () => {
+  test(
+    "says that nothing was compared, and why, in the place of an empty table",
+    async () => {
+      const file = join(directory, "orders.yaml");
+      const yaml = [
+        'identity: { tenants: ["${AZURE_TENANT_ID}"], audiences: ["${AZURE_CLIENT_ID}"] }',
+        "downstreamApis:",
+        `  orders: { baseUrl: "https://orders.example/v2", scopes: ["api://${IDS.AZURE_CLIENT_ID}/.default"] }`,
+        'routes: [{ path: /orders, downstreamApi: orders, requiredScopes: [orders.use], allow: ["/items"] }]',
+      ];
+      writeFileSync(file, yaml.join("\n"));
+      const args = ["permissions", "--config", file, "--table", TABLE, "--granted", "User.Read"];
+      const { code, stdout, stderr } = await run(args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toMatch(/^No route calls Graph for a user, so nothing was compared\..*kind: graph/);
+      expect(stdout).not.toContain("Missing");
+    },
+    LIMIT_MS,
+  );
+});
+
 describe("init", () => {
   const ids = ["--tenant", IDS.AZURE_TENANT_ID, "--client", IDS.AZURE_CLIENT_ID];
 
@@ -274,6 +297,26 @@ describe("init", () => {
         kept: [join(target, "gateway.yaml"), join(target, "compose.yaml")],
       });
       expect(readFileSync(join(target, "gateway.yaml"), "utf8")).toBe("mine");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "says which .env the next commands read where it is not the one that was written, and the line that it gives works",
+    async () => {
+      const target = join(directory, "beside");
+      const { stdout } = await run(["init", "--directory", target, ...ids], {});
+      expect(stdout).toContain(`these read ${join(root, ".env")}; for the file in ${target} run there:`);
+      const line = /run there: node (--env-file=\S+) (\S+) check$/m.exec(stdout);
+      const [, option = "", program = ""] = line ?? [];
+      expect(program).toBe(join(root, "src/cli/main.ts"));
+      const tsx = import.meta.resolve("tsx");
+      const { status, stderr } = spawnSync(process.execPath, [option, "--import", tsx, program, "check"], {
+        cwd: target,
+        encoding: "utf8",
+        env: { PATH: process.env.PATH ?? "", AZURE_CLIENT_SECRET: randomUUID() },
+      });
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     },
     LIMIT_MS,
   );

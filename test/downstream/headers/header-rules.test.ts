@@ -260,8 +260,8 @@ const APPLICATION = words(`
     accept accept-charset accept-encoding accept-language cache-control consistencylevel
     content-digest content-disposition content-encoding content-language content-md5 content-range
     content-type digest idempotency-key if-match if-modified-since if-none-match if-range
-    if-unmodified-since last-event-id mcp-method mcp-name mcp-protocol-version mcp-session-id odata-isolation
-    odata-maxversion odata-version pragma prefer priority range repeatability-first-sent
+    if-unmodified-since last-event-id mcp-method mcp-name mcp-protocol-version mcp-session-id
+    odata-isolation odata-maxversion odata-version pragma prefer priority range repeatability-first-sent
     repeatability-request-id repr-digest return-client-request-id traceparent tracestate user-agent
     want-content-digest want-repr-digest x-requested-with
 `);

@@ -2,16 +2,16 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Locator, Page } from "playwright-core";
-import { SCENARIOS } from "../demo/scenarios.ts";
-import { type DemoSite, startDemoSite } from "../demo/site.ts";
-import { type Control, controlOf } from "../demo/tour.ts";
+import { type Chromium, hasChromium, launchChromium } from "../../browser/chromium.ts";
+import { SCENARIOS } from "../../demo/scenarios.ts";
+import { type DemoSite, startDemoSite } from "../../demo/site.ts";
+import { type Control, controlOf } from "../../demo/tour.ts";
 import {
   type EmulatorProcess,
   type GatewayProcess,
   startEmulatorProcess,
   startGatewayProcess,
-} from "../support/processes.ts";
-import { type Chromium, hasChromium, launchChromium } from "./chromium.ts";
+} from "../../support/processes.ts";
 
 const PATIENCE_MS = 10_000;
 
