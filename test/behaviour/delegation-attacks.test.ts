@@ -293,7 +293,20 @@ describeWithRedis("attacks on delegations", () => {
       await other.get("/as-app-now/1", rig.job()).expect(200);
     });
 
-    test("nor in the part of a batch", async () => {
+    test("a reload that leaves delegations out gives their paths to no route before the restart", async () => {
+      const other = await rig.replica();
+      const yaml = delegationsOff().replace(
+        "routes:\n",
+        'routes:\n  - { path: /delegations, downstreamApi: recorder, methods: [POST], allow: ["/**"] }\n',
+      );
+      expect(await other.reconfigure(yaml)).toMatchObject({
+        outcome: "refused",
+        faults: [{ path: "route /delegations" }],
+      });
+      expect((await other.get("/delegations", victim.token)).status).toBe(200);
+    });
+
+    test("the field reaches no API in the part of a batch", async () => {
       const yaml = delegationsOff()
         .replace('allow: ["/me", "/me/**", "/users/*"]', 'allow: ["/**"]')
         .replace(
