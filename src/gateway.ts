@@ -41,7 +41,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
-import { createLocalSide } from "./local/local-side.ts";
+import { createLocalSide, recognizeLocally } from "./local/local-side.ts";
 import { createBridge } from "./mcp/bridge.ts";
 import type { McpRoute } from "./mcp/contract.ts";
 import { openapiDocument } from "./openapi.ts";
@@ -623,7 +623,7 @@ function assembleLocalSide(
     guard: {
       connections: localConnections(config.http.connections, local),
       onConnection: signals.connection,
-      recognize,
+      recognize: recognizeLocally(recognize),
       overload: overload?.sheddingWith(refuseWith),
     },
   };

@@ -228,13 +228,16 @@ export interface Admission {
   /** Without one, any verified caller is let through. */
   readonly policy: RoutePolicy | undefined;
   readonly verifier: TokenVerifier;
-  /** What becomes of a request with a `Delegation` field; undefined where there are no delegations. */
+  /** What becomes of a request with a `Delegation` field; undefined where `permit` comes later. */
   readonly actFor: ActFor | undefined;
   /** Where the caller's token stands, as values of `Authorization`. Default: in that header field. */
   readonly credentials?: ((request: Request) => readonly string[]) | undefined;
 }
 
-/** Makes the user behind the request's `Delegation` field its caller, or rejects. The job's own token has been verified. */
+/**
+ * Makes the user behind the request's `Delegation` field its caller, or rejects. The caller's own token has been verified;
+ * one that means nothing by the field stays the caller.
+ */
 export type ActFor = (record: RequestRecord, handle: string) => Promise<void>;
 
 /** Node joins several lines of one field by commas, which no handle holds. */

@@ -6,14 +6,15 @@ import { createDecisions, type DecisionOptions } from "./decision.ts";
 import { actorOf, applicationActor, callerOf, obtainWith, recallToken, recordOf } from "./pipeline.ts";
 import { createPlainSide, type PlainSideOptions, runHandlers } from "./plain-side.ts";
 
-export type SecondSideOptions = DecisionOptions & Omit<PlainSideOptions, "own" | "adapt" | "bridge">;
+export type SecondSideOptions = DecisionOptions & Omit<PlainSideOptions, "own" | "adapt">;
 
 /** Opens sides that share routes, limits and ports with the public side of the same configuration. */
 export function secondSides(options: SecondSideOptions): OpenSecondSide {
   const { clientId, exchange } = options;
   const admit = createAdmission(options);
   return ({ own, adapt }) => ({
-    ...createPlainSide({ ...options, own, adapt, bridge: undefined }),
+    // Callers of a proxy that asks sign in at the same endpoints: the same bridge, whose notes are of both ways.
+    ...createPlainSide({ ...options, own, adapt }),
     admitting({ token, ...route }, proceed) {
       const handlers = admit(
         { ...route, ...(token !== undefined && { credentials: () => [`Bearer ${token}`] }) },

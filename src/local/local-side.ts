@@ -73,6 +73,8 @@ export function createLocalSide(options: LocalSideOptions): LocalSide {
       const path = pathOf(request);
       checkHost(request, hosts);
       refuseBrowsers(request);
+      // Forward-auth alone asks for a user by it. Here a job would get a token of the application, or none.
+      refuseDelegation(request);
       return handlerOf(path)(request, response, record);
     },
     {
@@ -107,6 +109,30 @@ export function createLocalSide(options: LocalSideOptions): LocalSide {
       (isForwardAuth(request.url ?? "") ? forwardAuth : endpoints)(request, response),
     refuse: side.refuse,
   };
+}
+
+/** Owner of the turns of programs beside the gateway whose user is not known yet, or stands in the body. */
+const PROGRAMS = "programs of the local API";
+
+/**
+ * Such programs share the turns of one user: among callers who are not known, each would wait behind a flood of them at
+ * the public side. The callers behind forward-auth are the public's, and wait as they do there.
+ *
+ * @param recognize The user of a request whose token was verified before.
+ */
+export function recognizeLocally(
+  recognize: (request: IncomingMessage) => string | undefined,
+): (request: IncomingMessage) => string | undefined {
+  return (request) => recognize(request) ?? (isForwardAuth(request.url ?? "") ? undefined : PROGRAMS);
+}
+
+/** @throws {GatewayError} `target_forbidden` where the request has a `Delegation` field. */
+function refuseDelegation({ headers }: IncomingMessage): void {
+  if (headers.delegation === undefined) return;
+  throw new GatewayError("target_forbidden", {
+    detail: "This endpoint takes no Delegation field.",
+    reason: "delegation_not_here",
+  });
 }
 
 function pathOf({ url = "" }: IncomingMessage): string {
