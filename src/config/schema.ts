@@ -253,7 +253,7 @@ const route = z.strictObject({
   handler: nonEmpty
     .optional()
     .describe(
-      "Answers in code instead of forwarding: profile, inbox, files, or a name that the embedding program registered.",
+      "Answers in code instead of forwarding: profile, inbox, files, graph-mcp, or a name that the embedding program or GATEWAY_HANDLERS registered.",
     ),
   methods: z
     .array(z.enum(METHODS))
