@@ -3,13 +3,13 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { equivalenceOf, readEquivalents } from "./equivalents.ts";
-import { ROOMS } from "./rooms.ts";
-import { mutantsOf, type Result, runRoom, sourcesOf } from "./runner.ts";
+import { equivalenceOf, readEquivalents } from "../../mutants/equivalents.ts";
+import { ROOMS } from "../../mutants/rooms.ts";
+import { mutantsOf, type Result, runRoom, sourcesOf } from "../../mutants/runner.ts";
 
 const files = {
   "src/limit.ts": `
-    import { ended } from "./elsewhere.ts";
+    import { ended } from "../../mutants/elsewhere.ts";
     export const MOST = 3;
     export const admits = (count: number) => count < MOST;
     export const unseen = (count: number) => count > 7;
@@ -25,7 +25,7 @@ const files = {
   "src/elsewhere.ts": "export function ended() {}",
   "test/limit.test.ts": `
     import { beforeAll, describe, expect, jest, test } from "@jest/globals";
-    import { admits, rounds, waits } from "../src/limit.ts";
+    import { admits, rounds, waits } from "../../src/limit.ts";
     let ready = false;
     beforeAll(() => { ready = true; });
     test("no count from the limit on is admitted", () => {
@@ -110,7 +110,7 @@ test("a test that fails without a change ends the run, since it could notice not
   await writeFile(
     join(root, "test/failing.test.ts"),
     `import { expect, test } from "@jest/globals";
-     import { admits } from "../src/limit.ts";
+     import { admits } from "../../src/limit.ts";
      test("fails", () => { expect(admits(9)).toBe(true); });`,
   );
   const run = runRoom({
@@ -126,7 +126,7 @@ test("a test that fails without a change ends the run, since it could notice not
 });
 
 test("every equivalent of the list is a change of a line that stands in the source, and has its reason", async () => {
-  const repository = fileURLToPath(new URL("../..", import.meta.url));
+  const repository = fileURLToPath(new URL("../../..", import.meta.url));
   const mutants = (
     await Promise.all(ROOMS.map((room) => mutantsOf(repository, sourcesOf(repository, room))))
   ).flat();
