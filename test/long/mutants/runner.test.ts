@@ -9,7 +9,7 @@ import { mutantsOf, type Result, runRoom, sourcesOf } from "../../mutants/runner
 
 const files = {
   "src/limit.ts": `
-    import { ended } from "../../mutants/elsewhere.ts";
+    import { ended } from "./elsewhere.ts";
     export const MOST = 3;
     export const admits = (count: number) => count < MOST;
     export const unseen = (count: number) => count > 7;
@@ -25,7 +25,7 @@ const files = {
   "src/elsewhere.ts": "export function ended() {}",
   "test/limit.test.ts": `
     import { beforeAll, describe, expect, jest, test } from "@jest/globals";
-    import { admits, rounds, waits } from "../../src/limit.ts";
+    import { admits, rounds, waits } from "../src/limit.ts";
     let ready = false;
     beforeAll(() => { ready = true; });
     test("no count from the limit on is admitted", () => {
@@ -110,7 +110,7 @@ test("a test that fails without a change ends the run, since it could notice not
   await writeFile(
     join(root, "test/failing.test.ts"),
     `import { expect, test } from "@jest/globals";
-     import { admits } from "../../src/limit.ts";
+     import { admits } from "../src/limit.ts";
      test("fails", () => { expect(admits(9)).toBe(true); });`,
   );
   const run = runRoom({
