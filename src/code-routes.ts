@@ -4,7 +4,7 @@ import type { GatewayConfig } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
 import { handlersFor, mountHandlers } from "./handlers/mount.ts";
 import { type CodeRoute, type RouteHandler, type ServedCodeRoute, wholePolicy } from "./http/code-route.ts";
-import { codeRouteFaults, forwardingFaults } from "./http/route-table.ts";
+import { codeRouteFaults, forwardingFaults, hiddenFaults } from "./http/route-table.ts";
 import { partsOfModule } from "./parts-module.ts";
 
 /** What a program adds in code. */
@@ -21,6 +21,7 @@ export function codeRoutesOf(config: GatewayConfig, parts: CodeParts): readonly 
   const faults = [
     ...codeRouteFaults(routes, config.routes, config.downstreamApis),
     ...forwardingFaults(config.routes),
+    ...(config.delegations === undefined ? [] : hiddenFaults(routes, config.routes)),
   ];
   if (faults.length > 0) throw new ConfigurationError(faults);
   return routes;

@@ -14,7 +14,7 @@ import { compileCallRules, createDownstreamClient } from "./downstream/client.ts
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
-import { ConfigurationError } from "./errors.ts";
+import { ConfigurationError, type GatewayError } from "./errors.ts";
 import type { OfflineGrants, OpenTokenExchange } from "./exchange/contract.ts";
 import { aadstsEntry } from "./exchange/entra/answers.ts";
 import {
@@ -28,7 +28,7 @@ import { createClosing, type Keep } from "./foundation/closing.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, ServedCodeRoute } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
-import { eventLoopLags } from "./http/load-shedding.ts";
+import type { OpenSecondSide } from "./http/contract.ts";
 import {
   challengeFacts,
   createMessageMemory,
@@ -41,7 +41,7 @@ import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
-import { createLocalSide } from "./local/local-side.ts";
+import { createLocalSide, recognizeLocally } from "./local/local-side.ts";
 import { createBridge } from "./mcp/bridge.ts";
 import type { McpRoute } from "./mcp/contract.ts";
 import { openapiDocument } from "./openapi.ts";
@@ -252,8 +252,8 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const counters = redis?.counters;
   const bridgeOf = bridges(building, redis);
   const ports = { verifier, exchange, delegations, isReady, counters, bridgeOf, ...downstream };
-  const { prepare, limit, ...publicSide } = assemblePublicSide(building, ports, serving);
-  const local = assembleLocalSide(building, { ...ports, ...publicSide.guard }, serving, limit);
+  const { prepare, besides, ...publicSide } = assemblePublicSide(building, ports, serving);
+  const local = assembleLocalSide(building, { ...ports, ...publicSide.guard }, serving, besides);
   return {
     ...publicSide,
     local: local?.side,
@@ -283,8 +283,8 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     const routes = codeRoutesOf(next, parts);
     const replaced = { config: next, routes, generation: serving.generation + 1, needRestart };
     // Everything that can be refused is built before anything is replaced.
-    const { begin, limit: nextLimit } = prepare(replaced);
-    const beginLocally = local?.prepare(replaced, nextLimit);
+    const { begin, besides } = prepare(replaced);
+    const beginLocally = local?.prepare(replaced, besides);
     replaceApis(next);
     begin();
     beginLocally?.();
@@ -570,7 +570,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
     observer: signals.requests,
     onInternalError: signals.internalError,
   });
-  const { app, limit, refuse, overload, recognize, prepare } = createPublicSide(optionsOf(first), {
+  const { app, besides, refuse, overload, recognize, prepare } = createPublicSide(optionsOf(first), {
     clientId: config.application.clientId,
     counters,
     onRateLimit: signals.rateLimit,
@@ -581,78 +581,70 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
   const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
-  return { app, limit, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
+  return { app, besides, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
 }
 
-type LimitRoute = Parameters<typeof createLocalSide>[0]["limit"];
-
-type LocalPorts = PublicPorts & Pick<ListenOptions, "overload" | "recognize">;
+type LocalPorts = Pick<PublicPorts, "verifier" | "isReady" | "apisOf"> &
+  Pick<ReturnType<typeof assemblePublicSide>["guard"], "overload" | "recognize">;
 
 /**
  * The local side, where it is configured: the same rooms, limits and refusals behind another listener. Its routes are
  * those of the public side, so a reload replaces both.
  */
 function assembleLocalSide(
-  building: Building,
-  { apisOf, bridgeOf: _bridgeOf, overload, recognize, ...lasting }: LocalPorts,
+  { config, now, signals }: Building,
+  { apisOf, overload, recognize, verifier, isReady }: LocalPorts,
   first: Serving,
-  firstLimit: LimitRoute,
+  firstBesides: OpenSecondSide,
 ) {
-  const { config, outputs, now, signals } = building;
   const { local, application } = config;
   if (local === undefined) return undefined;
-  const sideOf = (serving: Serving, limit: LimitRoute) => {
-    const challenge = { ...challengeOptions(building, serving.config), clientId: application.clientId };
-    const { listener, refuse } = createLocalSide({
-      ...lasting,
+  const sideOf = (serving: Serving, open: OpenSecondSide) => {
+    const callable = apisOf(serving.config);
+    return createLocalSide({
       ...local,
-      ...challenge,
-      homeTenantId: application.tenantId,
       apis: local.apis,
-      callable: apisOf(serving.config),
-      codeRoutes: serving.routes,
-      limit,
-      challenge: challengeFacts(challenge),
-      auditIsAtRisk: outputs.auditIsAtRisk,
-      observer: signals.requests,
-      onInternalError: signals.internalError,
+      open,
+      verifier,
+      isReady,
+      homeTenantId: application.tenantId,
+      callable,
       now,
     });
-    return { listener, refuse: refuse(), shed: refuse(eventLoopLags()) };
   };
-  let current = sideOf(first, firstLimit);
-  const { maxConnections, requestTimeoutSeconds } = local;
-  const { connections } = config.http;
+  let current = sideOf(first, firstBesides);
+  const refuseWith =
+    (refusal?: GatewayError): RequestListener =>
+    (request, response) =>
+      current.refuse(refusal)(request, response);
   const side: LocalGateway = {
     listener: (request, response) => current.listener(request, response),
-    refuse: (request, response) => current.refuse(request, response),
+    refuse: refuseWith(),
     guard: {
-      connections: {
-        ...connections,
-        max: maxConnections,
-        requestTimeoutSeconds,
-        headersTimeoutSeconds: Math.min(connections.headersTimeoutSeconds, requestTimeoutSeconds),
-      },
+      connections: localConnections(config.http.connections, local),
       onConnection: signals.connection,
-      recognize,
-      overload: overload && {
-        isOverloaded: overload.isOverloaded,
-        shed(request, response) {
-          signals.load({ type: "shed" });
-          current.shed(request, response);
-        },
-      },
+      recognize: recognizeLocally(recognize),
+      overload: overload?.sheddingWith(refuseWith),
     },
   };
   return {
     side,
-    prepare(serving: Serving, limit: LimitRoute): () => void {
-      const next = sideOf(serving, limit);
+    prepare(serving: Serving, open: OpenSecondSide): () => void {
+      const next = sideOf(serving, open);
       return () => {
         current = next;
       };
     },
   };
+}
+
+/** The public side's limits, as far as the local API has none that differ. */
+function localConnections(
+  connections: GatewayConfig["http"]["connections"],
+  { maxConnections, requestTimeoutSeconds }: NonNullable<GatewayConfig["local"]>,
+) {
+  const headersTimeoutSeconds = Math.min(connections.headersTimeoutSeconds, requestTimeoutSeconds);
+  return { ...connections, max: maxConnections, requestTimeoutSeconds, headersTimeoutSeconds };
 }
 
 /** What else the gateway says of itself, where that is switched on. */

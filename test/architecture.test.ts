@@ -1,4 +1,4 @@
-/** The import rules of README's architecture section, asserted over every file of src and of the emulator. */
+/** The import rules of docs/architecture.md, asserted over every file of src and of the emulator. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, relative, resolve } from "node:path";
@@ -189,20 +189,7 @@ const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
     "target/downstream-api.ts",
     "transport/pool.ts",
   ],
-  http: [
-    "admin.ts",
-    "admission.ts",
-    "code-route.ts",
-    "contract.ts",
-    "decision.ts",
-    "load-shedding.ts",
-    "pipeline.ts",
-    "plain-side.ts",
-    "problem.ts",
-    "public-side.ts",
-    "route-table.ts",
-    "server.ts",
-  ],
+  http: ["admin.ts", "code-route.ts", "contract.ts", "public-side.ts", "route-table.ts", "server.ts"],
   local: ["local-side.ts"],
   handlers: ["mount.ts"],
   mcp: ["bridge.ts", "contract.ts", "graph/graph-mcp.ts", "tools/contract.ts", "tools/tool-gate.ts"],

@@ -37,3 +37,21 @@ test("a policy that names nobody still lends no permission of the gateway", () =
   const named = notes({ as: "app", uses: ["graph"], policy: { requiredRoles: ["Run"] } });
   expect(policyOf(named)).toMatchObject({ requiredRoles: ["Run"], requiredScopes: [] });
 });
+
+test("a route at the paths of delegations is a fault while there are delegations, and not without them", () => {
+  const running = { ...config, delegations: {} } as unknown as GatewayConfig;
+  const forwarding = (path: string) => ({
+    ...running,
+    routes: [{ target: { path, methods: ["GET"], allow: ["/me"] }, api: { baseUrl: "https://api.example" } }],
+  });
+  for (const path of ["/delegations", "/delegations/mine", "/delegations/:id"]) {
+    const brought = { routes: [notes({ path })] };
+    expect(() => codeRoutesOf(running, brought)).toThrow(ConfigurationError);
+    expect(codeRoutesOf(config, brought)).toHaveLength(1);
+    if (path.includes(":")) continue;
+    const forwarded = forwarding(path) as unknown as GatewayConfig;
+    expect(() => codeRoutesOf(forwarded, {})).toThrow(ConfigurationError);
+    expect(codeRoutesOf({ ...forwarded, delegations: undefined }, {})).toEqual([]);
+  }
+  expect(codeRoutesOf(running, { routes: [notes({ path: "/delegations-of-mine" })] })).toHaveLength(1);
+});

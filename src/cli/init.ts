@@ -1,9 +1,10 @@
 /** `obo-gateway init`: a first gateway.yaml, .env and compose.yaml. A file that is there already is never touched. */
 
 import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
+import { dotEnvPath } from "./configuration.ts";
 
 export interface InitOptions {
   readonly directory: string;
@@ -54,6 +55,12 @@ export async function init(options: InitOptions): Promise<void> {
   for (const file of written) console.log(`wrote ${file}`);
   for (const file of kept) console.error(`kept ${file}: it is there already`);
   console.log("next: obo-gateway check, then obo-gateway doctor, then obo-gateway start");
+  // A clone reads the file beside its package.json wherever it is called, and would report every variable as missing.
+  const read = dotEnvPath();
+  if (resolve(options.directory, ".env") !== read)
+    console.log(
+      `these read ${read}; for the file in ${resolve(options.directory)} run there: node --env-file=.env ${process.argv[1]} check`,
+    );
 }
 
 async function answers(options: InitOptions) {

@@ -54,6 +54,10 @@ export async function permissions(options: PermissionsOptions): Promise<void> {
   else console.log(observed === undefined ? reportText(report) : observedText(report, observed));
 }
 
+/** An empty table and "Missing: none" would read as a registration that has all it needs. */
+const NO_GRAPH =
+  "No route calls Graph for a user, so nothing was compared. An API is Graph by its host, or by kind: graph at another address.";
+
 const OBSERVED_LIMIT_MS = 5_000;
 
 function adminUrl(observed: string | true, { listen }: GatewayConfig): string {
@@ -100,7 +104,7 @@ function observedText(report: PermissionReport, { calls, uncounted }: ObservedPe
   );
   return [
     tableText(["call", "API", "times", "403", "state", "least permission"], rows),
-    ...(uncounted === 0 ? [] : [`${uncounted} further calls were not told apart.`]),
+    ...(uncounted === 0 ? [] : [`${uncounted} further calls were not counted by themselves.`]),
     "",
     ...grantText(report),
   ].join("\n");
@@ -119,6 +123,7 @@ function reportText(report: PermissionReport): string {
       ? [[path, answeredBy, "-", "undeclared", "the handler declares no needs"]]
       : needs.map((need) => [path, answeredBy, need.need, stateText(need), leastText(need)]),
   );
+  if (rows.length === 0) return NO_GRAPH;
   const heads = ["route", "answered by", "call", "state", "least permission"];
   return [tableText(heads, rows), "", ...grantText(report)].join("\n");
 }

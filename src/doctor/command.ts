@@ -12,6 +12,7 @@ const USAGE = `obo-gateway doctor [options]      (npm run doctor -- [options])
 
 Reads the configuration as obo-gateway start does, and checks everything that has to be right before the gateway can serve requests.
 
+  -c, --config FILE         gateway.yaml; default: GATEWAY_CONFIG, or config/gateway.yaml
   --json                    print one JSON document instead of text
   --token-file FILE         a user's access token for the gateway: verify it, and exchange it for each API
   --expect-issuer TEXT      the federated credential as registered, to compare the federated
@@ -37,7 +38,12 @@ export async function runDoctor(args: readonly string[]): Promise<void> {
     console.log(USAGE);
     return;
   }
-  const report = await diagnose(() => withDotEnv(process.env), {
+  const { config } = read;
+  const environment = () => ({
+    ...withDotEnv(process.env),
+    ...(config !== undefined && { GATEWAY_CONFIG: config }),
+  });
+  const report = await diagnose(environment, {
     ...read.options,
     ...(!read.json && { onVerdict: (verdict) => console.log(verdictText(verdict)) }),
   });
@@ -48,6 +54,7 @@ export async function runDoctor(args: readonly string[]): Promise<void> {
 interface Arguments {
   readonly help: boolean;
   readonly json: boolean;
+  readonly config: string | undefined;
   readonly options: DoctorOptions;
 }
 
@@ -57,6 +64,7 @@ function readArguments(args: readonly string[]): Arguments | { readonly problem:
       args: [...args],
       options: {
         json: { type: "boolean", default: false },
+        config: { type: "string", short: "c" },
         "token-file": { type: "string" },
         "expect-issuer": { type: "string" },
         "expect-subject": { type: "string" },
@@ -84,6 +92,7 @@ function readArguments(args: readonly string[]): Arguments | { readonly problem:
     return {
       help: values.help,
       json: values.json,
+      config: values.config,
       options: { expected, userToken, skip: values.skip.filter(isName) },
     };
   } catch (error) {

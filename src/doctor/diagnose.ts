@@ -195,7 +195,7 @@ async function load(
         path === ".env"
           ? "make .env a file that this user may read, or move it away and set the environment instead"
           : /^[A-Z][A-Z0-9_]*$/.test(path)
-            ? `set ${path} in the environment or in .env; README's configuration tables say what it means`
+            ? `set ${path} in the environment or in .env; docs/configuration.md says what it means`
             : `correct ${path} in the configuration file; config/gateway.schema.json lets an editor complete it`,
       ),
     );

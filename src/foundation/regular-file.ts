@@ -1,4 +1,4 @@
-/** Small files that others write and replace: opened only when they are regular files, and told apart by version. */
+/** Small files that others write and replace: opened only when they are regular files, and distinguished by version. */
 
 import type { BigIntStats } from "node:fs";
 import { open, stat } from "node:fs/promises";

@@ -7,7 +7,8 @@ import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
 import type { Principal, RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
-import type { McpGate, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import type { McpGate, ObtainToken, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import { refuseJobs } from "./delegations.ts";
 import {
   type Actor,
   type ActsAs,
@@ -17,7 +18,6 @@ import {
   callerOf,
   checkMessage,
   isRecorded,
-  type ObtainToken,
   obtainWith,
   openRecord,
   recordOf,
@@ -539,8 +539,7 @@ export function createMiddleware(options: MiddlewareOptions): DelegationMiddlewa
         }
         // The name of the route is known to the app alone; the path itself may name a person.
         const path = record.prefix === "" ? "/" : record.prefix;
-        // Where an app of another program mounts its routes, it is for the app to say which of them jobs may use.
-        const admission = { path, policy: whole, verifier, actFor: undefined };
+        const admission = { path, policy: whole, verifier, actFor: refuseJobs };
         return admit(admission, (_request, _response, proceed) => {
           const { correlationId, caller } = record;
           Object.assign(request, { principal: caller?.principal, correlationId, downstream: {} });

@@ -1,17 +1,26 @@
 /** Types of this room that its files and other rooms share. */
 
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { Request, Response } from "express";
 import type { ResumedDelegation } from "../delegations/contract.ts";
 import type {
   ForwardRecord,
+  OwnFields,
   RewriteAnswer,
   TransferObserver,
   TransferTrace,
 } from "../downstream/contract.ts";
-import type { AuthorityTrace, TokenOrigin, TokenRequestFacts } from "../exchange/contract.ts";
+import type { GatewayError } from "../errors.ts";
+import type {
+  AuthorityTrace,
+  DownstreamToken,
+  TokenOrigin,
+  TokenRequestFacts,
+  TokenSubject,
+} from "../exchange/contract.ts";
 import type { Owner } from "../foundation/budget.ts";
-import type { VerifiedCaller } from "../identity/contract.ts";
+import type { Secret } from "../foundation/secret.ts";
+import type { RoutePolicy, VerifiedCaller } from "../identity/contract.ts";
 
 /** How many callers may be connected, how much each may have under way, and how long each may take. */
 export interface ConnectionLimits {
@@ -199,4 +208,109 @@ export interface RateLimitRules {
   readonly perUser?: RateLimit | undefined;
   /** For each client with all its users: `tid` and `azp`. */
   readonly perClient?: RateLimit | undefined;
+}
+
+/** A refusal as it is sent. */
+export interface Problem {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Readonly<Record<string, unknown>>;
+}
+
+export type ObtainToken = (options?: {
+  /** `recallToken` has just found no token. */
+  readonly recalled?: boolean;
+  readonly claims?: string;
+  /** The token that the API refused with those claims. */
+  readonly refused?: Secret;
+  readonly signal?: AbortSignal;
+}) => Promise<DownstreamToken>;
+
+/** How a second side looks to its clients. */
+export interface SideLook {
+  /** Said in every answer. */
+  readonly own: OwnFields;
+  /** Phrases a problem as the interface's clients know it. */
+  readonly adapt: (problem: Problem, record: RequestRecord) => Problem;
+}
+
+/**
+ * A side of the gateway beside the public one: without Express, and by the same checks, limits, routes, exchange and
+ * problems.
+ */
+export interface SecondSide {
+  serve(handler: PlainHandler, options: ServeOptions): RequestListener;
+  /** Refuses whatever arrives. Default: because shutdown has begun in earnest. */
+  refuse(refusal?: GatewayError): RequestListener;
+  /** Runs `proceed` for a caller that is verified, within the limits, and let through by the policy. */
+  admitting(
+    route: AdmittedRoute,
+    proceed: (...args: [...Parameters<PlainHandler>, caller: VerifiedCaller]) => unknown,
+  ): PlainHandler;
+  /** Decisions of the gateway's own proxy on requests whose bytes another proxy carries. */
+  deciding(grant: Grant): Decisions;
+  /** Tokens for the caller of a request, or for the gateway itself in a tenant. */
+  tokensFor(
+    record: RequestRecord,
+    wanted: { readonly as: "user" | { readonly tenantId: string }; readonly scopes: readonly string[] },
+  ): TokenAccess;
+}
+
+export type OpenSecondSide = (look: SideLook) => SecondSide;
+
+/** A handler may throw or reject: the error becomes the answer. */
+export type PlainHandler = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  record: RequestRecord,
+) => unknown;
+
+export interface ServeOptions {
+  /** By which interface a request comes. */
+  readonly viaOf: (request: IncomingMessage) => Via;
+  /**
+   * Runs before the request is checked. An error that it throws becomes the answer; method and target may be replaced
+   * here, and the checks then see the new ones.
+   */
+  readonly prepare: (request: IncomingMessage) => void;
+}
+
+export interface AdmittedRoute {
+  readonly path: string;
+  /** Without one, any verified caller is let through. */
+  readonly policy?: RoutePolicy;
+  /** The caller's token, where it does not stand in `Authorization`. */
+  readonly token?: string;
+}
+
+/** Answers a request that passes. */
+export type Grant = (response: ServerResponse, record: RequestRecord, token: DownstreamToken) => void;
+
+/** A route that decides. */
+export interface DecidingRoute {
+  /** Where it is mounted. */
+  readonly path: string;
+  /** Name of its API. */
+  readonly api: string;
+  /**
+   * Decides on the request's `method` and `originalUrl`, which are those of the request that another proxy holds.
+   * Throws, or returns a promise that rejects, with what the route refuses.
+   */
+  decide(request: IncomingMessage, response: ServerResponse): unknown;
+}
+
+export interface Decisions {
+  readonly routes: readonly DecidingRoute[];
+  /** The route that the gateway's own proxy would choose for a target, query included; undefined for `route_unknown`. */
+  routeOf(target: string): DecidingRoute | undefined;
+}
+
+/** The tokens of one subject for one set of scopes, as one request gets at them. */
+export interface TokenAccess {
+  readonly subject: Pick<TokenSubject, "digest" | "tenantId">;
+  /** The token that is at hand. */
+  recall(): DownstreamToken | undefined;
+  readonly obtain: ObtainToken;
+  /** Takes a token out of the caches: the one that was refused, or whichever is there. */
+  forget(refused?: Secret): void;
 }

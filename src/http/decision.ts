@@ -1,16 +1,15 @@
 /** The decision on a request whose bytes another proxy carries: the same admission, path rules and token as the gateway's own proxy. */
 
-import type { IncomingMessage, ServerResponse } from "node:http";
 import type { RequestHandler } from "express";
 import { isBatchTarget } from "../downstream/graph/links.ts";
 import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
-import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
+import type { TokenExchange } from "../exchange/contract.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
 import type { CodeRoute } from "./code-route.ts";
-import type { RateLimitRules, RequestRecord } from "./contract.ts";
+import type { DecidingRoute, Decisions, Grant, RateLimitRules } from "./contract.ts";
 import type { DelegationRoutes } from "./delegations.ts";
 import { obtainWith, openRoute, type ProxyRoute, recallToken, recordOf } from "./pipeline.ts";
 import { runHandlers } from "./plain-side.ts";
@@ -29,28 +28,6 @@ export interface DecisionOptions {
   readonly clientId: string;
   readonly limit: LimitRoute;
   readonly delegations: DelegationRoutes | undefined;
-}
-
-/** Answers a request that passes. */
-export type Grant = (response: ServerResponse, record: RequestRecord, token: DownstreamToken) => void;
-
-/** A route that decides. */
-export interface DecidingRoute {
-  /** Where it is mounted. */
-  readonly path: string;
-  /** Name of its API. */
-  readonly api: string;
-  /**
-   * Decides on the request's `method` and `originalUrl`, which are those of the request that another proxy holds.
-   * Throws, or returns a promise that rejects, with what the route refuses.
-   */
-  decide(request: IncomingMessage, response: ServerResponse): unknown;
-}
-
-export interface Decisions {
-  readonly routes: readonly DecidingRoute[];
-  /** The route that the gateway's own proxy would choose for a target, query included; undefined for `route_unknown`. */
-  routeOf(target: string): DecidingRoute | undefined;
 }
 
 export function createDecisions(options: DecisionOptions, grant: Grant): Decisions {

@@ -19,8 +19,8 @@ export const DELEGATIONS_PATH = "/delegations";
 export function actForAt(
   delegations: Delegations | undefined,
   { takesDelegations = false }: { readonly takesDelegations?: boolean | undefined },
-): ActFor | undefined {
-  if (delegations === undefined) return undefined;
+): ActFor {
+  if (delegations === undefined) return refuseJobs;
   if (!takesDelegations) return () => Promise.reject(notHere());
   return async (record, handle) => {
     const { principal: job } = callerOf(record);
@@ -28,6 +28,14 @@ export function actForAt(
     actAs(record, await delegations.resume({ handle, job, correlationId, route }));
   };
 }
+
+/**
+ * For where no delegations are. An application that sends the field means to act for a user, and takes this for a gateway
+ * that has them: a replica whose file names them already waits for its restart. For a user the field means nothing.
+ */
+export const refuseJobs: ActFor = async (record) => {
+  if (callerOf(record).principal.kind === "app") throw notHere();
+};
 
 function notHere(): GatewayError<"target_forbidden"> {
   return new GatewayError("target_forbidden", {

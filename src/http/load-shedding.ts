@@ -19,6 +19,8 @@ export interface LoadShedding {
   isOverloaded(waitedMs?: number): boolean;
   /** Answers in the place of whatever would have done the work. */
   readonly shed: RequestListener;
+  /** The same load, for a listener that phrases its refusals in another way. */
+  sheddingWith(refuseWith: LoadSheddingOptions["refuseWith"]): Pick<LoadShedding, "isOverloaded" | "shed">;
   /** Of the last window, ms. */
   lagMs(): number;
   close(): void;
@@ -54,13 +56,19 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
     }
   }, WINDOW_MS).unref();
 
-  const refuse = options.refuseWith(eventLoopLags());
+  const sheddingWith: LoadShedding["sheddingWith"] = (refuseWith) => {
+    const refuse = refuseWith(eventLoopLags());
+    return {
+      isOverloaded: (waitedMs = 0) => overloaded || waitedMs >= maxEventLoopLagMs,
+      shed(request, response) {
+        onEvent(SHED);
+        refuse(request, response);
+      },
+    };
+  };
   return {
-    isOverloaded: (waitedMs = 0) => overloaded || waitedMs >= maxEventLoopLagMs,
-    shed(request, response) {
-      onEvent(SHED);
-      refuse(request, response);
-    },
+    ...sheddingWith(options.refuseWith),
+    sheddingWith,
     lagMs: () => lagMs,
     close() {
       clearInterval(timer);
@@ -69,7 +77,7 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
   };
 }
 
-export function eventLoopLags(): GatewayError {
+function eventLoopLags(): GatewayError {
   return new GatewayError("overloaded", {
     detail: "This instance has more to do than it can do in time. Send the request again.",
     reason: "event_loop_lag",

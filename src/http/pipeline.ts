@@ -22,7 +22,6 @@ import { asApplication, compileTarget, isGraph, readsOData } from "../downstream
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import type { Secret } from "../foundation/secret.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
   Principal,
@@ -32,7 +31,14 @@ import type {
   VerifiedCaller,
 } from "../identity/contract.ts";
 import { connectionOf } from "./connection.ts";
-import type { McpGate, PassedMessages, RequestObserver, RequestRecord, RoomSpan } from "./contract.ts";
+import type {
+  McpGate,
+  ObtainToken,
+  PassedMessages,
+  RequestObserver,
+  RequestRecord,
+  RoomSpan,
+} from "./contract.ts";
 import { publicAddress } from "./public-address.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
@@ -222,13 +228,16 @@ export interface Admission {
   /** Without one, any verified caller is let through. */
   readonly policy: RoutePolicy | undefined;
   readonly verifier: TokenVerifier;
-  /** What becomes of a request with a `Delegation` field; undefined where there are no delegations. */
+  /** What becomes of a request with a `Delegation` field; undefined where `permit` comes later. */
   readonly actFor: ActFor | undefined;
   /** Where the caller's token stands, as values of `Authorization`. Default: in that header field. */
   readonly credentials?: ((request: Request) => readonly string[]) | undefined;
 }
 
-/** Makes the user behind the request's `Delegation` field its caller, or rejects. The job's own token has been verified. */
+/**
+ * Makes the user behind the request's `Delegation` field its caller, or rejects. The caller's own token has been verified;
+ * one that means nothing by the field stays the caller.
+ */
 export type ActFor = (record: RequestRecord, handle: string) => Promise<void>;
 
 /** Node joins several lines of one field by commas, which no handle holds. */
@@ -347,7 +356,7 @@ export interface ProxyPorts {
   readonly challenge: string;
 }
 
-/** What a route decides about a request with, whoever carries the request's bytes afterwards. */
+/** What a route decides about a request with, whichever process carries the request's bytes afterwards. */
 export interface OpenRoute {
   readonly api: DownstreamApiOptions;
   readonly methods: readonly string[];
@@ -575,15 +584,6 @@ export function recallToken(
 function noteToken({ mcp }: RequestRecord, { accessToken }: DownstreamToken): void {
   if (mcp !== undefined && mcp.tools.length > 0) mcp.token = accessToken.fingerprint();
 }
-
-export type ObtainToken = (options?: {
-  /** `recallToken` has just found no token. */
-  readonly recalled?: boolean;
-  readonly claims?: string;
-  /** The token that the API refused with those claims. */
-  readonly refused?: Secret;
-  readonly signal?: AbortSignal;
-}) => Promise<DownstreamToken>;
 
 /** Exchanges where no token is at hand, noting in the record where it came from and how long that took. */
 export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: TokenSource): ObtainToken {

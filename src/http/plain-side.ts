@@ -1,10 +1,9 @@
 /** A side of the gateway without Express: its listeners give each request the same record, checks and problems as the public side. */
 
-import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Request, RequestHandler, Response } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
-import type { GatewayError } from "../errors.ts";
-import type { RequestObserver, RequestRecord, Via } from "./contract.ts";
+import type { RequestObserver, SecondSide } from "./contract.ts";
 import { openRecord, receive, recordOf } from "./pipeline.ts";
 import type { ChallengeFacts } from "./problem.ts";
 import { answerErrors, draining, type ErrorAnswerOptions } from "./refusal.ts";
@@ -13,33 +12,10 @@ export interface PlainSideOptions extends ErrorAnswerOptions {
   readonly challenge: ChallengeFacts;
   readonly own: OwnFields;
   readonly observer: RequestObserver;
-  readonly auditIsAtRisk: (() => boolean) | undefined;
+  readonly auditIsAtRisk?: (() => boolean) | undefined;
 }
 
-/** A handler may throw or reject: the error becomes the answer. */
-export type PlainHandler = (
-  request: IncomingMessage,
-  response: ServerResponse,
-  record: RequestRecord,
-) => unknown;
-
-export interface ServeOptions {
-  /** By which interface a request comes. */
-  readonly viaOf: (request: IncomingMessage) => Via;
-  /**
-   * Runs before the request is checked. An error that it throws becomes the answer; method and target may be replaced
-   * here, and the checks then see the new ones.
-   */
-  readonly prepare: (request: IncomingMessage) => void;
-}
-
-export interface PlainSide {
-  serve(handler: PlainHandler, options: ServeOptions): RequestListener;
-  /** Refuses whatever arrives. Default: because shutdown has begun in earnest. */
-  refuse(refusal?: GatewayError): RequestListener;
-}
-
-export function createPlainSide(options: PlainSideOptions): PlainSide {
+export function createPlainSide(options: PlainSideOptions): Pick<SecondSide, "serve" | "refuse"> {
   const begin = receive(options.observer, options.auditIsAtRisk);
   const answer = answerErrors(options);
 

@@ -4,6 +4,7 @@ import type { ServerResponse } from "node:http";
 import type { GatewayError, GatewayErrorCode } from "../errors.ts";
 import type { RouteChallenge } from "../mcp/contract.ts";
 import { claimsChallenge } from "./claims-challenge.ts";
+import type { Problem } from "./contract.ts";
 
 /** Exhaustive by type: a new code does not compile until it has a status and a title. */
 const PROBLEMS: Readonly<Record<GatewayErrorCode, readonly [status: number, title: string]>> = {
@@ -79,12 +80,6 @@ export function statusOf(code: GatewayErrorCode): number {
 }
 
 const PROBLEM_TYPE = "application/problem+json";
-
-export interface Problem {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Readonly<Record<string, unknown>>;
-}
 
 /** Phrases a refusal. `tenantId` is the caller's, where it is known. Pure. */
 export function phraseProblem(

@@ -34,6 +34,7 @@ import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
 import { answerErrors, createRefusal } from "./refusal.ts";
 import { methodsOf } from "./route-table.ts";
+import { secondSides } from "./second-side.ts";
 
 /** For the description of the API, which lists what a route may answer. */
 export { createMessageMemory } from "./mcp-gate.ts";
@@ -80,8 +81,9 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
     const { own, cors, limits, trustedProxies } = options;
     const challenge = challengeFacts({ ...options, clientId });
     const { limit, takeOver } = rateLimits.under(limits);
+    const whole = { ...options, clientId, challenge, limit };
     const side = {
-      router: createPublicRouter({ ...options, challenge, limit }),
+      router: createPublicRouter(whole),
       trustedProxies,
       refuseWith: (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal),
     };
@@ -90,7 +92,7 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
       current = side;
       app.set("trust proxy", [...trustedProxies]);
     };
-    return { limit, begin };
+    return { begin, besides: secondSides(whole) };
   }
 
   /** One refusal, as the current side phrases it. */
@@ -102,18 +104,19 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
     };
   }
 
-  const { limit, begin } = prepare(first);
+  const { begin, besides } = prepare(first);
   begin();
   app.use((request, response, next) => current.router(request, response, next));
   return {
     app,
-    /** The limits of the first configuration, for other sides that serve the same routes. */
-    limit,
+    /** Opens other sides that serve the first configuration. */
+    besides,
     refuse: refuseWith(),
     recognize: recognizeUser(first.verifier),
     overload: createLoadShedding({ ...ports, refuseWith, onEvent: onLoad }),
     /**
-     * Builds the side of another configuration, and its limits. `begin` puts it in the place of the current one.
+     * Builds the side of another configuration, and opens others beside it. `begin` puts it in the place of the current
+     * one.
      *
      * @throws {ConfigurationError} when it cannot be built; the current one goes on.
      */

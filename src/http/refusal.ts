@@ -4,11 +4,11 @@ import express, { type ErrorRequestHandler, type Express, type Request, type Res
 import type { OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { RouteChallenge } from "../mcp/contract.ts";
-import type { RequestRecord } from "./contract.ts";
+import type { Problem, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
 import { carryDemand, type McpChallenges } from "./mcp-challenges.ts";
 import { openRecord, recordOf, sayOwnFields, targetBelowPrefix } from "./pipeline.ts";
-import { type ChallengeFacts, type Problem, phraseProblem, sendProblem } from "./problem.ts";
+import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
 
 export interface RefusalOptions {
   readonly challenge: ChallengeFacts;

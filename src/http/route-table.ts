@@ -4,6 +4,7 @@ import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.t
 import { compileTarget, readsOData } from "../downstream/target/downstream-api.ts";
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { type CodeRoute, configuredApi, type ServedCodeRoute } from "./code-route.ts";
+import { DELEGATIONS_PATH } from "./delegations.ts";
 
 /** A route as the log and the doctor list it. */
 export interface ServedRoute {
@@ -82,6 +83,24 @@ export function forwardingFaults(
       return error.faults;
     }
   });
+}
+
+/**
+ * Faults of routes that the gateway's answers about delegations would hide. The checks of the file see neither routes that
+ * a program brings, nor delegations that the file no longer names and a running gateway has until its restart.
+ */
+export function hiddenFaults(
+  coded: readonly CodeRoute[],
+  forwarding: readonly ForwardingRoute[],
+): readonly ConfigurationFault[] {
+  const paths = [...forwarding.map(({ target }) => target.path), ...coded.map(staticPart)];
+  return paths
+    .filter((path) => isInside(path, DELEGATIONS_PATH))
+    .map((path) => ({
+      path: `route ${path}`,
+      problem:
+        "lies where users delegate, as long as the gateway has delegations; choose another path, or restart it without them",
+    }));
 }
 
 function useFaults(

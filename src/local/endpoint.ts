@@ -1,27 +1,9 @@
-/** What the token endpoints have in common: admission of the caller, the API by its name, and answers in JSON. */
+/** What the token endpoints have in common: the API by its name, and answers in JSON. */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
-import type { Admit } from "../http/admission.ts";
-import { recordOf } from "../http/pipeline.ts";
-import { type PlainHandler, runHandlers } from "../http/plain-side.ts";
-import type { RoutePolicy } from "../identity/contract.ts";
 import type { LocalApi } from "./contract.ts";
-
-/** Runs `proceed` for a caller that is verified, within the limits, and let through by the policy. */
-export function admitting(
-  admit: Admit,
-  route: { readonly path: string; readonly policy?: RoutePolicy; readonly token?: string },
-  proceed: PlainHandler,
-): PlainHandler {
-  const { token, ...rest } = route;
-  const handlers = admit(
-    { ...rest, ...(token !== undefined && { credentials: () => [`Bearer ${token}`] }) },
-    (request, response) => proceed(request, response, recordOf(request)) as void | Promise<void>,
-  );
-  return (request, response) => runHandlers(handlers, request, response);
-}
 
 /** @throws {GatewayError} `route_unknown` */
 export function apiNamed(apis: ReadonlyMap<string, LocalApi>, name: string): LocalApi {

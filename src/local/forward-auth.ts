@@ -3,15 +3,12 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/contract.ts";
-import type { RequestRecord } from "../http/contract.ts";
-import { createDecisions, type DecidingRoute, type DecisionOptions } from "../http/decision.ts";
-import type { PlainSide } from "../http/plain-side.ts";
-import type { Problem } from "../http/problem.ts";
+import type { DecidingRoute, Problem, RequestRecord, SecondSide } from "../http/contract.ts";
 import type { Principal } from "../identity/contract.ts";
 import type { IdentityFields } from "./contract.ts";
 import { FORWARD_AUTH, type OriginalRequest, readOriginalRequest } from "./original-request.ts";
 
-export interface ForwardAuthOptions extends DecisionOptions {
+export interface ForwardAuthOptions {
   /** Seconds for which a proxy may keep a decision that lets pass; 0 lets it keep none. */
   readonly cacheSeconds: number;
   readonly identityFields: IdentityFields;
@@ -23,11 +20,11 @@ type Asked = IncomingMessage & { originalUrl: string };
 
 /** @param check Throws for a request that may not reach the local API. */
 export function createForwardAuth(
-  side: PlainSide,
+  side: Pick<SecondSide, "serve" | "deciding">,
   options: ForwardAuthOptions,
   check: (request: IncomingMessage) => void,
 ): RequestListener {
-  const decisions = createDecisions(options, createGrant(options));
+  const decisions = side.deciding(createGrant(options));
   const named = new Map<string, (route: DecidingRoute) => boolean>();
   // A route's path wins over an API of the same name.
   for (const { api } of decisions.routes) named.set(`/${api}`, (route) => route.api === api);
@@ -87,9 +84,9 @@ export function problemInField({ status, headers, body }: Problem): Problem {
   return { status, headers: { ...headers, "x-obo-problem": text }, body };
 }
 
-type Told = keyof IdentityFields;
+type Known = keyof IdentityFields;
 
-const VALUE_OF: Readonly<Record<Told, (principal: Principal) => string>> = {
+const VALUE_OF: Readonly<Record<Known, (principal: Principal) => string>> = {
   user: ({ objectId }) => objectId,
   tenant: ({ tenantId }) => tenantId,
   client: ({ clientId }) => clientId,
@@ -106,9 +103,9 @@ export function createGrant({
   identityFields,
   now,
 }: Pick<ForwardAuthOptions, "cacheSeconds" | "identityFields" | "now">) {
-  const fields = (Object.keys(VALUE_OF) as Told[]).flatMap((told) => {
-    const name = identityFields[told];
-    return name === undefined ? [] : [[name, VALUE_OF[told]] as const];
+  const fields = (Object.keys(VALUE_OF) as Known[]).flatMap((known) => {
+    const name = identityFields[known];
+    return name === undefined ? [] : [[name, VALUE_OF[known]] as const];
   });
   return (response: ServerResponse, record: RequestRecord, token: DownstreamToken): void => {
     const lines = [

@@ -2,12 +2,9 @@
 
 import type { IncomingMessage, RequestListener } from "node:http";
 import { GatewayError } from "../errors.ts";
-import { createAdmission } from "../http/admission.ts";
 import type { CallableApi } from "../http/code-route.ts";
-import type { Via } from "../http/contract.ts";
-import type { DecisionOptions } from "../http/decision.ts";
-import { createPlainSide, type PlainHandler, type PlainSideOptions } from "../http/plain-side.ts";
-import type { Problem } from "../http/problem.ts";
+import type { OpenSecondSide, PlainHandler, Problem, SecondSide, Via } from "../http/contract.ts";
+import type { TokenVerifier } from "../identity/contract.ts";
 import type { IdentityFields, LocalApi, LocalApiRules } from "./contract.ts";
 import { answer, answerJson } from "./endpoint.ts";
 import { createForwardAuth, isForwardAuth, problemInField } from "./forward-auth.ts";
@@ -17,7 +14,10 @@ import { correlationIdOf, sidecarEndpoints, unknown } from "./sidecar.ts";
 import { oauthProblem, texasEndpoints } from "./texas.ts";
 import { createTokens } from "./tokens.ts";
 
-export interface LocalSideOptions extends Omit<PlainSideOptions, "own" | "adapt">, DecisionOptions {
+export interface LocalSideOptions {
+  /** Opens the side by the routes, limits and ports of the gateway. */
+  readonly open: OpenSecondSide;
+  readonly verifier: TokenVerifier;
   /** Tenant of the gateway's registration. */
   readonly homeTenantId: string;
   /** Names that may stand in Host besides those of this machine, in lower case. */
@@ -32,10 +32,8 @@ export interface LocalSideOptions extends Omit<PlainSideOptions, "own" | "adapt"
   readonly now: () => number;
 }
 
-export interface LocalSide {
+export interface LocalSide extends Pick<SecondSide, "refuse"> {
   readonly listener: RequestListener;
-  /** Refuses whatever arrives. Default: because shutdown has begun in earnest. */
-  refuse(refusal?: GatewayError): RequestListener;
 }
 
 /** Answers say little of themselves: no page ever reads them. */
@@ -55,19 +53,18 @@ const ADAPTED: Readonly<Record<Via, (problem: Problem) => Problem>> = {
 
 export function createLocalSide(options: LocalSideOptions): LocalSide {
   const { hosts, maxBodyBytes, isReady } = options;
-  const side = createPlainSide({
-    ...options,
+  const side = options.open({
     own: OWN,
     adapt: (problem, { via }) => (via === undefined ? problem : ADAPTED[via](problem)),
   });
   const apis = localApis(options);
-  const admit = createAdmission(options);
-  const obtain = createTokens(options);
-  const sidecar = sidecarEndpoints({ admit, apis, obtain, maxBodyBytes });
-  const texas = texasEndpoints({ ...options, admit, apis, obtain });
+  const { admitting, tokensFor } = side;
+  const obtain = createTokens({ ...options, tokensFor });
+  const sidecar = sidecarEndpoints({ admitting, apis, obtain, maxBodyBytes });
+  const texas = texasEndpoints({ ...options, admitting, apis, obtain });
   const openapi = localOpenapi(apis);
 
-  const forwardAuth = createForwardAuth(side, { ...options, ...options.forwardAuth }, (request) =>
+  const forwardAuth = createForwardAuth(side, { ...options.forwardAuth, now: options.now }, (request) =>
     // No look at Origin: the proxy in front passes on what its caller sent, which may well be a page.
     checkHost(request, hosts),
   );
@@ -76,6 +73,8 @@ export function createLocalSide(options: LocalSideOptions): LocalSide {
       const path = pathOf(request);
       checkHost(request, hosts);
       refuseBrowsers(request);
+      // Forward-auth alone asks for a user by it. Here a job would get a token of the application, or none.
+      refuseDelegation(request);
       return handlerOf(path)(request, response, record);
     },
     {
@@ -110,6 +109,30 @@ export function createLocalSide(options: LocalSideOptions): LocalSide {
       (isForwardAuth(request.url ?? "") ? forwardAuth : endpoints)(request, response),
     refuse: side.refuse,
   };
+}
+
+/** Owner of the turns of programs beside the gateway whose user is not known yet, or stands in the body. */
+const PROGRAMS = "programs of the local API";
+
+/**
+ * Such programs share the turns of one user: among callers who are not known, each would wait behind a flood of them at
+ * the public side. The callers behind forward-auth are the public's, and wait as they do there.
+ *
+ * @param recognize The user of a request whose token was verified before.
+ */
+export function recognizeLocally(
+  recognize: (request: IncomingMessage) => string | undefined,
+): (request: IncomingMessage) => string | undefined {
+  return (request) => recognize(request) ?? (isForwardAuth(request.url ?? "") ? undefined : PROGRAMS);
+}
+
+/** @throws {GatewayError} `target_forbidden` where the request has a `Delegation` field. */
+function refuseDelegation({ headers }: IncomingMessage): void {
+  if (headers.delegation === undefined) return;
+  throw new GatewayError("target_forbidden", {
+    detail: "This endpoint takes no Delegation field.",
+    reason: "delegation_not_here",
+  });
 }
 
 function pathOf({ url = "" }: IncomingMessage): string {

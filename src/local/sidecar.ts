@@ -3,18 +3,15 @@
 import type { IncomingMessage } from "node:http";
 import type { DownstreamClient } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
-import type { Admit } from "../http/admission.ts";
-import type { RequestRecord } from "../http/contract.ts";
-import { callerOf } from "../http/pipeline.ts";
-import type { PlainHandler } from "../http/plain-side.ts";
+import type { PlainHandler, RequestRecord, SecondSide } from "../http/contract.ts";
 import { decodeCompactJwt } from "../identity/compact-jwt.ts";
 import { readBody } from "./body.ts";
 import type { LocalApi, TokenWish } from "./contract.ts";
-import { admitting, answerJson, apiNamed, queryOf } from "./endpoint.ts";
+import { answerJson, apiNamed, queryOf } from "./endpoint.ts";
 import type { ObtainLocally } from "./tokens.ts";
 
 export interface SidecarOptions {
-  readonly admit: Admit;
+  readonly admitting: SecondSide["admitting"];
   readonly apis: ReadonlyMap<string, LocalApi>;
   readonly obtain: ObtainLocally;
   readonly maxBodyBytes: number;
@@ -30,7 +27,7 @@ const DOWNSTREAM_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /** By the first segment of the path in lower case: the sidecar's framework compares without case. */
 export function sidecarEndpoints(options: SidecarOptions): Readonly<Record<string, Endpoint>> {
-  const { admit, apis, obtain, maxBodyBytes } = options;
+  const { admitting, apis, obtain, maxBodyBytes } = options;
 
   /** What a token is asked for, and for whom: the caller, or without one the application. */
   const forApi = (
@@ -57,7 +54,7 @@ export function sidecarEndpoints(options: SidecarOptions): Readonly<Record<strin
       const policy = wishOf(given, false).asApplication
         ? { ...api.policy, callers: "any" as const }
         : api.policy;
-      return admitting(admit, { path: route, policy }, run)(request, response, record);
+      return admitting({ path: route, policy }, run)(request, response, record);
     };
   };
 
@@ -109,8 +106,8 @@ export function sidecarEndpoints(options: SidecarOptions): Readonly<Record<strin
       methods: ["GET"],
       handle: (rest) => {
         if (rest !== "") throw unknown();
-        return admitting(admit, { path: "/Validate" }, (_request, response, record) => {
-          const token = callerOf(record).assertion.token.reveal();
+        return admitting({ path: "/Validate" }, (_request, response, record, caller) => {
+          const token = caller.assertion.token.reveal();
           const { claims } = decodeCompactJwt(token);
           answerJson(response, record.correlationId, { protocol: "Bearer", token, claims });
         });
@@ -206,7 +203,7 @@ async function callApi(
   options: ReadonlyMap<string, readonly string[]>,
   body: Buffer,
 ) {
-  // The sidecar takes POST for any call, and then GET is what it sends unless told otherwise.
+  // The sidecar takes POST for any call, and then GET is what it sends unless the request says otherwise.
   const wanted = (options.get("httpmethod")?.[0] ?? (method === "POST" ? "GET" : method)).toUpperCase();
   if (!DOWNSTREAM_METHODS.includes(wanted))
     throw malformed("http_method", "optionsOverride.HttpMethod is no method that is sent to an API.");

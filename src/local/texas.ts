@@ -2,19 +2,17 @@
 
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/contract.ts";
-import type { Admit } from "../http/admission.ts";
 import { resourceOf } from "../http/code-route.ts";
-import type { PlainHandler } from "../http/plain-side.ts";
-import type { Problem } from "../http/problem.ts";
+import type { PlainHandler, Problem, SecondSide } from "../http/contract.ts";
 import { decodeCompactJwt } from "../identity/compact-jwt.ts";
 import type { TokenVerifier } from "../identity/contract.ts";
 import { readBody, readMembers } from "./body.ts";
 import type { LocalApi } from "./contract.ts";
-import { admitting, answerJson } from "./endpoint.ts";
+import { answerJson } from "./endpoint.ts";
 import type { ObtainLocally } from "./tokens.ts";
 
 export interface TexasOptions {
-  readonly admit: Admit;
+  readonly admitting: SecondSide["admitting"];
   readonly apis: ReadonlyMap<string, LocalApi>;
   readonly obtain: ObtainLocally;
   readonly verifier: TokenVerifier;
@@ -25,7 +23,7 @@ export interface TexasOptions {
 
 /** Handlers by path; each takes POST alone. */
 export function texasEndpoints(options: TexasOptions): Readonly<Record<string, PlainHandler>> {
-  const { admit, apis, obtain, verifier, maxBodyBytes, now } = options;
+  const { admitting, apis, obtain, verifier, maxBodyBytes, now } = options;
   const read: (request: Parameters<PlainHandler>[0]) => Promise<Members> = async (request) => {
     const body = await readBody(request, maxBodyBytes);
     const members = readMembers(request.headers["content-type"], body);
@@ -51,7 +49,7 @@ export function texasEndpoints(options: TexasOptions): Readonly<Record<string, P
         asApplication: false,
       };
       const route = { path: `/api/v1/token/exchange/${api.name}`, policy: api.policy, token };
-      return admitting(admit, route, async () => {
+      return admitting(route, async () => {
         answerJson(response, record.correlationId, tokenOf(await obtain(record, api, wish)));
       })(request, response, record);
     },

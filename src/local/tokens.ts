@@ -1,27 +1,16 @@
 /** Tokens for programs beside the gateway: what a request may ask of one, and how it is obtained. */
 
 import { GatewayError } from "../errors.ts";
-import type { DownstreamToken, TokenExchange } from "../exchange/contract.ts";
+import type { DownstreamToken } from "../exchange/contract.ts";
 import { parseJsonObject } from "../foundation/json.ts";
 import { GUID } from "../foundation/patterns.ts";
 import { resourceOf } from "../http/code-route.ts";
-import type { RequestRecord } from "../http/contract.ts";
-import {
-  type Actor,
-  actorOf,
-  applicationActor,
-  type ObtainToken,
-  obtainWith,
-  recallToken,
-  type TokenSource,
-} from "../http/pipeline.ts";
+import type { ObtainToken, RequestRecord, SecondSide, TokenAccess } from "../http/contract.ts";
 import type { LocalApi, TokenWish } from "./contract.ts";
 import { createFreshness } from "./freshness.ts";
 
 export interface TokensOptions {
-  readonly exchange: TokenExchange;
-  /** Application (client) id of the gateway. */
-  readonly clientId: string;
+  readonly tokensFor: SecondSide["tokensFor"];
   /** Tenant of the gateway's registration: the application's own, where no user calls. */
   readonly homeTenantId: string;
   /** Milliseconds since the epoch. */
@@ -41,10 +30,11 @@ export type ObtainLocally = (
   challenge?: Pick<NonNullable<Parameters<ObtainToken>[0]>, "claims" | "refused">,
 ) => Promise<DownstreamToken>;
 
-export function createTokens({ exchange, clientId, homeTenantId, now }: TokensOptions): ObtainLocally {
+export function createTokens({ tokensFor, homeTenantId, now }: TokensOptions): ObtainLocally {
   const freshness = createFreshness(now);
 
-  function actorFor(record: RequestRecord, api: LocalApi, wish: TokenWish): Actor {
+  /** For the caller, or for the gateway itself in a tenant. */
+  function subjectOf(record: RequestRecord, api: LocalApi, wish: TokenWish) {
     const { tenant, asApplication } = wish;
     const { caller } = record;
     const usual = caller?.principal.tenantId ?? homeTenantId;
@@ -54,7 +44,7 @@ export function createTokens({ exchange, clientId, homeTenantId, now }: TokensOp
       // The grant is for the tenant that the user's token is from, and no other would accept it.
       if (isOther)
         throw notAllowed("override_tenant", "A user's token is exchanged in the user's own tenant.");
-      return actorOf("user", clientId);
+      return "user";
     }
     if (!api.applicationTokens)
       throw notAllowed(
@@ -62,21 +52,21 @@ export function createTokens({ exchange, clientId, homeTenantId, now }: TokensOp
         `Tokens of the application itself are not given for ${api.name}; local.apis.${api.name}.applicationTokens would allow it.`,
       );
     if (isOther && !api.overrides.includes("tenant")) throw overrideOf("tenant", api);
-    return applicationActor(tenant?.toLowerCase() ?? usual, clientId);
+    return { tenantId: tenant?.toLowerCase() ?? usual };
   }
 
   /** Once in a while past the cache; in between the token of that time is fresh enough. */
   async function obtainFresh(
     record: RequestRecord,
-    source: TokenSource,
+    tokens: TokenAccess,
     claims: string | undefined,
   ): Promise<DownstreamToken> {
-    const { digest, tenantId } = source.actor.assertionOf(record);
+    const { digest, tenantId } = tokens.subject;
     const earlier = freshness.pass(`${digest} ${tenantId}`, claims);
-    const held = recallToken(record, source);
+    const held = tokens.recall();
     if (earlier !== undefined) {
       if (claims === undefined || (claims === earlier.claims && held !== undefined))
-        return held ?? obtainWith(record, source)({ recalled: true });
+        return held ?? tokens.obtain({ recalled: true });
       throw new GatewayError("rate_limited", {
         detail: "A token with claims was requested a moment ago for the same user.",
         reason: "claims_repeated",
@@ -84,27 +74,24 @@ export function createTokens({ exchange, clientId, homeTenantId, now }: TokensOp
       });
     }
     const refused = held?.accessToken;
-    if (claims !== undefined)
-      return obtainWith(record, source)({ claims, ...(refused !== undefined && { refused }) });
-    const assertion = source.actor.assertionOf(record);
-    exchange.forget({ assertion, scopes: source.scopes, ...(refused !== undefined && { refused }) });
-    const obtained = await obtainWith(record, source)({ recalled: true });
+    if (claims !== undefined) return tokens.obtain({ claims, ...(refused !== undefined && { refused }) });
+    tokens.forget(refused);
+    const obtained = await tokens.obtain({ recalled: true });
     if (record.tokenOrigin !== "shared") return obtained;
     // Another process had put it there, and it may be as old as the one that is not wanted.
-    exchange.forget({ assertion, scopes: source.scopes, refused: obtained.accessToken });
-    return obtainWith(record, source)({ recalled: true });
+    tokens.forget(obtained.accessToken);
+    return tokens.obtain({ recalled: true });
   }
 
   return async (record, api, wish, challenge) => {
-    const actor = actorFor(record, api, wish);
-    const scopes = scopesFor(api, wish);
-    const source = { actor, scopes, exchange };
+    const as = subjectOf(record, api, wish);
+    const tokens = tokensFor(record, { as, scopes: scopesFor(api, wish) });
     const { claims, fresh } = wish;
     if (claims !== undefined && parseJsonObject(claims) === undefined)
       throw malformed("claims", "Claims are a JSON object, as the API's challenge holds it, decoded.");
-    if (challenge?.claims !== undefined) return obtainWith(record, source)(challenge);
-    if (fresh || claims !== undefined) return obtainFresh(record, source, claims);
-    return recallToken(record, source) ?? obtainWith(record, source)({ recalled: true });
+    if (challenge?.claims !== undefined) return tokens.obtain(challenge);
+    if (fresh || claims !== undefined) return obtainFresh(record, tokens, claims);
+    return tokens.recall() ?? tokens.obtain({ recalled: true });
   };
 }
 

@@ -271,7 +271,42 @@ describeWithRedis("attacks on delegations", () => {
       await other.get("/delegations", victim.token).expect(404);
     });
 
-    test("nor in the part of a batch", async () => {
+    test("a job acts for itself nowhere by a field that its replica does not know of yet", async () => {
+      const other = await rig.replica({ yaml: delegationsOff() });
+      const tried = async () => {
+        const answers = [];
+        for (const path of ["/as-app/1", "/recorder/1", "/api/resume"])
+          answers.push(await other.get(path, rig.job()).set("delegation", kept.handle));
+        return answers.map(({ status, body }) => ({ status, code: body.code }));
+      };
+      expect(await tried()).toEqual([NOT_HERE, NOT_HERE, NOT_HERE]);
+      // A reload takes routes over, and `delegations` waits for a restart.
+      expect(await other.reconfigure(rig.yaml.replace("/as-app,", "/as-app-now,"))).toMatchObject({
+        outcome: "taken_over",
+        needRestart: ["delegations"],
+      });
+      expect(await tried()).toEqual([UNKNOWN, NOT_HERE, NOT_HERE]);
+      const renamed = await other.get("/as-app-now/1", rig.job()).set("delegation", kept.handle);
+      expect({ status: renamed.status, code: renamed.body.code }).toEqual(NOT_HERE);
+      expect(rig.received).toEqual([]);
+      // Without the field the job is an application as before.
+      await other.get("/as-app-now/1", rig.job()).expect(200);
+    });
+
+    test("a reload that leaves delegations out gives their paths to no route before the restart", async () => {
+      const other = await rig.replica();
+      const yaml = delegationsOff().replace(
+        "routes:\n",
+        'routes:\n  - { path: /delegations, downstreamApi: recorder, methods: [POST], allow: ["/**"] }\n',
+      );
+      expect(await other.reconfigure(yaml)).toMatchObject({
+        outcome: "refused",
+        faults: [{ path: "route /delegations" }],
+      });
+      expect((await other.get("/delegations", victim.token)).status).toBe(200);
+    });
+
+    test("the field reaches no API in the part of a batch", async () => {
       const yaml = delegationsOff()
         .replace('allow: ["/me", "/me/**", "/users/*"]', 'allow: ["/**"]')
         .replace(

@@ -16,6 +16,8 @@ import {
   type TestSettings,
 } from "../testing/gateway.ts";
 
+const JOB = "7d4f2b1c-3a5e-4f60-8b9a-0c1d2e3f4a5b";
+
 let emulator: Emulator;
 beforeAll(async () => {
   emulator = await startEmulator();
@@ -98,6 +100,9 @@ describe("an Express app that takes authentication and delegation as middleware"
       const me = await downstream.graph?.get("/me");
       response.status(me?.status ?? 500).json(await me?.json());
     });
+    app.get("/any", authenticate({ callers: "any", allowedClients: [JOB] }), (_request, response) => {
+      response.json({ acted: true });
+    });
     app.get("/broken", authenticate(), () => {
       throw new Error("the app's own failure");
     });
@@ -149,6 +154,15 @@ describe("an Express app that takes authentication and delegation as middleware"
     } finally {
       refusal.remove();
     }
+  });
+
+  test("lets no job act for itself that meant to act for a user", async () => {
+    const job = emulator.mintUserToken({ appOnly: true, clientId: JOB });
+    expect((await get("/any", job)).body).toEqual({ acted: true });
+    const refused = await get("/any", job).set("delegation", "any");
+    expect(refused.body).toMatchObject({ code: "target_forbidden", reason: "delegation_not_here" });
+    const user = emulator.mintUserToken({ user: "ada", clientId: JOB });
+    expect((await get("/any", user).set("delegation", "any")).body).toEqual({ acted: true });
   });
 
   test("leaves the app's errors to the app", async () => {

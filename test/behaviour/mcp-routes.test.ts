@@ -1,4 +1,4 @@
-/** Routes to servers of the Model Context Protocol, with the official SDKs as clients and servers that nobody here wrote. */
+/** Routes to servers of the Model Context Protocol, with the official SDKs as clients and servers from outside this repository. */
 
 import { once } from "node:events";
 import { createServer } from "node:http";

@@ -1,12 +1,16 @@
 /** The command `obo-gateway` as a process: exit codes, text, JSON, and files that it writes; more of it in test/long/cli. */
 
+import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "@jest/globals";
 import { IDS, runCommand as run } from "../support/command.ts";
 
 const LIMIT_MS = 60_000;
+const root = fileURLToPath(new URL("../..", import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), "cli-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
@@ -97,6 +101,26 @@ describe("init", () => {
         kept: [join(target, "gateway.yaml"), join(target, "compose.yaml")],
       });
       expect(readFileSync(join(target, "gateway.yaml"), "utf8")).toBe("mine");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "says which .env the next commands read where it is not the one that was written, and the line that it gives works",
+    async () => {
+      const target = join(directory, "beside");
+      const { stdout } = await run(["init", "--directory", target, ...ids], {});
+      expect(stdout).toContain(`these read ${join(root, ".env")}; for the file in ${target} run there:`);
+      const line = /run there: node (--env-file=\S+) (\S+) check$/m.exec(stdout);
+      const [, option = "", program = ""] = line ?? [];
+      expect(program).toBe(join(root, "src/cli/main.ts"));
+      const tsx = import.meta.resolve("tsx");
+      const { status, stderr } = spawnSync(process.execPath, [option, "--import", tsx, program, "check"], {
+        cwd: target,
+        encoding: "utf8",
+        env: { PATH: process.env.PATH ?? "", AZURE_CLIENT_SECRET: randomUUID() },
+      });
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     },
     LIMIT_MS,
   );

@@ -8,7 +8,12 @@ import { runSteps } from "./run-steps.ts";
 import { type DemoSite, startDemoSite } from "./site.ts";
 import { controlOf, createTour } from "./tour.ts";
 
-const USAGE = "npm run demo -- [--mcp] [--once] [--credential certificate|workload-identity]";
+const USAGE = `npm run demo -- [options]
+
+  --once               end after the tour, with exit code 1 when a step failed
+  --mcp                an agent that calls tools, in place of the page
+  --credential KIND    certificate or workload-identity: how the gateway proves itself (default workload-identity)
+`;
 
 const PAGE_PORT = 3000;
 
@@ -79,16 +84,30 @@ async function stop(exitCode: number): Promise<void> {
 }
 
 function readArguments(): { once: boolean; credential: CredentialChoice; mcp: boolean } {
-  const { values } = parseArgs({
-    options: {
-      once: { type: "boolean", default: false },
-      mcp: { type: "boolean", default: false },
-      credential: { type: "string", default: "workload-identity" },
-    },
-  });
-  const { once: ends, credential: chosen, mcp: speaksMcp } = values;
-  if (chosen === "workload-identity" || chosen === "certificate")
-    return { once: ends, credential: chosen, mcp: speaksMcp };
+  const read = parsed();
+  if (read?.help) {
+    console.log(USAGE);
+    process.exit(0);
+  }
+  if (read?.credential === "workload-identity" || read?.credential === "certificate")
+    return { once: read.once, credential: read.credential, mcp: read.mcp };
   console.error(USAGE);
   process.exit(2);
+}
+
+/** Undefined where an option is unknown or lacks its value; the message is on standard error by then. */
+function parsed() {
+  try {
+    return parseArgs({
+      options: {
+        once: { type: "boolean", default: false },
+        mcp: { type: "boolean", default: false },
+        credential: { type: "string", default: "workload-identity" },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    }).values;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    return undefined;
+  }
 }

@@ -37,7 +37,7 @@ export function createMcpTour(facts: EmulatorFacts, gateway: GatewayProcess, con
   let carriedAt = 0;
   const steps: Step[] = [
     {
-      title: "a client that knows the address alone is told where to sign in",
+      title: "a client that knows the address alone learns where to sign in",
       async run() {
         const refused = await call({ method: "tools/list" });
         expect("status", refused.status, 401);
@@ -49,8 +49,7 @@ export function createMcpTour(facts: EmulatorFacts, gateway: GatewayProcess, con
       },
     },
     {
-      title:
-        "an SDK's client signs in through the bridge and calls a tool of a server that nobody here wrote",
+      title: "an SDK's client signs in through the bridge and calls a tool of the public server-everything",
       async run() {
         const outcome = await agent.call();
         expect("outcome", outcome.result, "answered");

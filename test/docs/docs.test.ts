@@ -351,3 +351,41 @@ describe("words", () => {
     expect(found(filesBelow("src")).length).toBeLessThan(25);
   });
 });
+
+describe("CHANGELOG", () => {
+  /** Versions with their sections, and each section's items in one line. */
+  const versions = readFileSync(join(root, "CHANGELOG.md"), "utf8")
+    .split(/^## /m)
+    .slice(1)
+    .map((text) => {
+      const [before = "", ...sections] = text.split(/^### /m);
+      return {
+        name: before.split("\n", 1)[0],
+        before: itemsOf(before),
+        sections: sections.map((one) => ({ title: one.split("\n", 1)[0] ?? "", items: itemsOf(one) })),
+      };
+    });
+
+  function itemsOf(text: string): string[] {
+    return text
+      .split(/^- /m)
+      .slice(1)
+      .map((item) => item.replace(/\s+/g, " ").trim());
+  }
+
+  test("begins with Unreleased, whose items all stand in a section that Keep a Changelog knows, each section once", () => {
+    const [unreleased] = versions;
+    expect(unreleased).toMatchObject({ name: "Unreleased", before: [] });
+    const titles = unreleased?.sections.map(({ title }) => title) ?? [];
+    const known = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+    expect(titles).toEqual(known.filter((title) => titles.includes(title)));
+    expect(titles).toContain("Added");
+  });
+
+  test("says nothing twice", () => {
+    for (const { sections, before } of versions) {
+      const items = [...before, ...sections.flatMap((section) => section.items)];
+      expect(items.filter((item, index) => items.indexOf(item) !== index)).toEqual([]);
+    }
+  });
+});

@@ -10,23 +10,21 @@ import { startTestGateway } from "../support/gateway.ts";
 
 const source = fileURLToPath(new URL("../../src/", import.meta.url));
 
-/** Files of src of which a function ran while `work` did, sorted, relative to src. */
-async function filesCrossedBy(session: Session, work: () => Promise<void>): Promise<string[]> {
+/** Functions of src that ran while `work` did, as `file:offset`, files relative to src. */
+async function functionsRunBy(session: Session, work: () => Promise<void>): Promise<string[]> {
   // What ran before is forgotten by taking it.
   await session.post("Profiler.takePreciseCoverage");
   await work();
   const { result } = await session.post("Profiler.takePreciseCoverage");
   return result
     .filter(({ url }) => url.startsWith("file:") && fileURLToPath(url).startsWith(source))
-    .filter(({ functions }) =>
-      // A module's body is a function that begins where the file does: loading is not crossing. Arrow functions without a
-      // name count.
-      functions.some(
-        ({ ranges: [range] }) => range !== undefined && range.startOffset > 0 && range.count > 0,
-      ),
-    )
-    .map(({ url }) => fileURLToPath(url).slice(source.length))
-    .sort();
+    .flatMap(({ url, functions }) =>
+      functions
+        // A module's body is a function that begins where the file does: loading is not crossing. Arrow functions
+        // without a name count.
+        .filter(({ ranges: [range] }) => range !== undefined && range.startOffset > 0 && range.count > 0)
+        .map(({ ranges: [range] }) => `${fileURLToPath(url).slice(source.length)}:${range?.startOffset}`),
+    );
 }
 
 const emulator = await startEmulator();
@@ -41,14 +39,19 @@ const call = async (token: string) => {
   // The log line and the metrics of the request follow its answer.
   await new Promise((resolve) => setTimeout(resolve, 50));
 };
-// Loads what is loaded lazily, and lets everything be called once.
+// Timers are no part of a request.
+const timers = new Set(
+  await functionsRunBy(session, () => new Promise((resolve) => setTimeout(resolve, 2_000))),
+);
+// Loads what is loaded lazily, opens connections, and lets everything be called once.
 await call(emulator.mintUserToken({ user: emulator.addUser() }));
 const token = emulator.mintUserToken({ user: emulator.addUser() });
 for (const [title, work] of [
   ["miss", () => call(token)],
   ["hit", () => call(token)],
 ] as const) {
-  const files = await filesCrossedBy(session, work);
+  const functions = (await functionsRunBy(session, work)).filter((name) => !timers.has(name));
+  const files = [...new Set(functions.map((name) => name.replace(/:\d+$/, "")))].sort();
   console.log(`${title}: ${files.length} files\n  ${files.join("\n  ")}\n`);
 }
 session.disconnect();

@@ -120,6 +120,30 @@ describe("GET /AuthorizationHeader/{apiName}", () => {
   });
 });
 
+describe("a request with a Delegation field", () => {
+  test.each<[string, string, string, Record<string, unknown> | undefined]>([
+    ["the application's field", "GET", "/AuthorizationHeaderUnauthenticated/daemon", undefined],
+    ["a call as the application", "GET", "/DownstreamApiUnauthenticated/daemon", undefined],
+    ["the application's token", "POST", "/api/v1/token", { target: "daemon" }],
+    ["an exchange", "POST", "/api/v1/token/exchange", { target: "graph", user_token: "any" }],
+  ])(
+    "gets nothing for which it asks at %s: no token of the gateway is the user's",
+    async (_, method, path, body) => {
+      const answer = await ask(gateway.localUrl, path, {
+        method,
+        headers: { delegation: "any", ...(body && { "content-type": "application/json" }) },
+        ...(body && { body: JSON.stringify({ identity_provider: "entra_id", ...body }) }),
+      });
+      expect(answer.body).toMatchObject({
+        status: 403,
+        code: "target_forbidden",
+        reason: "delegation_not_here",
+      });
+      expect(tokenRequests()).toBe(0);
+    },
+  );
+});
+
 describe("ForceRefresh", () => {
   test("asks Entra once in 30 seconds for one assertion, and gives that token in between", async () => {
     const token = newUser();

@@ -115,10 +115,12 @@ const no: false[] = [
   null! as IsAny<Gateway["log"]>, null! as IsAny<Gateway["log"]["info"]>, null! as IsAny<GatewayConfig["http"]>,
   null! as IsAny<Delegation["answerErrors"]>, null! as IsAny<ReturnType<Delegation["authenticate"]>>,
   null! as IsAny<Emulator["users"]>, null! as IsAny<TestGateway["app"]>, null! as IsAny<TestGateway["routes"]>,
+  null! as IsAny<GatewayFetch>, null! as IsAny<Parameters<GatewayFetch>[1]>,
 ];
 void no;
 `;
       const names = `import type { Delegation, Gateway, GatewayConfig, GatewayRequest, RouteHandler } from "obo-gateway";
+import type { GatewayFetch } from "obo-gateway/browser";
 import type { Emulator, TestGateway } from "obo-gateway/testing";`;
       writeFileSync(
         join(cwd, "module.mts"),
@@ -134,13 +136,15 @@ import type { Emulator, TestGateway } from "obo-gateway/testing";`;
           `${commonJsNames}\nconst entry = import("obo-gateway");\nvoid entry.then(({ runGateway }) => runGateway);`,
         ),
       );
-      const flags = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2023", "--skipLibCheck"];
+      const flags = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2023"];
       const { stdout } = await run(
         process.execPath,
         [resolve("node_modules/typescript/bin/tsc"), ...flags, "module.mts", "script.cts"],
         { cwd },
       ).catch((error: { stdout: string }) => error);
-      expect(stdout).toBe("");
+      // Declarations of dependencies are theirs; a name that is missing in the package's own would be `any`.
+      const faults = stdout.split("\n").filter((line) => /^(?!node_modules\/(?!obo-gateway\/))\S/.test(line));
+      expect(faults).toEqual([]);
     },
     LIMIT_MS,
   );

@@ -1,36 +1,33 @@
 /**
  * Makes what `npm pack` ships out of what `npm run build` made: declarations that the entries reach, and code without
- * comments and blanks. Names stay, so that a stack trace names its functions.
+ * comments and blanks. Names of functions and classes stay, so that a stack trace names them.
  */
 
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { minify } from "@swc/core";
+import { reachedDeclarations } from "./declarations.ts";
 
-const ENTRIES = ["dist/index.d.ts", "dist/testing/testing/testing.d.ts"];
-
-const files = readdirSync("dist", { recursive: true, encoding: "utf8" }).map((name) => resolve("dist", name));
-
-const reached = new Set<string>();
-const walk = (file: string): void => {
-  if (reached.has(file)) return;
-  reached.add(file);
-  const text = readFileSync(file, "utf8");
-  for (const [, specifier = ""] of text.matchAll(/(?:from|import)\s*\(?"(\.[^"]+)"/g)) {
-    const stem = join(dirname(file), specifier).replace(/\.(?:js|ts)$/, "");
-    walk(`${stem}.d.ts`);
-  }
+const { exports } = JSON.parse(readFileSync("package.json", "utf8")) as {
+  readonly exports: Readonly<Record<string, string | { readonly types: string }>>;
 };
-for (const entry of ENTRIES) walk(resolve(entry));
+const entries = Object.values(exports).flatMap((one) => (typeof one === "string" ? [] : resolve(one.types)));
+const declarations = reachedDeclarations(entries);
 
-for (const file of files) {
-  if (file.endsWith(".map") || (file.endsWith(".d.ts") && !reached.has(file))) rmSync(file);
+const NAMES = { keep_fnames: true, keep_classnames: true };
+
+for (const name of readdirSync("dist", { recursive: true, encoding: "utf8" })) {
+  const file = resolve("dist", name);
+  const reached = declarations.get(file);
+  if (reached !== undefined) writeFileSync(file, reached);
+  else if (file.endsWith(".map") || file.endsWith(".d.ts")) rmSync(file);
   else if (file.endsWith(".js")) {
     const written = readFileSync(file, "utf8");
     const { code } = await minify(written, {
       module: true,
-      compress: false,
-      mangle: { toplevel: false, keep_fnames: true, keep_classnames: true },
+      // A function that stands in the place of its call would be missing in a stack trace.
+      compress: { ...NAMES, toplevel: true, inline: 0, passes: 2 },
+      mangle: { ...NAMES, toplevel: true },
     });
     const shebang = /^#!.*\n/.exec(written)?.[0] ?? "";
     writeFileSync(file, code.startsWith("#!") ? code : shebang + code);

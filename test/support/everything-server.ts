@@ -1,4 +1,4 @@
-/** A server of the Model Context Protocol that nobody here wrote, as a process of its own. */
+/** A server of the Model Context Protocol from outside this repository, as a process of its own. */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";

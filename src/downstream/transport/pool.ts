@@ -117,7 +117,12 @@ export function createTransport(options: TransportOptions): ReplaceableTransport
       for (const transfer of [...underWay]) transfer.refuse();
     },
   };
-  return { ...transport, send: followRedirects(transport).send };
+  const following = followRedirects(transport);
+  return {
+    ...transport,
+    send: (request, receiver) =>
+      (request.target.api.followRedirects === true ? following : transport).send(request, receiver),
+  };
 }
 
 interface ApiPool {

@@ -36,7 +36,7 @@ const MAX_LOCATION = 16_384;
 const MAX_REDIRECT_BODY = 65_536;
 
 /**
- * The same transport, following GET and HEAD where the API says `followRedirects`:
+ * The same transport for APIs that say `followRedirects`, following GET and HEAD:
  *
  * - below the API's base URL with all that the request carried, if the route would have let the caller ask for it;
  * - to any other origin by https alone, without the token and with nothing of the caller but `FIELDS_ELSEWHERE`. The
@@ -52,8 +52,8 @@ export function followRedirects(transport: Transport): Transport {
   return {
     ...transport,
     send(request, receiver) {
-      const { target, method, body } = request;
-      const follows = target.api.followRedirects === true && (method === "GET" || method === "HEAD");
+      const { method, body } = request;
+      const follows = method === "GET" || method === "HEAD";
       return follows && body === undefined
         ? send(transport, request, receiver)
         : transport.send(request, receiver);

@@ -14,7 +14,7 @@ export interface GraphToolsOptions {
   readonly client: DownstreamClient;
   /** Scopes of the delegated token, where Entra said them. */
   readonly granted: () => Promise<readonly string[] | undefined>;
-  /** Told of a refusal that the caller has to meet outside of the protocol's messages: by signing in, or by waiting. */
+  /** Called with a refusal that the caller has to meet outside of the protocol's messages: by signing in, or by waiting. */
   readonly onRefused: (error: GatewayError) => void;
 }
 

@@ -166,3 +166,25 @@ describe("permissions", () => {
     LIMIT_MS,
   );
 });
+
+describe("permissions without a route to Graph", () => {
+  test(
+    "says that nothing was compared, and why, in the place of an empty table",
+    async () => {
+      const file = join(directory, "orders.yaml");
+      const yaml = [
+        'identity: { tenants: ["${AZURE_TENANT_ID}"], audiences: ["${AZURE_CLIENT_ID}"] }',
+        "downstreamApis:",
+        `  orders: { baseUrl: "https://orders.example/v2", scopes: ["api://${IDS.AZURE_CLIENT_ID}/.default"] }`,
+        'routes: [{ path: /orders, downstreamApi: orders, requiredScopes: [orders.use], allow: ["/items"] }]',
+      ];
+      writeFileSync(file, yaml.join("\n"));
+      const args = ["permissions", "--config", file, "--table", TABLE, "--granted", "User.Read"];
+      const { code, stdout, stderr } = await run(args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toMatch(/^No route calls Graph for a user, so nothing was compared\..*kind: graph/);
+      expect(stdout).not.toContain("Missing");
+    },
+    LIMIT_MS,
+  );
+});

@@ -66,6 +66,21 @@ test(
   LIMIT_MS,
 );
 
+test.each(["--config", "-c"])(
+  "%s names the file in the place of GATEWAY_CONFIG, as it does for every other subcommand",
+  async (option) => {
+    const [read, missing] = await Promise.all([
+      runDoctor({ ...healthy(), GATEWAY_CONFIG: "/nowhere/a.yaml" }, [option, "config/demo.yaml", "--json"]),
+      runDoctor(healthy(), [option, "/nowhere/b.yaml"]),
+    ]);
+    expect(JSON.parse(read.stdout)).toMatchObject({ configured: true, works: true });
+    expect(missing.code).toBe(2);
+    expect(missing.stdout).toContain("cannot read /nowhere/b.yaml");
+    expect(missing.stdout).toContain("docs/configuration.md says what it means");
+  },
+  LIMIT_MS,
+);
+
 test(
   "exits 2 when there is no configuration to go by, and prints one JSON document where it was asked to",
   async () => {
