@@ -3,7 +3,6 @@
 import type { RequestListener } from "node:http";
 import { isDeepStrictEqual } from "node:util";
 import { type CodeParts, codeRoutesOf } from "./code-routes.ts";
-import { takeOver } from "./config/changes.ts";
 import type { GatewayConfig } from "./config/load.ts";
 import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
@@ -49,7 +48,8 @@ import { type Outbound, openOutbound } from "./outbound/outbound.ts";
 import { type WatchedPermissions, watchPermissions } from "./permission-watch.ts";
 import type { OpenRedis } from "./redis/contract.ts";
 import { openRedis } from "./redis/redis.ts";
-import type { ConfigurationEvent, Logger, LogSink } from "./telemetry/contract.ts";
+import { openServing, type ReadConfig, type Reconfigured, type Serving } from "./serving.ts";
+import type { Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
 
 /** Parts that a program that embeds the gateway may bring; each has a default. */
@@ -114,11 +114,6 @@ export interface Gateway {
   /** Lets go of connections and timers. Call it when no request is in flight. */
   close(): Promise<void>;
 }
-
-export type ReadConfig = () => GatewayConfig | Promise<GatewayConfig>;
-
-/** What a running gateway made of another configuration. */
-export type Reconfigured = ConfigurationEvent;
 
 /** The local API as a listener takes it. */
 export interface LocalGateway {
@@ -220,112 +215,82 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 }
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
-  const routes = await openCodeRoutes(config, parts);
-  let serving: Serving = { config, routes, generation: 1, needRestart: [] };
+  const { current, reconfigureBy } = openServing({ config, routes: await openCodeRoutes(config, parts) });
   const building = await openBuilding(config, parts, keep);
   const { credential, exchange, redis } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
-  const verifier = await openIdentity(building, () => serving, exchange);
+  const verifier = await openIdentity(building, current, exchange);
   const { replaceApis, ...downstream } = openDownstream(building);
-  building.console?.watch({
-    credential: credential.status,
-    cached: exchange.cached,
-    keysReady: verifier.ready,
-  });
-  building.metrics.watchConfiguration(() => serving);
-  const readiness = createReadiness({
+  const delegations = openDelegations(building, exchange, redis);
+  const { isReady, leaveRotation, ...admin } = assembleAdminSide(building, current, {
     verifier,
     credential,
-    clockDriftMs: exchange.clockDriftMs,
-    outputs: building.outputs,
-    configuration: () => serving,
+    exchange,
   });
-  const { isReady, checks, leaveRotation } = readiness;
-  const pages = adminPages({
-    checks,
-    generation: () => serving.generation,
-    metrics: building.metrics,
-    documents: { "/permissions": building.permissions?.observed },
-  });
-  building.permissions?.compareWith(config, routes);
-  const delegations = openDelegations(building, exchange, redis);
   const counters = redis?.counters;
   const bridgeOf = bridges(building, redis);
   const ports = { verifier, exchange, delegations, isReady, counters, bridgeOf, ...downstream };
-  const { prepare, besides, ...publicSide } = assemblePublicSide(building, ports, serving);
-  const local = assembleLocalSide(building, { ...ports, ...publicSide.guard }, serving, besides);
+  const { prepare, besides, ...publicSide } = assemblePublicSide(building, ports, current());
+  const local = assembleLocalSide(building, { ...ports, ...publicSide.guard }, current(), besides);
   return {
     ...publicSide,
+    ...admin,
     local: local?.side,
-    admin: adminListener(pages),
-    adminPages: pages,
-    console: building.console,
     get routes() {
-      return servedRoutes(serving.config.routes, serving.routes, delegations !== undefined);
+      return servedRoutes(current().config.routes, current().routes, delegations !== undefined);
     },
     log: building.log,
     ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
-    reconfigure: inTurn(async (read: ReadConfig) => {
-      const event = await readInto(replace, read, serving);
-      building.signals.configuration(event);
-      return event;
+    reconfigure: reconfigureBy({
+      routesOf: (next) => codeRoutesOf(next, parts),
+      prepare(next) {
+        const { begin, besides } = prepare(next);
+        const beginLocally = local?.prepare(next, besides);
+        return () => {
+          replaceApis(next.config);
+          begin();
+          beginLocally?.();
+          building.permissions?.compareWith(next.config, next.routes);
+        };
+      },
+      onEvent: building.signals.configuration,
     }),
   };
-
-  /** @throws {ConfigurationError} when the configuration cannot serve; nothing has changed then. */
-  function replace(asked: GatewayConfig): Reconfigured {
-    const { config: next, changed, needRestart } = takeOver(serving.config, asked);
-    if (changed.length === 0) {
-      serving = { ...serving, needRestart };
-      return { outcome: "unchanged", generation: serving.generation, needRestart };
-    }
-    const routes = codeRoutesOf(next, parts);
-    const replaced = { config: next, routes, generation: serving.generation + 1, needRestart };
-    // Everything that can be refused is built before anything is replaced.
-    const { begin, besides } = prepare(replaced);
-    const beginLocally = local?.prepare(replaced, besides);
-    replaceApis(next);
-    begin();
-    beginLocally?.();
-    serving = replaced;
-    building.permissions?.compareWith(next, routes);
-    return { outcome: "taken_over", generation: replaced.generation, changed, needRestart };
-  }
 }
 
-/** Reads and replaces; a configuration at fault becomes an event as well. */
-async function readInto(
-  replace: (config: GatewayConfig) => Reconfigured,
-  read: ReadConfig,
-  { generation }: Pick<Serving, "generation">,
-): Promise<Reconfigured> {
-  try {
-    return replace(await read());
-  } catch (error) {
-    if (!(error instanceof ConfigurationError)) throw error;
-    return { outcome: "refused", generation, faults: error.faults };
-  }
-}
-
-/** One call after the other, so that what was read later also takes effect later. */
-function inTurn<Argument, Result>(
-  run: (argument: Argument) => Promise<Result>,
-): (argument: Argument) => Promise<Result> {
-  let last: Promise<unknown> = Promise.resolve();
-  return (argument) => {
-    const result = last.then(() => run(argument));
-    last = result.catch(() => {});
-    return result;
-  };
-}
-
-/** The configuration that serves, and what follows from it alone; a reload replaces it as a whole. */
-interface Serving {
-  readonly config: GatewayConfig;
-  readonly routes: readonly ServedCodeRoute[];
-  readonly generation: number;
-  readonly needRestart: readonly string[];
+/** What operators look at: readiness, metrics, documents, and the console where it is enabled. */
+function assembleAdminSide(
+  { console, metrics, outputs, permissions }: Building,
+  current: () => Serving,
+  {
+    verifier,
+    credential,
+    exchange,
+  }: Pick<LifePorts, "credential"> & {
+    readonly verifier: Awaited<ReturnType<typeof openIdentity>>;
+    readonly exchange: Awaited<ReturnType<typeof openExchange>>["exchange"];
+  },
+) {
+  const { clockDriftMs, cached } = exchange;
+  console?.watch({ credential: credential.status, cached, keysReady: verifier.ready });
+  metrics.watchConfiguration(current);
+  const { config, routes } = current();
+  permissions?.compareWith(config, routes);
+  const { isReady, checks, leaveRotation } = createReadiness({
+    verifier,
+    credential,
+    clockDriftMs,
+    outputs,
+    configuration: current,
+  });
+  const pages = adminPages({
+    checks,
+    generation: () => current().generation,
+    metrics,
+    documents: { "/permissions": permissions?.observed },
+  });
+  return { isReady, leaveRotation, admin: adminListener(pages), adminPages: pages, console };
 }
 
 /** Parts that each step of the assembly takes from the steps before it. */
@@ -383,20 +348,9 @@ async function openIdentity(
 
 /** Exchanges a caller's token for a delegated one: credential, Redis, exchange. */
 async function openExchange(building: Building) {
-  const { config, keep, fetch, now, authority, metrics, signals } = building;
+  const { config, keep, metrics, signals } = building;
   const { application, exchange: options } = config;
-  const expiryMarginMs = options.cache.expiryMarginSeconds * 1000;
-  const wire = {
-    clientId: application.clientId,
-    authorityHost: `${authority.origin}/`,
-    tokenEndpoint: authority.tokenEndpoint,
-    authorizeEndpoint: authority.authorizeEndpoint,
-    homeTenantId: application.tenantId,
-    fetch,
-    timeoutMs: options.timeoutMs,
-    ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
-    now,
-  };
+  const wire = authorityWire(building);
   const credential = await openGatewayCredential({
     ...building,
     directFetch: building.parts.fetch ?? building.outbound.directFetch,
@@ -405,28 +359,15 @@ async function openExchange(building: Building) {
     onEvent: signals.credential,
   });
   metrics.watchCredential(credential.status);
-
   // After the credential, which may be refused: the connection to Redis is made at once, and again for ever.
-  const redis = keep(
-    await openRedis({
-      ...options.cache.redis,
-      keys: options.cacheKeys,
-      keysFile: options.cacheKeysFile,
-      token:
-        options.cache.redis.auth === "entra"
-          ? createRedisToken({ ...wire, credential, onEvent: signals.exchange })
-          : undefined,
-      now,
-      onEvent: signals.exchange,
-    }),
-  );
-  const { maxEntries, maxBytes } = options.cache;
+  const redis = keep(await openSharedStore(building, wire, credential));
+  const { maxEntries, maxBytes, expiryMarginSeconds } = options.cache;
   const exchange = keep(
     createTokenExchange({
       ...wire,
       allowedTenants: application.exchangeTenants,
       credential,
-      cache: { maxEntries, maxBytes, expiryMarginMs },
+      cache: { maxEntries, maxBytes, expiryMarginMs: expiryMarginSeconds * 1000 },
       redis,
       refusalMemoryMs: options.refusalMemoryMs,
       budget: { total: options.maxConcurrent, ...config.fairness },
@@ -437,6 +378,40 @@ async function openExchange(building: Building) {
   metrics.watchTokenCache({ ...exchange.cached, sharedAvailable: redis?.available });
   metrics.watchClock(exchange.clockDriftMs);
   return { credential, exchange, redis };
+}
+
+/** How token requests reach Entra. */
+function authorityWire({ config, fetch, now, authority }: Building) {
+  const { application, exchange } = config;
+  return {
+    clientId: application.clientId,
+    authorityHost: `${authority.origin}/`,
+    tokenEndpoint: authority.tokenEndpoint,
+    authorizeEndpoint: authority.authorizeEndpoint,
+    homeTenantId: application.tenantId,
+    fetch,
+    timeoutMs: exchange.timeoutMs,
+    ...(application.regionalAuthority !== undefined && { regionalAuthority: application.regionalAuthority }),
+    now,
+  };
+}
+
+/** What replicas share in Redis; undefined where none is configured. */
+function openSharedStore(
+  { config, now, signals }: Building,
+  wire: ReturnType<typeof authorityWire>,
+  credential: CredentialRing,
+) {
+  const { cache, cacheKeys, cacheKeysFile } = config.exchange;
+  const onEvent = signals.exchange;
+  return openRedis({
+    ...cache.redis,
+    keys: cacheKeys,
+    keysFile: cacheKeysFile,
+    token: cache.redis.auth === "entra" ? createRedisToken({ ...wire, credential, onEvent }) : undefined,
+    now,
+    onEvent,
+  });
 }
 
 /** What users left to jobs; nothing where it is not configured. */

@@ -1,18 +1,13 @@
 /** A running gateway: the composition root put behind two listeners, and taken down without losing a request. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import {
-  createGateway,
-  type Gateway,
-  type GatewayParts,
-  type ReadConfig,
-  type Reconfigured,
-} from "./gateway.ts";
+import { createGateway, type Gateway, type GatewayParts } from "./gateway.ts";
 import { listenForAdmin } from "./http/admin.ts";
 import { type ServedRoute, unlinkedRoutes } from "./http/route-table.ts";
 import { createDescriptorRoom, type Listening, listen } from "./http/server.ts";
 import type { ProxyOptions, ProxyServer } from "./outbound/contract.ts";
 import { unreadExceptions } from "./outbound/proxies.ts";
+import type { ReadConfig, Reconfigured } from "./serving.ts";
 import type { Logger } from "./telemetry/contract.ts";
 
 /** A gateway that listens. */

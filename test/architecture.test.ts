@@ -261,6 +261,8 @@ describe("architecture", () => {
       // Grants of the exchange and answers of the downstream room meet the table of permissions.
       "src/permission-watch.ts",
       "src/reported-routes.ts",
+      // Routes in code belong to the configuration that serves.
+      "src/serving.ts",
       "src/start.ts",
     ]);
   });

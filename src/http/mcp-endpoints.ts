@@ -4,6 +4,7 @@ import type { Request, RequestHandler, Response } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
 import { readFraming } from "../downstream/forward.ts";
 import { GatewayError } from "../errors.ts";
+import { type BodyFailure, readBoundedBody } from "../foundation/bounded-body.ts";
 import type { Bridge, Endpoint, EndpointAnswer } from "../mcp/contract.ts";
 import { recordOf, sayOwnFields } from "./pipeline.ts";
 
@@ -78,37 +79,30 @@ function write(
   response.end(request.method === "HEAD" ? undefined : body);
 }
 
-/** @throws {GatewayError} `request_malformed` or `body_too_large` */
-function readBody(request: Request, { type, maxBytes }: NonNullable<Endpoint["body"]>): Promise<string> {
+/** Rejects with `request_malformed` or `body_too_large`. */
+async function readBody(
+  request: Request,
+  { type, maxBytes }: NonNullable<Endpoint["body"]>,
+): Promise<string> {
   const framing = readFraming(request);
   const mediaType = (request.headers["content-type"] ?? "").split(";", 1)[0]?.trim().toLowerCase();
   if (mediaType !== type) throw malformed("body_type", `The body must be of the type ${type}.`);
   if ((request.headers["content-encoding"] ?? "identity").toLowerCase() !== "identity")
     throw malformed("body_coding", "The body must not be in a content coding.");
   if (framing.kind === "length" && framing.bytes > maxBytes) throw tooLarge();
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    const settle = (settled: () => void) => {
-      clearTimeout(deadline);
-      request.off("data", onData).off("end", onEnd).off("close", onClose);
-      settled();
-    };
-    const fail = (error: GatewayError) => settle(() => reject(error));
-    const onData = (chunk: Buffer) => {
-      length += chunk.length;
-      if (length > maxBytes) fail(tooLarge());
-      else chunks.push(chunk);
-    };
-    const onEnd = () => settle(() => resolve(Buffer.concat(chunks, length).toString()));
-    const onClose = () => fail(malformed("body_cut", "The body ended early."));
-    const deadline = setTimeout(
-      () => fail(malformed("body_stalled", "The body took too long to arrive.")),
-      BODY_MS,
-    );
-    request.on("data", onData).on("end", onEnd).on("close", onClose);
+  const body = await readBoundedBody(request, {
+    maxBytes,
+    timeoutMs: BODY_MS,
+    failed: (failure) => FAILED[failure](),
   });
+  return body.toString();
 }
+
+const FAILED: Readonly<Record<BodyFailure, () => GatewayError>> = {
+  too_large: tooLarge,
+  cut: () => malformed("body_cut", "The body ended early."),
+  stalled: () => malformed("body_stalled", "The body took too long to arrive."),
+};
 
 function malformed(reason: string, detail: string): GatewayError {
   return new GatewayError("request_malformed", { detail, reason });

@@ -2,31 +2,22 @@
 
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
+import { readBoundedBody } from "../foundation/bounded-body.ts";
 import { parseJsonObject } from "../foundation/json.ts";
 
-/** @throws {GatewayError} `body_too_large`, or `request_malformed` where the body broke off. */
-export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    const take = (chunk: Buffer) => {
-      length += chunk.length;
-      if (length > maxBytes) refuse();
-      else chunks.push(chunk);
-    };
-    // The rest of the body is taken off the wire, so that the caller gets to read the refusal; the listener bounds for how long.
-    const refuse = () => {
-      request.off("data", take).resume();
-      chunks.length = 0;
-      reject(tooLarge(maxBytes));
-    };
-    if (Number(request.headers["content-length"] ?? 0) > maxBytes) return refuse();
-    request.on("data", take);
-    request.once("end", () => resolve(Buffer.concat(chunks)));
-    request.once("error", (cause) => reject(malformed("body", "The body broke off.", cause)));
-    request.once("close", () => {
-      if (!request.complete) reject(malformed("body", "The body broke off."));
-    });
+/**
+ * Rejects with `body_too_large`, or `request_malformed` where the body broke off. The listener bounds how long it takes.
+ */
+export async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  if (Number(request.headers["content-length"] ?? 0) > maxBytes) {
+    // Taken off the wire, so that the caller gets to read the refusal.
+    request.resume();
+    throw tooLarge(maxBytes);
+  }
+  return readBoundedBody(request, {
+    maxBytes,
+    failed: (failure) =>
+      failure === "too_large" ? tooLarge(maxBytes) : malformed("body", "The body broke off."),
   });
 }
 
@@ -52,6 +43,6 @@ function tooLarge(maxBytes: number): GatewayError {
   return new GatewayError("body_too_large", { detail: `The body may be of ${maxBytes} bytes at most.` });
 }
 
-function malformed(reason: string, detail: string, cause?: unknown): GatewayError {
-  return new GatewayError("request_malformed", { detail, reason, cause });
+function malformed(reason: string, detail: string): GatewayError {
+  return new GatewayError("request_malformed", { detail, reason });
 }

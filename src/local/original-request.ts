@@ -28,7 +28,7 @@ export function readOriginalRequest(
 ): OriginalRequest {
   const rest = url.slice(FORWARD_AUTH.length);
   const given = one("original_uri", headers["x-original-uri"], headers["x-forwarded-uri"]);
-  const toldMethod = one("original_method", headers["x-original-method"], headers["x-forwarded-method"]);
+  const givenMethod = one("original_method", headers["x-original-method"], headers["x-forwarded-method"]);
   const rewritten = headers["x-envoy-original-path"];
   // Caddy keeps the caller's query on the endpoint's own path.
   const path = rest.replace(/\?.*$/s, "");
@@ -36,12 +36,12 @@ export function readOriginalRequest(
     const target = one("original_uri", given, rewritten);
     if (target === undefined) throw missing("original_uri_missing");
     // Subrequests of nginx are GET whatever the caller sent, so the method of this request says nothing.
-    if (toldMethod === undefined && given !== undefined) throw missing("original_method_missing");
-    return { method: known(toldMethod ?? method), target, named: path };
+    if (givenMethod === undefined && given !== undefined) throw missing("original_method_missing");
+    return { method: known(givenMethod ?? method), target, named: path };
   }
   const behind = one("original_uri", rest, given, rewritten);
   return {
-    method: known(one("original_method", method, toldMethod) ?? ""),
+    method: known(one("original_method", method, givenMethod) ?? ""),
     target: behind ?? "",
     named: undefined,
   };

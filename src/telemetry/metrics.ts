@@ -326,7 +326,7 @@ function credentialGauges(read: () => CredentialReading, registers: Registry[]):
 }
 
 export interface RoomMetrics {
-  /** A caller's token was judged. */
+  /** A caller's token was verified or refused. */
   verified(verdict: "verified" | "refused", seconds: number): void;
   /** A delegated token was had, or not (`none`), all waits included. */
   tokenAwaited(origin: string, seconds: number): void;
@@ -347,7 +347,7 @@ const STATUS_CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 export function createRoomMetrics({ counter, gauge, histogram }: Instruments): RoomMetrics {
   const verify = histogram(
     "obo_gateway_verify_duration_seconds",
-    "Time to judge a caller's token, by verdict (verified or refused)",
+    "Time to check a caller's token, by verdict (verified or refused)",
     ["verdict"],
   );
   const token = histogram(

@@ -9,8 +9,9 @@ import { Agent, fetch as undiciFetch } from "undici";
 import { loadWithCode } from "../../src/checked-config.ts";
 import { type GatewayConfig, loadConfig } from "../../src/config/load.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
-import type { GatewayParts, Reconfigured } from "../../src/gateway.ts";
+import type { GatewayParts } from "../../src/gateway.ts";
 import type { CodeRoute } from "../../src/http/code-route.ts";
+import type { Reconfigured } from "../../src/serving.ts";
 import { startGateway } from "../../src/start.ts";
 import type { Emulator } from "../emulator/handle.ts";
 

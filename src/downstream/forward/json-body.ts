@@ -3,6 +3,7 @@
 import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../../errors.ts";
+import { readBoundedBody } from "../../foundation/bounded-body.ts";
 import { bodyTooLarge, readFraming } from "./request-body.ts";
 
 export interface JsonBodyOptions {
@@ -31,33 +32,12 @@ export async function readJsonBody(
   checkForm(incoming, what);
   if (framing.kind === "length" && framing.bytes > maxBytes) throw bodyTooLarge();
   if (framing.kind === "length") take(framing.bytes);
-  const bytes = await new Promise<Buffer>((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    const settle = (settled: () => void) => {
-      clearTimeout(idle);
-      clearTimeout(deadline);
-      incoming.off("data", onData).off("end", onEnd).off("close", onClose);
-      settled();
-    };
-    const fail = (error: unknown) => settle(() => reject(error));
-    const onData = (chunk: Buffer) => {
-      idle.refresh();
-      length += chunk.length;
-      if (length > maxBytes) return fail(bodyTooLarge());
-      try {
-        if (framing.kind === "chunked") take(chunk.length);
-        chunks.push(chunk);
-      } catch (error) {
-        fail(error);
-      }
-    };
-    const onEnd = () => settle(() => resolve(Buffer.concat(chunks, length)));
-    const onClose = () => fail(unread(what, "body_cut"));
-    const onLate = () => fail(unread(what, "body_stalled"));
-    const idle = setTimeout(onLate, idleMs);
-    const deadline = setTimeout(onLate, timeoutMs);
-    incoming.on("data", onData).on("end", onEnd).on("close", onClose);
+  const bytes = await readBoundedBody(incoming, {
+    maxBytes,
+    idleMs,
+    timeoutMs,
+    take: framing.kind === "chunked" ? take : undefined,
+    failed: (failure) => (failure === "too_large" ? bodyTooLarge() : unread(what, `body_${failure}`)),
   });
   // Bytes that are no UTF-8 are refused: replaced ones could make two ids or URLs of the same text.
   if (!isUtf8(bytes)) throw unread(what, `${what}_utf8`);
