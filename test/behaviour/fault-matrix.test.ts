@@ -47,7 +47,7 @@ const startFresh = (expected?: Expected) =>
 
 /** What may count against Entra or the gateway's proof starts anew; what concerns one user must not touch the others. */
 async function start(expected?: Expected): Promise<void> {
-  const isOfOneUser = expected === undefined || expected.status < 500;
+  const isOfOneUser = !(expected?.holdsOthers || expected?.code.startsWith("authority_"));
   gateway = (isOfOneUser ? unharmed : undefined) ?? (await startFresh(expected));
   if (isOfOneUser) unharmed = gateway;
 }

@@ -14,10 +14,13 @@ import {
   TENANT,
   userClaims,
 } from "./fake-authority.ts";
-import { heal, outagesAround } from "./outages.ts";
+import { heal, type Outage, outagesAround } from "./outages.ts";
 import { CACHE, KEY_SET } from "./verifier-settings.ts";
 
 const HOUR = 3_600_000;
+/** How long a document is waited for, ms: a busy machine answers honestly in time, and silences are waited out. */
+const PATIENT_MS = 30_000;
+const BRIEF_MS = 1_000;
 
 /** All labels but "internal", which would mean that a fault of the authority was met by a fault of ours. */
 const REASONS = ["timeout", "network", "too_large", "status", "content", "issuer", "jwks_uri", "no_keys"];
@@ -36,6 +39,7 @@ async function startGateway(verifierName: "passport-azure-ad" | "jose") {
   const authority: FakeAuthority = await startFakeAuthority([jwkOf(key)]);
   const events: TokenVerifierEvent[] = [];
   let clock = Date.now();
+  let fetchTimeoutMs = PATIENT_MS;
   let background = () => {};
   let heard = () => {};
   const schedule: Schedule = (callback) => {
@@ -52,8 +56,13 @@ async function startGateway(verifierName: "passport-azure-ad" | "jose") {
     fetch: authority.fetch,
     now: () => clock,
     schedule,
-    // Long enough for an honest answer on a busy machine; short enough to wait out the silent ones.
-    keySet: { ...KEY_SET, fetchTimeoutMs: 1_500, failureBackoffMs: 20 },
+    keySet: {
+      ...KEY_SET,
+      get fetchTimeoutMs() {
+        return fetchTimeoutMs;
+      },
+      failureBackoffMs: 20,
+    },
     // Nothing is remembered: each call shows what the keys at hand allow.
     cache: { ...CACHE, maxEntries: 0 },
     onEvent: (event) => {
@@ -65,6 +74,14 @@ async function startGateway(verifierName: "passport-azure-ad" | "jose") {
     authority,
     verifier,
     events,
+    begin(outage: Outage) {
+      outage.begin(authority);
+      fetchTimeoutMs = BRIEF_MS;
+    },
+    heal() {
+      heal(authority);
+      fetchTimeoutMs = PATIENT_MS;
+    },
     outcomeOf: async (token: string) => (await verifier.verify(bearer(token))).outcome,
     advance(ms: number) {
       clock += ms;
@@ -92,7 +109,7 @@ describe("cold, while an authority's", () => {
     async (_sentence, outage, name) => {
       const gateway = await startGateway(name);
       try {
-        outage.begin(gateway.authority);
+        gateway.begin(outage);
         const during = await Promise.all(
           [1, 2, 3, 4, 5].map((n) => gateway.verifier.verify(bearer(genuineToken(`user-${n}`)))),
         );
@@ -107,7 +124,7 @@ describe("cold, while an authority's", () => {
         // Five callers shared one read.
         expect(gateway.events.filter(({ type }) => type === "key_set_failed")).toHaveLength(1);
 
-        heal(gateway.authority);
+        gateway.heal();
         expect(await gateway.outcomeOf(genuineToken("user-6"))).toBe("verified");
         expect(gateway.verifier.ready()).toBe(true);
       } finally {
@@ -124,7 +141,7 @@ describe("warm, while an authority's", () => {
       const gateway = await startGateway(name);
       try {
         await gateway.verifier.warmUp();
-        outage.begin(gateway.authority);
+        gateway.begin(outage);
         gateway.advance(2 * HOUR);
         await gateway.refreshInBackground();
         expect(gateway.events.at(-1)?.type).toBe("key_set_failed");
@@ -134,7 +151,7 @@ describe("warm, while an authority's", () => {
         expect(await gateway.outcomeOf(genuineToken("user-2", nextKey))).toBe("unavailable");
         expect(await gateway.outcomeOf(genuineToken("user-3"))).toBe("verified");
 
-        heal(gateway.authority);
+        gateway.heal();
         gateway.authority.keys = [jwkOf(nextKey)];
         await gateway.refreshInBackground();
         expect(await gateway.outcomeOf(genuineToken("user-4", nextKey))).toBe("verified");

@@ -69,12 +69,12 @@ identity:
   tenants: ["\${AZURE_TENANT_ID}"]
   audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"]
 exchange:
-  timeoutMs: \${EXCHANGE_TIMEOUT_MS:-5000}
+  timeoutMs: \${EXCHANGE_TIMEOUT_MS:-30000}
 downstreamApis:
   graph:
     baseUrl: "\${GRAPH_URL}"
     scopes: [https://graph.microsoft.com/.default]
-    timeoutMs: \${GRAPH_TIMEOUT_MS:-5000}
+    timeoutMs: \${GRAPH_TIMEOUT_MS:-30000}
     maxRequestBytes: 1048576
     allowPrivateNetwork: true
   unknown-resource:

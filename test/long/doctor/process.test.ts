@@ -9,7 +9,7 @@ import {
   environmentFor,
   runDoctor,
   startEmulatorProcess,
-} from "../support/processes.ts";
+} from "../../support/processes.ts";
 
 const LIMIT_MS = 60_000;
 

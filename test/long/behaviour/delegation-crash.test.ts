@@ -5,12 +5,12 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { delegationsYaml, JOB } from "../support/delegations.ts";
-import { type GatewayProcess, startGatewayProcess } from "../support/processes.ts";
-import { describeWithRedis } from "../support/redis.ts";
-import { type RedisServer, startRedis } from "../support/redis-server.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { delegationsYaml, JOB } from "../../support/delegations.ts";
+import { type GatewayProcess, startGatewayProcess } from "../../support/processes.ts";
+import { describeWithRedis } from "../../support/redis.ts";
+import { type RedisServer, startRedis } from "../../support/redis-server.ts";
 
 const LIMIT_MS = 60_000;
 

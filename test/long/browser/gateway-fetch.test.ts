@@ -10,11 +10,11 @@ import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { createInstrumenter } from "istanbul-lib-instrument";
 import type { Page } from "playwright-core";
-import { CASES } from "./cases.ts";
-import { type Chromium, hasChromium, launchChromium } from "./chromium.ts";
-import { startScriptedGateway } from "./scripted-gateway.ts";
+import { CASES } from "../../browser/cases.ts";
+import { type Chromium, hasChromium, launchChromium } from "../../browser/chromium.ts";
+import { startScriptedGateway } from "../../browser/scripted-gateway.ts";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
+const root = fileURLToPath(new URL("../../..", import.meta.url));
 const run = promisify(execFile);
 
 let servers: Awaited<ReturnType<typeof startScriptedGateway>>[];

@@ -4,15 +4,15 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "@jest/globals";
-import { ACTOR_OF, GatewayError, type GatewayErrorCode } from "../../src/errors.ts";
-import { createPlainSide } from "../../src/http/plain-side.ts";
-import { problemInField } from "../../src/local/forward-auth.ts";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { ask, bearer, claimsOf } from "../local/support.ts";
-import { describeWith } from "../support/describe-with.ts";
-import { type Front, programOf, type RunningFront, startFront } from "../support/front.ts";
-import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { ACTOR_OF, GatewayError, type GatewayErrorCode } from "../../../src/errors.ts";
+import { createPlainSide } from "../../../src/http/plain-side.ts";
+import { problemInField } from "../../../src/local/forward-auth.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { ask, bearer, claimsOf } from "../../local/support.ts";
+import { describeWith } from "../../support/describe-with.ts";
+import { type Front, programOf, type RunningFront, startFront } from "../../support/front.ts";
+import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
 
 interface Reached {
   readonly method: string | undefined;

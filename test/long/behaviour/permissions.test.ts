@@ -4,11 +4,11 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { codeRoute } from "../../src/http/code-route.ts";
-import { startEmulator } from "../emulator/emulator.ts";
-import { PERMISSION_TABLE } from "../emulator/graph/permissions.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { startTestGateway, TEST_YAML, type TestGateway } from "../support/gateway.ts";
+import { codeRoute } from "../../../src/http/code-route.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import { PERMISSION_TABLE } from "../../emulator/graph/permissions.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { startTestGateway, TEST_YAML, type TestGateway } from "../../support/gateway.ts";
 
 const TABLE = fileURLToPath(PERMISSION_TABLE);
 const LIMIT_MS = 60_000;

@@ -12,7 +12,7 @@ import {
   type GatewayProcess,
   startEmulatorProcess,
   startGatewayProcess,
-} from "../support/processes.ts";
+} from "../../support/processes.ts";
 
 const LIMIT_MS = 60_000;
 const TAKEN_OVER = "the changed configuration is taken over";

@@ -1,8 +1,8 @@
 /** The whole gateway and the doctor where Entra, Graph and the collector can only be reached through a proxy. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
-import { describeWithProxies, type ForwardProxy, startForwardProxy } from "../support/forward-proxy.ts";
-import { startCollector } from "../support/otlp-collector.ts";
+import { describeWithProxies, type ForwardProxy, startForwardProxy } from "../../support/forward-proxy.ts";
+import { startCollector } from "../../support/otlp-collector.ts";
 import {
   type EmulatorProcess,
   environmentFor,
@@ -10,7 +10,7 @@ import {
   runDoctor,
   startEmulatorProcess,
   startGatewayProcess,
-} from "../support/processes.ts";
+} from "../../support/processes.ts";
 
 const LIMIT_MS = 120_000;
 

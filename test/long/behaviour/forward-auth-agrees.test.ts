@@ -1,12 +1,12 @@
 /** Forward-auth and the gateway's own proxy decide alike, over generated routes, methods, paths and tokens. */
 
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { ask, bearer } from "../local/support.ts";
-import { startTestGateway, type TestGateway } from "../support/gateway.ts";
-import { createRandom, type Random } from "../support/random.ts";
-import { type RecordingApi, startRecordingApi } from "../support/recording-api.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { ask, bearer } from "../../local/support.ts";
+import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
+import { createRandom, type Random } from "../../support/random.ts";
+import { type RecordingApi, startRecordingApi } from "../../support/recording-api.ts";
 
 const SEED = Number(process.env.SEED ?? 20_261_127);
 const GATEWAYS = 3;

@@ -1,9 +1,9 @@
 /** Both SDKs through the bridge: each demand on the user ends in an answered call or in one refusal, and none in a circle. */
 
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator, User } from "../emulator/handle.ts";
-import type { Person } from "../emulator/person.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator, User } from "../../emulator/handle.ts";
+import type { Person } from "../../emulator/person.ts";
 import {
   callTool,
   KNOWN_CLIENT,
@@ -12,8 +12,8 @@ import {
   startMcpGateway,
   startMcpServer,
   type TestMcpServer,
-} from "../support/mcp.ts";
-import { type Agent, createAgent, type Sdk } from "../support/mcp-clients.ts";
+} from "../../support/mcp.ts";
+import { type Agent, createAgent, type Sdk } from "../../support/mcp-clients.ts";
 
 let emulator: Emulator;
 let server: TestMcpServer;

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { equivalenceOf, readEquivalents } from "./equivalents.ts";
-import { ROOMS } from "./rooms.ts";
-import { mutantsOf, type Result, runRoom, sourcesOf } from "./runner.ts";
+import { equivalenceOf, readEquivalents } from "../../mutants/equivalents.ts";
+import { ROOMS } from "../../mutants/rooms.ts";
+import { mutantsOf, type Result, runRoom, sourcesOf } from "../../mutants/runner.ts";
 
 const files = {
   "src/limit.ts": `
@@ -126,7 +126,7 @@ test("a test that fails without a change ends the run, since it could notice not
 });
 
 test("every equivalent of the list is a change of a line that stands in the source, and has its reason", async () => {
-  const repository = fileURLToPath(new URL("../..", import.meta.url));
+  const repository = fileURLToPath(new URL("../../..", import.meta.url));
   const mutants = (
     await Promise.all(ROOMS.map((room) => mutantsOf(repository, sourcesOf(repository, room))))
   ).flat();

@@ -17,14 +17,14 @@ import {
   tlsPolicy,
 } from "@azure/core-rest-pipeline";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { claimsOf, LOCAL_YAML } from "../local/support.ts";
-import { describeWith } from "../support/describe-with.ts";
-import { programAt } from "../support/front.ts";
-import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { claimsOf, LOCAL_YAML } from "../../local/support.ts";
+import { describeWith } from "../../support/describe-with.ts";
+import { programAt } from "../../support/front.ts";
+import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
 
-const examples = fileURLToPath(new URL("../../examples", import.meta.url));
+const examples = fileURLToPath(new URL("../../../examples", import.meta.url));
 // A python3 of one's own may stand before the system's, which is the one that has the Debian package.
 const python = ["python3", "/usr/bin/python3"].find(
   (command) => spawnSync(command, ["-c", "import requests"], { timeout: 20_000 }).status === 0,
@@ -148,7 +148,7 @@ describe("the sidecar provider of @microsoft/agents-hosting, as it is", () => {
   async function provider(...args: readonly string[]): Promise<{ value?: unknown; error?: string }> {
     const child = spawn(
       process.execPath,
-      [fileURLToPath(new URL("../local/agents-client.mjs", import.meta.url)), ...args],
+      [fileURLToPath(new URL("../../local/agents-client.mjs", import.meta.url)), ...args],
       {
         env: { PATH: process.env.PATH ?? "", HOME: directory, SIDECAR_URL: gateway.localUrl },
         stdio: ["ignore", "pipe", "inherit"],
