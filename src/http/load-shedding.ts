@@ -15,7 +15,7 @@ export interface LoadSheddingOptions {
 }
 
 export interface LoadShedding {
-  /** Whether load is shed now, or a request has waited for its turn as long as the event loop may lag, ms. */
+  /** Whether load is shed now, or a request has waited too long for its turn, ms. */
   isOverloaded(waitedMs?: number): boolean;
   /** Answers in the place of whatever would have done the work. */
   readonly shed: RequestListener;
@@ -28,6 +28,11 @@ export interface LoadShedding {
 
 /** How often the lag is looked at, ms. */
 const WINDOW_MS = 500;
+/**
+ * A request may wait for its turn this many times as long as the event loop may lag: a burst of callers whose tokens are
+ * not known yet, as after a restart, is served, and those behind a flood are told to come again.
+ */
+const LAGS_TO_WAIT = 4;
 /** A single stall is over when it is seen, and turning requests away would not have shortened it. */
 const WINDOWS_TO_BEGIN = 2;
 /** How often the event loop is asked to be on time, ms. */
@@ -38,6 +43,9 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
   const { maxEventLoopLagMs, onEvent } = options;
   if (maxEventLoopLagMs === 0) return undefined;
   const lag = options.sampleLag === undefined ? measureLag() : { sample: options.sampleLag, close() {} };
+  // Waits are real time, as the lag is where it is measured.
+  const longestWaitMs =
+    options.sampleLag === undefined ? LAGS_TO_WAIT * maxEventLoopLagMs : Number.POSITIVE_INFINITY;
   let windowsOver = 0;
   let overloaded = false;
   let lagMs = 0;
@@ -59,7 +67,7 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
   const sheddingWith: LoadShedding["sheddingWith"] = (refuseWith) => {
     const refuse = refuseWith(eventLoopLags());
     return {
-      isOverloaded: (waitedMs = 0) => overloaded || waitedMs >= maxEventLoopLagMs,
+      isOverloaded: (waitedMs = 0) => overloaded || waitedMs >= longestWaitMs,
       shed(request, response) {
         onEvent(SHED);
         refuse(request, response);

@@ -70,6 +70,16 @@ describe("load shedding", () => {
     expect(windows(shedding(), lags)).toEqual(expected);
   });
 
+  test("turns a request away that waited four times the threshold for its turn, and no other", () => {
+    const one = shedding({ measured: true });
+    expect([one.isOverloaded(1_599), one.isOverloaded(1_600), one.isOverloaded()]).toEqual([
+      false,
+      true,
+      false,
+    ]);
+    expect(shedding().isOverloaded(60_000)).toBe(false);
+  });
+
   test("tells when it begins and when it ends, each once, and every request that it turned away", () => {
     const one = shedding();
     windows(one, [500, 600, 700]);

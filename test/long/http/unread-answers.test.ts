@@ -5,10 +5,10 @@ import type { RequestListener } from "node:http";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
-import { watchProgress } from "../../src/http/connection.ts";
-import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
-import { type Listening, listen } from "../../src/http/server.ts";
-import { CONNECTION_LIMITS } from "./connection-limits.ts";
+import { watchProgress } from "../../../src/http/connection.ts";
+import type { ConnectionEvent, ConnectionLimits } from "../../../src/http/contract.ts";
+import { type Listening, listen } from "../../../src/http/server.ts";
+import { CONNECTION_LIMITS } from "../../http/connection-limits.ts";
 
 const open: Listening[] = [];
 const sockets: Socket[] = [];

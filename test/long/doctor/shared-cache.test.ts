@@ -3,12 +3,12 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { type EntraRedis, startEntraRedis } from "../support/entra-redis.ts";
-import { describeWithRedis } from "../support/redis.ts";
-import { type RedisServer, startRedis } from "../support/redis-server.ts";
-import { createPatient, type Patient } from "./support.ts";
+import { createPatient, type Patient } from "../../doctor/support.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { type EntraRedis, startEntraRedis } from "../../support/entra-redis.ts";
+import { describeWithRedis } from "../../support/redis.ts";
+import { type RedisServer, startRedis } from "../../support/redis-server.ts";
 
 const KEYS = Buffer.alloc(32, 1).toString("base64");
 const PASSWORD = "s3cret";

@@ -5,10 +5,10 @@ import type { RequestListener } from "node:http";
 import { connect, type Socket } from "node:net";
 import { afterEach, expect, test } from "@jest/globals";
 import type { Request } from "express";
-import type { ConnectionEvent } from "../../src/http/contract.ts";
-import { openRecord } from "../../src/http/pipeline.ts";
-import { type Listening, listen } from "../../src/http/server.ts";
-import { CONNECTION_LIMITS } from "./connection-limits.ts";
+import type { ConnectionEvent } from "../../../src/http/contract.ts";
+import { openRecord } from "../../../src/http/pipeline.ts";
+import { type Listening, listen } from "../../../src/http/server.ts";
+import { CONNECTION_LIMITS } from "../../http/connection-limits.ts";
 
 const GRACE_MS = 6_000;
 const sockets: Socket[] = [];

@@ -6,11 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { startEmulator } from "../emulator/emulator.ts";
-import type { Emulator } from "../emulator/handle.ts";
-import { type EntraRedis, startEntraRedis } from "../support/entra-redis.ts";
-import { startTestGateway, TEST_YAML, type TestGateway } from "../support/gateway.ts";
-import { describeWithRedis } from "../support/redis.ts";
+import { startEmulator } from "../../emulator/emulator.ts";
+import type { Emulator } from "../../emulator/handle.ts";
+import { type EntraRedis, startEntraRedis } from "../../support/entra-redis.ts";
+import { startTestGateway, TEST_YAML, type TestGateway } from "../../support/gateway.ts";
+import { describeWithRedis } from "../../support/redis.ts";
 
 const YAML = TEST_YAML.replace(
   "exchange:\n",

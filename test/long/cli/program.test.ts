@@ -7,10 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { IDS, runCommand as run } from "../support/command.ts";
+import { IDS, runCommand as run } from "../../support/command.ts";
 
 const LIMIT_MS = 60_000;
-const root = fileURLToPath(new URL("../..", import.meta.url));
+const root = fileURLToPath(new URL("../../..", import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), "cli-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 

@@ -10,7 +10,7 @@ function demo(...args: readonly string[]) {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     ["--import", "tsx", "test/demo/main.ts", ...args],
-    { cwd: fileURLToPath(new URL("../..", import.meta.url)), encoding: "utf8" },
+    { cwd: fileURLToPath(new URL("../../..", import.meta.url)), encoding: "utf8" },
   );
   return { code: status, stdout, stderr };
 }

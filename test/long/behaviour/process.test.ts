@@ -7,14 +7,14 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { generateRsaPairSync } from "../emulator/rsa-keys.ts";
+import { generateRsaPairSync } from "../../emulator/rsa-keys.ts";
 import {
   type EmulatorProcess,
   environmentFor,
   runGateway,
   startEmulatorProcess,
   startGatewayProcess,
-} from "../support/processes.ts";
+} from "../../support/processes.ts";
 
 const LIMIT_MS = 60_000;
 
