@@ -114,7 +114,7 @@ function atPorts(
     .replace("listen 8000;", `listen 127.0.0.1:${port};`)
     .replace("bind :8000", `bind 127.0.0.1:${port}`)
     .replace(/^:8000 \{/m, `http://127.0.0.1:${port} {`)
-    .replace(/^http \{/m, "http {\n  access_log off;");
+    .replace(/^http \{/m, "http {\n  access_log off;\n  keepalive_requests 1000000;");
 }
 
 function argumentsOf(front: Front, directory: string, isOneProcess: boolean): string[] {
