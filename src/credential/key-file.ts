@@ -25,7 +25,7 @@ export async function readKeyAndChain(content: Buffer, password: Secret | undefi
     if (problem !== undefined) throw new PemFault(problem);
     // Loaded when there is such a file: its library takes ten megabytes.
     const { pemOfPkcs12 } = await import("./pkcs12.ts");
-    return readPem(pemOfPkcs12(bytes, password).toString("latin1"), undefined);
+    return readPem(pemOfPkcs12(bytes, password), undefined);
   }
   const text = decodeText(bytes);
   if (!text.includes("-----BEGIN ")) throw new PemFault(problemOfText(content, text));

@@ -87,8 +87,9 @@ export function createKeySet(options: KeySetOptions): KeySet {
   let cancelRefresh = () => {};
 
   function trusted(): SigningKeys | undefined {
-    const fresh = snapshot !== undefined && now() - snapshot.readAt < timings.lastKnownGoodMs;
-    return fresh ? snapshot?.keys : undefined;
+    return snapshot !== undefined && now() - snapshot.readAt < timings.lastKnownGoodMs
+      ? snapshot.keys
+      : undefined;
   }
 
   // One read at a time, shared by all who want one, so an older answer can never overwrite a newer.

@@ -36,11 +36,14 @@ let verifier: TokenVerifier;
 let events: TokenVerifierEvent[];
 let clock: number;
 let timer: { callback: () => void; delayMs: number } | undefined;
+const timers = new Set<object>();
 
 const schedule: Schedule = (callback, delayMs) => {
   const scheduled = { callback, delayMs };
   timer = scheduled;
+  timers.add(scheduled);
   return () => {
+    timers.delete(scheduled);
     if (timer === scheduled) timer = undefined;
   };
 };
@@ -87,6 +90,7 @@ beforeEach(async () => {
   events = [];
   clock = Date.now();
   timer = undefined;
+  timers.clear();
   await create();
 });
 
@@ -183,6 +187,8 @@ describe("a key that is not known", () => {
     authority.keys = [jwkOf(key), jwkOf(nextKey)];
     expect(await outcomeOf(token(nextKey))).toBe("verified");
     expect(reads()).toBe(2);
+    // The hour begins anew with that read, so the timer of the earlier one is gone.
+    expect(timers.size).toBe(1);
   });
 
   /** With a signature of nobody: it is not looked at before the key is known. */
@@ -202,6 +208,18 @@ describe("a key that is not known", () => {
     for (let more = 0; more < 50; more += 1) await invented();
     expect(reads()).toBe(2);
     expect(typesOf("key_unknown").length).toBeGreaterThan(0);
+  });
+
+  test("holds up 256 callers for a read that another began, and answers all others at once", async () => {
+    await verifier.warmUp();
+    for (const _storm of [1, 2]) {
+      events = [];
+      await Promise.all(Array.from({ length: 258 }, invented));
+      const waited = typesOf("key_unknown").map((event) => "refetched" in event && event.refetched);
+      expect(waited.filter((refetched) => refetched)).toHaveLength(257);
+      expect(waited).toHaveLength(258);
+      clock += 2_000;
+    }
   });
 
   test("is looked for a few times in ten minutes of a flood of invented ones", async () => {
@@ -288,6 +306,8 @@ describe("a key that is not known", () => {
     authority.respond.keys = undefined;
     clock += 40_000;
     expect(await outcomeOf(token(nextKey))).toBe("verified");
+    // The authority can be read again, so that an invented key is the caller's fault again.
+    expect(await invented()).toBe("rejected: unknown_key");
   });
 
   test("a clock that is set back does not stretch the cooldown", async () => {

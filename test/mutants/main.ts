@@ -27,6 +27,10 @@ const { values } = parseArgs({
     workers: { type: "string", default: "1" },
     json: { type: "string" },
     again: { type: "string" },
+    // Goes on where the run ended that wrote this file, and keeps its results beside the new ones.
+    after: { type: "string" },
+    // After which no further mutant is begun.
+    seconds: { type: "string" },
     // Of the mutants that are not equivalent, percent.
     due: { type: "string", default: "95" },
     list: { type: "boolean", default: false },
@@ -77,10 +81,13 @@ const again =
     : (JSON.parse(readFileSync(values.again, "utf8")) as Result[])
         .filter((result) => !noticed(result))
         .map(({ mutant }) => mutant);
+const earlier =
+  values.after === undefined ? [] : (JSON.parse(readFileSync(values.after, "utf8")) as Result[]);
 const isSame = (one: Mutant, other: Mutant) =>
   (["file", "code", "original", "replacement"] as const).every((name) => one[name] === other[name]);
 const wanted = (mutant: Mutant) =>
   again?.some((one) => isSame(one, mutant)) !== false &&
+  !earlier.some((result) => isSame(result.mutant, mutant)) &&
   equivalenceOf(mutant, equivalents) === undefined &&
   (values.file === undefined || values.file.includes(mutant.file)) &&
   (lines === undefined || lines.get(mutant.file)?.has(mutant.line) === true);
@@ -111,6 +118,8 @@ if (values.list) {
 
 const keysDirectory = mkdtempSync(join(tmpdir(), "mutants-keys-"));
 const begun = performance.now();
+const inTime = () =>
+  values.seconds === undefined || performance.now() - begun < 1000 * Number(values.seconds);
 const all: Result[] = [];
 const table: string[][] = [
   ["room", "mutants", "equivalent", "tried", "killed", "timed out", "survived", "not covered", "noticed"],
@@ -141,7 +150,9 @@ try {
             sources: sourcesOf(root, room),
             tests: testsOf(root, room),
             choose: (offered) => offered.filter((mutant) => keys.has(keyOf(mutant))),
+            goesOn: inTime,
             workers: Number(values.workers),
+            cache: join(root, "node_modules/.cache/mutants"),
             env: { [RSA_KEYS_DIRECTORY]: keysDirectory },
             onResult: (result) => {
               if (!noticed(result)) console.log(`${result.verdict}: ${show(result.mutant)}`);
@@ -155,7 +166,7 @@ try {
   rmSync(keysDirectory, { recursive: true, force: true });
 }
 if (rooms.length > 1) table.push(row("all", [...ofRoom.values()].flat(), all));
-if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(all));
+if (values.json !== undefined) writeFileSync(values.json, JSON.stringify([...earlier, ...all]));
 
 const widths = (table[0] as string[]).map((_, column) =>
   Math.max(...table.map((cells) => cells[column]?.length ?? 0)),
