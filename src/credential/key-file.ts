@@ -95,7 +95,7 @@ const FOREIGN: readonly (readonly [beginning: string, problem: string])[] = [
 
 function problemOfText(content: Buffer, text: string): string {
   if (text.trim() === "") return "is empty";
-  const start = content.subarray(0, 64).toString("latin1").trimStart();
+  const start = content.toString("latin1").trimStart();
   const foreign = FOREIGN.find(([beginning]) => start.startsWith(beginning))?.[1];
   if (foreign !== undefined) return foreign;
   if (parseJsonObject(text) !== undefined)

@@ -199,7 +199,7 @@ function unavailable(cause: unknown, waitMs: number): GatewayError<"key_set_unav
 /** Two sets with the same fingerprint verify the same tokens. */
 function fingerprintOf(keys: SigningKeys): string {
   const lines = [...keys].flatMap(([keyId, bindings]) =>
-    bindings.map(({ key, issuer }) => JSON.stringify([keyId, issuer ?? null, key.export({ format: "jwk" })])),
+    bindings.map(({ key, issuer }) => JSON.stringify([keyId, issuer, key.export({ format: "jwk" })])),
   );
   return lines.sort().join("\n");
 }

@@ -3,7 +3,7 @@ import { createHmac, createPublicKey, generateKeyPairSync, type KeyObject } from
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import forge from "node-forge";
-import { readKeyAndChain } from "../../src/credential/key-file.ts";
+import { isPkcs12, readKeyAndChain } from "../../src/credential/key-file.ts";
 import { PemFault } from "../../src/credential/pem.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { generateRsaPairSync } from "../emulator/rsa-keys.ts";
@@ -99,10 +99,22 @@ describe("what is no key with its certificate is named as what it is", () => {
     ["base64 that is too short for a key", Buffer.from([0x30, ...Array(150).fill(1)]).toString("base64")],
     ["base64 of something else", Buffer.alloc(300, 1).toString("base64")],
     ["base64 with a sign that is none", `${WITH_PASSWORD.toString("base64")}!`],
+    ["base64 with a sign that is none before it", `!${WITH_PASSWORD.toString("base64")}`],
+    ["base64 with too much padding", `${WITH_PASSWORD.toString("base64").replaceAll("=", "")}===`],
   ])("%s is no PKCS#12", async (_, content) => {
     expect((await faultOf(content)).message).toBe(
       "holds no PEM block (-----BEGIN …-----), no PKCS#12 and no base64 of either",
     );
+  });
+
+  test("the shortest base64 that could hold a key is opened", async () => {
+    const shortest = Buffer.from([0x30, ...Array(191).fill(1)]).toString("base64");
+    expect(shortest).toHaveLength(256);
+    expect((await faultOf(shortest)).message).toMatch(/^is binary and cannot be read as PKCS#12/);
+  });
+
+  test("openssl has to read PKCS#12 as such, and PEM not", () => {
+    expect([WITH_PASSWORD, Buffer.from(PEM)].map(isPkcs12)).toEqual([true, false]);
   });
 
   test.each([
@@ -156,6 +168,12 @@ describe("what is no key with its certificate is named as what it is", () => {
     ["an older Java key store", Buffer.from("cececece00000002", "hex"), /JCEKS/],
     ["a ZIP archive", Buffer.from("504b0304140000", "hex"), /ZIP/],
     ["a compressed file", Buffer.from("1f8b0800", "hex"), /gzip/],
+    ["a page after an empty line", "\n<!DOCTYPE html>", /page/],
+    [
+      "a DER key of SEC 1",
+      ec.export({ type: "sec1", format: "der" }),
+      /DER private key without a certificate/,
+    ],
     ["a page", "<!DOCTYPE html><title>Sign in</title>", /page/],
     [
       "Key Vault's JSON",

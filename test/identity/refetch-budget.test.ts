@@ -104,6 +104,18 @@ describe("reads for unknown key ids", () => {
   });
 });
 
+test("reads without a spacing are as many as the budget holds, at one moment, too", () => {
+  budget = createRefetchBudget(() => now, {
+    unknownKeySpacingMs: 0,
+    unknownKeyCooldownMs: COOLDOWN,
+    unknownKeyReads: READS,
+  });
+  expect(Array.from({ length: READS + 1 }, (_, id) => budget.allows(`id-${id}`, "s"))).toEqual([
+    ...Array(READS).fill(true),
+    false,
+  ]);
+});
+
 describe("in a flood of ids", () => {
   test("an id that three senders bring is read for, from a budget of its own", () => {
     flood();
@@ -209,6 +221,13 @@ describe("the wait that callers are told of", () => {
   test("is no longer for a clock that was set back", () => {
     budget.allows("a", "s");
     now -= 5_000;
+    expect(budget.waitMs()).toBe(SPACING);
+    now += 5_000 + SPACING;
+    for (let read = 1; read < READS; read += 1) {
+      budget.allows(`flood-${read}`, "mallory");
+      now += SPACING;
+    }
+    now -= 10 * COOLDOWN;
     expect(budget.waitMs()).toBe(SPACING);
   });
 });

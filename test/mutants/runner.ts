@@ -64,6 +64,8 @@ const ROUNDS = 10;
 const LEAST_PASSED = 100_000;
 const COVERAGE_TIMEOUT_MS = 60_000;
 const HUNG_MS = 4_000;
+/** Failures in a row without a mutation that are put down to the machine. */
+const MOST_DOUBTS = 2;
 /** A process that had as many mutants in it is replaced, whatever they left behind. */
 const RUNS_OF_A_PROCESS = 150;
 
@@ -254,6 +256,7 @@ async function runOn(
   history: History,
 ): Promise<{ verdict: Verdict; by: string } | undefined> {
   const { script } = file;
+  let doubts = 0;
   for (;;) {
     if (history.runs >= RUNS_OF_A_PROCESS) await renew(history);
     history.runs += 1;
@@ -295,7 +298,8 @@ async function runOn(
     // Either an earlier mutant left something behind in the process, or the tests need others of their file before them.
     await renew(history);
     if (!passes(await history.worker.ask(control, 10 * COVERAGE_TIMEOUT_MS))) {
-      if (file.whole) throw new Error(`${script.file} fails without a mutation`);
+      // A busy machine makes some tests fail now and then; one that fails on and on says nothing.
+      if (file.whole && ++doubts > MOST_DOUBTS) throw new Error(`${script.file} fails without a mutation`);
       file.whole = true;
     }
   }
