@@ -178,7 +178,7 @@ describe("reading keys", () => {
   });
 
   test("both documents are asked for as JSON and have one time together", async () => {
-    await create({ keySet: { ...KEY_SET, fetchTimeoutMs: 100 } });
+    await create({ keySet: { ...KEY_SET, fetchTimeoutMs: 500 } });
     const accepted: unknown[] = [];
     authority.respond.metadata = ({ headers }, response) => {
       accepted.push(headers.accept);

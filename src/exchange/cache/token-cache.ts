@@ -59,6 +59,8 @@ export interface TokenCache {
   bytes(): number;
   /** Users of whom at least one token is held. */
   users(): number;
+  /** Groups, which are tenants with a set of scopes, of which at least one token is held. */
+  groups(): number;
 }
 
 /** The part of an entry that no hit reads. */
@@ -194,7 +196,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
       const until = Math.min(tokenExpiresAt - expiryMarginMs, token.expiresAt);
       const size = ENTRY_OVERHEAD_BYTES + user.length + token.accessToken.reveal().length;
       if (until <= time || size > maxBytes) return;
-      while (slots.size() > 0 && (slots.size() >= maxEntries || bytes + size > maxBytes)) evictOne(time);
+      while (slots.size() >= maxEntries || bytes + size > maxBytes) evictOne(time);
       // Where the assertion ends first, no successor could be asked for, or would serve longer.
       const assertionEndsFirst =
         token.expiresAt < tokenExpiresAt && token.expiresAt <= tokenExpiresAt - expiryMarginMs;
@@ -241,6 +243,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
     size: slots.size,
     bytes: () => bytes,
     users: byUser.size,
+    groups: () => groups.size,
   };
 }
 
