@@ -60,6 +60,7 @@ describe("what an operator sees of an answer", () => {
 
   test("is its status, codes and identifiers", () => {
     expect(diagnosticsOf(answer())).toEqual({ status: 400, ...body });
+    expect(diagnosticsOf(answer({ timestamp: "1Z" }))).toHaveProperty("timestamp", "1Z");
     expect(diagnosticsOf({ status: 502, headers: new Headers(), body: undefined })).toEqual({ status: 502 });
   });
 
