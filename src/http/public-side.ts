@@ -106,7 +106,8 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
 
   const { begin, besides } = prepare(first);
   begin();
-  app.use((request, response, next) => current.router(request, response, next));
+  // As the app's own router, and not as one more behind it, which would look at the path and cut the URL once more.
+  Object.defineProperty(app, "router", { get: () => current.router });
   return {
     app,
     /** Opens other sides that serve the first configuration. */
