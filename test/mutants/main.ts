@@ -104,7 +104,6 @@ if (values.sample !== undefined) {
     .slice(0, Number(values.sample));
 }
 const keyOf = ({ file, start, end, replacement }: Mutant) => `${file} ${start} ${end} ${replacement}`;
-const keys = new Set(chosen.map(keyOf));
 
 const show = ({ file, line, kind, original, replacement }: Mutant) => {
   const short = (text: string) => text.replace(/\s+/g, " ").slice(0, 140);
@@ -144,7 +143,8 @@ const scoreOf = (results: readonly Result[]) => (100 * results.filter(noticed).l
 try {
   for (const room of rooms) {
     const mutants = ofRoom.get(room) ?? [];
-    const due = mutants.filter((mutant) => keys.has(keyOf(mutant)));
+    const offered = new Set(mutants.map(keyOf));
+    const due = chosen.filter((mutant) => offered.has(keyOf(mutant)));
     const results =
       due.length === 0
         ? []
@@ -152,7 +152,11 @@ try {
             root,
             sources: sourcesOf(root, room),
             tests: testsOf(root, room),
-            choose: (offered) => offered.filter((mutant) => keys.has(keyOf(mutant))),
+            // In the order of a sample, so that a run that ends early has tried a sample, too.
+            choose: (offered) => {
+              const byKey = new Map(offered.map((mutant) => [keyOf(mutant), mutant]));
+              return due.map((mutant) => byKey.get(keyOf(mutant)) as Mutant);
+            },
             goesOn: inTime,
             workers: Number(values.workers),
             cache: join(root, "node_modules/.cache/mutants"),
