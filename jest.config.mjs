@@ -1,6 +1,6 @@
 /** @type {import("jest").Config} */
 export default {
-  testEnvironment: "node",
+  testEnvironment: "<rootDir>/test/support/run/environment.mjs",
   roots: ["<rootDir>/test"],
   testMatch: ["**/*.test.ts"],
   // Those are `npm run test:long`.
@@ -8,7 +8,10 @@ export default {
   extensionsToTreatAsEsm: [".ts"],
   // The published testing entry names the package as its users do.
   moduleNameMapper: { "^obo-gateway$": "<rootDir>/src/index.ts" },
+  injectGlobals: false,
+  transformIgnorePatterns: [],
   transform: {
+    "/node_modules/(?!(jest|@jest|expect)).*\\.[cm]?js$": "<rootDir>/test/support/run/outside.mjs",
     "^.+\\.ts$": [
       "@swc/jest",
       {
