@@ -15,7 +15,8 @@ export const LOAD_OUTSIDE = "load outside of jest";
 /** What jest takes for the context of a realm: scripts and modules that should run in it run in the realm of the worker. */
 const HERE = Object.freeze({});
 
-const withoutContext = ({ context, ...options } = {}) => (context === HERE ? options : { ...options, context });
+const withoutContext = ({ context, ...options } = {}) =>
+  context === HERE ? options : { ...options, context };
 const { SourceTextModule, SyntheticModule, compileFunction } = vm;
 vm.SourceTextModule = class extends SourceTextModule {
   constructor(code, options) {
