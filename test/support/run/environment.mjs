@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import vm from "node:vm";
 import { ModernFakeTimers } from "@jest/fake-timers";
 import { ModuleMocker } from "jest-mock";
+import { keepGlobals } from "./kept.mjs";
 
 /** Names the function by which test files reach modules that Node loads, not jest. */
 export const LOAD_OUTSIDE = "load outside of jest";
@@ -31,34 +32,11 @@ vm.SyntheticModule = class extends SyntheticModule {
 vm.compileFunction = (code, parameters, { parsingContext, ...options } = {}) =>
   compileFunction(code, parameters, parsingContext === HERE ? options : { ...options, parsingContext });
 
-/** Restores the properties that `object` had, where they can be changed at all. */
-function keep(object) {
-  const before = Object.getOwnPropertyDescriptors(object);
-  return () => {
-    for (const name of Reflect.ownKeys(object)) if (!(name in before)) Reflect.deleteProperty(object, name);
-    for (const name of Reflect.ownKeys(before)) {
-      const now = Reflect.getOwnPropertyDescriptor(object, name);
-      const { value, get } = before[name];
-      if (now === undefined || now.value !== value || now.get !== get)
-        Reflect.defineProperty(object, name, before[name]);
-    }
-  };
-}
-
-function keepEnvironment() {
-  const before = { ...process.env };
-  return () => {
-    for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
-    Object.assign(process.env, before);
-  };
-}
-
 globalThis[Symbol.for(LOAD_OUTSIDE)] = createRequire(import.meta.url);
 
 export default class Environment {
   constructor({ projectConfig: config }) {
-    const { exitCode } = process;
-    this.putBack = [keep(globalThis), keep(process), keepEnvironment(), () => (process.exitCode = exitCode)];
+    this.putBack = keepGlobals();
     this.global = globalThis;
     this.moduleMocker = new ModuleMocker(globalThis);
     // Jest asks for those of old as well when it tears a file down.
@@ -71,7 +49,7 @@ export default class Environment {
   async teardown() {
     this.fakeTimersModern.dispose();
     this.fakeTimersModern = null;
-    for (const putBack of this.putBack) putBack();
+    this.putBack();
   }
 
   exportConditions() {
