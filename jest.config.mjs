@@ -12,10 +12,12 @@ export default {
   moduleNameMapper: { "^obo-gateway$": "<rootDir>/src/index.ts" },
   // Tests import what they use.
   injectGlobals: false,
-  // Packages are transformed too, into a word for what Node has loaded; jest itself is not.
+  // Packages are transformed too, into a word for what Node has loaded; jest itself is not, nor msal-node, which keeps
+  // for the life of its module the platform whose managed identity it has found.
   transformIgnorePatterns: [],
   transform: {
-    "/node_modules/(?!(jest|@jest|expect)).*\\.[cm]?js$": "<rootDir>/test/support/run/outside.mjs",
+    "/node_modules/(?!(jest|@jest|expect|@azure/msal-node)).*\\.[cm]?js$":
+      "<rootDir>/test/support/run/outside.mjs",
     "^.+\\.ts$": [
       "@swc/jest",
       {
