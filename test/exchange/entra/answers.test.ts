@@ -12,7 +12,7 @@ import { AADSTS } from "../../../src/exchange/entra/codes.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 
 describe("a label", () => {
-  test.each(["invalid_grant", "a.b-c_1", "a".repeat(64)])("is %s", (label) => {
+  test.each(["a", "invalid_grant", "a.b-c_1", "a".repeat(64)])("is %s", (label) => {
     expect(labelOf(label)).toBe(label);
   });
   test.each(["", "a b", "a".repeat(65), "é", "a\n", 7, null, undefined, ["a"]])("is not %j", (value) => {
