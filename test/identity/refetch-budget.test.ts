@@ -187,6 +187,18 @@ describe("in a flood of ids", () => {
     expect(["bob", "cid"].map((sender) => budget.allows("key", sender))).toEqual([false, false]);
   });
 
+  test("an id is not followed while as many others as there is room for came more often", () => {
+    flood();
+    for (let id = 0; id < 256; id += 1)
+      for (let arrival = 0; arrival < 3; arrival += 1) budget.allows(`often-${id}`, "mallory");
+    expect(["ann", "bob", "cid", "dan"].map((sender) => budget.allows("key", sender))).toEqual([
+      false,
+      false,
+      false,
+      true,
+    ]);
+  });
+
   test("no id is displaced before 256 are followed", () => {
     flood();
     budget.allows("key", "ann");
