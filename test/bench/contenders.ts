@@ -23,6 +23,12 @@ export const GATEWAY_WITH_LOCAL: Contender = {
   args: ["dist/main.js"],
   env: { GATEWAY_CONFIG: "test/bench/gateway-local.yaml", LOCAL_PORT: "0" },
 };
+export const GATEWAY_FOR_JSON: Contender = {
+  name: "obo-gateway",
+  args: ["dist/main.js"],
+  env: { GATEWAY_CONFIG: "test/bench/gateway-json.yaml" },
+};
+export const JSON_PROXY = peer("JSON.parse + JSON.stringify", "json-proxy");
 export const DECISION = peer("Express + passport-azure-ad + MSAL, deciding for nginx", "decision");
 export const SAMPLE = peer("passport-azure-ad + one MSAL client, as in samples", "sample");
 

@@ -16,6 +16,7 @@ import { forwardAuth } from "./scenarios/forward-auth.ts";
 import { hotPath } from "./scenarios/hot-path.ts";
 import { benchHttp2 } from "./scenarios/http2.ts";
 import { benchIdentity } from "./scenarios/identity.ts";
+import { json } from "./scenarios/json.ts";
 import { miss } from "./scenarios/miss.ts";
 import { redis } from "./scenarios/redis.ts";
 import { signals } from "./scenarios/signals.ts";
@@ -30,11 +31,15 @@ const SCENARIOS: readonly Scenario[] = [
   miss,
   connections,
   bodies,
+  json,
   signals,
   redis,
   startUp,
   forwardAuth,
 ];
+
+/** Those that a quick run leaves out. */
+const LONG: ReadonlySet<string> = new Set([redis, forwardAuth, json].map(({ name }) => name));
 
 /** Studies of one room, in this process, that print tables of their own. They run only by name. */
 const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
@@ -63,9 +68,7 @@ if (unknown.length > 0) {
 if (positionals.includes("profile")) build();
 for (const [name, study] of Object.entries(STUDIES)) if (positionals.includes(name)) await study();
 // What takes longest and says least of a change: a quick run is to end within a minute.
-const byName = values.quick
-  ? SCENARIOS.filter(({ name }) => name !== "redis" && name !== "forward-auth")
-  : SCENARIOS;
+const byName = values.quick ? SCENARIOS.filter(({ name }) => !LONG.has(name)) : SCENARIOS;
 const scenarios =
   positionals.length === 0 ? byName : SCENARIOS.filter(({ name }) => positionals.includes(name));
 if (scenarios.length > 0) await measure(scenarios);
