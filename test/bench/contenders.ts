@@ -28,6 +28,11 @@ export const GATEWAY_FOR_JSON: Contender = {
   args: ["dist/main.js"],
   env: { GATEWAY_CONFIG: "test/bench/gateway-json.yaml" },
 };
+export const GATEWAY_FOR_STREAMS: Contender = {
+  name: "obo-gateway",
+  args: ["dist/main.js"],
+  env: { GATEWAY_CONFIG: "test/bench/gateway-streams.yaml" },
+};
 export const JSON_PROXY = peer("JSON.parse + JSON.stringify", "json-proxy");
 export const DECISION = peer("Express + passport-azure-ad + MSAL, deciding for nginx", "decision");
 export const SAMPLE = peer("passport-azure-ad + one MSAL client, as in samples", "sample");
