@@ -37,6 +37,15 @@ export const JSON_PROXY = peer("JSON.parse + JSON.stringify", "json-proxy");
 export const DECISION = peer("Express + passport-azure-ad + MSAL, deciding for nginx", "decision");
 export const SAMPLE = peer("passport-azure-ad + one MSAL client, as in samples", "sample");
 
+/** So many processes of the gateway on one port. */
+export function clusterOf(workers: number): Contender {
+  return {
+    name: `node:cluster of ${workers}`,
+    args: ["test/bench/peers/cluster.mjs"],
+    env: { WORKERS: `${workers}` },
+  };
+}
+
 /** The gateway with stand-ins for modules of its build: `dist` path to file of `substitutes`. */
 export function substituted(name: string, substitutes: Readonly<Record<string, string>>): Contender {
   return {

@@ -12,6 +12,7 @@ import { benchProfile } from "./profile.ts";
 import type { Result } from "./result.ts";
 import { bodies } from "./scenarios/bodies.ts";
 import { connections } from "./scenarios/connections.ts";
+import { cores } from "./scenarios/cores.ts";
 import { benchCrowd } from "./scenarios/crowd.ts";
 import { benchExchange } from "./scenarios/exchange.ts";
 import { forwardAuth } from "./scenarios/forward-auth.ts";
@@ -37,6 +38,7 @@ const SCENARIOS: readonly Scenario[] = [
   bodies,
   json,
   streams,
+  cores,
   signals,
   redis,
   startUp,
@@ -44,7 +46,7 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 /** Those that a quick run leaves out. */
-const LONG: ReadonlySet<string> = new Set([redis, forwardAuth, json, streams].map(({ name }) => name));
+const LONG: ReadonlySet<string> = new Set([redis, forwardAuth, json, streams, cores].map(({ name }) => name));
 
 /** Studies of one room, in this process, that print tables of their own. They run only by name. */
 const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
