@@ -19,9 +19,9 @@ import { type Rotation, rotate, startFixedApi } from "../wire.ts";
 
 const FEW = 100;
 /** More than any of a processor's caches holds, and few enough to be there in a minute. */
-const MANY = 30_000;
+const MANY = 15_000;
 const CONNECTIONS = 32;
-const ROUNDS = 9;
+const ROUNDS = 7;
 const ROUND_MS = 400;
 const WARM_UP_MS = 2_500;
 

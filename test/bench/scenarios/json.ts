@@ -11,7 +11,7 @@ import { END_OF_POST, type Rotation, rotate, rotatePosts } from "../wire.ts";
 const CONTENDERS = [JSON_PROXY, GATEWAY_FOR_JSON];
 const USERS = 100;
 const CONNECTIONS = 16;
-const ROUNDS = { rounds: 7, roundMs: 500, warmUpMs: 4_000 };
+const ROUNDS = { rounds: 5, roundMs: 500, warmUpMs: 3_000 };
 const QUICK_ROUNDS = { rounds: 3, roundMs: 300, warmUpMs: 900 };
 const PARTS = 20;
 
