@@ -119,20 +119,18 @@ async function count(
   endWithUs(child);
   try {
     const port = await portOf(child);
-    const send = async (requests: number) => {
-      const until = { requests };
-      const options = { port, rotation, connections: CONNECTIONS, until, bodyBytes: SMALL_BODY_BYTES };
-      const { refused } = await load(options);
-      if (refused > 0) throw new Error(`${refused} answers of ${root} were not as asked for`);
-    };
+    const send = (requests: number) =>
+      load({ port, rotation, connections: CONNECTIONS, until: { requests }, bodyBytes: SMALL_BODY_BYTES });
     const control = (...args: readonly string[]) => execute("callgrind_control", [...args, `${child.pid}`]);
+    // An exchange may take longer than it is given while nothing has been compiled; that user's next request has another.
     await send(WARM_UP_REQUESTS);
     await control("-i", "on");
     const rounds: Instructions[] = [];
     for (let round = 0; round < ROUNDS; round += 1) {
       await control("-z");
       const earlier = new Set(readdirSync(directory));
-      await send(ROUND_REQUESTS);
+      const { refused } = await send(ROUND_REQUESTS);
+      if (refused > 0) throw new Error(`${refused} answers of ${root} were not as asked for`);
       await control("-d");
       const dump = readdirSync(directory).find((name) => !earlier.has(name) && MAIN_THREAD.test(name));
       if (dump === undefined) throw new Error("callgrind has written nothing of the main thread");

@@ -15,8 +15,6 @@ export interface Stage {
   readonly rounds: RoundsOptions;
   readonly authority: Authority;
   readonly api: FixedApi;
-  /** What every contender is told. */
-  readonly environment: Readonly<Record<string, string>>;
   /** Access tokens of so many users, the same ones whenever asked; of fewer where the limit does not allow more. */
   tokens(users: number, limitMs?: number): Promise<readonly string[]>;
   /** Access tokens of so many users that nobody has seen before. */
@@ -69,7 +67,6 @@ export async function play(
         rounds: quick ? QUICK_ROUNDS : ROUNDS,
         authority,
         api,
-        environment: environment(authority, api.url),
         async tokens(users, limitMs) {
           if (users > tokens.length) tokens.push(...(await mint(authority, users - tokens.length, limitMs)));
           return tokens.slice(0, users);

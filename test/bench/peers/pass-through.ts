@@ -5,7 +5,7 @@ import { Pool } from "undici";
 import { announce, settings } from "./peer.ts";
 
 const { apiUrl } = settings();
-const pool = new Pool(apiUrl, { connections: 8192 });
+const pool = new Pool(apiUrl, { connections: 1024 });
 
 const server = createServer((incoming, outgoing) => {
   pool
