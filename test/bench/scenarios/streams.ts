@@ -14,7 +14,7 @@ const USERS = 100;
 const STREAMS = 5_000;
 const QUICK_STREAMS = 1_000;
 /** Opened and closed before, so that memory for code and for the first connections is not counted for the streams. */
-const WARM_UP_STREAMS = 1_000;
+const WARM_UP_STREAMS = 200;
 const PROBES = 300;
 const SILENCE_MS = 2_000;
 const CLOSE_LIMIT_MS = 10_000;
@@ -81,8 +81,9 @@ export const streams: Scenario = {
       })),
       targets: [
         {
-          what: "resident memory of one idle event stream, KiB",
-          value: gateway.residentKiB,
+          what: "memory of one idle event stream, the larger figure, KiB",
+          // Room that closed streams have left makes the resident memory grow less than the streams take.
+          value: Math.max(gateway.residentKiB, gateway.usedKiB),
           digits: 1,
           limit: { atMost: 40 },
         },
