@@ -30,7 +30,7 @@ const execute = promisify(execFile);
 const SLOW_CLOCK = new URL("./substitutes/slow-clock.mjs", import.meta.url).href;
 
 /**
- * Needs `dist`. Takes up to four minutes, in which both builds run at the same time.
+ * Needs `dist`. Takes minutes, in which both builds run at the same time.
  *
  * @throws when the revision does not exist or does not build.
  */
