@@ -373,11 +373,13 @@ class Relay implements AnswerReceiver, AnswerFlow {
   }
 
   private finish(cut: Cut | undefined): void {
-    const { incoming, outgoing, target, record } = this.options.request;
+    const { framing, request } = this.options;
+    const { incoming, outgoing, target, record } = request;
     this.release();
     if (record !== undefined) record.cut = cut;
-    if (cut === undefined) discardBody(incoming, target.api.maxRequestBytes);
-    else outgoing.destroy();
+    if (cut !== undefined) outgoing.destroy();
+    // Node takes what is left of a request off the wire by itself; it sets no bound for it.
+    else if (framing.kind !== "none") discardBody(incoming, target.api.maxRequestBytes);
     this.outlet.settled({
       kind: "answered",
       status: this.status,

@@ -51,7 +51,7 @@ export interface ExchangeRequest {
   /** By which interface other than the public one the token was asked for: an audit has to tell who holds it. */
   readonly via?: string;
   /** Application id of the client that the user calls with; an exchange counts against its share. */
-  readonly clientId?: string;
+  readonly clientId?: string | undefined;
   /** `recall` has just found nothing for this request, so the cache is not read again. */
   readonly recalled?: boolean;
   /** Ends this caller's wait. The exchange itself goes on for others who share it. */

@@ -570,7 +570,7 @@ export function recallToken(
     assertion: actor.assertionOf(record),
     scopes,
     correlationId,
-    ...(record.caller !== undefined && { clientId: record.caller.principal.clientId }),
+    clientId: record.caller?.principal.clientId,
   });
   if (held === undefined) return undefined;
   record.trace?.room("exchange").granted(held.origin);

@@ -61,8 +61,6 @@ export interface PublicSidePorts {
 
 /** What answers callers under one configuration. */
 interface Side {
-  readonly router: RequestHandler;
-  readonly trustedProxies: readonly string[];
   refuseWith(refusal?: GatewayError): RequestListener;
 }
 
@@ -82,15 +80,14 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
     const challenge = challengeFacts({ ...options, clientId });
     const { limit, takeOver } = rateLimits.under(limits);
     const whole = { ...options, clientId, challenge, limit };
-    const side = {
-      router: createPublicRouter(whole),
-      trustedProxies,
-      refuseWith: (refusal?: GatewayError) => createRefusal({ challenge, own, cors }, refusal),
-    };
+    const router = createPublicRouter(whole);
+    const side: Side = { refuseWith: (refusal) => createRefusal({ challenge, own, cors }, refusal) };
     const begin = () => {
       takeOver();
       current = side;
       app.set("trust proxy", [...trustedProxies]);
+      // In the place of the app's own, behind which it would look at the path and cut the URL once more.
+      Object.defineProperty(app, "router", { value: router, configurable: true });
     };
     return { begin, besides: secondSides(whole) };
   }
@@ -106,7 +103,6 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
 
   const { begin, besides } = prepare(first);
   begin();
-  app.use((request, response, next) => current.router(request, response, next));
   return {
     app,
     /** Opens other sides that serve the first configuration. */

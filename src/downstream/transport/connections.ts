@@ -1,6 +1,6 @@
 /** The places of requests at one API, and the open connections to one origin: each carries one request at a time, all are used evenly, none for ever. */
 
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import { GatewayError } from "../../errors.ts";
 import { createBudget, type Exhausted, type Owner } from "../../foundation/budget.ts";
 import { createQueue } from "../../foundation/members.ts";
@@ -139,6 +139,9 @@ function openConnection(
   onClosed: () => void,
 ): Connection {
   const interim = skipInterimAnswers(socket, maxHeaderBytes);
+  // undici says with each request whether the connection is to hold the process, and a request is held by its own deadline.
+  socket.unref();
+  socket.ref = socket.unref = asItIs;
   const proxyFields =
     proxy?.authorization === undefined ? [] : ["proxy-authorization", proxy.authorization.reveal()];
   const bornAt = now();
@@ -168,7 +171,8 @@ function openConnection(
     isClosed: () => socket.destroyed,
     send({ method, path, headers, body }, handler) {
       requests += 1;
-      interim.expectAnswer();
+      interim.expects = true;
+      interim.held = undefined;
       client.dispatch(
         {
           origin,
@@ -188,62 +192,72 @@ function openConnection(
   };
 }
 
-export interface InterimFilter {
-  /** A request goes out on the socket: interim answers may come before the final one. */
-  expectAnswer(): void;
-}
-
 const HEAD_END = Buffer.from("\r\n\r\n");
 const VERSION = Buffer.from("HTTP/1.");
 /** Bytes of `HTTP/1.1 100`, which decide what kind of answer begins. */
 const DECISIVE = 12;
 
+function asItIs(this: Socket): Socket {
+  return this;
+}
+
+const INTERIM = Symbol("what may come before the final answer");
+type Filtered = Socket & { [INTERIM]?: InterimFilter };
+
+/** What is known of the answer that begins on one socket. */
+interface InterimFilter {
+  readonly maxHeadBytes: number;
+  /** Whether interim answers may still come. */
+  expects: boolean;
+  /** Bytes that do not say yet which kind of answer they begin. */
+  held: Buffer | undefined;
+}
+
 /**
  * RFC 9110 §15.2: a client must be able to read past interim answers, an unasked `100 Continue` included. undici ends the
  * connection at that one (`onHeadersComplete` of its client-h1.js), so all but 101 are skipped here, wherever the
- * packets are cut. undici reads by `socket.read()` alone, which is why that one method is replaced.
+ * packets are cut. undici reads by `socket.read()` alone, which is why that one method is replaced: by the same function on
+ * every socket, so that V8 knows what is called.
  */
-export function skipInterimAnswers(socket: Socket, maxHeadBytes: number): InterimFilter {
-  const read = socket.read.bind(socket);
-  let expecting = false;
-  let held: Buffer | undefined;
+function skipInterimAnswers(socket: Socket, maxHeadBytes: number): InterimFilter {
+  const filter: InterimFilter = { maxHeadBytes, expects: false, held: undefined };
+  (socket as Filtered)[INTERIM] = filter;
+  socket.read = readFinal;
+  return filter;
+}
 
-  /** The part of the bytes that belongs to the final answer; undefined while that is not known, or none is here. */
-  function passed(chunk: Buffer): Buffer | undefined {
-    let bytes = held === undefined ? chunk : Buffer.concat([held, chunk]);
-    held = undefined;
-    while (isInterim(bytes)) {
-      const end = bytes.indexOf(HEAD_END);
-      if (end === -1 && bytes.length <= maxHeadBytes) {
-        held = bytes;
-        return undefined;
-      }
-      if (end === -1) break;
-      bytes = bytes.subarray(end + HEAD_END.length);
-      if (bytes.length === 0) return undefined;
-    }
-    if (bytes.length < DECISIVE && mayBecomeInterim(bytes)) {
-      held = bytes;
+const readSocket = Socket.prototype.read;
+
+function readFinal(this: Socket, size?: number): Buffer | null {
+  const filter = (this as Filtered)[INTERIM];
+  for (;;) {
+    const chunk = readSocket.call(this, size) as Buffer | null;
+    if (chunk === null || filter === undefined || !filter.expects) return chunk;
+    const bytes = finalPart(filter, chunk);
+    if (bytes !== undefined) return bytes;
+  }
+}
+
+/** The part of the bytes that belongs to the final answer; undefined while that is not known, or none is here. */
+function finalPart(filter: InterimFilter, chunk: Buffer): Buffer | undefined {
+  let bytes = filter.held === undefined ? chunk : Buffer.concat([filter.held, chunk]);
+  filter.held = undefined;
+  while (isInterim(bytes)) {
+    const end = bytes.indexOf(HEAD_END);
+    if (end === -1 && bytes.length <= filter.maxHeadBytes) {
+      filter.held = bytes;
       return undefined;
     }
-    expecting = false;
-    return bytes;
+    if (end === -1) break;
+    bytes = bytes.subarray(end + HEAD_END.length);
+    if (bytes.length === 0) return undefined;
   }
-
-  socket.read = (size?: number) => {
-    for (let chunk = read(size); ; chunk = read(size)) {
-      if (chunk === null || !expecting) return chunk;
-      const bytes = passed(chunk);
-      if (bytes !== undefined) return bytes;
-    }
-  };
-
-  return {
-    expectAnswer() {
-      expecting = true;
-      held = undefined;
-    },
-  };
+  if (bytes.length < DECISIVE && mayBecomeInterim(bytes)) {
+    filter.held = bytes;
+    return undefined;
+  }
+  filter.expects = false;
+  return bytes;
 }
 
 function isInterim(bytes: Buffer): boolean {
