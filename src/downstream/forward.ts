@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { GatewayError } from "../errors.ts";
 import { createBudget } from "../foundation/budget.ts";
-import { loopTurns } from "../foundation/turns.ts";
+import { LARGE_PIECE, loopTurns } from "../foundation/turns.ts";
 import type {
   AnswerHeaders,
   AnswerReceiver,
@@ -444,9 +444,6 @@ export interface WrittenAnswer {
   readonly user: string | undefined;
 }
 
-/** Bytes of a chunk whose way to the caller takes time that counts: smaller ones are not worth a look at the clock. */
-const LARGE_CHUNK = 16_384;
-
 /** The source of the answer, as the writer uses it. */
 export interface AnswerFlow {
   /** The answer is written as it comes from now on. */
@@ -541,11 +538,19 @@ export class AnswerWriter {
     const { rewriter } = this;
     const passed = rewriter === undefined ? chunk : rewriter.push(chunk);
     const isTaken = passed.length === 0 || this.outgoing.write(passed);
-    const isCheap = rewriter === undefined && (chunk.length < LARGE_CHUNK || loopTurns.isFree());
-    if (isTaken && isCheap) return;
+    if (isTaken && this.isCheap(chunk)) return;
     this.flow.pause();
-    if (!isTaken) this.outgoing.once("drain", () => this.flow.resume());
-    // The system hands over up to 2 MiB of a connection in one turn: work for others has its turn between two chunks.
-    else loopTurns.wait(this.answer.user, () => this.flow.resume());
+    if (isTaken) this.resumeInTurn();
+    // The system often takes all at once, and the drain comes in the same turn of the event loop.
+    else this.outgoing.once("drain", () => (this.isCheap(chunk) ? this.flow.resume() : this.resumeInTurn()));
+  }
+
+  private isCheap({ length }: Buffer): boolean {
+    return this.rewriter === undefined && (length < LARGE_PIECE || loopTurns.isFree());
+  }
+
+  /** The system hands over up to 2 MiB of a connection in one turn: work for others has its turn between two chunks. */
+  private resumeInTurn(): void {
+    loopTurns.wait(this.answer.user, () => this.flow.resume());
   }
 }

@@ -1,6 +1,8 @@
 /** Reads the body of a request whole: within a size, and within a time where its listener sets none. */
 
 import type { IncomingMessage } from "node:http";
+import { ByteCollector } from "./byte-collector.ts";
+import { LARGE_PIECE, loopTurns } from "./turns.ts";
 
 export type BodyFailure = "too_large" | "cut" | "stalled";
 
@@ -12,6 +14,8 @@ export interface BoundedBodyOptions {
   readonly idleMs?: number;
   /** Time for the whole body, ms. Default: as long as the listener lets it take. */
   readonly timeoutMs?: number;
+  /** For whom it is read; see `Turns`. Default: a caller who is not known yet. */
+  readonly owner?: string | undefined;
   readonly failed: (failure: BodyFailure) => Error;
 }
 
@@ -20,9 +24,9 @@ export interface BoundedBodyOptions {
  * taken off the wire unread, so that the caller gets to read the refusal.
  */
 export function readBoundedBody(incoming: IncomingMessage, options: BoundedBodyOptions): Promise<Buffer> {
-  const { maxBytes, take, idleMs, timeoutMs, failed } = options;
+  const { maxBytes, take, idleMs, timeoutMs, owner, failed } = options;
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    let body = new ByteCollector();
     let length = 0;
     const settle = (settled: () => void) => {
       clearTimeout(idle);
@@ -32,7 +36,7 @@ export function readBoundedBody(incoming: IncomingMessage, options: BoundedBodyO
     };
     const fail = (error: unknown) => {
       settle(() => reject(error));
-      chunks.length = 0;
+      body = new ByteCollector();
     };
     const onData = (chunk: Buffer) => {
       idle?.refresh();
@@ -40,12 +44,18 @@ export function readBoundedBody(incoming: IncomingMessage, options: BoundedBodyO
       if (length > maxBytes) return fail(failed("too_large"));
       try {
         take?.(chunk.length);
-        chunks.push(chunk);
+        body.add(chunk);
       } catch (error) {
         fail(error);
       }
     };
-    const onEnd = () => settle(() => resolve(Buffer.concat(chunks, length)));
+    const onEnd = () =>
+      settle(() => {
+        const whole = () => resolve(body.whole());
+        // Of bodies that end in the same turn of the event loop each is put together in one of its own.
+        if (length < LARGE_PIECE) whole();
+        else loopTurns.wait(owner, whole);
+      });
     const onClose = () => fail(failed("cut"));
     const onLate = () => fail(failed("stalled"));
     const idle = idleMs === undefined ? undefined : setTimeout(onLate, idleMs);

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { chunkPassed } from "../foundation/chunk-memory.ts";
 import { createMembers } from "../foundation/members.ts";
 import type { Turns } from "../foundation/turns.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
@@ -24,6 +25,11 @@ export interface PipelinesHeld {
   requests: number;
   /** Bytes that are not parsed yet. */
   bytes: number;
+  /** See `FLOOD_REQUESTS`: how many of them are used up, and when that was last looked at. */
+  unknown: number;
+  lookedAt: number;
+  /** When the next piece of a body is thrown away; see `DISCARD_EVERY_MS`. */
+  discardAt: number;
 }
 
 export interface Connection {
@@ -33,6 +39,8 @@ export interface Connection {
    * processed: an answer before it has ended the connection, or is about to.
    */
   arrived(response: ServerResponse): "runs" | "waits" | "ignored";
+  /** Reads the body of this request in turns, whatever becomes of the request: for one that may be long. */
+  readInTurns(request: IncomingMessage): void;
   /** Takes note of the end of an answer, given or not. */
   left(response: ServerResponse): void;
   /** Answers that are not closed yet. */
@@ -58,6 +66,15 @@ export interface Connection {
  */
 const MOST_PARSED = 128;
 
+/**
+ * Of these, a connection may hold so many in any case. Of requests beyond, whose callers are not known yet, all connections
+ * together may send `FLOOD_REQUESTS` at once, and some more in each ms; then one more closes its connection. Requests are made
+ * objects of before they can be refused: a read full of them takes 5 ms, and of some dozens of connections a third of a second.
+ */
+const ALWAYS_PARSED = 16;
+const FLOOD_REQUESTS = 128;
+const FLOOD_REQUESTS_PER_MS = 0.1;
+
 /** Bytes that are kept of a caller who sends further requests while it has as many under way as it may have. */
 const READ_AHEAD_BYTES = 64 * 1024;
 
@@ -70,6 +87,15 @@ const DISCARDED_BYTES = 16 * 1024 * 1024;
 
 /** Least piece of a request's body that is parsed at once, so that a body of nothing but line breaks stays cheap. */
 const LEAST_PIECE = 1024;
+
+/**
+ * A body behind a refusal is read so that its sender gets to see that, and thrown away: a piece in so many ms, of all
+ * connections together. Senders without a token would otherwise have what they send moved as fast as the machine can.
+ */
+const DISCARD_EVERY_MS = 1;
+
+/** Most of a body in chunks that is parsed at once: a chunk of one byte takes as long as one of thousands. */
+const MOST_CHUNKED = 4096;
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
@@ -94,6 +120,10 @@ export function connectionOf(socket: Socket): Connection | undefined {
  * read nevertheless, for the end of a connection stands behind it: a caller who has left is noticed, and its requests
  * end. A caller who sends more than `READ_AHEAD_BYTES` ahead gets the answers that are due, and the last one says that
  * the connection ends, so that the rest can be sent again on another (RFC 9112 §9.6).
+ *
+ * The same holds for the bytes of a long body, be it wanted or thrown away behind a refusal: the system hands over up to
+ * 2 MiB of a connection in one turn of the event loop, and where there is no time left in that, they wait for the turn of
+ * their user.
  */
 export function openConnection(
   socket: Socket,
@@ -110,6 +140,7 @@ export function openConnection(
   let rest = NOTHING;
   let discarded = 0;
   let isScheduled = false;
+  let isPausedForTurn = false;
   let dropped = false;
 
   function keep(bytes: Buffer): void {
@@ -134,17 +165,22 @@ export function openConnection(
     if (ofNode === undefined) return;
     parse = ofNode;
     socket.on("data", onData).removeListener("data", ofNode);
-    socket.on("resume", proceed).once("close", () => keep(NOTHING));
+    socket.on("resume", () => proceed(false)).once("close", () => keep(NOTHING));
   }
 
   function onData(chunk: Buffer): void {
+    chunkPassed(chunk);
     if (isLast) {
       discarded += chunk.length;
       if (discarded > DISCARDED_BYTES) socket.destroy();
       return;
     }
     keep(rest.length === 0 ? chunk : Buffer.concat([rest, chunk]));
-    proceed();
+    proceed(false);
+    if (isScheduled && isInBody() && !socket.isPaused()) {
+      isPausedForTurn = true;
+      socket.pause();
+    }
     if (!isFull()) return;
     if (rest.length > READ_AHEAD_BYTES || held.bytes > MOST_READ_AHEAD_BYTES) connection.endAfterAnswers();
   }
@@ -153,6 +189,12 @@ export function openConnection(
   function schedule(): void {
     if (isScheduled || socket.destroyed) return;
     isScheduled = true;
+    if (isDiscarding()) {
+      const now = performance.now();
+      held.discardAt = Math.max(now, held.discardAt) + DISCARD_EVERY_MS;
+      setTimeout(turn, held.discardAt - now, 0).unref();
+      return;
+    }
     const next = waiting[0] ?? newest;
     turns.wait(next && recognize(next.req), turn);
   }
@@ -166,21 +208,57 @@ export function openConnection(
       run(next.req, next, waitedMs);
     }
     if (waiting.length > 0 && mayRun()) schedule();
-    else proceed();
+    else proceed(true);
+    if (!isPausedForTurn || (isInBody() && rest.length >= LEAST_PIECE)) return;
+    isPausedForTurn = false;
+    socket.resume();
   }
 
-  function proceed(): void {
+  /** `isTurn`: this is the turn that the connection has waited for. */
+  function proceed(isTurn: boolean): void {
+    let isDue = isTurn;
     while (rest.length > 0 && parse !== undefined && !isLast && !socket.destroyed && !isScheduled) {
       // Node has paused it: the caller does not read, or a body waits to be read. It goes on with `resume`.
-      if (socket.isPaused()) return;
+      if (socket.isPaused() && !isPausedForTurn) return;
       if (isFull()) return;
-      const end = endOfHead(rest, isInBody() ? LEAST_PIECE : 0);
-      const piece = rest.subarray(0, end);
-      keep(rest.subarray(end));
+      if (!isDue && isInBody() && mustWait()) {
+        schedule();
+        return;
+      }
+      isDue = false;
+      const piece = nextPiece();
+      keep(rest.subarray(piece.length));
       const before = newest;
       parse.call(socket, piece);
       if (newest !== before) schedule();
     }
+  }
+
+  /** Where all connections together hold much already, bytes of a body are parsed as they come. */
+  function mustWait(): boolean {
+    if (rest.length < LEAST_PIECE || held.bytes >= MOST_READ_AHEAD_BYTES / 2) return false;
+    return isDiscarding() || !turns.isFree();
+  }
+
+  /** Whether the answer has been given before the body was here. */
+  function isDiscarding(): boolean {
+    return newest?.writableFinished === true && !newest.req.complete;
+  }
+
+  function nextPiece(): Buffer {
+    if (!isInBody()) return rest.subarray(0, endOfHead(rest, 0));
+    const isChunked = newest?.req.headers["transfer-encoding"] !== undefined;
+    const most = isChunked ? rest.subarray(0, MOST_CHUNKED) : rest;
+    return most.subarray(0, endOfHead(most, LEAST_PIECE));
+  }
+
+  /** Takes note of one more request than `ALWAYS_PARSED`, and says whether that is one too many. */
+  function isFlood(request: IncomingMessage): boolean {
+    if (recognize(request) !== undefined) return false;
+    const now = performance.now();
+    held.unknown = Math.max(0, held.unknown - (now - held.lookedAt) * FLOOD_REQUESTS_PER_MS) + 1;
+    held.lookedAt = now;
+    return held.unknown > FLOOD_REQUESTS;
   }
 
   function isInBody(): boolean {
@@ -203,7 +281,11 @@ export function openConnection(
     arrived(response) {
       if (isLast || socket.destroyed) return "ignored";
       const open = running + waiting.length;
-      if (open >= MOST_PARSED || (open > 0 && held.requests >= MOST_PIPELINED)) {
+      const isTooMany =
+        open >= MOST_PARSED ||
+        (open > 0 && held.requests >= MOST_PIPELINED) ||
+        (open >= ALWAYS_PARSED && isFlood(response.req));
+      if (isTooMany) {
         isLast = true;
         stopParsing(socket);
         socket.destroy();
@@ -221,6 +303,14 @@ export function openConnection(
       waiting.push(response);
       schedule();
       return "waits";
+    },
+    readInTurns(request) {
+      parseInPieces();
+      // A reader that wants more would have the connection go on ahead of its turn.
+      const read = request._read.bind(request);
+      request._read = (size) => {
+        if (!isPausedForTurn) read(size);
+      };
     },
     left(response) {
       const place = waiting.indexOf(response);
@@ -333,7 +423,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
   const { room = () => ({ max: limits.max, idleGivesWay: "after seconds" }) } = options;
   const watched = createMembers<Watched>();
   let opened = 0;
-  const held: PipelinesHeld = { requests: 0, bytes: 0 };
+  const held: PipelinesHeld = { requests: 0, bytes: 0, unknown: 0, lookedAt: 0, discardAt: 0 };
   let unreadLimits: UnreadLimits = {
     stallSeconds: limits.writeStallSeconds,
     minBytesPerSecond: limits.minWriteBytesPerSecond,

@@ -116,6 +116,7 @@ async function receive(
       maxBytes,
       idleMs: idleTimeoutMs,
       timeoutMs,
+      owner: owner.user,
     });
   } catch (error) {
     if (response.destroyed) return undefined;

@@ -18,6 +18,7 @@ import { loopTurns } from "../foundation/turns.ts";
 import { type Connections, connectionOf, watchConnections } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { userOf } from "./pipeline.ts";
+import { joinTinyChunks } from "./tiny-chunks.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
 
 /** Where a listener stands. */
@@ -91,11 +92,14 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     });
     if (response.socket === null) closeWithConnection(response);
     if (isLastByNode(response)) response.shouldKeepAlive = false;
-    if (announcesBody(request))
+    if (announcesBody(request)) {
+      if (mayBeLong(request)) connection?.readInTurns(request);
+      if (request.headers["transfer-encoding"] !== undefined) joinTinyChunks(request);
       response.once("finish", () => {
         // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
         if (!request.complete) destroyAfterWhile(request.socket, request);
       });
+    }
     if (place === "runs") run(request, response, 0);
   };
   const connections = watchConnections({
@@ -172,6 +176,14 @@ function timesOf({
 /** RFC 9112 §6.3: without either field there is none. */
 function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
+}
+
+/** A body of this size, bytes, comes in one read of the system. */
+const SHORT_BODY = 65_536;
+
+function mayBeLong({ headers }: IncomingMessage): boolean {
+  const length = headers["content-length"];
+  return length === undefined || !(Number(length) <= SHORT_BODY);
 }
 
 /** `::` takes IPv4 callers as well; where a machine knows no IPv6, all of its addresses are `0.0.0.0`. */

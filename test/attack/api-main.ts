@@ -1,4 +1,8 @@
-/** The downstream API as a process: the path says how it answers. Its size in bytes and its pause in ms come by query. */
+/**
+ * The downstream API as a process: the path says how it answers. Its size in bytes and its pause in ms come by query. Behind
+ * a real API stand many machines, and its large answers are none of what its small ones wait for: here they leave in slices,
+ * a few in each turn of the event loop.
+ */
 
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -18,7 +22,7 @@ const server = createServer((request, response) => {
     if (mood === "slow") {
       const timer = setTimeout(() => json(response, HONEST_BODY), Number(url.searchParams.get("ms")));
       response.once("close", () => clearTimeout(timer));
-    } else if (mood === "big") json(response, filling(bytes));
+    } else if (mood === "big") sendLarge(response, [filling(bytes)]);
     else if (mood === "links") sendDocument(response, url, bytes);
     else if (mood === "challenged") challenge(response, url.searchParams.get("since"));
     else json(response, HONEST_BODY);
@@ -109,5 +113,46 @@ function batch(response: ServerResponse, body: Buffer): void {
     const head = `${index === 0 ? "" : ","}{"id":${JSON.stringify(id)},"status":200,"headers":{"Content-Type":"application/json"},"body":`;
     return [Buffer.from(head), kind === null ? filling(bytes) : documentOf(kind, bytes), Buffer.from("}")];
   });
-  json(response, Buffer.concat([Buffer.from('{"responses":['), ...parts, Buffer.from("]}")]));
+  sendLarge(response, [Buffer.from('{"responses":['), ...parts, Buffer.from("]}")]);
+}
+
+const SLICE_BYTES = 64 * 1024;
+const SLICES_IN_A_TURN = 4;
+/** Large answers that can go on, in turn. */
+let sending: (() => void)[] = [];
+let isScheduled = false;
+
+function sendLarge(response: ServerResponse, pieces: readonly Buffer[]): void {
+  const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
+  response.writeHead(200, { "content-type": JSON_TYPE, "content-length": bytes });
+  const slices = slicesOf(pieces);
+  const sendOne = () => {
+    if (response.destroyed) return;
+    const { done, value } = slices.next();
+    if (done === true) response.end();
+    else if (response.write(value)) goOn(sendOne);
+    else response.once("drain", () => goOn(sendOne));
+  };
+  goOn(sendOne);
+}
+
+function* slicesOf(pieces: readonly Buffer[]): Generator<Buffer, undefined> {
+  for (const piece of pieces) {
+    for (let at = 0; at < piece.length; at += SLICE_BYTES) yield piece.subarray(at, at + SLICE_BYTES);
+  }
+}
+
+function goOn(sendOne: () => void): void {
+  sending.push(sendOne);
+  if (!isScheduled) setImmediate(sendSlices);
+  isScheduled = true;
+}
+
+function sendSlices(): void {
+  isScheduled = false;
+  const first = sending.slice(0, SLICES_IN_A_TURN);
+  sending = sending.slice(SLICES_IN_A_TURN);
+  for (const sendOne of first) sendOne();
+  if (sending.length > 0 && !isScheduled) setImmediate(sendSlices);
+  isScheduled ||= sending.length > 0;
 }

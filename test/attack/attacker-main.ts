@@ -13,7 +13,10 @@ interface Order {
 }
 
 const [, , name = "", newcomers = "0", quick = ""] = process.argv;
-const say = (kind: string, value: unknown) => process.send?.({ kind, value });
+const say = (kind: string, value: unknown) => {
+  // The run has given up on an attacker that is late.
+  if (process.connected) process.send?.({ kind, value });
+};
 
 try {
   const scenario = SCENARIOS.find((one) => one.name === name);

@@ -21,6 +21,8 @@ const borne: Measurement = {
   peakMiB: 511,
   livez: { longest: 20, missed: 0 },
   waitedShare: 0.01,
+  loop: { p99: 1.5, longest: 12 },
+  apiLoop: { p99: 1, longest: 3 },
   died: undefined,
   shutdown: { ms: 7_500, limitMs: 28_000, ended: "exit code 0" },
   outcomes: {},

@@ -28,6 +28,12 @@ export interface Shutdown {
   readonly ended: string;
 }
 
+/** How late timers of a main thread were, ms: what its turns take, and what the machine takes from it. */
+export interface LoopDelay {
+  readonly p99: number;
+  readonly longest: number;
+}
+
 export interface Measurement {
   readonly before: Traffic;
   readonly during: Traffic;
@@ -37,6 +43,10 @@ export interface Measurement {
   readonly livez: { readonly longest: number; readonly missed: number };
   /** Share of the time in which the process could have run, but others had its core; NaN where the system does not tell. */
   readonly waitedShare: number;
+  /** `undefined` when the process could not be asked. */
+  readonly loop: LoopDelay | undefined;
+  /** The same of the API, for whose answers the second user waits as well. */
+  readonly apiLoop: LoopDelay;
   /** How the process ended while it was attacked; `undefined` when it lived. */
   readonly died: string | undefined;
   /** `undefined` when it had died before. */

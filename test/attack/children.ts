@@ -5,10 +5,12 @@ import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { setPriority } from "node:os";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { processorUse, residentMemory } from "../bench/processor.ts";
 import { endWithUs } from "../bench/server-process.ts";
-import type { Shutdown } from "./bounds.ts";
+import type { LoopDelay, Shutdown } from "./bounds.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const START_LIMIT_MS = 30_000;
@@ -16,7 +18,10 @@ const START_LIMIT_MS = 30_000;
 export const HEAP_MIB = 384;
 const SAMPLE_MS = 50;
 /** The attacker gets what the gateway and its second user leave of the machine: real attackers bring other machines. */
-const ATTACKER_PRIORITY = 5;
+const ATTACKER_PRIORITY = 10;
+/** Time for the gateway to say how late its timers were: its main thread may be busy. */
+const ANSWER_LIMIT_MS = 5_000;
+const LOOP_PROBE = new URL("./loop-probe.mjs", import.meta.url).href;
 /** Lines of the standard error that are kept for the report. */
 const LAST_WORDS = 40;
 
@@ -25,6 +30,8 @@ export interface Participant {
   /** The next message of this kind. Rejects when the process ends first. */
   heard<T>(kind: string): Promise<T>;
   tell(message: object): void;
+  /** How late timers of its event loop were since the last call. */
+  loopDelay(): Promise<LoopDelay>;
   /** Asks it to end, and sees to it. */
   end(): Promise<void>;
 }
@@ -32,7 +39,7 @@ export interface Participant {
 export function startParticipant(file: string, args: readonly string[], isAttacker = false): Participant {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
     cwd: ROOT,
-    execArgv: ["--import", "tsx"],
+    execArgv: ["--import", "tsx", ...(isAttacker ? [] : ["--import", LOOP_PROBE])],
     stdio: ["ignore", "ignore", "inherit", "ipc"],
     // JSON has no word for a figure that could not be measured.
     serialization: "advanced",
@@ -50,7 +57,7 @@ export function startParticipant(file: string, args: readonly string[], isAttack
     ended = `${file} ended with ${code ?? signal}`;
     for (const listener of listeners) listener();
   });
-  return {
+  const participant: Participant = {
     heard: <T>(kind: string) =>
       new Promise<T>((resolve, reject) => {
         const look = () => {
@@ -67,6 +74,10 @@ export function startParticipant(file: string, args: readonly string[], isAttack
     tell(message) {
       if (child.connected) child.send(message);
     },
+    loopDelay() {
+      participant.tell({ ask: "loop" });
+      return participant.heard<LoopDelay>("loop");
+    },
     async end() {
       if (ended !== undefined) return;
       const exited = once(child, "exit");
@@ -76,6 +87,7 @@ export function startParticipant(file: string, args: readonly string[], isAttack
       clearTimeout(limit);
     },
   };
+  return participant;
 }
 
 export interface AttackedGateway {
@@ -87,6 +99,8 @@ export interface AttackedGateway {
   peakMiB(): number;
   /** Time in which its main thread could have run, but other processes had its core, ms so far. */
   waitedMs(): number;
+  /** How late timers of its main thread were since the last call; undefined when it does not answer. */
+  loopDelay(): Promise<LoopDelay | undefined>;
   /** How it ended, if it did. */
   died(): string | undefined;
   /** Last lines of its standard error. */
@@ -98,11 +112,12 @@ export interface AttackedGateway {
 
 /** Needs `dist`. @throws when it ends before it is ready. */
 export async function startAttackedGateway(env: Readonly<Record<string, string>>): Promise<AttackedGateway> {
-  const child = spawn(process.execPath, [`--max-old-space-size=${HEAP_MIB}`, "dist/main.js"], {
+  const args = [`--max-old-space-size=${HEAP_MIB}`, "--import", LOOP_PROBE, "dist/main.js"];
+  const child = spawn(process.execPath, args, {
     cwd: ROOT,
     // Nothing of this shell's settings may reach the gateway.
     env: { PATH: process.env.PATH ?? "", NODE_ENV: "production", ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   endWithUs(child);
   let ended: string | undefined;
@@ -113,36 +128,27 @@ export async function startAttackedGateway(env: Readonly<Record<string, string>>
     });
   });
   const words: string[] = [];
-  createInterface({ input: child.stderr }).on("line", (line) => {
+  createInterface({ input: child.stderr as Readable }).on("line", (line) => {
     words.push(line);
     if (words.length > LAST_WORDS) words.shift();
   });
   const ports = await portsOf(child, () => `the gateway ended with ${ended}:\n${words.join("\n")}`);
 
   const pid = child.pid as number;
-  let peak = 0;
-  const sample = () => {
-    const now = highWater(pid) ?? residentMemory(pid);
-    // A process that has just ended has no memory any more, though it still has an entry.
-    if (now !== undefined && now > peak) peak = now;
-  };
-  const sampling = setInterval(sample, SAMPLE_MS);
-  void exited.then(() => clearInterval(sampling));
   return {
     ...ports,
-    forgetPeak() {
-      peak = 0;
-      try {
-        writeFileSync(`/proc/${pid}/clear_refs`, "5");
-      } catch {
-        // Not on Linux, or the process has gone: then samples are what there is.
-      }
-    },
-    peakMiB() {
-      sample();
-      return peak;
-    },
+    ...watchMemory(pid, exited),
     waitedMs: () => processorUse(pid)?.waited ?? Number.NaN,
+    async loopDelay() {
+      if (!child.connected) return undefined;
+      const answered = once(child, "message").then(([{ value }]) => value as LoopDelay);
+      child.send({ ask: "loop" });
+      const limit = new AbortController();
+      const late = sleep(ANSWER_LIMIT_MS, undefined, { signal: limit.signal }).catch(() => undefined);
+      const delay = await Promise.race([answered, exited.then(() => undefined), late]);
+      limit.abort();
+      return delay;
+    },
     died: () => ended,
     lastWords: () => words.join("\n"),
     async terminate(limitMs) {
@@ -160,6 +166,54 @@ export async function startAttackedGateway(env: Readonly<Record<string, string>>
     },
     async kill() {
       if (ended === undefined) child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+/** Largest resident memory of a process, MiB. */
+function watchMemory(pid: number, exited: Promise<unknown>) {
+  let peak = 0;
+  const sample = () => {
+    const now = highWater(pid) ?? residentMemory(pid);
+    // A process that has just ended has no memory any more, though it still has an entry.
+    if (now !== undefined && now > peak) peak = now;
+  };
+  const sampling = setInterval(sample, SAMPLE_MS);
+  void exited.then(() => clearInterval(sampling));
+  return {
+    forgetPeak() {
+      peak = 0;
+      try {
+        writeFileSync(`/proc/${pid}/clear_refs`, "5");
+      } catch {
+        // Not on Linux, or the process has gone: then samples are what there is.
+      }
+    },
+    peakMiB() {
+      sample();
+      return peak;
+    },
+  };
+}
+
+/** A server of `node:http` alone, with the heap that the gateway has. */
+export interface BareServer extends Pick<AttackedGateway, "peakMiB" | "kill"> {
+  readonly port: number;
+}
+
+export async function startBareServer(): Promise<BareServer> {
+  const file = fileURLToPath(new URL("./bare-server.mjs", import.meta.url));
+  const child = fork(file, { execArgv: [`--max-old-space-size=${HEAP_MIB}`] });
+  endWithUs(child);
+  const exited = once(child, "exit");
+  const [port] = (await Promise.race([once(child, "message"), exited])) as [number];
+  const { peakMiB } = watchMemory(child.pid as number, exited);
+  return {
+    port,
+    peakMiB,
+    async kill() {
+      child.kill("SIGKILL");
       await exited;
     },
   };

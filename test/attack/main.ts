@@ -18,17 +18,25 @@ const QUICK_TIMES: Times = { warmUp: 500, calm: 1_500, attack: 3_500, shutdown: 
 const GRACE_SECONDS = 25;
 const QUICK_GRACE_SECONDS = 10;
 const LAST_WORDS_SHOWN = 4;
+const LONGEST_SECONDS = 20;
 
 const { values } = parseArgs({
   options: {
     only: { type: "string" },
     quick: { type: "boolean", default: false },
+    seconds: { type: "string" },
     json: { type: "boolean", default: false },
     markdown: { type: "boolean", default: false },
     list: { type: "boolean", default: false },
   },
 });
 const { quick } = values;
+const times = quick ? QUICK_TIMES : TIMES;
+const seconds = values.seconds === undefined ? times.attack / 1000 : Number(values.seconds);
+if (!(seconds >= 1 && seconds <= LONGEST_SECONDS)) {
+  console.error(`--seconds takes 1 to ${LONGEST_SECONDS}, the length of the measured window`);
+  process.exit(2);
+}
 if (values.list) {
   for (const { name, title } of SCENARIOS) console.log(`${name.padEnd(28)}${title}`);
   process.exit(0);
@@ -56,7 +64,8 @@ const apiUrl = `http://127.0.0.1:${await api.heard<number>("port")}`;
 const options = {
   quick,
   apiUrl,
-  times: quick ? QUICK_TIMES : TIMES,
+  api,
+  times: { ...times, attack: seconds * 1000, calm: Math.min(times.calm, seconds * 500) },
   shutdownGraceSeconds: quick ? QUICK_GRACE_SECONDS : GRACE_SECONDS,
 };
 const rows: Row[] = [];
@@ -95,14 +104,20 @@ try {
 }
 
 const broken = rows.filter(({ verdicts }) => verdicts.some(({ isKept }) => !isKept));
-const seconds = Math.round((performance.now() - began) / 1000);
+const tookSeconds = Math.round((performance.now() - began) / 1000);
 if (values.markdown) console.log(markdownOf(rows, calmShutdownMs));
 if (values.json) {
   const date = new Date().toISOString();
-  console.log(JSON.stringify({ date, machine, quick, seconds, bounds, calmShutdownMs, rows }, undefined, 2));
+  console.log(
+    JSON.stringify(
+      { date, machine, quick, seconds, tookSeconds, bounds, calmShutdownMs, rows },
+      undefined,
+      2,
+    ),
+  );
 }
 note(
-  `\n${rows.length} scenarios in ${seconds} s, SIGTERM of the calm process took ${(calmShutdownMs / 1000).toFixed(1)} s; ` +
+  `\n${rows.length} scenarios in ${tookSeconds} s, SIGTERM of the calm process took ${(calmShutdownMs / 1000).toFixed(1)} s; ` +
     (broken.length === 0
       ? "every bound was kept"
       : `bounds were broken in ${broken.length}: ${broken.map(({ name }) => name).join(", ")}`),

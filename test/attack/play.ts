@@ -10,6 +10,7 @@ import {
   type AttackedGateway,
   type Participant,
   startAttackedGateway,
+  startBareServer,
   startParticipant,
 } from "./children.ts";
 import { probeLiveness } from "./liveness.ts";
@@ -29,6 +30,7 @@ export interface PlayOptions {
   readonly times: Times;
   readonly quick: boolean;
   readonly apiUrl: string;
+  readonly api: Participant;
   readonly shutdownGraceSeconds: number;
 }
 
@@ -78,7 +80,10 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       ADMIN_PORT: "0",
       ...facts.env,
     });
-    return await measure(scenario, gateway, attacker, facts, options);
+    const played = await measure(scenario, gateway, attacker, facts, options);
+    if (scenario.comparesMemory !== true) return played;
+    const target = await memoryTarget(scenario, played.peakMiB, options);
+    return { ...played, targets: [...played.targets, target] };
   } finally {
     await gateway?.kill();
     await attacker.end();
@@ -91,7 +96,7 @@ async function measure(
   gateway: AttackedGateway,
   attacker: Participant,
   { token, newcomers }: Facts,
-  { times }: PlayOptions,
+  { times, api }: PlayOptions,
 ): Promise<Played> {
   const { port, adminPort } = gateway;
   const ms = scenario.ms ?? times.attack;
@@ -105,6 +110,7 @@ async function measure(
   await warmUp(user, times.warmUp);
   const before = await user.during(() => sleep(times.calm));
   gateway.forgetPeak();
+  await Promise.all([gateway.loopDelay(), api.loopDelay()]);
   const liveness = probeLiveness(adminPort);
   const attackedAt = performance.now();
   const waitedBefore = gateway.waitedMs();
@@ -115,13 +121,44 @@ async function measure(
   });
   const waitedShare = (gateway.waitedMs() - waitedBefore) / (performance.now() - attackedAt);
   const livez = liveness.stop();
+  const [loop, apiLoop] = await Promise.all([gateway.loopDelay(), api.loopDelay()]);
   await user.stop();
   const died = gateway.died();
   const shutdown = died === undefined ? await gateway.terminate(times.shutdown) : undefined;
   const peakMiB = gateway.peakMiB();
   if (found === undefined) throw new Error("the attacker reported nothing");
   const lastWords = gateway.lastWords();
-  return { before, during, livez, waitedShare, died, shutdown, peakMiB, ...found, lastWords };
+  return { before, during, livez, waitedShare, loop, apiLoop, died, shutdown, peakMiB, ...found, lastWords };
+}
+
+/** What the gateway may take under an attack, to what `node:http` alone takes under it. */
+const MOST_TIMES_BARE = 1.5;
+
+/** Makes the same attack, for as long, on a server of `node:http` alone. */
+async function memoryTarget(
+  scenario: Scenario,
+  gatewayMiB: number,
+  { times, quick }: PlayOptions,
+): Promise<Target> {
+  const bare = await startBareServer();
+  const args = [scenario.name, "0", ...(quick ? ["quick"] : [])];
+  const attacker = startParticipant("./attacker-main.ts", args, true);
+  try {
+    await attacker.heard("facts");
+    const ms = scenario.ms ?? times.attack;
+    attacker.tell({ port: bare.port, adminPort: bare.port, ms });
+    await withLimit(attacker.heard("found"), ms + REPORT_LIMIT_MS);
+    const bareMiB = bare.peakMiB();
+    return {
+      what: `memory, times the ${bareMiB.toFixed(0)} MiB of node:http alone`,
+      value: gatewayMiB / bareMiB,
+      digits: 2,
+      limit: { atMost: MOST_TIMES_BARE },
+    };
+  } finally {
+    await bare.kill();
+    await attacker.end();
+  }
 }
 
 /** The first exchange and the first compilation are no calm traffic, and a slow start would excuse a slow attack. */

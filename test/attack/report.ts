@@ -15,6 +15,9 @@ const HEADINGS = [
   "p99 before",
   "p99 during",
   "ratio",
+  "loop p99, longest",
+  "API's loop",
+  "waited for a core",
   "peak RSS",
   "slowest /livez",
   "SIGTERM beyond calm",
@@ -28,7 +31,8 @@ const BUSY_SHARE = 0.15;
 const OUTCOMES_SHOWN = 4;
 
 export function cellsOf({ title, measured }: Row, calmShutdownMs: number): readonly string[] {
-  const { before, during, peakMiB, livez, died, shutdown, outcomes, connections, targets } = measured;
+  const { before, during, peakMiB, livez, waitedShare, loop, apiLoop, died, shutdown } = measured;
+  const { outcomes, connections, targets } = measured;
   const share = servedShare(during);
   const got = Object.entries(outcomes)
     .sort(([, one], [, other]) => other - one)
@@ -41,6 +45,9 @@ export function cellsOf({ title, measured }: Row, calmShutdownMs: number): reado
     milliseconds(before.p99),
     milliseconds(during.p99),
     Number.isNaN(during.p99 / before.p99) ? "–" : (during.p99 / before.p99).toFixed(1),
+    loop === undefined ? "–" : `${milliseconds(loop.p99)}, ${milliseconds(loop.longest)}`,
+    `${milliseconds(apiLoop.p99)}, ${milliseconds(apiLoop.longest)}`,
+    Number.isNaN(waitedShare) ? "–" : `${(waitedShare * 100).toFixed(0)} %`,
     `${peakMiB.toFixed(0)} MiB`,
     livez.missed === 0
       ? milliseconds(livez.longest)

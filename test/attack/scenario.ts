@@ -17,6 +17,8 @@ export interface Scenario {
   readonly needsRouteKey?: string;
   /** Requests a second by users whom the gateway has never seen, among the second user's. Default 0. */
   readonly newcomersPerSecond?: number;
+  /** Whether the same attack is made on a server of `node:http` alone, whose memory is compared with the gateway's. */
+  readonly comparesMemory?: boolean;
   /** How long the attack is measured, ms. Default: the run's. */
   readonly ms?: number;
   /** What the surroundings are like before and during the attack. */

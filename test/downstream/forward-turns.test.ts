@@ -10,11 +10,11 @@ import { loopTurns } from "../../src/foundation/turns.ts";
 
 const KIB = 1024;
 
-/** A writer whose caller takes everything, and what it asked of the source of its answer. */
-function setUp(rewrite?: WrittenAnswer["rewrite"]) {
+/** A writer whose caller takes everything, and what it asked of the source of its answer. `write` is what that answers. */
+function setUp(rewrite?: WrittenAnswer["rewrite"], write = true) {
   const asked: string[] = [];
   const outgoing = new ServerResponse(new IncomingMessage(new Socket()));
-  outgoing.write = () => true;
+  outgoing.write = () => write;
   const answer = {
     status: 200,
     headers: {},
@@ -35,7 +35,7 @@ function setUp(rewrite?: WrittenAnswer["rewrite"]) {
   writer.chunk(Buffer.alloc(KIB));
   writer.flush();
   asked.length = 0;
-  return { writer, asked };
+  return { writer, asked, drain: () => outgoing.emit("drain") };
 }
 
 test("a large chunk is the last of its turn while other work waits", async () => {
@@ -56,6 +56,29 @@ test("large chunks follow each other while no other work waits, and small ones a
   expect(asked).toEqual([]);
   await nextTurn();
   expect(asked).toEqual(["other work"]);
+});
+
+test("a large chunk that the system takes within the turn is the last of its turn nevertheless", async () => {
+  const { writer, asked, drain } = setUp(undefined, false);
+  drain();
+  asked.length = 0;
+  loopTurns.wait("grace", () => asked.push("other work"));
+  writer.chunk(Buffer.alloc(64 * KIB));
+  drain();
+  expect(asked).toEqual(["pause"]);
+  await nextTurn();
+  expect(asked).toEqual(["pause", "other work", "resume"]);
+});
+
+test("a caller who takes a chunk late is given the next one at once, where no other work waits", async () => {
+  const { writer, asked, drain } = setUp(undefined, false);
+  drain();
+  asked.length = 0;
+  writer.chunk(Buffer.alloc(64 * KIB));
+  await nextTurn();
+  expect(asked).toEqual(["pause"]);
+  drain();
+  expect(asked).toEqual(["pause", "resume"]);
 });
 
 test("a rewritten chunk is the last of its turn in any case", async () => {

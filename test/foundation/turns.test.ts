@@ -1,4 +1,4 @@
-/** Work that arrives together takes turns: by user, a few milliseconds at a time, one piece where connections pour in. */
+/** Work that arrives together takes turns: by user, two milliseconds at a time, one piece where connections pour in. */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test } from "@jest/globals";
@@ -28,7 +28,7 @@ describe("requests that wait for their turn", () => {
   test("begin at once while none waits and the turn of the event loop has time left", async () => {
     const { turns, pass } = setUp();
     expect([turns.isFree(), turns.isFree()]).toEqual([true, true]);
-    pass(4);
+    pass(2);
     expect(turns.isFree()).toBe(false);
     await nextTurn();
     expect(turns.isFree()).toBe(true);
@@ -62,9 +62,9 @@ describe("requests that wait for their turn", () => {
     expect(begun).toEqual(["x1", "a1", "x2", "a2", "x3", "x4"]);
   });
 
-  test("begin for four milliseconds, and the rest a turn of the event loop later", async () => {
+  test("begin for two milliseconds, and the rest a turn of the event loop later", async () => {
     const { join, begun } = setUp();
-    for (const name of ["1", "2", "3", "4", "5", "6"]) join(name, "ada", 2);
+    for (const name of ["1", "2", "3", "4", "5", "6"]) join(name, "ada", 1);
     await nextTurn();
     expect(begun).toEqual(["1", "2"]);
     await nextTurn();
@@ -79,7 +79,7 @@ describe("requests that wait for their turn", () => {
       begun.push("m1");
       void Promise.resolve()
         .then(() => undefined)
-        .then(() => pass(4));
+        .then(() => pass(2));
     });
     join("m2", "mallory");
     await nextTurn();

@@ -1,7 +1,7 @@
 /** Callers that send further requests on a connection without waiting for the answers to earlier ones. */
 
 import { once } from "node:events";
-import type { RequestListener, ServerResponse } from "node:http";
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
@@ -178,6 +178,60 @@ describe("requests of a pipeline", () => {
     await until(() => received.closed);
     expect(arrived.length).toBeLessThanOrEqual(16);
     expect(arrived.every(({ destroyed }) => destroyed)).toBe(true);
+  });
+});
+
+describe("while many connections flood without tokens", () => {
+  const isKnown = ({ url }: IncomingMessage) => url?.startsWith("/known") === true;
+  const paths = (count: number, path: string) => Array.from({ length: count }, () => path);
+
+  /** A server that answers at once and knows the user of some paths, and as many floods as its patience lasts for. */
+  async function flooded() {
+    const server = await listen((_request, response) => void response.end("[x]"), {
+      host: "127.0.0.1",
+      port: 0,
+      setting: "PORT",
+      refuse,
+      connections: CONNECTION_LIMITS,
+      recognize: (request) => (isKnown(request) ? "ada" : undefined),
+    });
+    open.push(server);
+    const dial = async () => {
+      const socket = connect(server.port, "127.0.0.1");
+      sockets.push(socket);
+      await once(socket, "connect");
+      return { socket, received: reading(socket) };
+    };
+    const flood = async () => {
+      const all = await Promise.all(Array.from({ length: 8 }, dial));
+      for (const { socket } of all) socket.write(gets(...paths(1_500, "/")));
+      await until(() => all.every(({ received }) => received.closed));
+    };
+    return { dial, flood };
+  }
+
+  /** Sends the requests right behind a flood; says whether they were all answered, or the connection was closed. */
+  async function answeredBehindFlood(count: number, path: string): Promise<boolean> {
+    const { dial, flood } = await flooded();
+    const { socket, received } = await dial();
+    await flood();
+    socket.write(gets(...paths(count, path)));
+    const answered = () => received.text.match(/\[x\]/g)?.length ?? 0;
+    await until(() => received.closed || answered() === count);
+    return answered() === count;
+  }
+
+  test("a connection with more than 16 requests of a caller who is not known is closed", async () => {
+    // A machine that is busy for a second between the two would forget the flood.
+    for (let attempt = 0; attempt < 5; attempt++) if (!(await answeredBehindFlood(100, "/"))) return;
+    throw new Error("the connection was served each time");
+  }, 30_000);
+
+  test.each([
+    ["16 requests of a caller who is not known", 16, "/"],
+    ["100 requests of a known user", 100, "/known"],
+  ])("a connection with %s is served", async (_, count, path) => {
+    expect(await answeredBehindFlood(count, path)).toBe(true);
   });
 });
 

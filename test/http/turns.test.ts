@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { loopTurns } from "../../src/foundation/turns.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
 import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
@@ -75,4 +76,95 @@ describe("a server that many connections flood", () => {
     expect(order.indexOf("/ada")).toBeLessThan(400);
     expect(order.length).toBeLessThan(800);
   }, 20_000);
+});
+
+describe("a server to which much is sent at once, while other work waits", () => {
+  const open: Listening[] = [];
+  const sockets: Socket[] = [];
+  afterEach(async () => {
+    for (const socket of sockets.splice(0)) socket.destroy();
+    await Promise.all(open.splice(0).map((server) => server.drain(0)));
+  });
+
+  const MIB = 2 ** 20;
+  const KIB = 1024;
+  /** Of 64 KiB each: one that is parsed, and those that come before the connection stands still. The system has 32. */
+  const THREE_READS = 192 * KIB;
+
+  /** Sends the bytes on one connection, and says how many were read and how many pieces were passed on in each turn. */
+  async function sent(bytes: Buffer, consume: boolean) {
+    const pieces: number[] = [];
+    let server: Socket | undefined;
+    let isOver = false;
+    const listening = await listen(
+      (request, response) => {
+        server = request.socket;
+        request.once("end", () => {
+          isOver = true;
+        });
+        if (consume) request.on("data", (piece: Buffer) => pieces.push(piece.length));
+        else response.writeHead(401).end();
+      },
+      {
+        host: "127.0.0.1",
+        port: 0,
+        setting: "PORT",
+        connections: CONNECTION_LIMITS,
+        refuse: (_request, response) => void response.writeHead(503).end(),
+      },
+    );
+    open.push(listening);
+    const socket = connect(listening.port, "127.0.0.1").on("error", () => {});
+    sockets.push(socket);
+    await once(socket, "connect");
+    const perTurn: { read: number; pieces: number }[] = [];
+    let seen = { read: 0, pieces: 0 };
+    const finished = new Promise<void>((resolve) => {
+      const work = () => {
+        const now = { read: server?.bytesRead ?? 0, pieces: pieces.length };
+        perTurn.push({ read: now.read - seen.read, pieces: now.pieces - seen.pieces });
+        seen = now;
+        for (const end = performance.now() + 4; performance.now() < end; );
+        if (isOver || (!consume && now.read >= bytes.length)) resolve();
+        else loopTurns.wait("ada", work);
+      };
+      loopTurns.wait("ada", work);
+    });
+    socket.write(bytes);
+    await finished;
+    return {
+      mostRead: Math.max(...perTurn.map(({ read }) => read)),
+      mostPieces: Math.max(...perTurn.map((turn) => turn.pieces)),
+      pieces,
+    };
+  }
+
+  const post = (fields: string, body: Buffer) =>
+    Buffer.concat([Buffer.from(`POST / HTTP/1.1\r\nhost: x\r\n${fields}\r\n\r\n`), body]);
+  const long = post(`content-length: ${4 * MIB}`, Buffer.alloc(4 * MIB, "a"));
+  const tiny = (chunks: number) =>
+    post(
+      "transfer-encoding: chunked",
+      Buffer.concat([Buffer.alloc(6 * chunks, "1\r\na\r\n"), Buffer.from("0\r\n\r\n")]),
+    );
+
+  test.each([
+    ["a body that is read", true],
+    ["a body that is thrown away behind a refusal", false],
+  ])(
+    "reads no more than three times in a turn of %s",
+    async (_, consume) => {
+      const { mostRead, pieces } = await sent(long, consume);
+      expect(mostRead).toBeLessThanOrEqual(THREE_READS);
+      if (consume) expect(pieces.reduce((sum, length) => sum + length, 0)).toBe(4 * MIB);
+    },
+    30_000,
+  );
+
+  test("passes chunks of one byte on together, a few in each turn", async () => {
+    const { mostPieces, pieces } = await sent(tiny(40_000), true);
+    expect(pieces.reduce((sum, length) => sum + length, 0)).toBe(40_000);
+    expect(mostPieces).toBeLessThanOrEqual(4);
+    expect(pieces.length).toBeLessThan(400);
+  }, 30_000);
 });

@@ -16,6 +16,8 @@ export interface JsonBodyOptions {
   readonly idleMs: number;
   /** Time for the whole body, ms. */
   readonly timeoutMs: number;
+  /** For whom it is read; see `Turns`. */
+  readonly owner: string;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface JsonBodyOptions {
  */
 export async function readJsonBody(
   incoming: IncomingMessage,
-  { what, take, maxBytes, idleMs, timeoutMs }: JsonBodyOptions,
+  { what, take, maxBytes, idleMs, timeoutMs, owner }: JsonBodyOptions,
 ): Promise<Buffer> {
   const framing = readFraming(incoming);
   checkForm(incoming, what);
@@ -36,6 +38,7 @@ export async function readJsonBody(
     maxBytes,
     idleMs,
     timeoutMs,
+    owner,
     take: framing.kind === "chunked" ? take : undefined,
     failed: (failure) => (failure === "too_large" ? bodyTooLarge() : unread(what, `body_${failure}`)),
   });

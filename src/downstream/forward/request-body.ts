@@ -4,7 +4,8 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
 import type { Budget, Owner } from "../../foundation/budget.ts";
-import { chunkPassed } from "../transport/transfer.ts";
+import { ByteCollector } from "../../foundation/byte-collector.ts";
+import { chunkPassed } from "../../foundation/chunk-memory.ts";
 
 /** How a request says where its body ends (RFC 9112 §6.3). */
 export type Framing =
@@ -73,7 +74,7 @@ export interface ReplayMemory {
 
 interface KeptBody {
   /** Emptied when the body is given up. */
-  chunks: Buffer[] | undefined;
+  collected: ByteCollector | undefined;
   bytes: number;
   whole: Buffer | undefined;
   readonly memory: ReplayMemory;
@@ -94,20 +95,20 @@ export function forgetBody(incoming: IncomingMessage): void {
   kept.delete(incoming);
   if (body.bytes > 0) body.memory.budget.give(body.memory.owner, body.bytes);
   body.bytes = 0;
-  body.chunks = undefined;
+  body.collected = undefined;
 }
 
 /** A body that is too large, or finds no room in the caller's share or the process's memory, is sent once only. */
 function keep(incoming: IncomingMessage, chunk: Buffer): void {
   const body = kept.get(incoming);
-  if (body?.chunks === undefined) return;
+  if (body?.collected === undefined) return;
   const { budget, owner } = body.memory;
   if (body.bytes + chunk.length > KEPT_BYTES || budget.take(owner, chunk.length) !== undefined) {
     forgetBody(incoming);
     return;
   }
   body.bytes += chunk.length;
-  body.chunks.push(chunk);
+  body.collected.add(chunk);
 }
 
 /**
@@ -118,7 +119,12 @@ export function openRequestBody(incoming: IncomingMessage, options: RequestBodyO
   let received = 0;
   let wanted = false;
   let ended = false;
-  kept.set(incoming, { chunks: [], bytes: 0, whole: undefined, memory: options.memory });
+  kept.set(incoming, {
+    collected: new ByteCollector(),
+    bytes: 0,
+    whole: undefined,
+    memory: options.memory,
+  });
 
   const onData = (chunk: Buffer) => {
     received += chunk.length;
@@ -134,7 +140,7 @@ export function openRequestBody(incoming: IncomingMessage, options: RequestBodyO
   const onEnd = () => {
     ended = true;
     const body = kept.get(incoming);
-    if (body?.chunks !== undefined) body.whole = Buffer.concat(body.chunks);
+    if (body?.collected !== undefined) body.whole = body.collected.whole();
     options.onEnd();
     stream.push(null);
   };

@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
 import { inTurns } from "../../foundation/json-text.ts";
 import { parseRetryAfter } from "../../foundation/retry-after.ts";
+import { LARGE_PIECE, loopTurns } from "../../foundation/turns.ts";
 import type { Answer } from "../forward/answer.ts";
 import { challengeOf } from "../headers/claims-challenge.ts";
 import {
@@ -146,9 +147,12 @@ async function readAnswer(
     return { kind: "challenged", claims };
   }
   if (status !== 200) return { kind: "unread", head, begun: [] };
-  const { chunks, isWhole } = await readAtMost(body, mayKeep);
+  const { chunks, length, isWhole } = await readAtMost(body, mayKeep, owner);
   if (!isWhole) return { kind: "unread", head, begun: chunks };
-  const text = Buffer.concat(chunks);
+  // Answers that are whole in the same turn are put together in one each.
+  if (length >= LARGE_PIECE) await loopTurns.pause(owner);
+  const text = Buffer.concat(chunks, length);
+  if (length >= LARGE_PIECE) await loopTurns.pause(owner);
   const answer = await inTurns(readBatchAnswer(text), owner);
   return answer === undefined ? { kind: "unread", head, begun: [text] } : { kind: "answers", head, answer };
 }
@@ -210,16 +214,19 @@ function claimsOf({ status, headers }: PartAnswer): string | undefined {
 async function readAtMost(
   body: Readable,
   mayKeep: (bytes: number) => boolean,
-): Promise<{ readonly chunks: readonly Buffer[]; readonly isWhole: boolean }> {
+  owner: string | undefined,
+): Promise<{ readonly chunks: readonly Buffer[]; readonly length: number; readonly isWhole: boolean }> {
   const chunks: Buffer[] = [];
   let length = 0;
   // The rest is still wanted where a large answer is passed on.
   for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     chunks.push(chunk);
     length += chunk.length;
-    if (length > MAX_ANSWER || !mayKeep(chunk.length)) return { chunks, isWhole: false };
+    if (length > MAX_ANSWER || !mayKeep(chunk.length)) return { chunks, length, isWhole: false };
+    // The system hands over up to 2 MiB of a connection in one turn of the event loop.
+    if (chunk.length >= LARGE_PIECE && !loopTurns.isFree()) await loopTurns.pause(owner);
   }
-  return { chunks, isWhole: true };
+  return { chunks, length, isWhole: true };
 }
 
 function challenged(claims: string): GatewayError {

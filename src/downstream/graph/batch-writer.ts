@@ -1,7 +1,7 @@
 /** Writes a large answer in slices, at its caller's pace and without holding up other requests. */
 
 import type { ServerResponse } from "node:http";
-import { loopTurns } from "../../foundation/turns.ts";
+import { LARGE_PIECE, loopTurns } from "../../foundation/turns.ts";
 import type { BodyRewriter } from "../contract.ts";
 
 /** Bytes that are rewritten and written before the event loop turns: well under a millisecond's work. */
@@ -31,8 +31,9 @@ export async function writeInTurns(
       const slice = piece.subarray(at, at + SLICE);
       const bytes = rewriter === undefined ? slice : rewriter.push(slice);
       if (outgoing.destroyed) throw new Error("the caller has gone");
+      // The system often takes all at once, and the drain comes in the same turn of the event loop.
       if (bytes.length > 0 && !outgoing.write(bytes)) await drained(outgoing, idleMs);
-      else if (slice.length === SLICE) await loopTurns.pause(owner);
+      if (slice.length >= LARGE_PIECE) await loopTurns.pause(owner);
     }
   }
 }

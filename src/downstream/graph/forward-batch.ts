@@ -116,6 +116,7 @@ async function answerOf(
     maxBytes: Math.min(api.maxRequestBytes, MAX_BATCH),
     idleMs: api.idleTimeoutMs,
     timeoutMs: api.timeoutMs,
+    owner: owner.user,
   });
   const { check, route } = request;
   const parts = await inTurns(readBatch(text, { check, route, headers: rules.request }), owner.user);

@@ -1,9 +1,11 @@
 /** Requests without end on one connection after the other, whose answers are not read: what each costs must be bounded. */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Attack, AttackStage, Scenario } from "../scenario.ts";
 import { bearer, type Reading, repeated, requestOf } from "../wire.ts";
 
 const CONNECTIONS = 36;
+const REOPEN_AFTER_MS = 50;
 /** More than 3000: the kernel of the loopback interface takes some megabytes of answers that stay unread. */
 const TIMES = 12_000;
 const SMALLEST = Buffer.from("GET /graph/me HTTP/1.1\r\nHost:x\r\n\r\n");
@@ -18,6 +20,36 @@ function flood(bytes: (stage: AttackStage) => Buffer, times: number, reading: Re
   };
 }
 
+/** A body that never ends, on each connection, as fast as the gateway takes it; a new one for each that it closes. */
+function bodies(head: (stage: AttackStage) => string, piece: Buffer): Attack {
+  return async (stage) => {
+    const begin = head(stage);
+    const send = async () => {
+      const socket = await stage.attacker.open("all");
+      socket?.write(begin);
+      while (!stage.isOver() && socket?.writable) {
+        // Called as well when the connection goes.
+        await new Promise<void>((resolve) => socket.write(piece, () => resolve()));
+      }
+    };
+    const keepUp = async () => {
+      while (!stage.isOver()) {
+        await send();
+        await sleep(REOPEN_AFTER_MS);
+      }
+    };
+    for (let index = 0; index < CONNECTIONS; index++) void keepUp();
+    await stage.over;
+    return [];
+  };
+}
+
+const CHUNKED = "Transfer-Encoding: chunked\r\n\r\n";
+const HALF_MIB = 2 ** 19;
+const TINY_CHUNKS = Buffer.alloc(6 * 10_000, "1\r\na\r\n");
+const upload = (rest: string, token?: string) =>
+  `POST /graph/me/upload HTTP/1.1\r\nHost: x\r\n${token === undefined ? "" : `Authorization: Bearer ${token}\r\n`}${rest}`;
+
 const body = "a".repeat(256);
 
 export const a1: readonly Scenario[] = [
@@ -25,6 +57,7 @@ export const a1: readonly Scenario[] = [
     name: "a1-no-token",
     title: `no token: ${CONNECTIONS} connections pipeline ${TIMES} requests of 34 bytes each and read nothing`,
     quick: true,
+    comparesMemory: true,
     attack: flood(() => SMALLEST, TIMES),
   },
   {
@@ -67,6 +100,43 @@ export const a1: readonly Scenario[] = [
           "OPTIONS /graph/me HTTP/1.1\r\nHost:x\r\nOrigin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n\r\n",
         ),
       TIMES / 2,
+    ),
+  },
+  {
+    name: "a1-again",
+    title: `no token: ${CONNECTIONS} connections pipeline 2000 requests each, again and again`,
+    attack: async ({ attacker, over }) => {
+      const all = repeated(SMALLEST, 2_000);
+      const again = () =>
+        void attacker
+          .open("nothing", { onClose: () => void sleep(REOPEN_AFTER_MS).then(again) })
+          .then((socket) => socket?.write(all));
+      for (let index = 0; index < CONNECTIONS; index++) again();
+      await over;
+      return [];
+    },
+  },
+  {
+    name: "a1-endless-bodies",
+    title: `no token: ${CONNECTIONS} connections send a body without end`,
+    attack: bodies(() => upload("Content-Length: 100000000000\r\n\r\n"), Buffer.alloc(HALF_MIB, "a")),
+  },
+  {
+    name: "a1-tiny-chunks",
+    title: `no token: ${CONNECTIONS} connections send a body without end, in chunks of one byte`,
+    attack: bodies(() => upload(CHUNKED), TINY_CHUNKS),
+  },
+  {
+    name: "a1-tiny-chunks-token",
+    title: `one user: the same with a token`,
+    attack: bodies(({ newToken }) => upload(CHUNKED, newToken()), TINY_CHUNKS),
+  },
+  {
+    name: "a1-endless-bodies-token",
+    title: `one user: ${CONNECTIONS} connections upload a body without end`,
+    attack: bodies(
+      ({ newToken }) => upload("Content-Length: 100000000\r\n\r\n", newToken()),
+      Buffer.alloc(HALF_MIB, "a"),
     ),
   },
 ];

@@ -1,6 +1,6 @@
 import { Buffer } from "node:buffer";
 import { describe, expect, test } from "@jest/globals";
-import { chunkPassed, createChunkMeter } from "../../../src/downstream/transport/transfer.ts";
+import { chunkPassed, createChunkMeter } from "../../src/foundation/chunk-memory.ts";
 
 const MIB = 2 ** 20;
 
