@@ -11,6 +11,7 @@ import { benchProfile } from "./profile.ts";
 import type { Result } from "./result.ts";
 import { bodies } from "./scenarios/bodies.ts";
 import { connections } from "./scenarios/connections.ts";
+import { console as flowConsole } from "./scenarios/console.ts";
 import { benchExchange } from "./scenarios/exchange.ts";
 import { forwardAuth } from "./scenarios/forward-auth.ts";
 import { hotPath } from "./scenarios/hot-path.ts";
@@ -35,6 +36,8 @@ const SCENARIOS: readonly Scenario[] = [
   startUp,
   forwardAuth,
 ];
+/** Many turns for a small difference: it runs only by name. */
+const BY_NAME: readonly Scenario[] = [flowConsole];
 
 /** Studies of one room, in this process, that print tables of their own. They run only by name. */
 const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
@@ -54,7 +57,7 @@ if (positionals[0] === "compare") {
   await benchCompare(positionals[1] ?? "HEAD");
   process.exit(0);
 }
-const known = [...SCENARIOS.map(({ name }) => name), ...Object.keys(STUDIES)];
+const known = [...SCENARIOS, ...BY_NAME].map(({ name }) => name).concat(Object.keys(STUDIES));
 const unknown = positionals.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   console.error(`no scenario named ${unknown.join(", ")}; there are: ${known.join(", ")}`);
@@ -67,7 +70,9 @@ const byName = values.quick
   ? SCENARIOS.filter(({ name }) => name !== "redis" && name !== "forward-auth")
   : SCENARIOS;
 const scenarios =
-  positionals.length === 0 ? byName : SCENARIOS.filter(({ name }) => positionals.includes(name));
+  positionals.length === 0
+    ? byName
+    : [...SCENARIOS, ...BY_NAME].filter(({ name }) => positionals.includes(name));
 if (scenarios.length > 0) await measure(scenarios);
 
 function build(): void {
