@@ -1,6 +1,8 @@
+import { availableParallelism } from "node:os";
+
 /** @type {import("jest").Config} */
 export default {
-  testEnvironment: "node",
+  testEnvironment: "<rootDir>/test/support/run/environment.mjs",
   roots: ["<rootDir>/test"],
   testMatch: ["**/*.test.ts"],
   // Those are `npm run test:long`.
@@ -8,13 +10,20 @@ export default {
   extensionsToTreatAsEsm: [".ts"],
   // The published testing entry names the package as its users do.
   moduleNameMapper: { "^obo-gateway$": "<rootDir>/src/index.ts" },
+  // Tests import what they use.
+  injectGlobals: false,
+  // Packages are transformed too, into a word for what Node has loaded; jest itself is not, nor msal-node, which keeps
+  // for the life of its module the platform whose managed identity it has found.
+  transformIgnorePatterns: [],
   transform: {
+    "/node_modules/(?!(jest|@jest|expect|@azure/msal-node)).*\\.[cm]?js$":
+      "<rootDir>/test/support/run/outside.mjs",
     "^.+\\.ts$": [
       "@swc/jest",
       {
         jsc: { parser: { syntax: "typescript" }, target: "es2023" },
         module: { type: "es6" },
-        sourceMaps: "inline",
+        sourceMaps: true,
       },
     ],
   },
@@ -22,6 +31,6 @@ export default {
   globalTeardown: "<rootDir>/test/support/run/end.ts",
   // Only a busy machine comes near it.
   testTimeout: 60_000,
-  // The tests wait for sockets more than they compute, so the process that hands them out needs no core for itself.
-  maxWorkers: "100%",
+  // A worker waits for sockets about a third of its time.
+  maxWorkers: Math.ceil(availableParallelism() * 1.5),
 };
