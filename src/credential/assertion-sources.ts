@@ -1,7 +1,13 @@
 /** Continuous-integration platforms that issue a federated token on request: GitHub Actions, Azure Pipelines. */
 
 import { ConfigurationError } from "../errors.ts";
-import { type BoundedRequest, boundedFetch, type Fetch, FetchFailure } from "../foundation/bounded-fetch.ts";
+import {
+  type BoundedRequest,
+  boundedFetch,
+  type Fetch,
+  type FetchFailure,
+} from "../foundation/bounded-fetch.ts";
+import { parseJsonObject } from "../foundation/json.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { CredentialSource } from "./contract.ts";
 import { openIssuedToken } from "./issued-token.ts";
@@ -134,8 +140,7 @@ async function obtain(
     ...request,
     timeoutMs,
     maxBytes: MAX_BYTES,
-  }).catch((cause: unknown) => {
-    if (!(cause instanceof FetchFailure)) throw cause;
+  }).catch((cause: FetchFailure) => {
     const problem = `${url.origin} gave no answer (${cause.kind})`;
     throw new ConfigurationError([{ path: setting, problem }], { cause });
   });
@@ -146,14 +151,8 @@ async function obtain(
 
 /** Empty when there is no such member: then there is no token either. */
 function memberOf(text: string, member: string): string {
-  try {
-    const answer: unknown = JSON.parse(text);
-    const value = typeof answer === "object" && answer !== null ? Reflect.get(answer, member) : undefined;
-    return typeof value === "string" ? value : "";
-  } catch {
-    // The parser's message quotes the text, which may hold the token.
-    return "";
-  }
+  const value = parseJsonObject(text)?.[member];
+  return typeof value === "string" ? value : "";
 }
 
 /** The token of the job travels to this address, so nothing but TLS will do. */

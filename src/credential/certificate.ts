@@ -48,11 +48,9 @@ export async function openCertificate(
 ): Promise<SourceCredential> {
   const { from } = options;
   const { now, emit } = ports;
-  const place =
-    "path" in from ? { setting: SETTING, name: from.path } : { setting: TEXT_SETTING, name: "its text" };
-  const certificate = await ("path" in from
-    ? openFile(from.path, options, ports)
-    : openText(from.text, options, ports));
+  const { place, opening } =
+    "path" in from ? openFile(from.path, options, ports) : openText(from.text, options, ports);
+  const certificate = await opening;
 
   let noticed: { readonly generation: number; readonly at: number } | undefined;
   function noticeExpiry(): void {
@@ -82,13 +80,15 @@ export async function openCertificate(
   };
 }
 
-function openFile(
-  path: string,
-  options: CertificateOptions,
-  ports: SourcePorts,
-): Promise<ReloadingValue<Certificate>> {
+interface Opening {
+  readonly place: Place;
+  readonly opening: Promise<ReloadingValue<Certificate>>;
+}
+
+function openFile(path: string, options: CertificateOptions, ports: SourcePorts): Opening {
   const { emit, canary } = ports;
-  return openReloadingFile<Certificate>(
+  const place = { setting: SETTING, name: path };
+  const opening = openReloadingFile<Certificate>(
     {
       source: "certificate",
       setting: SETTING,
@@ -97,7 +97,7 @@ function openFile(
       intervalMs: LOOK_INTERVAL_MS,
       marginMs: 0,
       async parse(content, { mode, generation }) {
-        const parsed = await parse(content, { setting: SETTING, name: path }, options, ports);
+        const parsed = await parse(content, place, options, ports);
         if (await isExposed(path, mode)) {
           const message = `${SETTING}: ${path} holds a private key that every user may read; chmod 600`;
           emit({ type: "file_exposed", source: "certificate", generation, message });
@@ -108,16 +108,13 @@ function openFile(
     },
     ports,
   );
+  return { place, opening };
 }
 
 /** A variable cannot change while the process runs, so it is read once. */
-function openText(
-  text: Secret,
-  options: CertificateOptions,
-  ports: SourcePorts,
-): Promise<ReloadingValue<Certificate>> {
+function openText(text: Secret, options: CertificateOptions, ports: SourcePorts): Opening {
   const place = { setting: TEXT_SETTING, name: "its text" };
-  return openReloadingValue<Certificate>(
+  const opening = openReloadingValue<Certificate>(
     {
       source: "certificate",
       origin: TEXT_SETTING,
@@ -127,6 +124,7 @@ function openText(
     },
     ports,
   );
+  return { place, opening };
 }
 
 /** Which setting a certificate comes from, and how messages call what it holds. */

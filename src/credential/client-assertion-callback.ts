@@ -18,11 +18,11 @@ export async function openClientAssertionCallback(
   }: { readonly callback: ClientAssertionCallback; readonly timeoutMs?: number },
   { now }: SourcePorts,
 ): Promise<SourceCredential> {
-  let fault: SourceStatus["fault"];
-  let asked: AuthenticationRequest | undefined;
+  let failed:
+    | { readonly request: AuthenticationRequest; readonly fault: NonNullable<SourceStatus["fault"]> }
+    | undefined;
 
   async function prove(request: AuthenticationRequest): Promise<Proof> {
-    asked = request;
     const signal = AbortSignal.timeout(timeoutMs);
     let problem: string;
     let cause: unknown;
@@ -31,7 +31,7 @@ export async function openClientAssertionCallback(
         await Promise.race([callback({ ...request, signal }), expiry(signal)]),
       );
       if (!("problem" in token) && token.expiresAt > now()) {
-        fault = undefined;
+        failed = undefined;
         const { clientAssertion } = token;
         return { authentication: { method: "client_assertion", clientAssertion }, generation: 1 };
       }
@@ -40,7 +40,7 @@ export async function openClientAssertionCallback(
       problem = signal.aborted ? `the callback gave nothing within ${timeoutMs} ms` : "the callback failed";
       cause = failure;
     }
-    fault = { since: fault?.since ?? now(), problem };
+    failed = { request, fault: { since: failed?.fault.since ?? now(), problem } };
     throw new GatewayError("credential_unavailable", {
       detail: "The gateway has no valid credential for Microsoft Entra at the moment.",
       reason: "callback_failed",
@@ -54,13 +54,12 @@ export async function openClientAssertionCallback(
     prove,
     async look() {
       // Only to find out whether a failure is over; `status()` reports the outcome.
-      if (fault !== undefined && asked !== undefined) await prove(asked).catch(() => {});
+      if (failed !== undefined) await prove(failed.request).catch(() => {});
     },
     status: () => ({
       source: "client-assertion",
-      state: fault === undefined ? "usable" : "unusable",
       generation: 1,
-      ...(fault === undefined ? {} : { fault }),
+      ...(failed === undefined ? { state: "usable" } : { state: "unusable", fault: failed.fault }),
     }),
   };
 }

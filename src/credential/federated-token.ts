@@ -1,5 +1,6 @@
 /** What can be known of a token that somebody else's issuer signed: that it is one, and when it ends. */
 
+import { type JsonObject, parseJsonObject } from "../foundation/json.ts";
 import { Secret } from "../foundation/secret.ts";
 
 export interface FederatedToken {
@@ -51,12 +52,6 @@ function isBase64url(part: string | undefined): part is string {
   return part !== undefined && /^[A-Za-z0-9_-]+$/.test(part);
 }
 
-function decode(part: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(part, "base64url").toString("utf8"));
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    // The parser's message quotes what it could not parse, so it is not kept.
-    return undefined;
-  }
+function decode(part: string): JsonObject | undefined {
+  return parseJsonObject(Buffer.from(part, "base64url").toString());
 }

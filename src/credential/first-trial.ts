@@ -47,7 +47,7 @@ export function createFirstTrial(options: FirstTrialOptions): FirstTrial {
   let state: State = canary === undefined ? { state: "accepted" } : { state: "pending" };
 
   async function tryOnce({ request, proveWith }: Canary): Promise<TrialVerdict> {
-    let verdict: TrialVerdict = { verdict: "undecided", problem: "no proof was tried" };
+    let refused: TrialVerdict | undefined;
     for (let proof = 0; proof < MOST_PROOFS; proof += 1) {
       let authentication: ClientAuthentication;
       try {
@@ -55,12 +55,13 @@ export function createFirstTrial(options: FirstTrialOptions): FirstTrial {
       } catch (cause) {
         // The ring has reported why its sources are unusable, and `usable` says so; a refusal seen before it stands.
         if (!(cause instanceof GatewayError)) throw cause;
-        return verdict.verdict === "refused" ? verdict : { verdict: "undecided", problem: cause.message };
+        return refused ?? { verdict: "undecided", problem: cause.message };
       }
-      verdict = await proveWith(authentication);
+      const verdict = await proveWith(authentication);
       if (verdict.verdict !== "refused" || !(await credential.refused(authentication))) return verdict;
+      refused = verdict;
     }
-    return verdict;
+    return refused as TrialVerdict;
   }
 
   function note(verdict: TrialVerdict): void {
@@ -121,5 +122,5 @@ function defect(cause: unknown): TrialVerdict {
 }
 
 async function pauseUnreferenced(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  await delay(milliseconds, undefined, { ref: false, ...(signal !== undefined && { signal }) });
+  await delay(milliseconds, undefined, { ref: false, signal });
 }

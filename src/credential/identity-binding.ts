@@ -1,6 +1,7 @@
 /** AKS identity binding: the pod's token buys the token of a user-assigned identity, which proves the gateway. */
 
 import { ConfigurationError } from "../errors.ts";
+import { parseJsonObject } from "../foundation/json.ts";
 import type { TokenProxyOptions } from "./contract.ts";
 import { openIssuedToken } from "./issued-token.ts";
 import type { SourceCredential, SourcePorts } from "./source.ts";
@@ -82,15 +83,8 @@ export async function openIdentityBinding(
 }
 
 function accessTokenOf(text: string): string | undefined {
-  try {
-    const answer: unknown = JSON.parse(text);
-    const token =
-      typeof answer === "object" && answer !== null ? Reflect.get(answer, "access_token") : undefined;
-    return typeof token === "string" ? token : undefined;
-  } catch {
-    // The parser's message quotes the text, which may hold the token.
-    return undefined;
-  }
+  const token = parseJsonObject(text)?.access_token;
+  return typeof token === "string" ? token : undefined;
 }
 
 function fault(problem: string, cause?: unknown): ConfigurationError {

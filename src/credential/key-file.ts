@@ -25,7 +25,7 @@ export async function readKeyAndChain(content: Buffer, password: Secret | undefi
     if (problem !== undefined) throw new PemFault(problem);
     // Loaded when there is such a file: its library takes ten megabytes.
     const { pemOfPkcs12 } = await import("./pkcs12.ts");
-    return readPem(pemOfPkcs12(bytes, password).toString("latin1"), undefined);
+    return readPem(pemOfPkcs12(bytes, password), undefined);
   }
   const text = decodeText(bytes);
   if (!text.includes("-----BEGIN ")) throw new PemFault(problemOfText(content, text));
@@ -95,7 +95,7 @@ const FOREIGN: readonly (readonly [beginning: string, problem: string])[] = [
 
 function problemOfText(content: Buffer, text: string): string {
   if (text.trim() === "") return "is empty";
-  const start = content.subarray(0, 64).toString("latin1").trimStart();
+  const start = content.toString("latin1").trimStart();
   const foreign = FOREIGN.find(([beginning]) => start.startsWith(beginning))?.[1];
   if (foreign !== undefined) return foreign;
   if (parseJsonObject(text) !== undefined)

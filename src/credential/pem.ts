@@ -67,9 +67,9 @@ function problemWithoutKey(blocks: readonly Block[]): string {
 
 function readBlocks(text: string): Block[] {
   const pattern = /-----BEGIN ([A-Z0-9 ]+)-----([\s\S]*?)-----END \1-----/g;
-  const blocks = [...text.matchAll(pattern)].map(([block, label = "", body = ""]) => ({
+  const blocks = [...text.matchAll(pattern)].map(([, label = "", body = ""]) => ({
     label,
-    text: lineBroken(block, label, body),
+    text: lineBroken(label, body),
   }));
   const begun = text.match(/-----BEGIN /g)?.length ?? 0;
   if (begun === 0) throw new PemFault("holds no PEM block (-----BEGIN …-----)");
@@ -78,11 +78,10 @@ function readBlocks(text: string): Block[] {
 }
 
 /** Variables and YAML turn line breaks into blanks, or into a backslash and an n; OpenSSL wants them as they were. */
-function lineBroken(block: string, label: string, body: string): string {
+function lineBroken(label: string, body: string): string {
   // RFC 1421 §4.6.1.1: headers stand in lines of their own, and are not to be joined with the rest.
   const text = body.replaceAll("\\r", "").replaceAll("\\n", "\n");
-  if (text.includes(":"))
-    return text === body ? block : `-----BEGIN ${label}-----${text}-----END ${label}-----`;
+  if (text.includes(":")) return `-----BEGIN ${label}-----${text}-----END ${label}-----`;
   const lines = text.replaceAll(/\s/g, "").match(/.{1,64}/g) ?? [];
   return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
 }
@@ -98,7 +97,7 @@ function checkKey(key: KeyObject): void {
   const weakness = rsaWeakness(key);
   if (weakness === undefined) return;
   if (weakness === "type") {
-    const type = (key.asymmetricKeyType ?? "unknown").toUpperCase();
+    const type = String(key.asymmetricKeyType).toUpperCase();
     throw new PemFault(`holds a key of type ${type}; Entra takes client assertions signed with RSA only`);
   }
   if (weakness === "modulus_length") {
@@ -117,9 +116,7 @@ function decodeKey({ label, text }: Block, password: Secret | undefined): KeyObj
     throw new PemFault("holds an encrypted private key, and no password is set", { aboutPassword: true });
   }
   try {
-    return createPrivateKey(
-      encrypted && password !== undefined ? { key: text, passphrase: password.reveal() } : text,
-    );
+    return createPrivateKey(password === undefined ? text : { key: text, passphrase: password.reveal() });
   } catch (cause) {
     // A wrong password shows as whatever the garbage it decrypts to fails with, so every failure may be one.
     if (encrypted) {
@@ -151,9 +148,8 @@ function chainFor(keys: readonly KeyObject[], certificates: readonly X509Certifi
     )
     .sort((one, other) => Date.parse(other.certificate.validTo) - Date.parse(one.certificate.validTo));
   if (newest === undefined) {
-    const [only] = keys;
     // A key that would not do with its certificate either is the first thing to correct.
-    if (keys.length === 1 && only !== undefined) checkKey(only);
+    for (const key of keys) checkKey(key);
     throw new PemFault(
       keys.length === 1
         ? "holds a private key that belongs to none of its certificates"

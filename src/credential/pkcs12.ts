@@ -15,11 +15,10 @@ const PFX_VERSION = "\x03";
  *
  * @throws {PemFault} when it is not PKCS#12, cut short, or does not open with this password.
  */
-export function pemOfPkcs12(content: Buffer, password: Secret | undefined): Buffer {
+export function pemOfPkcs12(content: Buffer, password: Secret | undefined): string {
   const structure = parse(content);
   const safes = open(structure, password);
-  const blocks = safes.flatMap(({ safeBags }) => safeBags.map(pemOf));
-  return Buffer.from(blocks.join(""), "latin1");
+  return safes.flatMap(({ safeBags }) => safeBags.map(pemOf)).join("");
 }
 
 function parse(content: Buffer): forge.asn1.Asn1 {
@@ -29,7 +28,7 @@ function parse(content: Buffer): forge.asn1.Asn1 {
   } catch (cause) {
     throw new PemFault("is binary and cannot be read as PKCS#12; is it cut short?", { cause });
   }
-  const [version] = Array.isArray(structure.value) ? structure.value : [];
+  const [version] = members(structure);
   if (version?.type !== forge.asn1.Type.INTEGER || version.value !== PFX_VERSION) {
     throw new PemFault("is binary, but not PKCS#12; export key and certificate as .pfx or PEM");
   }
@@ -66,8 +65,7 @@ function attemptsAt(structure: forge.asn1.Asn1, password: Secret | undefined): (
     forge.pkcs12.pkcs12FromAsn1(of, false, text).safeContents;
   if (password === undefined) return [() => read(structure, ""), () => read(structure, undefined)];
   const text = password.reveal();
-  const utf8 = Buffer.from(text, "utf8").toString("latin1");
-  if (utf8 === text) return [() => read(structure, text)];
+  const utf8 = Buffer.from(text).toString("latin1");
   return [
     () => read(structure, text),
     () => {
@@ -77,44 +75,40 @@ function attemptsAt(structure: forge.asn1.Asn1, password: Secret | undefined): (
   ];
 }
 
-const DIGESTS: Readonly<
-  Record<string, readonly [name: "sha1" | "sha256" | "sha384" | "sha512", bytes: number]>
-> = {
-  [forge.pki.oids.sha1 ?? ""]: ["sha1", 20],
-  [forge.pki.oids.sha256 ?? ""]: ["sha256", 32],
-  [forge.pki.oids.sha384 ?? ""]: ["sha384", 48],
-  [forge.pki.oids.sha512 ?? ""]: ["sha512", 64],
+type Digest = "sha1" | "sha256" | "sha384" | "sha512";
+
+/** By object identifier: RFC 3279 §2.1 and RFC 5754 §2. */
+const DIGESTS: Readonly<Record<string, Digest>> = {
+  "1.3.14.3.2.26": "sha1",
+  "2.16.840.1.101.3.4.2.1": "sha256",
+  "2.16.840.1.101.3.4.2.2": "sha384",
+  "2.16.840.1.101.3.4.2.3": "sha512",
 };
 
-/** RFC 7292 §4: MacData is the third member. The content is checked as it stands in the file. */
+/**
+ * RFC 7292 §4: MacData is the third member. The content is checked as it stands in the file; where BER brought it in pieces,
+ * the first attempt has joined them. Whatever a damaged structure lacks ends this attempt as well.
+ */
 function checkIntegrity(structure: forge.asn1.Asn1, password: string): void {
   const [, content, macData] = members(structure);
+  const [octets] = members(members(content)[1]);
   const [digestInfo, salt, count] = members(macData);
-  const [algorithm, digest] = members(digestInfo);
+  const [algorithm, stated] = members(digestInfo);
   const [oid] = members(algorithm);
-  const [name, bytes] = DIGESTS[forge.asn1.derToOid(bytesOf(oid))] ?? [];
-  if (name === undefined || bytes === undefined) throw new Error("the integrity check has an unknown digest");
-  const iterations = count === undefined ? 1 : forge.asn1.derToInteger(bytesOf(count));
+  const name = DIGESTS[forge.asn1.derToOid(textOf(oid))] as Digest;
+  const digest = forge.md[name].create();
   const key = forge.pkcs12.generateKey(
     password,
-    forge.util.createBuffer(bytesOf(salt)),
+    forge.util.createBuffer(textOf(salt)),
     3,
-    iterations,
-    bytes,
-    forge.md[name].create(),
+    count === undefined ? 1 : forge.asn1.derToInteger(textOf(count)),
+    digest.digestLength,
+    digest,
   );
-  const mac = createHmac(name, Buffer.from(key.getBytes(), "latin1"))
-    .update(Buffer.from(authenticatedBytes(content), "latin1"))
+  const mac = createHmac(name, bytesOf(key.getBytes()))
+    .update(bytesOf(textOf(octets)))
     .digest();
-  const stated = Buffer.from(bytesOf(digest), "latin1");
-  if (mac.length !== stated.length || !timingSafeEqual(mac, stated))
-    throw new Error("the integrity check fails");
-}
-
-/** ContentInfo holds `[0] OCTET STRING`; in BER that string may come in pieces. */
-function authenticatedBytes(content: forge.asn1.Asn1 | undefined): string {
-  const [octets] = members(members(content)[1]);
-  return octets?.constructed === true ? members(octets).map(bytesOf).join("") : bytesOf(octets);
+  if (!timingSafeEqual(mac, bytesOf(textOf(stated)))) throw new Error("the integrity check fails");
 }
 
 function withoutMac(structure: forge.asn1.Asn1): forge.asn1.Asn1 {
@@ -122,26 +116,27 @@ function withoutMac(structure: forge.asn1.Asn1): forge.asn1.Asn1 {
   return forge.asn1.create(tagClass, type, constructed, members(structure).slice(0, 2));
 }
 
-function members(structure: forge.asn1.Asn1 | undefined): readonly forge.asn1.Asn1[] {
-  return Array.isArray(structure?.value) ? structure.value : [];
+function members(structure: forge.asn1.Asn1 | undefined): forge.asn1.Asn1[] {
+  return (structure as forge.asn1.Asn1).value as forge.asn1.Asn1[];
 }
 
-function bytesOf(structure: forge.asn1.Asn1 | undefined): string {
-  return typeof structure?.value === "string" ? structure.value : "";
+function textOf(structure: forge.asn1.Asn1 | undefined): string {
+  return (structure as forge.asn1.Asn1).value as string;
 }
 
-/** Keys that are not RSA, and their certificates, come as the ASN.1 that they were: forge does not know them. */
+const bytesOf = (text: string) => Buffer.from(text, "latin1");
+
+/**
+ * forge gives either its form of a key or of a certificate, or the ASN.1 of what it does not know: keys that are not RSA,
+ * and their certificates.
+ */
 function pemOf({ type, key, cert, asn1 }: forge.pkcs12.Bag): string {
-  if (type === forge.pki.oids.certBag) {
-    const der = asn1 ?? (cert === undefined || cert === null ? undefined : forge.pki.certificateToAsn1(cert));
-    return der === undefined ? "" : block("CERTIFICATE", der);
-  }
-  const der =
-    asn1 ??
-    (key === undefined || key === null
-      ? undefined
-      : forge.pki.wrapRsaPrivateKey(forge.pki.privateKeyToAsn1(key)));
-  return der === undefined ? "" : block("PRIVATE KEY", der);
+  return type === forge.pki.oids.certBag
+    ? block("CERTIFICATE", asn1 ?? forge.pki.certificateToAsn1(cert as forge.pki.Certificate))
+    : block(
+        "PRIVATE KEY",
+        asn1 ?? forge.pki.wrapRsaPrivateKey(forge.pki.privateKeyToAsn1(key as forge.pki.PrivateKey)),
+      );
 }
 
 function block(label: string, der: forge.asn1.Asn1): string {

@@ -45,12 +45,12 @@ export function createCredentialRing(
     return rest !== undefined && rest.generation === credential.status().generation && now() < rest.until;
   }
 
-  /** Lets a rested member back in: for one request first, for all when that one brought no new refusal. */
-  function wake(member: Member): "trial" | "trusted" {
+  /** Lets a rested member back in: for one request first, for all when that one brought no new refusal. Says whether for all. */
+  function wake(member: Member): boolean {
     const { rest, credential } = member;
     const trial = rest !== undefined && !rest.onTrial && rest.generation === credential.status().generation;
     member.rest = trial ? { generation: rest.generation, until: now() + TRIAL_MS, onTrial: true } : undefined;
-    return trial ? "trial" : "trusted";
+    return !trial;
   }
 
   function tell(type: CredentialEventType, { source, status }: SourceCredential, message: string): void {
@@ -59,11 +59,11 @@ export function createCredentialRing(
 
   async function ask(member: Member, request: AuthenticationRequest): Promise<ClientAuthentication> {
     const { credential } = member;
-    const standing = isResting(member) ? "last resort" : wake(member);
+    const isTrusted = !isResting(member) && wake(member);
     const { authentication, generation } = await credential.prove(request);
     issued.set(authentication, { member, generation });
     member.unusable = false;
-    if (standing === "trusted" && serving !== credential) {
+    if (isTrusted && serving !== credential) {
       serving = credential;
       tell("switched", credential, `${credential.source} serves now`);
     }

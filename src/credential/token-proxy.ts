@@ -71,8 +71,8 @@ function send(
         // Asked for a few times a day: no connection is kept, so none outlives its CA.
         agent: false,
         signal,
-        ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-        ...(tls.servername === undefined ? {} : { servername: tls.servername }),
+        ca: tls.ca,
+        servername: tls.servername,
       },
       (incoming) => {
         const chunks: Buffer[] = [];
@@ -84,7 +84,7 @@ function send(
         });
         incoming.on("error", failed);
         incoming.on("end", () =>
-          resolve({ status: incoming.statusCode ?? 0, text: Buffer.concat(chunks).toString("utf8") }),
+          resolve({ status: Number(incoming.statusCode), text: Buffer.concat(chunks).toString("utf8") }),
         );
       },
     );

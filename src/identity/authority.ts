@@ -125,10 +125,9 @@ function createAuthority(origin: string, facts: CloudFacts): Authority {
     return learned.get(`${tenantId} ${version}`) ?? learned.get(`common ${version}`);
   }
 
-  /** An address that a document states, when its host may serve the tenant; as the tenant's own where it is a template. */
+  /** An address that a document states, when its host may serve the tenant. */
   function trustedEndpoint(stated: string | undefined, tenant: string): string | undefined {
-    if (!isOpen || stated === undefined || tenant === "common") return undefined;
-    return isTrusted(stated, tenant) ? stated : undefined;
+    return stated !== undefined && isTrusted(stated, tenant) ? stated : undefined;
   }
 
   return Object.freeze({
@@ -165,7 +164,7 @@ function parseHost(authorityHost: string): URL {
   const url = new URL(absolute);
   if (url.protocol !== "https:") throw fault("must be an https URL");
   if (url.username !== "" || url.password !== "") throw fault("must not hold user information");
-  if (!/^\/*$/.test(url.pathname) || url.search !== "" || url.hash !== "")
+  if (url.pathname.replaceAll("/", "") + url.search + url.hash !== "")
     throw fault(
       "must be a host alone, such as https://login.microsoftonline.com/; the tenant has its own setting",
     );

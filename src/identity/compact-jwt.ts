@@ -1,6 +1,7 @@
 /** A bearer token as a caller sends it: one Authorization field, a size that is accepted, three parts in canonical base64url. */
 
 import { GatewayError } from "../errors.ts";
+import { type JsonObject, parseJsonObject } from "../foundation/json.ts";
 import { type RejectionReason, tokenRejected } from "./rejection.ts";
 
 /**
@@ -41,8 +42,9 @@ export function readBearerToken(authorization: readonly string[]): string {
 function trimWhitespace(value: string): string {
   let start = 0;
   let end = value.length;
-  while (start < end && isBlank(value.charCodeAt(start))) start += 1;
-  while (end > start && isBlank(value.charCodeAt(end - 1))) end -= 1;
+  // Past either end of the text there is no character, so that blanks alone end the search, too.
+  while (isBlank(value.charCodeAt(start))) start += 1;
+  while (isBlank(value.charCodeAt(end - 1))) end -= 1;
   return value.slice(start, end);
 }
 
@@ -91,16 +93,15 @@ export function readCompactJwt(token: string): CompactJwt {
  * @throws {GatewayError} `token_rejected`, `malformed`.
  */
 export function decodeCompactJwt(token: string): DecodedJwt {
-  const [, headerPart, payloadPart, signaturePart] = COMPACT.exec(token) ?? [];
-  if (headerPart === undefined || payloadPart === undefined || signaturePart === undefined)
-    throw tokenRejected("malformed");
-  if (![signaturePart, headerPart, payloadPart].every(isCanonical)) throw tokenRejected("malformed");
-  return { header: decodeObject(headerPart), claims: decodeObject(payloadPart) };
+  const parts = COMPACT.exec(token)?.slice(1);
+  if (parts?.every(isCanonical) !== true) throw tokenRejected("malformed");
+  const [header, claims] = parts as [string, string, string];
+  return { header: decodeObject(header), claims: decodeObject(claims) };
 }
 
 /** Last characters whose unused bits, four or two of them, are zero. */
-const ENDS_OF_TWO = /[AQgw]$/;
-const ENDS_OF_THREE = /[AEIMQUYcgkosw048]$/;
+const ENDS_OF_TWO = "AQgw";
+const ENDS_OF_THREE = "AEIMQUYcgkosw048";
 
 /**
  * RFC 4648 §3.5: one value, one spelling. The bits of the last character that belong to no byte are zero; otherwise one
@@ -109,8 +110,8 @@ const ENDS_OF_THREE = /[AEIMQUYcgkosw048]$/;
  */
 export function isCanonical(part: string): boolean {
   const rest = part.length % 4;
-  if (rest === 2) return ENDS_OF_TWO.test(part.slice(-1));
-  if (rest === 3) return ENDS_OF_THREE.test(part.slice(-1));
+  if (rest === 2) return ENDS_OF_TWO.includes(part.slice(-1));
+  if (rest === 3) return ENDS_OF_THREE.includes(part.slice(-1));
   return rest === 0;
 }
 
@@ -126,14 +127,13 @@ function headerRefusal(header: TokenClaims): RejectionReason | undefined {
   return undefined;
 }
 
-function decodeObject(part: string): Readonly<Record<string, unknown>> {
-  let value: unknown;
+function decodeObject(part: string): JsonObject {
+  let value: JsonObject | undefined;
   try {
-    value = JSON.parse(utf8.decode(Buffer.from(part, "base64url")));
+    value = parseJsonObject(utf8.decode(Buffer.from(part, "base64url")));
   } catch {
-    // Without the cause: the parser's message quotes what it could not parse.
-    throw tokenRejected("malformed");
+    // Bytes that are no UTF-8 hold no object either.
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw tokenRejected("malformed");
-  return value as Readonly<Record<string, unknown>>;
+  if (value === undefined) throw tokenRejected("malformed");
+  return value;
 }

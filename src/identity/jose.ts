@@ -24,17 +24,15 @@ export function createJoseStrategy(options: StrategyOptions): passport.Strategy 
 
   const strategy: passport.Strategy = {
     authenticate(request) {
-      if (this === strategy) {
-        this.error(sharedStrategy());
-        return;
-      }
-      verify(tokenOf(request)).then(
-        (principal) => this.success(principal),
-        // Claims were checked before, so what is left to fail in jose is the signature. Its errors carry the claims
-        // of the token and are dropped for that.
-        (error: unknown) =>
-          refuse(this, error instanceof errors.JOSEError ? tokenRejected("signature") : error),
-      );
+      if (this === strategy) this.error(sharedStrategy());
+      else
+        verify(tokenOf(request)).then(
+          (principal) => this.success(principal),
+          // Claims were checked before, so what is left to fail in jose is the signature. Its errors carry the claims
+          // of the token and are dropped for that.
+          (error: unknown) =>
+            refuse(this, error instanceof errors.JOSEError ? tokenRejected("signature") : error),
+        );
     },
   };
   return strategy;

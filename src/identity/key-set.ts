@@ -87,8 +87,9 @@ export function createKeySet(options: KeySetOptions): KeySet {
   let cancelRefresh = () => {};
 
   function trusted(): SigningKeys | undefined {
-    const fresh = snapshot !== undefined && now() - snapshot.readAt < timings.lastKnownGoodMs;
-    return fresh ? snapshot?.keys : undefined;
+    return snapshot !== undefined && now() - snapshot.readAt < timings.lastKnownGoodMs
+      ? snapshot.keys
+      : undefined;
   }
 
   // One read at a time, shared by all who want one, so an older answer can never overwrite a newer.
@@ -198,7 +199,7 @@ function unavailable(cause: unknown, waitMs: number): GatewayError<"key_set_unav
 /** Two sets with the same fingerprint verify the same tokens. */
 function fingerprintOf(keys: SigningKeys): string {
   const lines = [...keys].flatMap(([keyId, bindings]) =>
-    bindings.map(({ key, issuer }) => JSON.stringify([keyId, issuer ?? null, key.export({ format: "jwk" })])),
+    bindings.map(({ key, issuer }) => JSON.stringify([keyId, issuer, key.export({ format: "jwk" })])),
   );
   return lines.sort().join("\n");
 }

@@ -42,14 +42,13 @@ export function createPassportAzureAdStrategy(options: StrategyOptions): passpor
   const { admit, principalOf } = options;
 
   const verify: VerifyCallback = (claims, done) => {
-    let principal: object;
+    let outcome: Parameters<typeof done>;
     try {
-      principal = principalOf(claims);
+      outcome = [null, principalOf(claims)];
     } catch (refusal) {
-      done(refusal);
-      return;
+      outcome = [refusal];
     }
-    done(null, principal);
+    done(...outcome);
   };
 
   class HardenedBearerStrategy extends BearerStrategy {

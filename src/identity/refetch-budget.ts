@@ -71,7 +71,7 @@ function createAllowance(most: number, periodMs: number) {
     if (time < since || left + periods >= most) {
       left = most;
       since = time;
-    } else if (periods > 0) {
+    } else {
       left += periods;
       since += periods * periodMs;
     }

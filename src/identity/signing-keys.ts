@@ -2,7 +2,12 @@
 
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { GatewayError } from "../errors.ts";
-import { type BoundedResponse, boundedFetch, type Fetch, FetchFailure } from "../foundation/bounded-fetch.ts";
+import {
+  type BoundedResponse,
+  boundedFetch,
+  type Fetch,
+  type FetchFailure,
+} from "../foundation/bounded-fetch.ts";
 import { isJsonObject, type JsonObject, parseJsonObject } from "../foundation/json.ts";
 import { rsaWeakness } from "../foundation/rsa-strength.ts";
 import type { Discovered } from "./contract.ts";
@@ -92,7 +97,7 @@ async function fetchObject(
       signal: request.signal,
     });
   } catch (cause) {
-    throw unavailable(cause instanceof FetchFailure ? cause.kind : "network", document, { cause });
+    throw unavailable((cause as FetchFailure).kind, document, { cause });
   }
   const value = parseJsonObject(response.text);
   if (response.status !== 200)

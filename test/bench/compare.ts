@@ -1,12 +1,9 @@
 /** This build and that of another revision under the same load, in turns: what a change costs or saves. */
 
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
 import { startAuthority } from "./authority.ts";
 import { environment, GATEWAY, PASS_THROUGH, unsheddingConfig } from "./contenders.ts";
 import { leaveServerCore } from "./processor.ts";
+import { buildRevision } from "./revision.ts";
 import { compare, type Round } from "./rounds.ts";
 import { startServer } from "./server-process.ts";
 import { SMALL_BODY_BYTES } from "./stage.ts";
@@ -20,25 +17,12 @@ const CONNECTIONS = 32;
 const ROUNDS = { rounds: 24, roundMs: 300, warmUpMs: 4_000 };
 
 /**
- * Needs `dist`. Builds the other revision in a directory of its own, with the packages of this one.
+ * Needs `dist`.
  *
  * @throws when the revision does not exist or does not build.
  */
 export async function benchCompare(revision: string): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), "obo-bench-compare-"));
-  const other = join(directory, "gateway");
-  const remove = () => {
-    spawnSync("git", ["worktree", "remove", "--force", other]);
-    rmSync(directory, { recursive: true, force: true });
-  };
-  process.once("exit", remove);
-  const commit = run("git", ["rev-parse", "--short", "--verify", `${revision}^{commit}`]).trim();
-  run("git", ["worktree", "add", "--detach", other, commit]);
-  symlinkSync(resolve("node_modules"), join(other, "node_modules"));
-  run("npm", ["run", "--loglevel=error", "--silent", "build"], other);
-  if (run("git", ["diff", "--name-only", commit, "--", "package-lock.json"]) !== "")
-    console.log(`the packages of ${commit} were other ones; both builds run with those installed here`);
-
+  const { commit, root: other } = buildRevision(revision);
   const authority = await startAuthority();
   const api = await startFixedApi(SMALL_BODY_BYTES);
   try {
@@ -111,10 +95,4 @@ function costs(rounds: readonly Round[]): number[] {
 function quartiles(values: readonly number[]): number[] {
   const sorted = values.toSorted((one, other) => one - other);
   return [percentile(sorted, 0.25), median(values), percentile(sorted, 0.75)];
-}
-
-function run(command: string, args: readonly string[], cwd?: string): string {
-  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: "utf8" });
-  if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed:\n${stderr}${stdout}`);
-  return stdout;
 }

@@ -23,8 +23,28 @@ export const GATEWAY_WITH_LOCAL: Contender = {
   args: ["dist/main.js"],
   env: { GATEWAY_CONFIG: "test/bench/gateway-local.yaml", LOCAL_PORT: "0" },
 };
+export const GATEWAY_FOR_JSON: Contender = {
+  name: "obo-gateway",
+  args: ["dist/main.js"],
+  env: { GATEWAY_CONFIG: "test/bench/gateway-json.yaml" },
+};
+export const GATEWAY_FOR_STREAMS: Contender = {
+  name: "obo-gateway",
+  args: ["dist/main.js"],
+  env: { GATEWAY_CONFIG: "test/bench/gateway-streams.yaml" },
+};
+export const JSON_PROXY = peer("JSON.parse + JSON.stringify", "json-proxy");
 export const DECISION = peer("Express + passport-azure-ad + MSAL, deciding for nginx", "decision");
 export const SAMPLE = peer("passport-azure-ad + one MSAL client, as in samples", "sample");
+
+/** So many processes of the gateway on one port. */
+export function clusterOf(workers: number): Contender {
+  return {
+    name: `node:cluster of ${workers}`,
+    args: ["test/bench/peers/cluster.mjs"],
+    env: { WORKERS: `${workers}` },
+  };
+}
 
 /** The gateway with stand-ins for modules of its build: `dist` path to file of `substitutes`. */
 export function substituted(name: string, substitutes: Readonly<Record<string, string>>): Contender {

@@ -1,4 +1,4 @@
-/** Measures and compares: npm run bench [-- scenario...] [--quick] [--cpu-prof], or -- compare <git revision>. A missed target is shown; only what broke is a failure. */
+/** Measures and compares: npm run bench [-- scenario...] [--quick] [--cpu-prof], -- compare or -- instructions <git revision>. A missed target is shown; only what broke is a failure. */
 
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -6,21 +6,27 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { benchCompare } from "./compare.ts";
 import { benchDownstream } from "./downstream.ts";
+import { benchInstructions } from "./instructions.ts";
 import { isPinned, leaveServerCore } from "./processor.ts";
 import { benchProfile } from "./profile.ts";
 import type { Result } from "./result.ts";
 import { bodies } from "./scenarios/bodies.ts";
 import { connections } from "./scenarios/connections.ts";
 import { console as flowConsole } from "./scenarios/console.ts";
+import { cores } from "./scenarios/cores.ts";
+import { benchCrowd } from "./scenarios/crowd.ts";
 import { benchExchange } from "./scenarios/exchange.ts";
 import { forwardAuth } from "./scenarios/forward-auth.ts";
 import { hotPath } from "./scenarios/hot-path.ts";
 import { benchHttp2 } from "./scenarios/http2.ts";
 import { benchIdentity } from "./scenarios/identity.ts";
+import { json } from "./scenarios/json.ts";
 import { miss } from "./scenarios/miss.ts";
 import { redis } from "./scenarios/redis.ts";
 import { signals } from "./scenarios/signals.ts";
 import { startUp } from "./scenarios/start-up.ts";
+import { benchStore } from "./scenarios/store.ts";
+import { streams } from "./scenarios/streams.ts";
 import { users } from "./scenarios/users.ts";
 import { play, type Scenario } from "./stage.ts";
 import { resultTable, targetTable } from "./table.ts";
@@ -31,6 +37,9 @@ const SCENARIOS: readonly Scenario[] = [
   miss,
   connections,
   bodies,
+  json,
+  streams,
+  cores,
   signals,
   redis,
   startUp,
@@ -39,6 +48,9 @@ const SCENARIOS: readonly Scenario[] = [
 /** Many turns for a small difference: it runs only by name. */
 const BY_NAME: readonly Scenario[] = [flowConsole];
 
+/** Those that a quick run leaves out. */
+const LONG: ReadonlySet<string> = new Set([redis, forwardAuth, json, streams, cores].map(({ name }) => name));
+
 /** Studies of one room, in this process, that print tables of their own. They run only by name. */
 const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
   identity: benchIdentity,
@@ -46,15 +58,18 @@ const STUDIES: Readonly<Record<string, () => Promise<boolean>>> = {
   downstream: benchDownstream,
   http2: benchHttp2,
   profile: benchProfile,
+  crowd: benchCrowd,
+  store: benchStore,
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { quick: { type: "boolean", default: false }, "cpu-prof": { type: "boolean", default: false } },
 });
-if (positionals[0] === "compare") {
+const ofRevision = { compare: benchCompare, instructions: benchInstructions }[positionals[0] ?? ""];
+if (ofRevision !== undefined) {
   build();
-  await benchCompare(positionals[1] ?? "HEAD");
+  await ofRevision(positionals[1] ?? "HEAD");
   process.exit(0);
 }
 const known = [...SCENARIOS, ...BY_NAME].map(({ name }) => name).concat(Object.keys(STUDIES));
@@ -63,12 +78,10 @@ if (unknown.length > 0) {
   console.error(`no scenario named ${unknown.join(", ")}; there are: ${known.join(", ")}`);
   process.exit(2);
 }
-if (positionals.includes("profile")) build();
+if (positionals.some((name) => name === "profile" || name === "crowd")) build();
 for (const [name, study] of Object.entries(STUDIES)) if (positionals.includes(name)) await study();
 // What takes longest and says least of a change: a quick run is to end within a minute.
-const byName = values.quick
-  ? SCENARIOS.filter(({ name }) => name !== "redis" && name !== "forward-auth")
-  : SCENARIOS;
+const byName = values.quick ? SCENARIOS.filter(({ name }) => !LONG.has(name)) : SCENARIOS;
 const scenarios =
   positionals.length === 0
     ? byName

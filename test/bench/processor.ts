@@ -61,6 +61,15 @@ export function threadUse(pid: number): { readonly main: number; readonly others
   }
 }
 
+/** Processes that a process has started. None where the system does not tell. */
+export function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
 /** Resident memory, MiB; `undefined` where the system does not tell. */
 export function residentMemory(pid: number): number | undefined {
   try {

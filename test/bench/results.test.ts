@@ -1,6 +1,7 @@
 /** The figures that the benchmark prints, from rounds whose answer is known. */
 
 import { describe, expect, test } from "@jest/globals";
+import { instructionsOf } from "./callgrind.ts";
 import { isMet, type Target } from "./result.ts";
 import { allocations, partOf, scaled, selfTimes } from "./shares.ts";
 import { median, medianInterval, pairedRatio, percentile, spread } from "./statistics.ts";
@@ -121,5 +122,37 @@ describe("a profile", () => {
     });
     const head = { callFrame: frame("(root)", ""), selfSize: 0, id: 0, children: [leaf(300), leaf(100)] };
     expect(allocations({ head }, 4).get("dependency: router")).toBe(100);
+  });
+});
+
+describe("instructions of a dump", () => {
+  const dump = (...functions: readonly (readonly [name: string, ...lines: string[]])[]) =>
+    [
+      "version: 1",
+      "events: Ir",
+      ...functions.flatMap(([name, ...lines]) => ["fl=???", `fn=${name}`, ...lines]),
+    ].join("\n");
+
+  test("are those of a function itself, and not what it has called", () => {
+    const text = dump(
+      ["0x000000001a2b3c", "0 40", "cfn=Builtins_CallFunction", "calls=3 0", "0 9000", "+2 5"],
+      ["Builtins_CallFunction", "0 900"],
+    );
+    expect(instructionsOf(text)).toEqual({ work: 945, collector: 0, compiler: 0 });
+  });
+
+  test.each([
+    ["v8::internal::ScavengerCollector::CollectGarbage()", "collector"],
+    ["v8::internal::MarkCompactCollector::MarkLiveObjects()", "collector"],
+    ["v8::internal::Heap::CollectGarbage(v8::internal::AllocationSpace)", "collector"],
+    ["v8::internal::compiler::GraphReducer::Reduce(v8::internal::compiler::Node*)", "compiler"],
+    ["v8::internal::interpreter::BytecodeGenerator::VisitCall()", "compiler"],
+    ["v8::internal::baseline::BaselineCompiler::GenerateCode()", "compiler"],
+    ["v8::internal::Runtime_StringReplace(int, unsigned long*)", "work"],
+    ["v8::internal::String::SlowFlatten(v8::internal::Isolate*)", "work"],
+    ["Builtins_RegExpExecInternal", "work"],
+    ["llhttp__internal_execute", "work"],
+  ])("of %s count for the %s", (name, part) => {
+    expect(instructionsOf(dump([name, "16 7"]))).toMatchObject({ [part]: 7 });
   });
 });

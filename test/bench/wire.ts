@@ -5,35 +5,44 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { percentile } from "./statistics.ts";
 
 const END_OF_HEAD = Buffer.from("\r\n\r\n");
+const END_OF_CHUNKS = Buffer.from("0\r\n\r\n");
+const POST = Buffer.from("POST ");
 const READ_BYTES = 64 * 1024;
 /** Longest wait for one answer; a server that hangs must not hang the run. */
 const ANSWER_LIMIT_MS = 30_000;
 
 export interface FixedApi {
   readonly url: string;
-  /** From now on every answer has so many bytes. */
-  answerWith(bodyBytes: number): void;
+  /** From now on every answer has so many bytes, or these. */
+  answerWith(body: number | Buffer): void;
   close(): void;
 }
 
-/** A downstream API that answers every request with the same bytes at once. Requests without a body only. */
+/** How the body of every POST to a fixed API has to end: none of its requests is read further. */
+export const END_OF_POST = Buffer.from("]}");
+
+/** A downstream API that answers every GET, and every POST with a body that ends as agreed, with the same bytes at once. */
 export async function startFixedApi(bodyBytes: number): Promise<FixedApi> {
-  let answer = fixedAnswer(bodyBytes);
+  let answer = fixedAnswer(Buffer.alloc(bodyBytes, "a"));
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket.setNoDelay(true));
     socket.on("close", () => sockets.delete(socket)).on("error", () => socket.destroy());
+    let end = END_OF_HEAD;
+    let isInside = false;
     socket.on("data", (chunk) => {
-      // Callers here have one request under way per connection; its head may still come in two pieces.
-      if (chunk.subarray(-4).equals(END_OF_HEAD)) socket.write(answer);
+      if (!isInside) end = chunk.subarray(0, POST.length).equals(POST) ? END_OF_POST : END_OF_HEAD;
+      // Callers here have one request under way per connection; it may still come in several pieces.
+      isInside = !chunk.subarray(-end.length).equals(end);
+      if (!isInside) socket.write(answer);
     });
   });
   server.listen(0, "127.0.0.1", 4_096);
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    answerWith(bytes) {
-      answer = fixedAnswer(bytes);
+    answerWith(body) {
+      answer = fixedAnswer(typeof body === "number" ? Buffer.alloc(body, "a") : body);
     },
     close() {
       server.close();
@@ -42,9 +51,9 @@ export async function startFixedApi(bodyBytes: number): Promise<FixedApi> {
   };
 }
 
-function fixedAnswer(bodyBytes: number): Buffer {
-  const head = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${bodyBytes}\r\n\r\n`;
-  return Buffer.concat([Buffer.from(head), Buffer.alloc(bodyBytes, "a")]);
+function fixedAnswer(body: Buffer): Buffer {
+  const head = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), body]);
 }
 
 /** Requests that are sent one after the other, round and round, so that a server's caches see many users. */
@@ -55,12 +64,31 @@ export interface Rotation {
 
 /** @param fields Further lines of each head, each with its line break. */
 export function rotate(path: string, tokens: readonly string[], fields = ""): Rotation {
-  const requests = tokens.map((token) =>
-    Buffer.from(`GET ${path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${token}\r\n${fields}\r\n`),
+  return inTurn(
+    tokens.map((token) =>
+      Buffer.from(
+        `GET ${path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${token}\r\n${fields}\r\n`,
+      ),
+    ),
   );
+}
+
+/** The same of POST requests, which all bring one text of JSON. */
+export function rotatePosts(path: string, tokens: readonly string[], json: string): Rotation {
+  const fields = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(json)}\r\n`;
+  return inTurn(
+    tokens.map((token) =>
+      Buffer.from(
+        `POST ${path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${token}\r\n${fields}\r\n${json}`,
+      ),
+    ),
+  );
+}
+
+function inTurn(requests: readonly Buffer[]): Rotation {
   let next = 0;
   return {
-    users: tokens.length,
+    users: requests.length,
     next() {
       if (next === requests.length) next = 0;
       return requests[next++] as Buffer;
@@ -76,7 +104,7 @@ export interface LoadOptions {
   readonly perSecond?: number | undefined;
   /** Ends after so many ms or after so many requests, whichever comes first. */
   readonly until: { readonly ms?: number; readonly requests?: number };
-  /** Bytes that the body of every answer must have. */
+  /** Bytes that the body of every answer must have; one that comes in chunks has more, for their lengths. */
   readonly bodyBytes: number;
   /** Called between the opening of the connections and the first request. */
   readonly onStart?: () => void;
@@ -108,10 +136,13 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
   async function open(): Promise<() => Promise<void>> {
     let partial: Buffer | undefined;
     let awaited = 0;
+    /** Of an answer in chunks: its last bytes so far, and how many there have been. */
+    let chunks: { last: Buffer; bytes: number } | undefined;
     let sentAt = 0;
     let done: () => void;
     const receive = (length: number) => {
       if (awaited > 0) awaited -= length;
+      else if (chunks !== undefined) readChunks(buffer.subarray(0, length));
       else {
         const chunk = buffer.subarray(0, length);
         const data = partial === undefined ? chunk : Buffer.concat([partial, chunk]);
@@ -123,6 +154,13 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
         partial = undefined;
         const text = data.toString("latin1", 0, head);
         const stated = Number(/\r\ncontent-length: *(\d+)/i.exec(text)?.[1]);
+        if (Number.isNaN(stated) && /\r\ntransfer-encoding: *chunked/i.test(text)) {
+          if (!text.startsWith("HTTP/1.1 200")) refused++;
+          chunks = { last: Buffer.alloc(0), bytes: 0 };
+          readChunks(data.subarray(head + END_OF_HEAD.length));
+          if (chunks === undefined) answered();
+          return;
+        }
         if (Number.isNaN(stated)) {
           socket.destroy(new Error(`an answer without a length: ${text.slice(0, 60)}`));
           return;
@@ -130,7 +168,20 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
         if (!text.startsWith("HTTP/1.1 200") || stated !== bodyBytes) refused++;
         awaited = head + 4 + stated - data.length;
       }
-      if (awaited > 0) return;
+      if (awaited > 0 || chunks !== undefined) return;
+      answered();
+    };
+    const readChunks = (chunk: Buffer) => {
+      if (chunks === undefined) return;
+      chunks.bytes += chunk.length;
+      chunks.last = Buffer.concat([chunks.last, chunk.subarray(-END_OF_CHUNKS.length)]).subarray(
+        -END_OF_CHUNKS.length,
+      );
+      if (!chunks.last.equals(END_OF_CHUNKS)) return;
+      if (chunks.bytes < bodyBytes) refused++;
+      chunks = undefined;
+    };
+    const answered = () => {
       awaited = 0;
       latencies.push(performance.now() - sentAt);
       sendInTurn();

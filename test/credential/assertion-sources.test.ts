@@ -2,7 +2,12 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import type { CredentialEvent, CredentialOptions, CredentialRing } from "../../src/credential/contract.ts";
+import type {
+  CredentialEvent,
+  CredentialOptions,
+  CredentialRing,
+  CredentialSource,
+} from "../../src/credential/contract.ts";
 import { openCredential } from "../../src/credential/credential.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../src/foundation/secret.ts";
@@ -16,6 +21,7 @@ const request = { clientId: "client", tokenEndpoint: "https://login.example/toke
 
 interface Platform {
   readonly name: string;
+  readonly source: CredentialSource;
   readonly setting: string;
   readonly options: Partial<CredentialOptions>;
   /** What the platform's endpoint finds wrong with a request; undefined grants it. */
@@ -25,6 +31,7 @@ interface Platform {
 
 const github: Platform = {
   name: "GitHub Actions",
+  source: "github-actions",
   setting: "ACTIONS_ID_TOKEN_REQUEST_URL",
   options: {
     githubActions: {
@@ -34,6 +41,7 @@ const github: Platform = {
   },
   refusal({ method, headers }, url) {
     if (headers.authorization !== `Bearer ${JOB_TOKEN}`) return 401;
+    if (headers.accept !== "application/json") return 406;
     if (method !== "GET" || url.pathname !== "/run/1/idtoken") return 404;
     if (url.searchParams.get("api-version") !== "2.0") return 400;
     return url.searchParams.get("audience") === "api://AzureADTokenExchange" ? undefined : 400;
@@ -43,6 +51,7 @@ const github: Platform = {
 
 const pipelines: Platform = {
   name: "Azure Pipelines",
+  source: "azure-pipelines",
   setting: "SYSTEM_OIDCREQUESTURI",
   options: {
     azurePipelines: {
@@ -54,6 +63,7 @@ const pipelines: Platform = {
   refusal({ method, headers }, url) {
     if (headers["x-tfs-fedauthredirect"] !== "Suppress") return 302;
     if (headers.authorization !== `Bearer ${JOB_TOKEN}`) return 401;
+    if (headers.accept !== "application/json") return 406;
     if (method !== "POST" || !url.pathname.endsWith("/oidctoken")) return 404;
     if (!String(headers["content-type"]).startsWith("application/json")) return 415;
     if (url.searchParams.get("api-version") !== "7.1") return 400;
@@ -117,6 +127,7 @@ async function tokenId(credential: CredentialRing): Promise<unknown> {
 describe.each([github, pipelines])("$name", (platform) => {
   test("gives a token to the request it documents, which serves until its last minute", async () => {
     const credential = await open(platform);
+    expect(credential.status().sources).toMatchObject([{ source: platform.source }]);
     expect(await tokenId(credential)).toBe("1");
     clock.now += 4 * MINUTE_MS;
     expect(await tokenId(credential)).toBe("1");

@@ -215,7 +215,25 @@ describe("the end of the certificate", () => {
 
   test("is told at the start when it is near already", async () => {
     await open(directory.write("gateway.pem", keyAndCertificate(key, { notAfter: NOON + DAY_MS })));
-    expect(events).toMatchObject([{ type: "expiring", message: expect.stringContaining("gateway.pem") }]);
+    expect(events).toEqual([
+      {
+        type: "expiring",
+        source: "certificate",
+        generation: 1,
+        expiresAt: NOON + DAY_MS,
+        message: expect.stringMatching(
+          /^AZURE_CLIENT_CERTIFICATE_PATH: the certificate in .*gateway\.pem ends at 2026-11-22T12:00:00\.000Z; replace/,
+        ),
+      },
+    ]);
+  });
+
+  test("is awaited to the last moment", async () => {
+    const credential = await open(
+      directory.write("gateway.pem", keyAndCertificate(key, { notAfter: NOON + 60_000 })),
+    );
+    clock.now = NOON + 60_000 - 1;
+    expect((await credential.prove(request)).generation).toBe(1);
   });
 
   test("ends its use, since Entra would refuse it", async () => {
@@ -235,6 +253,7 @@ describe("a key that everyone may read", () => {
   test.each([
     ["is a warning", 0o644, ["file_exposed"]],
     ["is not suspected where only the group may read it", 0o640, []],
+    ["is not suspected where others may do all but read it", 0o643, []],
   ])("%s", async (_, mode, expected) => {
     const file = directory.write("gateway.pem", keyAndCertificate(key));
     chmodSync(file, mode);
@@ -249,6 +268,19 @@ describe("a key that everyone may read", () => {
       expect(message).toBe(
         `AZURE_CLIENT_CERTIFICATE_PATH: ${link} holds a private key that every user may read; chmod 600`,
       );
+  });
+
+  test("is nothing to warn about on Windows, whose files have no such modes", async () => {
+    const file = directory.write("gateway.pem", keyAndCertificate(key));
+    chmodSync(file, 0o644);
+    const platform = Object.getOwnPropertyDescriptor(process, "platform") as PropertyDescriptor;
+    Object.defineProperty(process, "platform", { ...platform, value: "win32" });
+    try {
+      await open(file);
+    } finally {
+      Object.defineProperty(process, "platform", platform);
+    }
+    expect(events).toEqual([]);
   });
 
   test("is nothing to warn about in a volume of the kubelet, where only this pod sees it", async () => {
@@ -277,6 +309,20 @@ describe("a certificate in a variable", () => {
     expect(await signedBy(credential)).toBe("first key");
     await credential.look(true);
     expect(credential.status()).toMatchObject({ state: "usable", generation: 1 });
+  });
+
+  test("serves until its last moment, and its end is announced under the name of the variable", async () => {
+    const credential = await openText(keyAndCertificate(key, { notAfter: NOON + DAY_MS }));
+    expect(events).toMatchObject([
+      {
+        type: "expiring",
+        message: expect.stringMatching(/^AZURE_CLIENT_CERTIFICATE: the certificate in its text ends at/),
+      },
+    ]);
+    clock.now = NOON + DAY_MS - 1;
+    await credential.prove(request);
+    clock.now += 1;
+    await expect(credential.prove(request)).rejects.toMatchObject({ code: "credential_unavailable" });
   });
 
   test("is refused under the name of the variable, and nothing of it is repeated", async () => {

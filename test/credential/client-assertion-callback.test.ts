@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from "@jest/globals";
+import { beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { openClientAssertionCallback } from "../../src/credential/client-assertion-callback.ts";
 import type { ClientAssertionCallback } from "../../src/credential/contract.ts";
 import { openCredential } from "../../src/credential/credential.ts";
@@ -22,11 +22,15 @@ const open = (callback: ClientAssertionCallback, timeoutMs?: number) =>
 
 test("the callback is told what each proof is for, and its assertion is used unchanged", async () => {
   const asked: unknown[] = [];
+  const timeout = jest.spyOn(AbortSignal, "timeout");
   const credential = await open(async ({ clientId, tokenEndpoint }) => {
     asked.push({ clientId, tokenEndpoint });
     return token;
   });
-  const { authentication } = await credential.prove(request);
+  const { authentication, generation } = await credential.prove(request);
+  expect(generation).toBe(credential.status().generation);
+  expect(timeout.mock.calls).toEqual([[10_000]]);
+  timeout.mockRestore();
   expect(authentication.method === "client_assertion" && authentication.clientAssertion.reveal()).toBe(token);
   await credential.prove({ ...request, clientId: "other" });
   expect(asked).toEqual([request, { ...request, clientId: "other" }]);
@@ -46,13 +50,16 @@ describe("a callback that gives nothing usable makes the credential unavailable"
     ["when it gives something else", async () => undefined as unknown as string, "the callback failed"],
     ["when its assertion is over", () => serviceAccountToken(key, NOON), "has ended already"],
     ["when it never ends", () => new Promise<string>(() => {}), "nothing within 20 ms"],
-  ])("%s", async (_, callback, problem) => {
+  ])("%s", async (when, callback, problem) => {
     // A signature can take 20 ms on a busy machine, so only the endless one is given so little.
     const credential = await open(callback, problem.includes("20 ms") ? 20 : undefined);
-    await expect(credential.prove(request)).rejects.toMatchObject({
+    const failure: unknown = await credential.prove(request).catch((error: unknown) => error);
+    expect(failure).toMatchObject({
       code: "credential_unavailable",
       diagnostics: { problem: expect.stringContaining(problem) },
     });
+    const hasCause = ["when it rejects", "when it throws"].includes(when);
+    if (hasCause) expect((failure as Error).cause).toMatchObject({ message: "vault is sealed" });
     clock.now += 1_000;
     await expect(credential.prove(request)).rejects.toThrow();
     expect(credential.status()).toMatchObject({ state: "unusable", fault: { since: NOON } });
@@ -61,15 +68,30 @@ describe("a callback that gives nothing usable makes the credential unavailable"
 
 test("a callback that works again is found by a look, so an idle gateway recovers", async () => {
   let works = false;
-  const credential = await open(async () => (works ? token : ""));
+  const asked: unknown[] = [];
+  const credential = await open(async ({ clientId }) => {
+    asked.push(clientId);
+    return works ? token : "";
+  });
+  // Nothing has failed yet, so nothing is to be found out.
+  await credential.look(true);
+  expect(asked).toEqual([]);
   await expect(credential.prove(request)).rejects.toThrow();
   works = true;
   await credential.look(false);
-  expect(credential.status()).toEqual({ source: "client-assertion", state: "usable", generation: 1 });
+  expect(asked).toEqual(["client", "client"]);
+  expect(credential.status()).toStrictEqual({ source: "client-assertion", state: "usable", generation: 1 });
 });
 
 test("an embedding program's callback comes before a secret, which serves when the callback fails", async () => {
   const clientSecret = new Secret("development");
+  const current = await serviceAccountToken(key, Date.now() + 3_600_000);
+  const working = await openCredential({
+    sendCertificateChain: false,
+    clientAssertion: async () => current,
+    clientSecret,
+  });
+  expect(await working.authenticate(request)).toMatchObject({ method: "client_assertion" });
   const credential = await openCredential({
     sendCertificateChain: false,
     clientAssertion: () => Promise.reject(new Error("vault is sealed")),

@@ -1,4 +1,4 @@
-import { createHash, createPublicKey, X509Certificate } from "node:crypto";
+import { createHash, createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { describe, expect, test } from "@jest/globals";
 import { decodeJwt, decodeProtectedHeader, jwtVerify } from "jose";
 import { createAssertionSigner } from "../../src/credential/client-assertion.ts";
@@ -87,6 +87,15 @@ describe("a client assertion", () => {
     expect(decodeJwt(one ?? "").aud).toBe(request.tokenEndpoint);
     expect(decodeJwt(two ?? "").aud).toBe(other.tokenEndpoint);
     expect(decodeJwt(three ?? "").iss).toBe("other");
+  });
+
+  test("that could not be signed is not kept: the next request tries anew", async () => {
+    const { privateKey } = generateKeyPairSync("ed25519");
+    const sign = createAssertionSigner({ privateKey, chain: [...chain], sendChain: false, now: () => NOON });
+    const failure = () => sign(request).catch((error: unknown) => error);
+    const first = await failure();
+    expect(String(first)).toMatch(/error/i);
+    expect(await failure()).not.toBe(first);
   });
 
   test("of the tenant that was asked for longest ago is the one forgotten when there are too many", async () => {

@@ -149,12 +149,50 @@ test("the chain is sent when the setting says so", async () => {
 });
 
 test.each([
-  ["is worth a warning in production", true, ["secret_in_production"]],
+  [
+    "is worth a warning in production",
+    true,
+    [
+      {
+        type: "secret_in_production",
+        source: "client-secret",
+        generation: 1,
+        message:
+          "AZURE_CLIENT_SECRET: a client secret is meant for development; use a federated token or a certificate in production",
+      },
+    ],
+  ],
   ["is no news in development", false, []],
 ])("a client secret %s", async (_, production, expected) => {
   const events: CredentialEvent[] = [];
-  await open({ clientSecret: new Secret("development"), production, onEvent: (event) => events.push(event) });
-  expect(events.map(({ type }) => type)).toEqual(expected);
+  const credential = await open({
+    clientSecret: new Secret("development"),
+    production,
+    onEvent: (event) => events.push(event),
+  });
+  expect(events).toEqual(expected);
+  const proof = await credential.authenticate(request);
+  expect(credential.originOf?.(proof)).toEqual({ source: "client-secret", generation: 1 });
+  expect(credential.status().sources).toEqual([{ source: "client-secret", state: "usable", generation: 1 }]);
+  // It cannot change, so a refusal is never answered by another look.
+  expect(await credential.refused(proof)).toBe(false);
+});
+
+test("one source that cannot be opened ends the start, although another one could serve", async () => {
+  const settings = await allSettings();
+  expect(await faultsOf({ ...settings, certificatePath: "/nowhere/gateway.pem" })).toHaveLength(1);
+});
+
+test("a defect while a source is opened is no fault of the configuration", async () => {
+  const defect = new RangeError("a bug");
+  const opening = open({
+    clientSecret: new Secret("development"),
+    production: true,
+    onEvent: () => {
+      throw defect;
+    },
+  });
+  await expect(opening).rejects.toBe(defect);
 });
 
 describe("nothing secret shows", () => {

@@ -63,7 +63,26 @@ describe("the first trial", () => {
     expect(trial.status().accepted).toBe(false);
     answer(ACCEPTED);
     await run;
-    expect(trial.status()).toEqual({ accepted: true, firstTrial: { state: "accepted" } });
+    expect(trial.status()).toStrictEqual({ accepted: true, firstTrial: { state: "accepted" } });
+  });
+
+  test("that is to be repeated does not keep a process alive that has nothing else to do", async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
+    const before = timers();
+    const trial = createFirstTrial({
+      canary: { request, proveWith: async () => REFUSED },
+      credential: {
+        authenticate: async () => ({ method: "client_secret", clientSecret: new Secret("s") }),
+        refused: async () => false,
+      },
+      emit: () => {},
+    });
+    const closing = new AbortController();
+    await trial.run(closing.signal);
+    expect(timers()).toBe(before);
+    closing.abort();
+    await settled();
+    expect(trial.status().firstTrial).toEqual({ state: "refused", problem: REFUSED.problem });
   });
 
   test("after a definite refusal keeps the process unready until Entra has accepted the credential once", async () => {

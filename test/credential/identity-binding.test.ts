@@ -108,8 +108,18 @@ describe("an identity binding", () => {
     const credential = await open();
     const renewed = await serviceAccountToken(key, NOON + 25 * HOUR_MS, "renewed");
     directory.write("token", renewed);
-    clock.now += 24 * HOUR_MS;
-    await credential.authenticate(request);
+    clock.now += 24 * HOUR_MS - 10 * 60_000;
+    const proof = async () => {
+      const authentication = await credential.authenticate(request);
+      return authentication.method === "client_assertion" && authentication.clientAssertion.reveal();
+    };
+    const first = await proof();
+    expect(asked).toHaveLength(1);
+    clock.now += 1;
+    // What is still good serves while it is renewed.
+    expect(await proof()).toBe(first);
+    while (events.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(await proof()).not.toBe(first);
     expect(asked[1]?.form).toMatchObject({ client_assertion: renewed });
     expect(events).toMatchObject([{ type: "reloaded", source: "identity-binding", generation: 2 }]);
   });
@@ -147,8 +157,34 @@ describe("an identity binding", () => {
   test("that the cluster refuses is a fault that says what to check, and quotes nothing", async () => {
     answer = async () => ({ status: 403, body: "forbidden eyJ" });
     const error: unknown = await open().catch((cause: unknown) => cause);
-    expect(String(error)).toContain("the proxy answered 403; is the identity bound to the cluster");
+    expect(error).toMatchObject({
+      faults: [
+        {
+          path: "AZURE_KUBERNETES_TOKEN_PROXY",
+          problem: expect.stringMatching(/^the proxy answered 403; is the identity bound to the cluster/),
+        },
+      ],
+    });
     expect(String(error)).not.toContain("eyJ");
+  });
+
+  test.each([
+    ["a refusal that holds a token", 403, "token", "the proxy answered 403; is"],
+    ["an answer without a token", 200, "{}", "the proxy answered 200 without a token; is"],
+    ["a token that is no text", 200, '{"access_token":7}', "the proxy answered 200 without a token; is"],
+    ["an answer that is no JSON", 200, "eyJ", "the proxy answered 200 without a token; is"],
+  ])("%s is a fault", async (_, status, body, problem) => {
+    const held = JSON.stringify({ access_token: await serviceAccountToken(key, NOON + HOUR_MS) });
+    answer = async () => ({ status, body: body === "token" ? held : body });
+    await expect(open()).rejects.toThrow(problem);
+  });
+
+  test("says so when the pod's token, which buys the next one, is over", async () => {
+    const credential = await open();
+    clock.now += 24 * HOUR_MS;
+    await expect(credential.authenticate(request)).rejects.toMatchObject({
+      diagnostics: { problem: expect.stringMatching(/the pod's token is over or cannot be read/) },
+    });
   });
 
   test("is a fault while the pod's token is missing", async () => {

@@ -3,7 +3,7 @@ import { createHmac, createPublicKey, generateKeyPairSync, type KeyObject } from
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import forge from "node-forge";
-import { readKeyAndChain } from "../../src/credential/key-file.ts";
+import { isPkcs12, readKeyAndChain } from "../../src/credential/key-file.ts";
 import { PemFault } from "../../src/credential/pem.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { generateRsaPairSync } from "../emulator/rsa-keys.ts";
@@ -24,7 +24,8 @@ function pkcs12(passphrase: string): Buffer {
     forge.pki.privateKeyFromPem(pkcs8(key)) as forge.pki.rsa.PrivateKey,
     [leaf.pem, root.pem].map((pem) => forge.pki.certificateFromPem(pem)),
     passphrase,
-    { algorithm: "aes256" },
+    // As few rounds as there can be: this library takes half a second for as many as writers of such files do.
+    { algorithm: "aes256", count: 1 },
   );
   return Buffer.from(forge.asn1.toDer(pfx).getBytes(), "latin1");
 }
@@ -98,14 +99,27 @@ describe("what is no key with its certificate is named as what it is", () => {
     ["base64 that is too short for a key", Buffer.from([0x30, ...Array(150).fill(1)]).toString("base64")],
     ["base64 of something else", Buffer.alloc(300, 1).toString("base64")],
     ["base64 with a sign that is none", `${WITH_PASSWORD.toString("base64")}!`],
+    ["base64 with a sign that is none before it", `!${WITH_PASSWORD.toString("base64")}`],
+    ["base64 with too much padding", `${WITH_PASSWORD.toString("base64").replaceAll("=", "")}===`],
   ])("%s is no PKCS#12", async (_, content) => {
     expect((await faultOf(content)).message).toBe(
       "holds no PEM block (-----BEGIN …-----), no PKCS#12 and no base64 of either",
     );
   });
 
+  test("the shortest base64 that could hold a key is opened", async () => {
+    const shortest = Buffer.from([0x30, ...Array(191).fill(1)]).toString("base64");
+    expect(shortest).toHaveLength(256);
+    expect((await faultOf(shortest)).message).toMatch(/^is binary and cannot be read as PKCS#12/);
+  });
+
+  test("openssl has to read PKCS#12 as such, and PEM not", () => {
+    expect([WITH_PASSWORD, Buffer.from(PEM)].map(isPkcs12)).toEqual([true, false]);
+  });
+
   test.each([
     ["another version", Buffer.from([0x30, 3, 2, 1, 5])],
+    ["no member", Buffer.from([0x30, 0x81, 0])],
     ["no number for a version", Buffer.from([0x30, 3, 4, 1, 3])],
   ])("a sequence with %s is no PKCS#12", async (_, content) => {
     expect((await faultOf(content)).message).toBe(
@@ -117,6 +131,7 @@ describe("what is no key with its certificate is named as what it is", () => {
     ["-----BEGIN -----\nAA\n-----END -----", "is cut short: a PEM block has no end"],
     ["-----BEGIN X-----\nAA\n-----END Y-----", "is cut short: a PEM block has no end"],
     ["-----BEGIN X-----\nAA\n-----END X-----", "holds X, but no private key"],
+    ["-----BEGIN X----------END X-----", "holds X, but no private key"],
   ])("PEM of another kind: %j", async (content, problem) => {
     expect((await faultOf(content)).message).toBe(problem);
   });
@@ -153,6 +168,12 @@ describe("what is no key with its certificate is named as what it is", () => {
     ["an older Java key store", Buffer.from("cececece00000002", "hex"), /JCEKS/],
     ["a ZIP archive", Buffer.from("504b0304140000", "hex"), /ZIP/],
     ["a compressed file", Buffer.from("1f8b0800", "hex"), /gzip/],
+    ["a page after an empty line", "\n<!DOCTYPE html>", /page/],
+    [
+      "a DER key of SEC 1",
+      ec.export({ type: "sec1", format: "der" }),
+      /DER private key without a certificate/,
+    ],
     ["a page", "<!DOCTYPE html><title>Sign in</title>", /page/],
     [
       "Key Vault's JSON",
@@ -217,9 +238,22 @@ describe("a PKCS#12 file whose password has letters beyond ASCII", () => {
   test("opens as older writers made it: UTF-16 for everything", () => expectKey(pkcs12("Grüße"), "Grüße"));
 
   test("opens as OpenSSL 3 makes it: UTF-16 for its integrity, UTF-8 for its content", async () => {
-    await expectKey(likeOpenssl3(PASSWORD), PASSWORD);
-    expect((await faultOf(likeOpenssl3(PASSWORD), "Grusse")).aboutPassword).toBe(true);
+    for (const digest of ["sha1", "sha256", "sha384", "sha512"] as const)
+      await expectKey(likeOpenssl3(PASSWORD, { digest }), PASSWORD);
+    const { aboutPassword, cause } = await faultOf(likeOpenssl3(PASSWORD), "Grusse");
+    expect([aboutPassword, String(cause)]).toEqual([true, "Error: the integrity check fails"]);
     expect((await faultOf(likeOpenssl3(PASSWORD), "Grüsse")).aboutPassword).toBe(true);
+  });
+
+  test("opens where its integrity is computed in one round, and that number is left out (RFC 7292 §4)", () =>
+    expectKey(likeOpenssl3(PASSWORD, { rounds: 1 }), PASSWORD));
+
+  test("opens where its content comes in pieces", () =>
+    expectKey(likeOpenssl3(PASSWORD, { pieces: true }), PASSWORD));
+
+  test("does not open when its integrity is by a digest that is not known", async () => {
+    const unknown = likeOpenssl3(PASSWORD, { oid: forge.pki.oids.md5 as string });
+    expect((await faultOf(unknown, PASSWORD)).aboutPassword).toBe(true);
   });
 
   test("does not open when its content was changed", async () => {
@@ -230,27 +264,57 @@ describe("a PKCS#12 file whose password has letters beyond ASCII", () => {
   });
 
   /** The bytes of the content encrypted with UTF-8, and the MAC of RFC 7292 appendix B over them. */
-  function likeOpenssl3(password: string): Buffer {
+  function likeOpenssl3(
+    password: string,
+    {
+      digest: name = "sha1",
+      oid = forge.pki.oids[name] as string,
+      rounds,
+      pieces = false,
+    }: {
+      digest?: "sha1" | "sha256" | "sha384" | "sha512";
+      oid?: string;
+      rounds?: 1;
+      pieces?: boolean;
+    } = {},
+  ): Buffer {
     const structure = forge.asn1.fromDer(pkcs12(Buffer.from(password).toString("latin1")).toString("latin1"));
     const members = (one: forge.asn1.Asn1 | undefined) => (Array.isArray(one?.value) ? one.value : []);
     const [, content, macData] = members(structure);
     const [digestInfo, salt, count] = members(macData);
-    const [, digest] = members(digestInfo);
+    const [algorithm, digest] = members(digestInfo);
+    const [identifier] = members(algorithm);
     const [, explicit] = members(content);
     const [octets] = members(explicit);
     const macKey = forge.pkcs12.generateKey(
       password,
       forge.util.createBuffer(salt?.value as string),
       3,
-      forge.asn1.derToInteger(count?.value as string),
-      20,
-      forge.md.sha1.create(),
+      rounds ?? forge.asn1.derToInteger(count?.value as string),
+      forge.md[name].create().digestLength,
+      forge.md[name].create(),
     );
-    const mac = createHmac("sha1", Buffer.from(macKey.getBytes(), "latin1"))
+    const mac = createHmac(name, Buffer.from(macKey.getBytes(), "latin1"))
       .update(Buffer.from(octets?.value as string, "latin1"))
       .digest();
-    if (digest === undefined) throw new Error("not as expected");
+    if (
+      digest === undefined ||
+      identifier === undefined ||
+      octets === undefined ||
+      macData === undefined ||
+      explicit === undefined
+    )
+      throw new Error("not as expected");
     digest.value = mac.toString("latin1");
+    identifier.value = forge.asn1.oidToDer(oid).getBytes();
+    if (rounds !== undefined) macData.value = members(macData).slice(0, 2);
+    if (pieces) {
+      const whole = octets.value as string;
+      const parts = [whole.slice(0, 100), whole.slice(100)].map((piece) =>
+        forge.asn1.create(octets.tagClass, octets.type, false, piece),
+      );
+      explicit.value = [forge.asn1.create(octets.tagClass, octets.type, true, parts)];
+    }
     return Buffer.from(forge.asn1.toDer(structure).getBytes(), "latin1");
   }
 });

@@ -44,6 +44,21 @@ describe("key and certificate are read", () => {
     ["from an encrypted PKCS#8 key with its password", encryptedPkcs8 + leaf.pem, password],
     ["from a PKCS#1 key that OpenSSL encrypted, with its password", encryptedPkcs1 + leaf.pem, password],
     ["although a password is set that a plain key does not need", pkcs8(key) + leaf.pem, "unneeded"],
+    [
+      "from an encrypted PKCS#1 key whose line ends became a backslash and an n",
+      (encryptedPkcs1 + leaf.pem).replaceAll("\n", "\\n"),
+      password,
+    ],
+    [
+      "from an encrypted PKCS#1 key whose Windows line ends became backslashes",
+      (encryptedPkcs1 + leaf.pem).replaceAll("\n", "\\r\\n"),
+      password,
+    ],
+    [
+      "from a certificate with OpenSSL's older label",
+      pkcs8(key) + leaf.pem.replaceAll("CERTIFICATE", "X509 CERTIFICATE"),
+      undefined,
+    ],
     ["with Windows line ends", (pkcs8(key) + leaf.pem).replaceAll("\n", "\r\n"), undefined],
     [
       "with openssl's bag attributes between them",
@@ -96,6 +111,13 @@ describe("a file is refused with one sentence about it", () => {
   test.each([
     ["a certificate without its key", leaf.pem, undefined, "no private key"],
     ["a key without its certificate", pkcs8(key), undefined, "no certificate"],
+    [
+      "a certificate beside a public key",
+      createPublicKey(key).export({ type: "spki", format: "pem" }) + leaf.pem,
+      undefined,
+      "certificate but no private key",
+    ],
+    ["a key that is too short for any certificate", pkcs8(short) + leaf.pem, undefined, "1024 bits"],
     ["a key that belongs to another certificate", pkcs8(otherKey) + leaf.pem, undefined, "belongs to none"],
     [
       "two keys of other certificates",
@@ -125,6 +147,15 @@ describe("a file is refused with one sentence about it", () => {
     ],
   ])("%s", (_, text, passphrase, expected) => {
     expect(faultOf(text, passphrase).message).toContain(expected);
+  });
+
+  test.each([
+    ["a key", pkcs8(key).replace(/\n[^\n]{20}/, "\n") + leaf.pem, undefined],
+    ["an encrypted key", encryptedPkcs8 + leaf.pem, "wrong"],
+    ["a certificate", pkcs8(key) + leaf.pem.replace(/\n[^\n]{20}/, "\n"), undefined],
+  ])("%s that cannot be read is refused with OpenSSL's reason as the cause", (_, text, passphrase) => {
+    const { name, cause } = faultOf(text, passphrase);
+    expect([name, String(cause)]).toEqual(["PemFault", expect.stringContaining("rror:")]);
   });
 
   test.each([

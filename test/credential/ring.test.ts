@@ -116,6 +116,18 @@ describe("a source that has nothing to offer", () => {
     const { ring, certificate } = createRing();
     certificate.failure = new TypeError("a bug");
     await expect(ring.authenticate(request)).rejects.toThrow("a bug");
+    certificate.failure = new GatewayError("key_set_unavailable", { detail: "of another room" });
+    await expect(ring.authenticate(request)).rejects.toBe(certificate.failure);
+    expect(events).toEqual([]);
+  });
+
+  test("is reported by its message where it gives no diagnosis, and leaves the ring usable by the others", async () => {
+    const { ring, certificate } = createRing();
+    certificate.available = false;
+    certificate.failure = new GatewayError("credential_unavailable", { detail: "none" });
+    await ring.authenticate(request);
+    expect(events[0]).toMatchObject({ type: "unusable", message: certificate.failure.message });
+    expect(ring.status().usable).toBe(true);
   });
 });
 
@@ -188,9 +200,25 @@ describe("a refusal by Entra", () => {
     expect(events).toEqual([]);
   });
 
-  test("of a proof that is not this ring's is not worth another try", async () => {
+  test("of a proof that is not this ring's is not worth another try, and such a proof has no origin", async () => {
+    const { ring, certificate } = createRing();
+    const foreign = { method: "client_secret", clientSecret: new Secret("foreign") } as const;
+    expect(await ring.refused(foreign)).toBe(false);
+    expect(ring.originOf?.(foreign)).toBeUndefined();
+    certificate.generation = 3;
+    expect(ring.originOf?.(await ring.authenticate(request))).toEqual({
+      source: "certificate",
+      generation: 3,
+    });
+  });
+
+  test("is still remembered after a request that no other source could serve", async () => {
     const { ring } = createRing();
-    expect(await ring.refused({ method: "client_secret", clientSecret: new Secret("foreign") })).toBe(false);
+    await ring.refused(await ring.authenticate(request));
+    await ring.refused(await ring.authenticate(request));
+    await ring.authenticate(request);
+    clock.now += TRIAL_MS;
+    expect(ring.status().sources.map(({ state }) => state)).toEqual(["refused", "refused"]);
   });
 });
 

@@ -5,7 +5,7 @@ import { chooseSources } from "../../src/credential/sources.ts";
 import { ConfigurationError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory } from "./files.ts";
-import { generateRsa, keyAndCertificate, NOON } from "./keys.ts";
+import { DAY_MS, generateRsa, keyAndCertificate, NOON } from "./keys.ts";
 
 const directory = createDirectory();
 afterAll(directory.remove);
@@ -253,6 +253,16 @@ describe("faults of a credential", () => {
       expect(await findCredentialFaults(options)).toEqual([]);
       expect(await findCredentialFaults({ ...options, managedIdentityClientId: undefined })).toHaveLength(1);
     }
+  });
+
+  test("are found by the clock that is given", async () => {
+    const certificatePath = directory.write("by-clock.pem", keyAndCertificate(generateRsa()));
+    const pathsAt = async (time: number) =>
+      (await findCredentialFaults({ sendCertificateChain: false, certificatePath, now: () => time })).map(
+        ({ path }) => path,
+      );
+    expect(await pathsAt(NOON)).toEqual([]);
+    expect(await pathsAt(NOON + 366 * DAY_MS)).toEqual(["AZURE_CLIENT_CERTIFICATE_PATH"]);
   });
 
   test("of the choice and of opening end the start together", async () => {

@@ -47,6 +47,7 @@ describe("the cache", () => {
     expect(tokenOf(second)).toBe(tokenOf(first));
     expect(entra.requests).toHaveLength(1);
     expect(events.map(({ type }) => type)).toEqual(["miss", "exchanged", "hit"]);
+    expect(events[1]).toMatchObject({ facts: { tokenRequest: { source: expect.any(String) } } });
   });
 
   test("one assertion presented for two tenants yields each tenant its own token", async () => {

@@ -49,10 +49,11 @@ describe("exchange slots", () => {
     const held = [1, 2].map((serial) => exchange(signIn("ann", serial)));
     for (let serial = 3; serial < 60; serial += 1) {
       const refusal = await refusalOf(exchange(signIn("ann", serial)));
-      expect([refusal.code, refusal.reason, refusal.retryAfterSeconds]).toEqual([
+      expect([refusal.code, refusal.reason, refusal.retryAfterSeconds, refusal.detail]).toEqual([
         "rate_limited",
         "exchanges_of_user",
         1,
+        "This user has too many token exchanges under way.",
       ]);
     }
     expect(events).toContainEqual({ type: "share_exhausted", bound: "user" });
@@ -86,7 +87,10 @@ describe("exchange slots", () => {
     });
     const by = (user: string, clientId: string) => exchange(requestOf(user, { clientId }));
     const held = ["a", "b", "c", "d"].map((user) => by(user, "one"));
-    expect((await refusalOf(by("e", "one"))).reason).toBe("exchanges_of_client");
+    expect(await refusalOf(by("e", "one"))).toMatchObject({
+      reason: "exchanges_of_client",
+      detail: "This client has too many token exchanges under way.",
+    });
     const other = by("e", "two");
     open();
     expect((await other).origin).toBe("authority");

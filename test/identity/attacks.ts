@@ -672,7 +672,7 @@ raw(
 for (const seconds of [120, 200, 3_600])
   signed("not_yet_valid", `not before ${seconds} s from now`, { nbf: now + seconds });
 signed("not_yet_valid", "issued tomorrow", { iat: now + 86_400, exp: now + 90_000 });
-signed("lifetime", "nbf after exp", { nbf: now + 20, exp: now + 15 });
+signed("lifetime", "nbf after exp", { nbf: now + 59, exp: now + 55 });
 
 // Kind of token and authority of its bearer
 signed("id_token", "an ID token of another client", { aud: CLIENT, azp: undefined, scp: undefined });

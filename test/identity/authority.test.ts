@@ -73,6 +73,7 @@ describe("an authority host", () => {
     "https://login.microsoftonline.com",
     "https://LOGIN.MicrosoftOnline.com//",
     " https://login.microsoftonline.com:443/ ",
+    " login.microsoftonline.com\n",
   ])("%j is spelled differently and means the same", (host) => {
     expect(resolveAuthority(host).origin).toBe("https://login.microsoftonline.com");
   });
@@ -100,6 +101,17 @@ describe("an authority host", () => {
   });
 });
 
+test.each([
+  ["login.windows.net", "microsoftonline.com"],
+  ["login.microsoftonline.us", "microsoftonline.us"],
+  ["login.chinacloudapi.cn", "partner.microsoftonline.cn"],
+  ["login.sovcloud-identity.fr", undefined],
+  ["login.example", undefined],
+  ["contoso.ciamlogin.com", undefined],
+])("keys of the cloud at %s bear the name %s where its documents state none", (host, name) => {
+  expect(resolveAuthority(host).cloudInstanceName).toBe(name);
+});
+
 describe("addresses and issuers", () => {
   test("version 2.0 lives below the host", () => {
     const authority = resolveAuthority("https://localhost:8443/");
@@ -121,6 +133,19 @@ describe("addresses and issuers", () => {
     expect(resolveAuthority(host).metadataUrl(TENANT, "1.0")).toMatch(
       new RegExp(`/${TENANT}/\\.well-known/openid-configuration$`),
     );
+  });
+
+  test("version 2.0 tokens of a known cloud have one issuer, and those of another host may come from External ID", () => {
+    expect(resolveAuthority("login.microsoftonline.com").issuers(TENANT, "2.0")).toEqual([
+      `https://login.microsoftonline.com/${TENANT}/v2.0`,
+    ]);
+    expect(resolveAuthority("login.example").issuers(TENANT, "2.0")).toEqual([
+      `https://login.example/${TENANT}/v2.0`,
+      `https://${TENANT}.ciamlogin.com/${TENANT}/v2.0`,
+    ]);
+    expect(resolveAuthority("contoso.ciamlogin.com").issuers(TENANT, "2.0")).toEqual([
+      `https://${TENANT}.ciamlogin.com/${TENANT}/v2.0`,
+    ]);
   });
 
   test("the template of multi-tenant documents is an issuer like any other", () => {

@@ -92,6 +92,9 @@ describe("a principal", () => {
     ["a source for groups", { _claim_names: { groups: "src1" } }, { kind: "overage" }],
     ["a source beside a list", { _claim_names: { groups: "src1" }, groups: ["a"] }, { kind: "overage" }],
     ["hasgroups", { hasgroups: true }, { kind: "overage" }],
+    ["hasgroups as a text", { hasgroups: "true" }, { kind: "overage" }],
+    ["hasgroups denied", { hasgroups: false }, { kind: "absent" }],
+    ["hasgroups denied as a text", { hasgroups: "false" }, { kind: "absent" }],
     ["a source for something else", { _claim_names: { photo: "src1" } }, { kind: "absent" }],
     ["a source list without members", { _claim_names: null }, { kind: "absent" }],
   ] as const)("with %s never reads unknown groups as none", (_what, more, groups) => {
@@ -124,7 +127,18 @@ describe("the clock", () => {
     ["valid from its own end", { iat: NOW, nbf: NOW + 30, exp: NOW + 30 }, "lifetime"],
     ["issued past the tolerance", { iat: NOW + 61 }, "not_yet_valid"],
     ["a life of 28 hours", { iat: NOW, nbf: NOW, exp: NOW + 28 * 3600 }, undefined],
-    ["a life of 30 hours", { iat: NOW, nbf: NOW, exp: NOW + 30 * 3600 }, "lifetime"],
+    ["a life of 29 hours", { iat: NOW, nbf: NOW, exp: NOW + 29 * 3600 }, undefined],
+    ["a life of 29 hours and a second", { iat: NOW, nbf: NOW, exp: NOW + 29 * 3600 + 1 }, "lifetime"],
+    [
+      "a life of 29 hours and a second since it was issued",
+      { iat: NOW, nbf: NOW + 1, exp: NOW + 29 * 3600 + 1 },
+      "lifetime",
+    ],
+    [
+      "a life of 29 hours and a second since it was valid",
+      { iat: NOW + 1, nbf: NOW, exp: NOW + 29 * 3600 + 1 },
+      "lifetime",
+    ],
   ] as const)("judges a token %s", (_when, more, reason) => {
     expect(reasonOf(() => principalOf(claims(more)))).toBe(reason);
   });
@@ -134,6 +148,8 @@ describe("the gateway's own lists", () => {
   test("a client that is not listed is refused, whatever the letter case of the list", () => {
     expect(reasonOf(() => principalOf(claims(), { allowedClients: [USER] }))).toBe("client");
     expect(reasonOf(() => principalOf(claims(), { allowedClients: [CLIENT.toUpperCase()] }))).toBeUndefined();
+    const capitals = claims({ azp: CLIENT.toUpperCase() });
+    expect(reasonOf(() => principalOf(capitals, { allowedClients: [USER, CLIENT] }))).toBeUndefined();
   });
 
   test("with * any tenant may call, as long as the issuer is its own", () => {
@@ -189,6 +205,13 @@ describe("a route", () => {
       undefined,
       undefined,
     ],
+    [
+      "admits the calling client among others, in another letter case",
+      { ...open, allowedClients: [API, CLIENT] },
+      principalOf(claims({ azp: CLIENT.toUpperCase() })),
+      undefined,
+      undefined,
+    ],
     ["admits other clients only", { ...open, allowedClients: [API] }, user, "scope_insufficient", "client"],
     ["is for users, and an application calls", open, app, "user_token_required", undefined],
     [
@@ -215,6 +238,13 @@ describe("a route", () => {
     [
       "admits a named application",
       { ...open, callers: "app", allowedClients: [CLIENT] },
+      app,
+      undefined,
+      undefined,
+    ],
+    [
+      "admits a named application with a role",
+      { ...open, callers: "app", allowedClients: [CLIENT], requiredRoles: ["Reader"] },
       app,
       undefined,
       undefined,

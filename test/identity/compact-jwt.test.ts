@@ -16,7 +16,13 @@ describe("the token of an Authorization field", () => {
     ["Bearer a.b.c", "a.b.c"],
     ["bEARER a.b.c", "a.b.c"],
     [" \tBearer a.b.c\t ", "a.b.c"],
+    [" Bearer a.b.c ", "a.b.c"],
+    ["\tBearer a.b.c\t", "a.b.c"],
+    ["Bearer   a.b.c", "a.b.c"],
     ["Bearer \u00a0a", "token_rejected malformed"],
+    ["\u00a0Bearer a", "token_missing"],
+    ["Bearer/a", "token_rejected malformed"],
+    ["Bearer\ta", "token_rejected malformed"],
     ["Bearer", "token_rejected malformed"],
     ["Bearer a b", "token_rejected malformed"],
     ["Bearer a,b", "token_rejected malformed"],
@@ -37,6 +43,7 @@ describe("the token of an Authorization field", () => {
   test("is as long as a token may be, readable or not", () => {
     const longest = 24 * 1024;
     expect(read(`Bearer ${"a".repeat(longest)}`)).toHaveLength(longest);
+    expect(read(`Bearer   ${"a".repeat(longest)}`)).toHaveLength(longest);
     expect(read(`Bearer ${"a".repeat(longest + 1)}`)).toBe("token_rejected too_large");
     expect(read(`Bearer ${"a".repeat(longest - 2)} b`)).toBe("token_rejected malformed");
     expect(read(`Bearer ${"a".repeat(longest - 1)} b`)).toBe("token_rejected too_large");

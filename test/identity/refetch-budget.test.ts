@@ -104,6 +104,18 @@ describe("reads for unknown key ids", () => {
   });
 });
 
+test("reads without a spacing are as many as the budget holds, at one moment, too", () => {
+  budget = createRefetchBudget(() => now, {
+    unknownKeySpacingMs: 0,
+    unknownKeyCooldownMs: COOLDOWN,
+    unknownKeyReads: READS,
+  });
+  expect(Array.from({ length: READS + 1 }, (_, id) => budget.allows(`id-${id}`, "s"))).toEqual([
+    ...Array(READS).fill(true),
+    false,
+  ]);
+});
+
 describe("in a flood of ids", () => {
   test("an id that three senders bring is read for, from a budget of its own", () => {
     flood();
@@ -175,6 +187,18 @@ describe("in a flood of ids", () => {
     expect(["bob", "cid"].map((sender) => budget.allows("key", sender))).toEqual([false, false]);
   });
 
+  test("an id is not followed while as many others as there is room for came more often", () => {
+    flood();
+    for (let id = 0; id < 256; id += 1)
+      for (let arrival = 0; arrival < 3; arrival += 1) budget.allows(`often-${id}`, "mallory");
+    expect(["ann", "bob", "cid", "dan"].map((sender) => budget.allows("key", sender))).toEqual([
+      false,
+      false,
+      false,
+      true,
+    ]);
+  });
+
   test("no id is displaced before 256 are followed", () => {
     flood();
     budget.allows("key", "ann");
@@ -209,6 +233,13 @@ describe("the wait that callers are told of", () => {
   test("is no longer for a clock that was set back", () => {
     budget.allows("a", "s");
     now -= 5_000;
+    expect(budget.waitMs()).toBe(SPACING);
+    now += 5_000 + SPACING;
+    for (let read = 1; read < READS; read += 1) {
+      budget.allows(`flood-${read}`, "mallory");
+      now += SPACING;
+    }
+    now -= 10 * COOLDOWN;
     expect(budget.waitMs()).toBe(SPACING);
   });
 });

@@ -1,9 +1,9 @@
 import type { ServerResponse } from "node:http";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
 import type { TokenVerifier, TokenVerifierEvent } from "../../src/identity/contract.ts";
-import type { Schedule } from "../../src/identity/key-set.ts";
+import { type Schedule, scheduleTimeout } from "../../src/identity/key-set.ts";
 import { createTokenVerifier, type TokenVerifierOptions } from "../../src/identity/token-verifier.ts";
 import {
   API,
@@ -36,11 +36,14 @@ let verifier: TokenVerifier;
 let events: TokenVerifierEvent[];
 let clock: number;
 let timer: { callback: () => void; delayMs: number } | undefined;
+const timers = new Set<object>();
 
 const schedule: Schedule = (callback, delayMs) => {
   const scheduled = { callback, delayMs };
   timer = scheduled;
+  timers.add(scheduled);
   return () => {
+    timers.delete(scheduled);
     if (timer === scheduled) timer = undefined;
   };
 };
@@ -87,6 +90,7 @@ beforeEach(async () => {
   events = [];
   clock = Date.now();
   timer = undefined;
+  timers.clear();
   await create();
 });
 
@@ -119,11 +123,11 @@ describe("reading keys", () => {
     expect(authority.requests).toHaveLength(2);
   });
 
-  test("warm-up tries until there are keys", async () => {
-    authority.respond.metadata = (_request, response) => {
+  test("warm-up tries each second until there are keys", async () => {
+    authority.respond.metadata = (_request, response) => sendJson(response, {}, 503);
+    setTimeout(() => {
       authority.respond.metadata = undefined;
-      sendJson(response, {}, 503);
-    };
+    }, 200);
     await verifier.warmUp();
     expect(verifier.ready()).toBe(true);
     expect(typesOf("key_set_failed")).toHaveLength(1);
@@ -132,6 +136,9 @@ describe("reading keys", () => {
 
   test("warm-up ends when its signal fires, and when the verifier is closed", async () => {
     authority.respond.metadata = (_request, response) => sendJson(response, {}, 503);
+    const left = AbortSignal.abort(new Error("left before"));
+    await expect(verifier.warmUp(left)).rejects.toThrow("left before");
+    expect(authority.requests).toEqual([]);
     const leaving = new AbortController();
     const first = verifier.warmUp(leaving.signal);
     leaving.abort(new Error("left"));
@@ -160,6 +167,32 @@ describe("reading keys", () => {
     expect(performance.now() - started).toBeGreaterThanOrEqual(3 * 39);
   });
 
+  test("an authority that failed longer ago than the back-off is asked at once", async () => {
+    await create({ keySet: { ...KEY_SET, failureBackoffMs: 5_000 } });
+    authority.respond.metadata = (_request, response) => sendJson(response, {}, 503);
+    await outcomeOf(token());
+    clock += 5_000;
+    const started = performance.now();
+    expect(await outcomeOf(token())).toBe("unavailable: status");
+    expect(performance.now() - started).toBeLessThan(4_000);
+  });
+
+  test("both documents are asked for as JSON and have one time together", async () => {
+    await create({ keySet: { ...KEY_SET, fetchTimeoutMs: 500 } });
+    const accepted: unknown[] = [];
+    authority.respond.metadata = ({ headers }, response) => {
+      accepted.push(headers.accept);
+      authority.respond.metadata = undefined;
+      sendJson(response, {
+        issuer: `https://login.microsoftonline.com/${TENANT}/v2.0`,
+        jwks_uri: "https://login.microsoftonline.com/discovery/keys",
+      });
+    };
+    authority.respond.keys = ({ headers }) => void accepted.push(headers.accept);
+    expect(await outcomeOf(token())).toBe("unavailable: timeout");
+    expect(accepted).toEqual(["application/json", "application/json"]);
+  });
+
   test("closing ends a read that is under way, and reports no failure of the authority", async () => {
     authority.respond.metadata = () => {};
     const waiting = outcomeOf(token());
@@ -167,6 +200,7 @@ describe("reading keys", () => {
     verifier.close();
     expect(await waiting).toBe("unavailable: aborted");
     expect(events).toEqual([]);
+    expect(timers.size).toBe(0);
   });
 
   test("a closed verifier has no timer left and still serves the keys it has", async () => {
@@ -183,6 +217,8 @@ describe("a key that is not known", () => {
     authority.keys = [jwkOf(key), jwkOf(nextKey)];
     expect(await outcomeOf(token(nextKey))).toBe("verified");
     expect(reads()).toBe(2);
+    // The hour begins anew with that read, so the timer of the earlier one is gone.
+    expect(timers.size).toBe(1);
   });
 
   /** With a signature of nobody: it is not looked at before the key is known. */
@@ -202,6 +238,18 @@ describe("a key that is not known", () => {
     for (let more = 0; more < 50; more += 1) await invented();
     expect(reads()).toBe(2);
     expect(typesOf("key_unknown").length).toBeGreaterThan(0);
+  });
+
+  test("holds up 256 callers for a read that another began, and answers all others at once", async () => {
+    await verifier.warmUp();
+    for (const _storm of [1, 2]) {
+      events = [];
+      await Promise.all(Array.from({ length: 258 }, invented));
+      const waited = typesOf("key_unknown").map((event) => "refetched" in event && event.refetched);
+      expect(waited.filter((refetched) => refetched)).toHaveLength(257);
+      expect(waited).toHaveLength(258);
+      clock += 2_000;
+    }
   });
 
   test("is looked for a few times in ten minutes of a flood of invented ones", async () => {
@@ -238,6 +286,16 @@ describe("a key that is not known", () => {
     const before = reads();
     expect(await outcomeOf(token(nextKey))).toBe("verified");
     expect(reads()).toBe(before);
+  });
+
+  test("costs nothing where it was found, so that rollovers may follow each other", async () => {
+    await verifier.warmUp();
+    for (let rollover = 0; rollover < 6; rollover += 1) {
+      const rolled = { ...nextKey, kid: `rolled-${rollover}` };
+      authority.keys = [jwkOf(rolled)];
+      expect(await outcomeOf(token(rolled))).toBe("verified");
+      clock += 2_000;
+    }
   });
 
   test("of a rollover is found within two seconds after an invented one was looked for", async () => {
@@ -288,6 +346,8 @@ describe("a key that is not known", () => {
     authority.respond.keys = undefined;
     clock += 40_000;
     expect(await outcomeOf(token(nextKey))).toBe("verified");
+    // The authority can be read again, so that an invented key is the caller's fault again.
+    expect(await invented()).toBe("rejected: unknown_key");
   });
 
   test("a clock that is set back does not stretch the cooldown", async () => {
@@ -379,9 +439,23 @@ describe("the verified-token cache", () => {
     expect(await outcomeOf(value)).toBe("rejected: unknown_key");
   });
 
-  test("survives a refresh that brought the same keys", async () => {
+  test("forgets a token whose key is bound to another issuer afterwards", async () => {
+    await create({ tenants: ["*"] });
+    const issuer = (tenant: string) => `https://login.microsoftonline.com/${tenant}/v2.0`;
+    authority.keys = [jwkOf(key, { issuer: issuer("{tenantid}") })];
+    const value = token();
+    expect(await outcomeOf(value)).toBe("verified");
+    authority.keys = [jwkOf(key, { issuer: issuer(OTHER_TENANT) })];
+    timer?.callback();
+    while (typesOf("key_set_refreshed").length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(await outcomeOf(value)).toBe("rejected: issuer");
+  });
+
+  test("survives a refresh that brought the same keys in another order", async () => {
+    authority.keys = [jwkOf(key), jwkOf(nextKey)];
     const value = token();
     await outcomeOf(value);
+    authority.keys = [jwkOf(nextKey), jwkOf(key)];
     timer?.callback();
     while (typesOf("key_set_refreshed").length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
     await outcomeOf(value);
@@ -626,6 +700,7 @@ describe("a failure to read keys", () => {
       { reason: "status", status: 503 },
     ],
     ["no key", (response: ServerResponse) => sendJson(response, { keys: [] }), { reason: "no_keys" }],
+    ["no list of keys", (response: ServerResponse) => sendJson(response, {}), { reason: "no_keys" }],
     ["a cut connection", (response: ServerResponse) => void response.destroy(), { reason: "network" }],
     [
       "labels that are none",
@@ -637,6 +712,43 @@ describe("a failure to read keys", () => {
     await outcomeOf(token());
     expect(causes()).toEqual([{ document: "keys", ...cause }]);
   });
+
+  test.each([
+    ["another issuer", { issuer: "https://login.example/v2.0" }, "issuer"],
+    ["keys at another origin", { jwks_uri: "https://login.example/keys" }, "jwks_uri"],
+    ["no address of keys", { jwks_uri: 7 }, "jwks_uri"],
+  ])("names the metadata that states %s", async (_, metadata, reason) => {
+    authority.metadata = metadata;
+    await outcomeOf(token());
+    expect(causes()).toEqual([{ document: "metadata", reason }]);
+  });
+
+  test("is not made of keys of another cloud, whose metadata does not state its own", async () => {
+    authority.metadata = { cloud_instance_name: undefined };
+    authority.keys = [jwkOf(key, { cloud_instance_name: "microsoftonline.us" })];
+    expect(await outcomeOf(token())).toBe("unavailable: no_keys");
+    authority.keys = [jwkOf(key, { cloud_instance_name: "microsoftonline.com" })];
+    expect(await outcomeOf(token())).toBe("verified");
+  });
+
+  test("has the failure of the network as its cause, a second as the least wait, and a defect is no failure of the authority", async () => {
+    authority.respond.metadata = (request) => request.socket.destroy();
+    const verification = await verifier.verify(bearer(token()));
+    expect(verification).toMatchObject({ outcome: "unavailable", error: { retryAfterSeconds: 1 } });
+    const failure = verification.outcome === "unavailable" ? (verification.error.cause as Error) : undefined;
+    expect(String(failure?.cause)).toMatch(/FetchFailure|network/);
+    const real = resolveAuthority("https://login.microsoftonline.com/");
+    await create({
+      authority: {
+        ...real,
+        isTrusted: () => {
+          throw new TypeError("a bug");
+        },
+      },
+    });
+    authority.respond.metadata = undefined;
+    expect(await outcomeOf(token())).toBe("unavailable: internal");
+  });
 });
 
 describe("an allow-list of clients", () => {
@@ -647,6 +759,22 @@ describe("an allow-list of clients", () => {
     await create({ allowedClients: [CLIENT] });
     expect(await outcomeOf(token())).toBe("verified");
   });
+});
+
+test("a background read is called for once, after its time, and not once it was cancelled", () => {
+  jest.useFakeTimers();
+  try {
+    const called: string[] = [];
+    scheduleTimeout(() => called.push("first"), 1_000);
+    const cancel = scheduleTimeout(() => called.push("second"), 1_000);
+    jest.advanceTimersByTime(999);
+    expect(called).toEqual([]);
+    cancel();
+    jest.advanceTimersByTime(10_000);
+    expect(called).toEqual(["first"]);
+  } finally {
+    jest.useRealTimers();
+  }
 });
 
 test("a fault of ours is no reason to let anybody in, nor to end the process", async () => {

@@ -2,7 +2,12 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "@jest/globals";
 import type { Groups, Principal } from "../../src/identity/contract.ts";
-import { createVerifiedTokens, type VerifiedTokens } from "../../src/identity/verified-tokens.ts";
+import {
+  createAgingMap,
+  createSharedClaims,
+  createVerifiedTokens,
+  type VerifiedTokens,
+} from "../../src/identity/verified-tokens.ts";
 import { CLIENT, encode, generateKey, sign, TENANT, userClaims } from "./fake-authority.ts";
 
 const LIFE_MS = 3_600_000;
@@ -307,6 +312,183 @@ describe("memory", () => {
     expect(taken).toBeLessThan(600);
     expect(taken).toBeLessThan((cache.bytes() - before.counted) / users);
   });
+});
+
+describe("a map whose entries age", () => {
+  type Entry = { key: string; until: number; bytes: number; next: Entry | undefined };
+  const entry = (key: string, until = 100, bytes = 1): Entry => ({ key, until, bytes, next: undefined });
+  const books = (map: ReturnType<typeof createAgingMap<Entry>>) => [map.size(), map.bytes()];
+
+  test("gives an entry up to its end, and not at it", () => {
+    const map = createAgingMap<Entry>({ maxEntries: 2, maxBytes: 10 });
+    const a = entry("a");
+    map.put(a, 0);
+    expect([map.get("a", 99), map.get("a", 100), map.get("b", 0)]).toEqual([a, undefined, undefined]);
+  });
+
+  test("keeps as many entries and bytes as it may, and the oldest leave for the next", () => {
+    const map = createAgingMap<Entry>({ maxEntries: 2, maxBytes: 10 });
+    for (const each of [entry("a", 100, 4), entry("b", 100, 6)]) map.put(each, 0);
+    expect(books(map)).toEqual([2, 10]);
+    map.put(entry("c", 100, 5), 0);
+    expect([..."abc"].map((key) => map.get(key, 0) !== undefined)).toEqual([false, false, true]);
+    expect(books(map)).toEqual([1, 5]);
+    map.put(entry("d", 100, 5), 0);
+    map.put(entry("e", 100, 1), 0);
+    expect([..."cde"].map((key) => map.get(key, 0) !== undefined)).toEqual([false, true, true]);
+    map.put(entry("f", 100, 11), 0);
+    expect(books(map)).toEqual([2, 6]);
+    map.put(entry("g", 100, 10), 0);
+    expect(books(map)).toEqual([1, 10]);
+  });
+
+  test("keeps what lives under a key, and takes another in its place once that is over", () => {
+    const map = createAgingMap<Entry>({ maxEntries: 9, maxBytes: 99 });
+    const [first, second] = [entry("a", 100), entry("a", 200)];
+    map.put(entry("lasting", 300), 0);
+    map.put(first, 0);
+    map.put(second, 99);
+    expect(map.get("a", 99)).toBe(first);
+    map.put(second, 100);
+    expect(map.get("a", 100)).toBe(second);
+    // Behind one that lasts, the one before is still in the chain; once it leaves, its key stays the younger one's.
+    expect(books(map)).toEqual([3, 3]);
+    map.put(entry("c", 400), 350);
+    expect(books(map)).toEqual([1, 1]);
+  });
+
+  test("does not lose what took over a key when the one before it leaves", () => {
+    const map = createAgingMap<Entry>({ maxEntries: 3, maxBytes: 99 });
+    map.put(entry("lasting", 300), 0);
+    map.put(entry("a", 100), 0);
+    const later = entry("a", 200);
+    map.put(later, 100);
+    for (const key of ["b", "c"]) map.put(entry(key, 300), 150);
+    expect(map.get("a", 150)).toBe(later);
+    expect(map.size()).toBe(3);
+  });
+
+  test("lets 64 entries go at most that are over, with each that comes", () => {
+    const map = createAgingMap<Entry>({ maxEntries: 1_000, maxBytes: 1_000 });
+    for (let each = 0; each < 70; each += 1) map.put(entry(`old-${each}`), 0);
+    map.put(entry("new", 900), 100);
+    expect(books(map)).toEqual([7, 7]);
+    map.put(entry("newer", 900), 100);
+    expect(books(map)).toEqual([2, 2]);
+  });
+
+  test("is empty when cleared, and takes entries as before", () => {
+    const map = createAgingMap<Entry>({ maxEntries: 1, maxBytes: 10 });
+    map.put(entry("a"), 0);
+    map.clear();
+    expect([map.get("a", 0), ...books(map)]).toEqual([undefined, 0, 0]);
+    for (const key of ["b", "c"]) map.put(entry(key), 0);
+    expect([map.get("b", 0), map.get("c", 0)?.key, ...books(map)]).toEqual([undefined, "c", 1, 1]);
+  });
+});
+
+describe("the memory of a principal is counted", () => {
+  const base = (more: Partial<Principal> = {}): Principal => ({
+    kind: "user",
+    tenantId: "t".repeat(10),
+    objectId: "o".repeat(20),
+    subject: "s".repeat(30),
+    clientId: "c".repeat(40),
+    tokenVersion: "2.0",
+    scopes: [],
+    roles: [],
+    groups: { kind: "absent" },
+    authContexts: [],
+    acceptsClaimsChallenge: true,
+    expiresAt: 0,
+    ...more,
+  });
+  const OWN = 160 + (24 + 20) + (24 + 30);
+  const SHARED = 24 + 10 + (24 + 40);
+
+  test("with what it brings first, and later with what is its own", () => {
+    const claims = createSharedClaims();
+    // The empty list is the first of its kind once.
+    expect(claims.share(base()).bytes).toBe(OWN + SHARED + 48);
+    expect(claims.share(base()).bytes).toBe(OWN);
+    expect(claims.share(base({ scopes: ["abc", "de"] })).bytes).toBe(OWN + 48 + 2 * 8 + (24 + 3) + (24 + 2));
+    expect(claims.share(base({ roles: ["abc", "de"], scopes: ["abc"] })).bytes).toBe(OWN + 48 + 8);
+    expect(claims.share(base({ groups: { kind: "listed", ids: ["abc", "de"] } })).bytes).toBe(OWN + 48);
+    expect(claims.share(base({ groups: { kind: "overage" } })).bytes).toBe(OWN);
+    claims.clear();
+    expect(claims.share(base()).bytes).toBe(OWN + SHARED + 48);
+  });
+
+  test("with texts longer than 128 characters and lists longer than 1024, which are not shared", () => {
+    const claims = createSharedClaims();
+    claims.share(base());
+    const bytesOf = (more: Partial<Principal>) => [1, 2].map(() => claims.share(base(more)).bytes - OWN);
+    expect(bytesOf({ tenantId: "x".repeat(128) })).toEqual([24 + 128, 0]);
+    expect(bytesOf({ tenantId: "x".repeat(129) })).toEqual([24 + 129, 24 + 129]);
+    // As JSON with its brackets and quotes.
+    const [shared, own] = [1_024, 1_025].map((length) => [
+      "y".repeat(120),
+      ...Array.from({ length: 7 }, (_, at) => String(at).repeat(120)),
+      "z".repeat(length - 2 - 8 * 123 - 2),
+    ]);
+    expect([shared, own].map((list) => JSON.stringify(list).length)).toEqual([1_024, 1_025]);
+    const listed = 48 + 9 * 8;
+    expect(bytesOf({ scopes: shared as string[] })).toEqual([listed + 8 * (24 + 120) + 24 + 36, 0]);
+    expect(bytesOf({ scopes: own as string[] })).toEqual([listed + 24 + 37, listed]);
+  });
+
+  test("anew once the tables of 8192 texts and 1024 lists are full", () => {
+    const claims = createSharedClaims();
+    const bytesOf = (more: Partial<Principal>) => claims.share(base(more)).bytes - OWN;
+    // Tenant and client are two of them.
+    claims.share(base());
+    for (let text = 2; text < 8_192; text += 1) bytesOf({ tenantId: `tenant-${text}` });
+    expect(bytesOf({})).toBe(0);
+    expect(bytesOf({ tenantId: "one more" })).toBe(24 + 8 + (24 + 40));
+    expect(bytesOf({})).toBe(24 + 10);
+    // The empty list is one of them, and their members are few texts, of a table that was emptied.
+    for (let list = 1; list < 1_024; list += 1) bytesOf({ scopes: [...list.toString(2)] });
+    expect(bytesOf({})).toBe(0);
+    // The empty list is put there anew.
+    expect(bytesOf({ scopes: ["f", "g", "h"] })).toBe(48 + 3 * 8 + 3 * (24 + 1) + 48);
+  });
+
+  test("with 200 bytes around it, and 512 around a token that is kept whole", () => {
+    const cache = create();
+    const [token, principal] = [tokenOf(0), principalOf(0)];
+    cache.add(token, principal, cache.generation());
+    const { bytes } = createSharedClaims().share(principal);
+    expect(cache.bytes()).toBe(200 + bytes + 512 + token.length);
+  });
+});
+
+test("an eighth of the memory is for tokens that are kept whole, of which there are 1024 at most", () => {
+  const verified = (cache: VerifiedTokens, user: number) =>
+    cache.add(tokenOf(user), principalOf(user), cache.generation());
+  const cache = create();
+  const [first, second] = [verified(cache, 0), verified(cache, 1)];
+  for (let user = 2; user < 1_025; user += 1) verified(cache, user);
+  // Kept whole, it is the very same caller.
+  expect(cache.get(tokenOf(1))).toBe(second);
+  expect(cache.get(tokenOf(0))).not.toBe(first);
+  const enough = 8 * (512 + tokenOf(0).length);
+  for (const maxBytes of [enough, enough - 8]) {
+    const small = create({ maxBytes });
+    const caller = verified(small, 0);
+    expect(small.get(tokenOf(0)) === caller).toBe(maxBytes === enough);
+  }
+});
+
+test("no digest is taken of what can be no token that was verified", () => {
+  const cache = create();
+  add(cache, 0);
+  const kept = "ey".padEnd(24 * 1024, "A");
+  cache.add(kept, principalOf(1), cache.generation());
+  cache.add(`${kept}A`, principalOf(2), cache.generation());
+  cache.add(`xx${kept.slice(2)}`, principalOf(3), cache.generation());
+  crowd(cache);
+  expect(cache.get(kept)?.principal).toEqual(principalOf(1));
+  expect([cache.get(`${kept}A`), cache.get(`xx${kept.slice(2)}`)]).toEqual([undefined, undefined]);
 });
 
 function idsOf(groups: Groups | undefined): readonly string[] | undefined {

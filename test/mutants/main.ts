@@ -27,6 +27,10 @@ const { values } = parseArgs({
     workers: { type: "string", default: "1" },
     json: { type: "string" },
     again: { type: "string" },
+    // Goes on where the run ended that wrote this file, and keeps its results beside the new ones.
+    after: { type: "string" },
+    // After which no further mutant is begun.
+    seconds: { type: "string" },
     // Of the mutants that are not equivalent, percent.
     due: { type: "string", default: "95" },
     list: { type: "boolean", default: false },
@@ -77,10 +81,13 @@ const again =
     : (JSON.parse(readFileSync(values.again, "utf8")) as Result[])
         .filter((result) => !noticed(result))
         .map(({ mutant }) => mutant);
+const earlier =
+  values.after === undefined ? [] : (JSON.parse(readFileSync(values.after, "utf8")) as Result[]);
 const isSame = (one: Mutant, other: Mutant) =>
   (["file", "code", "original", "replacement"] as const).every((name) => one[name] === other[name]);
 const wanted = (mutant: Mutant) =>
   again?.some((one) => isSame(one, mutant)) !== false &&
+  !earlier.some((result) => isSame(result.mutant, mutant)) &&
   equivalenceOf(mutant, equivalents) === undefined &&
   (values.file === undefined || values.file.includes(mutant.file)) &&
   (lines === undefined || lines.get(mutant.file)?.has(mutant.line) === true);
@@ -97,7 +104,6 @@ if (values.sample !== undefined) {
     .slice(0, Number(values.sample));
 }
 const keyOf = ({ file, start, end, replacement }: Mutant) => `${file} ${start} ${end} ${replacement}`;
-const keys = new Set(chosen.map(keyOf));
 
 const show = ({ file, line, kind, original, replacement }: Mutant) => {
   const short = (text: string) => text.replace(/\s+/g, " ").slice(0, 140);
@@ -111,7 +117,12 @@ if (values.list) {
 
 const keysDirectory = mkdtempSync(join(tmpdir(), "mutants-keys-"));
 const begun = performance.now();
+const inTime = () =>
+  values.seconds === undefined || performance.now() - begun < 1000 * Number(values.seconds);
 const all: Result[] = [];
+const keep = () => {
+  if (values.json !== undefined) writeFileSync(values.json, JSON.stringify([...earlier, ...all]));
+};
 const table: string[][] = [
   ["room", "mutants", "equivalent", "tried", "killed", "timed out", "survived", "not covered", "noticed"],
 ];
@@ -132,7 +143,8 @@ const scoreOf = (results: readonly Result[]) => (100 * results.filter(noticed).l
 try {
   for (const room of rooms) {
     const mutants = ofRoom.get(room) ?? [];
-    const due = mutants.filter((mutant) => keys.has(keyOf(mutant)));
+    const offered = new Set(mutants.map(keyOf));
+    const due = chosen.filter((mutant) => offered.has(keyOf(mutant)));
     const results =
       due.length === 0
         ? []
@@ -140,22 +152,30 @@ try {
             root,
             sources: sourcesOf(root, room),
             tests: testsOf(root, room),
-            choose: (offered) => offered.filter((mutant) => keys.has(keyOf(mutant))),
+            // In the order of a sample, so that a run that ends early has tried a sample, too.
+            choose: (offered) => {
+              const byKey = new Map(offered.map((mutant) => [keyOf(mutant), mutant]));
+              return due.map((mutant) => byKey.get(keyOf(mutant)) as Mutant);
+            },
+            goesOn: inTime,
             workers: Number(values.workers),
+            cache: join(root, "node_modules/.cache/mutants"),
             env: { [RSA_KEYS_DIRECTORY]: keysDirectory },
             onResult: (result) => {
+              all.push(result);
+              // What ends the run early loses no more than these.
+              if (all.length % 20 === 0) keep();
               if (!noticed(result)) console.log(`${result.verdict}: ${show(result.mutant)}`);
             },
             log: (line) => console.error(`${room.name}: ${line}`),
           });
-    all.push(...results);
     table.push(row(room.name, mutants, results));
   }
 } finally {
   rmSync(keysDirectory, { recursive: true, force: true });
 }
 if (rooms.length > 1) table.push(row("all", [...ofRoom.values()].flat(), all));
-if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(all));
+keep();
 
 const widths = (table[0] as string[]).map((_, column) =>
   Math.max(...table.map((cells) => cells[column]?.length ?? 0)),

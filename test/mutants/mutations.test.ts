@@ -42,7 +42,10 @@ describe("a source is changed in one place at a time", () => {
 
   test.each([
     ["types", 'type A = "a" | 1; interface B { c: 2 } const x = a as "b";'],
-    ["imports and names of fields", 'import a from "a"; export { b } from "b"; const c = a.d;'],
+    [
+      "imports and names of fields",
+      'import a from "a"; export { b } from "b"; const c = a.d; const e = await import("e");',
+    ],
     ["sentences for people", 'const x = "The caller sent no token.";'],
     ["the text of an error", 'const x = new GatewayError("denied");'],
   ])("%s stay as they are", (_, source) => {

@@ -142,8 +142,8 @@ export function mutationsOf(source: string): readonly Mutation[] {
   function visit(node: Node, parent: Node | undefined, speaking: boolean, chained: boolean): void {
     const { type } = node;
     if (type.startsWith("TS") && !TRANSPARENT.has(type)) return;
-    if (type === "ImportDeclaration" || type === "ExportAllDeclaration" || type === "ImportExpression")
-      return;
+    if (type === "ImportDeclaration" || type === "ExportAllDeclaration") return;
+    if (type === "CallExpression" && (node.callee as Node).type === "Import") return;
 
     switch (type) {
       case "BinaryExpression":

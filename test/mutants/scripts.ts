@@ -12,6 +12,12 @@ export interface Bundling {
   readonly mutated: ReadonlyMap<string, string>;
 }
 
+/**
+ * What begins a module that the code loads when it needs it, as esbuild writes it into a bundle. All of them begin with the
+ * file: begun by the first test that needs it, what it computes then would seem to concern that test alone.
+ */
+const LATER = /^var (init_[\w$]+) = __esm\(/gm;
+
 /** One statement of an import, as esbuild writes it into a bundle. */
 const IMPORT = /^import (?:([\w$*{][^;"]*?) from )?"([^"]+)";$/gm;
 
@@ -45,7 +51,8 @@ export async function bundle(file: string, { root, mutated }: Bundling): Promise
     imports.add(from);
     return names === undefined ? "" : taken(names, `$imports[${JSON.stringify(from)}]`);
   });
-  const code = `(async function ($imports, $mutant) {"use strict";\n${body}\n})`;
+  const later = [...body.matchAll(LATER)].map(([, begin]) => `await ${begin}();`).join("\n");
+  const code = `(async function ($imports, $mutant) {"use strict";\n${body}\n${later}\n})`;
   return { file, code, imports: [...imports] };
 }
 

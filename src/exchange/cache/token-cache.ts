@@ -59,6 +59,8 @@ export interface TokenCache {
   bytes(): number;
   /** Users of whom at least one token is held. */
   users(): number;
+  /** Groups, which are tenants with a set of scopes, of which at least one token is held. */
+  groups(): number;
 }
 
 /** The part of an entry that no hit reads. */
@@ -119,10 +121,9 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
   }
 
   function remove(slot: number): void {
-    const entry = entries[slot];
-    const lastEntry = entries.pop();
-    const lastToken = tokens.pop();
-    if (entry === undefined || lastEntry === undefined || lastToken === undefined) return;
+    const entry = entries[slot] as Entry;
+    const lastEntry = entries.pop() as Entry;
+    const lastToken = tokens.pop() as DownstreamToken;
     slots.remove(slot);
     if (entry !== lastEntry) {
       lastEntry.slot = slot;
@@ -171,7 +172,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
   return {
     get(key, time = now()) {
       const slot = slotOf(key);
-      const token = slot < 0 ? undefined : tokens[slot];
+      const token = tokens[slot];
       if (token === undefined) return undefined;
       if (slots.until(slot) <= time) {
         evict(slot, "expired");
@@ -195,7 +196,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
       const until = Math.min(tokenExpiresAt - expiryMarginMs, token.expiresAt);
       const size = ENTRY_OVERHEAD_BYTES + user.length + token.accessToken.reveal().length;
       if (until <= time || size > maxBytes) return;
-      while (slots.size() > 0 && (slots.size() >= maxEntries || bytes + size > maxBytes)) evictOne(time);
+      while (slots.size() >= maxEntries || bytes + size > maxBytes) evictOne(time);
       // Where the assertion ends first, no successor could be asked for, or would serve longer.
       const assertionEndsFirst =
         token.expiresAt < tokenExpiresAt && token.expiresAt <= tokenExpiresAt - expiryMarginMs;
@@ -242,6 +243,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
     size: slots.size,
     bytes: () => bytes,
     users: byUser.size,
+    groups: () => groups.size,
   };
 }
 
@@ -321,8 +323,8 @@ export function createSlots(capacity: number): Slots {
 
   function matches(slot: number, group: number): boolean {
     let different = records.getInt32(slot * RECORD_BYTES + GROUP_AT, true) ^ group;
-    for (let at = 0; at < WORDS - 1; at += 1) different |= word(slot, at) ^ (wanted[at] ?? 0);
-    return (different | ((word(slot, WORDS - 1) & LAST_WORD_MASK) ^ (wanted[WORDS - 1] ?? 0))) === 0;
+    for (let at = 0; at < WORDS - 1; at += 1) different |= word(slot, at) ^ (wanted[at] as number);
+    return (different | ((word(slot, WORDS - 1) & LAST_WORD_MASK) ^ (wanted[WORDS - 1] as number))) === 0;
   }
 
   /** Where in the index a record would best be; a digest's characters are as random as one could wish. */
@@ -347,7 +349,7 @@ export function createSlots(capacity: number): Slots {
   function vacate(place: number): void {
     let gap = place;
     for (let next = (gap + 1) & mask; ; next = (next + 1) & mask) {
-      const held = index[next] ?? 0;
+      const held = index[next] as number;
       if (held === 0) break;
       const wish = homeOf(held - 1);
       if (((next - wish) & mask) >= ((next - gap) & mask)) {
@@ -361,8 +363,8 @@ export function createSlots(capacity: number): Slots {
   return {
     find(group, digest) {
       want(digest);
-      for (let place = home(group, wanted[0] ?? 0, wanted[1] ?? 0); ; place = (place + 1) & mask) {
-        const held = index[place] ?? 0;
+      for (let place = home(group, wanted[0] as number, wanted[1] as number); ; place = (place + 1) & mask) {
+        const held = index[place] as number;
         if (held === 0) return -1;
         if (matches(held - 1, group)) return held - 1;
       }

@@ -23,6 +23,7 @@ import {
   type INetworkModule,
   loadMsal,
   type ManagedIdentityApplication,
+  type Msal,
   type NetworkResponse,
   type SendGrant,
   type WireOptions,
@@ -220,14 +221,13 @@ const MAX_ANSWER_BYTES = 64 * 1024;
  * Makes a function that asks the platform for a token, each time anew: keeping it is the caller's part. MSAL finds out
  * from the environment which platform it is (`IDENTITY_ENDPOINT` of App Service and Container Apps; else the metadata
  * endpoint of a virtual machine) and keeps that, with the first network client it was given, for the whole process.
+ *
+ * @param load MSAL; another one only where no platform is at hand.
  */
-export function createManagedIdentityToken({
-  clientId,
-  fetch,
-  timeoutMs,
-}: ManagedIdentityTokenOptions): (
-  audience: string,
-) => Promise<{ readonly token: string } | { readonly problem: string }> {
+export function createManagedIdentityToken(
+  { clientId, fetch, timeoutMs }: ManagedIdentityTokenOptions,
+  load: () => Promise<Pick<Msal, "AuthError" | "ManagedIdentityApplication">> = loadMsal,
+): (audience: string) => Promise<{ readonly token: string } | { readonly problem: string }> {
   let status: number | undefined;
   const send = async <T>(
     method: "GET" | "POST",
@@ -253,7 +253,7 @@ export function createManagedIdentityToken({
   let application: ManagedIdentityApplication | undefined;
 
   return async (audience) => {
-    const { AuthError, ManagedIdentityApplication } = await loadMsal();
+    const { AuthError, ManagedIdentityApplication } = await load();
     try {
       application ??= new ManagedIdentityApplication({
         managedIdentityIdParams: { userAssignedClientId: clientId },

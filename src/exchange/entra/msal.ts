@@ -55,7 +55,7 @@ interface PhrasedRequest {
 /** Genuine answers are a few kilobytes. */
 const MAX_ANSWER_BYTES = 1024 * 1024;
 
-type Msal = typeof import("@azure/msal-node");
+export type Msal = typeof import("@azure/msal-node");
 
 const require = createRequire(import.meta.url);
 let msal: Msal | undefined;

@@ -53,7 +53,17 @@ export const bodies: Scenario = {
           pairedRatio(costs[base(index)] ?? [], costs[index] ?? []),
         ],
       })),
-      targets: [],
+      targets: SIZES.map(({ name }, size) => {
+        const bare = size * contenders.length;
+        const ours = bare + contenders.indexOf(GATEWAY);
+        return {
+          what: `bodies of ${name} against ${PASS_THROUGH.name.split(",")[0]}`,
+          value: pairedRatio(rates[ours] ?? [], rates[bare] ?? []),
+          byProcessor: pairedRatio(costs[bare] ?? [], costs[ours] ?? []),
+          digits: 2,
+          limit: { atLeast: 0.9 },
+        };
+      }),
       notes: [conditions],
     };
   },

@@ -16,10 +16,10 @@ const QUICK_ROUNDS = { rounds: 3, roundMs: 400, warmUpMs: 600 };
 const CONTENDERS = [PASS_THROUGH, GATEWAY, EXPRESS_PROXY, FASTIFY, SAMPLE];
 /** Smallest ratio of the gateway to each of them. */
 const AT_LEAST = new Map([
-  [PASS_THROUGH, 0.75],
-  [EXPRESS_PROXY, 2.5],
-  [FASTIFY, 2.5],
-  [SAMPLE, 15],
+  [PASS_THROUGH, 0.78],
+  [EXPRESS_PROXY, 3.6],
+  [FASTIFY, 3.2],
+  [SAMPLE, 20],
 ]);
 
 export const hotPath: Scenario = {

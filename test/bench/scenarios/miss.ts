@@ -65,13 +65,13 @@ export const miss: Scenario = {
           what: "CPU of one exchange, TLS included, ms",
           value: exchangeMs,
           digits: 2,
-          limit: { atMost: 1.2 },
+          limit: { atMost: 1.1 },
         },
         {
           what: "p50 of a new token beyond the authority's time, ms",
           value: addedMs,
           digits: 1,
-          limit: { atMost: 3 },
+          limit: { atMost: 2.5 },
         },
         {
           what: `token requests for ${CALLERS} callers of one new token`,

@@ -70,7 +70,7 @@ export const users: Scenario = {
           value: ratio(2),
           byProcessor: pairedRatio(costs[1] ?? [], costs[2] ?? []),
           digits: 2,
-          limit: { atLeast: 0.9 },
+          limit: { atLeast: 0.95 },
         },
         { what: "memory of one cached user, bytes", value: bytes, digits: 0, limit: { atMost: 4_096 } },
       ],

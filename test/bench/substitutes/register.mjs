@@ -1,5 +1,10 @@
-/** Loaded before the gateway: puts a stand-in in the place of one module of `dist`, for what production cannot switch off. */
+/** Loaded before the gateway: puts stand-ins in the place of modules of `dist`, or changes their text, for what production cannot switch off. */
 
 import { register } from "node:module";
 
-register("./hooks.mjs", import.meta.url, { data: JSON.parse(process.env.BENCH_SUBSTITUTES ?? "{}") });
+register("./hooks.mjs", import.meta.url, {
+  data: {
+    substitutes: JSON.parse(process.env.BENCH_SUBSTITUTES ?? "{}"),
+    edits: JSON.parse(process.env.BENCH_EDITS ?? "{}"),
+  },
+});

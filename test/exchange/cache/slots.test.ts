@@ -57,6 +57,15 @@ describe("slots", () => {
     expect([slots.find(0, "a".repeat(43)), slots.find(0, other)]).toEqual([first, second]);
   });
 
+  test("tell a digest from one with a wider character, which would spill over into its neighbour, at any place", () => {
+    const slots = createSlots(1);
+    const digest = "A".repeat(43);
+    const slot = slots.add(0, digest, 1, 1);
+    for (let at = 0; at < 43; at += 1)
+      expect([at, slots.find(0, `${digest.slice(0, at)}\u0141${digest.slice(at + 1)}`)]).toEqual([at, -1]);
+    expect(slots.find(0, digest)).toBe(slot);
+  });
+
   test("a slot taken anew is not marked as used, and one that moves keeps its mark", () => {
     const slots = createSlots(2);
     slots.setUsed(slots.add(0, digestOf("a"), 1, 1), true);

@@ -34,6 +34,7 @@ function cacheWith(options: Partial<TokenCacheOptions> = {}) {
     delete: (key: string) => cache.delete(keyOf(key)),
     put,
     putEntry: cache.put,
+    deleteEntry: cache.delete,
     clock,
     evicted,
   };
@@ -83,6 +84,47 @@ describe("bounds", () => {
     expect([cache.get("a"), cache.get("b"), cache.size()]).toEqual([undefined, undefined, 1]);
     expect(cache.get("c")).toBeDefined();
   });
+});
+
+test("a token is counted with 480 bytes around it, and a group as long as it has a token", () => {
+  const cache = cacheWith();
+  const put = (group: string, digest: string, order = 1) =>
+    cache.putEntry({
+      group,
+      digest,
+      user: "ann",
+      token: { accessToken: new Secret("0123456789"), expiresAt: START + 50_000 },
+      tokenExpiresAt: START + 50_000,
+      order,
+    });
+  put("one", "a");
+  put("one", "b");
+  put("two", "a");
+  // In the place of the one before, nothing is counted twice.
+  put("two", "a", 2);
+  expect([cache.size(), cache.bytes(), cache.groups()]).toEqual([3, 3 * (480 + 3 + 10), 2]);
+  cache.delete("a");
+  const remove = (group: string, digest: string) => cache.deleteEntry({ group, digest });
+  remove("one", "a");
+  expect([cache.size(), cache.groups()]).toEqual([2, 2]);
+  remove("one", "b");
+  expect([cache.size(), cache.groups()]).toEqual([1, 1]);
+  put("three", "a");
+  remove("two", "a");
+  expect([cache.size(), cache.bytes(), cache.groups()]).toEqual([1, 480 + 3 + 10, 1]);
+});
+
+test.each([
+  ["the assertion ends within the margin before the token", MARGIN, 100_000 - MARGIN + 1, true],
+  ["the assertion ends at the margin before the token", MARGIN, 100_000 - MARGIN, false],
+  ["the assertion ends much earlier than the token", MARGIN, 50_000, false],
+  ["the assertion ends later, and there is no margin", 0, 200_000, true],
+  ["the assertion ends before the token, and there is no margin", 0, 99_999, false],
+])("where %s, a successor is sought or not", (...[, expiryMarginMs, assertionLife, isSought]) => {
+  const cache = cacheWith({ expiryMarginMs });
+  cache.put("key", { life: 100_000, assertionLife });
+  cache.clock.advance(Math.min(100_000 - expiryMarginMs, assertionLife) - 1);
+  expect(cache.get("key")?.due).toBe(isSought);
 });
 
 describe("eviction", () => {
@@ -180,5 +222,5 @@ test("after any sequence of operations the books are right", () => {
     expect(cache.bytes()).toBeLessThanOrEqual(40_000);
   }
   expect(users.reduce((sum, user) => sum + cache.purgeUser(user), 0)).toBeGreaterThan(0);
-  expect([cache.size(), cache.bytes(), cache.users()]).toEqual([0, 0, 0]);
+  expect([cache.size(), cache.bytes(), cache.users(), cache.groups()]).toEqual([0, 0, 0, 0]);
 });

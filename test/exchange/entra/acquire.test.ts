@@ -1,7 +1,13 @@
 import { describe, expect, test } from "@jest/globals";
 import { GatewayError } from "../../../src/errors.ts";
-import { createRetryBudget, pauseBeforeRetry } from "../../../src/exchange/entra/acquire.ts";
+import { createKeyMaker } from "../../../src/exchange/cache/keys.ts";
+import type { ExchangeEvent, TokenRequestFacts } from "../../../src/exchange/contract.ts";
+import { createAcquire, createRetryBudget, pauseBeforeRetry } from "../../../src/exchange/entra/acquire.ts";
+import { applicationSubject } from "../../../src/exchange/entra/application.ts";
 import type { Refusal } from "../../../src/exchange/entra/refusals.ts";
+import { createTokenResponses } from "../../../src/exchange/entra/token-response.ts";
+import { createFailureDomains } from "../../../src/exchange/failure-domains.ts";
+import { Secret } from "../../../src/foundation/secret.ts";
 
 describe("the budget of retries", () => {
   const spent = (budget: ReturnType<typeof createRetryBudget>) => {
@@ -62,5 +68,106 @@ describe("the pause before a retry", () => {
     expect(pauseBeforeRetry(refusal(true), 100)).toBeUndefined();
     expect(pauseBeforeRetry(refusal(true), 300)).toBeDefined();
     expect(pauseBeforeRetry(refusal(true, 1), 2_099)).toBeUndefined();
+  });
+});
+
+describe("a token request", () => {
+  const authentication = { method: "client_secret", clientSecret: new Secret("s") } as const;
+  const granted = { access_token: "t", token_type: "Bearer", expires_in: 3_600 };
+
+  function acquiring(answers: readonly { status: number; body: object }[]) {
+    const left = [...answers];
+    const spans: object[] = [];
+    const answered: number[] = [];
+    const events: ExchangeEvent[] = [];
+    let facts: TokenRequestFacts | undefined;
+    const domains = createFailureDomains({ refusalMs: 0, now: Date.now });
+    const acquire = createAcquire(
+      {
+        clientId: "client",
+        tokenEndpoint: (tenant) => `https://login.example/${tenant}/token`,
+        credential: { source: "client-secret", authenticate: async () => authentication },
+        timeoutMs: 5_000,
+        attemptTimeoutMs: 5_000,
+      },
+      {
+        send: async () => {
+          const { status, body } = left.shift() ?? { status: 200, body: granted };
+          return { status, headers: new Headers({ "x-ms-request-id": "r" }), text: JSON.stringify(body) };
+        },
+        responses: createTokenResponses({
+          homeTenantId: "home",
+          consentUri: () => "",
+          adminConsentUri: () => "",
+          now: Date.now,
+        }),
+        domains: { ...domains, answered: (_subject, sentAt) => answered.push(sentAt) },
+        clockDrift: { observe: () => {}, ms: () => undefined },
+        now: Date.now,
+        onEvent: (event) => events.push(event),
+        forgetUser: () => {},
+      },
+    );
+    const assertion = applicationSubject("home", "client");
+    const scopes = ["a"];
+    const subject = {
+      keys: createKeyMaker("https://login.example/", "client").of(assertion, scopes),
+      tenantId: "home",
+      claims: undefined,
+      assertionExpiresAt: assertion.expiresAt,
+    };
+    const trace = {
+      tokenRequest: (url: string) => ({ ended: (end: object) => void spans.push({ url, ...end }) }),
+    };
+    const run = () =>
+      acquire({ assertion, scopes, correlationId: "c", trace }, subject, performance.now(), (latest) => {
+        facts = latest;
+      });
+    return { run, spans, answered, events, facts: () => facts };
+  }
+
+  const url = "https://login.example/home/token";
+
+  test("is traced with its status, and with the code of a refusal", async () => {
+    const { run, spans, facts } = acquiring([
+      { status: 200, body: granted },
+      { status: 400, body: { error: "invalid_grant" } },
+    ]);
+    await run();
+    await expect(run()).rejects.toMatchObject({ code: "interaction_required" });
+    expect(spans).toEqual([
+      { url, status: 200, code: undefined },
+      { url, status: 400, code: "interaction_required" },
+    ]);
+    expect(facts()).toMatchObject({ source: "client-secret" });
+  });
+
+  test("leaves no timer behind that would keep the process alive", async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
+    const before = timers();
+    await acquiring([]).run();
+    expect(timers()).toBe(before);
+  });
+
+  test("that found Entra busy is made again after its pause", async () => {
+    const { run, events } = acquiring([{ status: 503, body: { error: "temporarily_unavailable" } }]);
+    const began = performance.now();
+    await run();
+    expect(performance.now() - began).toBeGreaterThanOrEqual(49);
+    expect(events).toEqual([{ type: "retried", tenantId: "home", cause: "transient" }]);
+  });
+
+  test("shows that Entra answers, granted or refused, unless Entra is what refuses", async () => {
+    const { run, answered } = acquiring([
+      { status: 200, body: granted },
+      { status: 400, body: { error: "invalid_grant" } },
+      { status: 429, body: {} },
+    ]);
+    await run();
+    expect(answered).toHaveLength(1);
+    await run().catch(() => {});
+    expect(answered).toHaveLength(2);
+    await run().catch(() => {});
+    expect(answered).toHaveLength(2);
   });
 });

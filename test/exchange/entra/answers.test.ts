@@ -12,7 +12,7 @@ import { AADSTS } from "../../../src/exchange/entra/codes.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 
 describe("a label", () => {
-  test.each(["invalid_grant", "a.b-c_1", "a".repeat(64)])("is %s", (label) => {
+  test.each(["a", "invalid_grant", "a.b-c_1", "a".repeat(64)])("is %s", (label) => {
     expect(labelOf(label)).toBe(label);
   });
   test.each(["", "a b", "a".repeat(65), "é", "a\n", 7, null, undefined, ["a"]])("is not %j", (value) => {
@@ -60,6 +60,7 @@ describe("what an operator sees of an answer", () => {
 
   test("is its status, codes and identifiers", () => {
     expect(diagnosticsOf(answer())).toEqual({ status: 400, ...body });
+    expect(diagnosticsOf(answer({ timestamp: "1Z" }))).toHaveProperty("timestamp", "1Z");
     expect(diagnosticsOf({ status: 502, headers: new Headers(), body: undefined })).toEqual({ status: 502 });
   });
 

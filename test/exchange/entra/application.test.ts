@@ -1,5 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
-import { createCredentialCheck } from "../../../src/exchange/entra/application.ts";
+import type { ExchangeEvent } from "../../../src/exchange/contract.ts";
+import {
+  createCredentialCheck,
+  createManagedIdentityToken,
+  createRedisToken,
+} from "../../../src/exchange/entra/application.ts";
+import type { INetworkModule, SendGrant } from "../../../src/exchange/entra/msal.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { resolveAuthority } from "../../../src/identity/authority.ts";
 
@@ -32,7 +38,12 @@ describe("what Entra says to a proof that no request depends on", () => {
     ["a refused client without a number", 401, "invalid_client", 0],
   ])("is a definite refusal for %s", async (_, status, error, number) => {
     const body = { error, ...(number !== 0 && { error_codes: [number] }) };
-    expect(await verdictOf(status, body)).toMatchObject({ verdict: "refused" });
+    expect(await verdictOf(status, body)).toEqual({
+      verdict: "refused",
+      problem: expect.stringMatching(
+        number === 0 ? /^\w+: \w+$/ : new RegExp(`^\\w+: \\w+ \\(AADSTS${number}\\)$`),
+      ),
+    });
   });
 
   test.each([
@@ -82,3 +93,268 @@ test.each([
     expect(asked).toEqual([`${authorityHost}${HOME}/oauth2/v2.0/token`]);
   },
 );
+
+describe("a token of the gateway's own for Redis", () => {
+  const CLIENT = "33333333-cccc-4ccc-8ccc-333333333333";
+  const NOW = 1_800_000_000_000;
+  const jwt = (claims: object) => `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.AAAA`;
+
+  function redisToken(
+    answer: () => Promise<{ status: number; body: object; headers?: Record<string, string> }>,
+  ) {
+    const events: ExchangeEvent[] = [];
+    const asked: Parameters<SendGrant>[0][] = [];
+    const authentication = { method: "client_secret", clientSecret: new Secret("s") } as const;
+    const source = createRedisToken(
+      {
+        clientId: CLIENT,
+        authorityHost: "https://login.example/",
+        tokenEndpoint: (tenant) => `https://login.example/${tenant}/token`,
+        authorizeEndpoint: (tenant) => `https://login.example/${tenant}/authorize`,
+        homeTenantId: HOME,
+        fetch: globalThis.fetch,
+        timeoutMs: 1_000,
+        now: () => NOW,
+        credential: {
+          source: "client-secret",
+          authenticate: async () => authentication,
+          refused: async () => false,
+        },
+        onEvent: (event) => events.push(event),
+      },
+      async (grant) => {
+        asked.push(grant);
+        const { status, body, headers } = await answer();
+        return { status, headers: new Headers(headers), text: JSON.stringify(body) };
+      },
+    );
+    return { source, events, asked };
+  }
+
+  const granted = (token: string) => async () => ({
+    status: 200,
+    body: { access_token: token, token_type: "Bearer", expires_in: 3_600, scope: "a b" },
+  });
+
+  test("is asked for anew each time, as the application, and comes with its object id and its end", async () => {
+    const token = jwt({ oid: "object" });
+    const { source, events, asked } = redisToken(granted(token));
+    for (const _ of [1, 2]) {
+      const found = await source();
+      expect("token" in found && { ...found, token: found.token.reveal() }).toEqual({
+        token,
+        objectId: "object",
+        expiresAt: NOW + 3_600_000,
+      });
+    }
+    expect(asked).toHaveLength(2);
+    expect(asked[0]).toMatchObject({
+      scopes: ["https://redis.azure.com/.default"],
+      assertion: { tenantId: HOME, objectId: CLIENT, token: undefined },
+    });
+    expect(asked[0]?.correlationId).toMatch(/^[0-9a-f-]{36}$/);
+    expect(asked[1]?.correlationId).not.toBe(asked[0]?.correlationId);
+    expect(events[0]).toEqual({
+      type: "exchanged",
+      tenantId: HOME,
+      durationMs: 0,
+      grantedScopes: ["a", "b"],
+      facts: {
+        correlationId: asked[0]?.correlationId,
+        grant: "client_credentials",
+        tenantId: HOME,
+        objectId: undefined,
+        assertion: undefined,
+        scopes: ["https://redis.azure.com/.default"],
+        challenged: false,
+        ahead: false,
+        tokenRequest: expect.anything(),
+        token: new Secret(token).fingerprint(),
+        expiresAt: NOW + 3_600_000,
+      },
+    });
+  });
+
+  test.each([
+    ["an empty one", jwt({ oid: "" })],
+    ["a number", jwt({ oid: 7 })],
+    ["none", jwt({})],
+    ["no claims", "opaque"],
+  ])("does not do where its object id is %s, and time does not mend it", async (_, token) => {
+    const { source } = redisToken(granted(token));
+    expect(await source()).toEqual({ problem: "the token names no object id", isPassing: false });
+  });
+
+  test("that Entra refuses is a problem that names the refusal, and is asked for again the next time", async () => {
+    const { source, events, asked } = redisToken(async () => ({
+      status: 400,
+      body: { error: "unauthorized_client", error_codes: [700016] },
+    }));
+    for (const _ of [1, 2])
+      expect(await source()).toEqual({
+        problem: expect.stringMatching(/^client_rejected: \w+ \(AADSTS700016\)$/),
+        isPassing: false,
+        retryAfterSeconds: undefined,
+      });
+    expect(asked).toHaveLength(2);
+    expect(events).toContainEqual(
+      expect.objectContaining({ type: "refused", code: "client_rejected", durationMs: 0, tenantId: HOME }),
+    );
+  });
+
+  test("that Entra does not give at the moment may come later, after the wait that Entra named", async () => {
+    const { source } = redisToken(async () => ({
+      status: 429,
+      body: {},
+      headers: { "retry-after": "7" },
+    }));
+    expect(await source()).toEqual({
+      problem: "authority_throttled: too_many_requests",
+      isPassing: true,
+      retryAfterSeconds: 7,
+    });
+  });
+
+  test("that a defect keeps away is a problem that quotes nothing of it", async () => {
+    const { source, events } = redisToken(() => Promise.reject(new TypeError("eyJ.secret")));
+    expect(await source()).toEqual({
+      problem: expect.stringMatching(/^(?:the token request failed \(TypeError\)|internal: )/),
+      isPassing: false,
+    });
+    expect(JSON.stringify(events)).not.toContain("eyJ");
+  });
+});
+
+describe("a managed identity's token", () => {
+  class AuthError extends Error {
+    readonly errorCode: string;
+    constructor(errorCode: string) {
+      super("quotes the platform");
+      this.errorCode = errorCode;
+    }
+  }
+  type Application = { readonly system?: { readonly networkClient?: INetworkModule } };
+
+  /** MSAL without a platform: what it was made with, and what it does when asked for a token. */
+  function identity(
+    acquire: (network: INetworkModule) => Promise<string>,
+    answer: (url: string, init: RequestInit) => Promise<Response> = async () => new Response("{}"),
+  ) {
+    const made: Application[] = [];
+    const asked: object[] = [];
+    class ManagedIdentityApplication {
+      readonly network: INetworkModule;
+      constructor(options: Application) {
+        made.push(options);
+        this.network = options.system?.networkClient as INetworkModule;
+      }
+      async acquireToken(parameters: object) {
+        asked.push(parameters);
+        return { accessToken: await acquire(this.network) };
+      }
+    }
+    const token = createManagedIdentityToken(
+      {
+        clientId: "identity",
+        fetch: (url, init) => answer(String(url), init as RequestInit),
+        timeoutMs: 1_000,
+      },
+      async () => ({ AuthError, ManagedIdentityApplication }) as never,
+    );
+    return { token, made, asked };
+  }
+
+  test("is asked for anew each time, of one application, without MSAL's own retries", async () => {
+    const { token, made, asked } = identity(async () => "platform's");
+    for (const _ of [1, 2]) expect(await token("api://audience")).toEqual({ token: "platform's" });
+    expect(made).toEqual([
+      {
+        managedIdentityIdParams: { userAssignedClientId: "identity" },
+        system: { networkClient: expect.anything(), disableInternalRetries: true },
+      },
+    ]);
+    expect(asked).toEqual(Array(2).fill({ resource: "api://audience", forceRefresh: true }));
+  });
+
+  test("is fetched by the gateway's own client, with what MSAL sends and all of the answer", async () => {
+    const sent: unknown[] = [];
+    const answers: unknown[] = [];
+    const { token } = identity(
+      async (network) => {
+        answers.push(
+          await network.sendGetRequestAsync("http://169.254.169.254/get", { headers: { metadata: "true" } }),
+          await network.sendPostRequestAsync("http://169.254.169.254/post", { body: "a=b" }),
+        );
+        return "t";
+      },
+      async (url, { method, headers, body }) => {
+        sent.push([method, url, new Headers(headers).get("metadata"), body]);
+        return new Response(method === "GET" ? '{"a":1}' : "no JSON", {
+          status: method === "GET" ? 200 : 404,
+          headers: { "x-of": "platform" },
+        });
+      },
+    );
+    await token("api://audience");
+    expect(sent).toEqual([
+      ["GET", "http://169.254.169.254/get", "true", undefined],
+      ["POST", "http://169.254.169.254/post", null, "a=b"],
+    ]);
+    expect(answers).toEqual([
+      { status: 200, headers: expect.objectContaining({ "x-of": "platform" }), body: { a: 1 } },
+      { status: 404, headers: expect.objectContaining({ "x-of": "platform" }), body: {} },
+    ]);
+  });
+
+  const get = async (network: INetworkModule) => {
+    await network.sendGetRequestAsync("http://platform.example/");
+    return "";
+  };
+  const failing = (code: string | undefined) => async (network: INetworkModule) => {
+    await get(network);
+    throw code === undefined ? new TypeError("a bug") : new AuthError(code);
+  };
+  test.each<[string, (network: INetworkModule) => Promise<string>, number, string]>([
+    ["an empty token", get, 200, "gave no token (status 200)"],
+    ["a refusal", failing("invalid_resource"), 400, "gave no token (status 400)"],
+    ["an answer that MSAL cannot read", failing("no_token"), 200, "gave no token (no_token)"],
+    ["a defect after the answer", failing(undefined), 200, "gave no token (unexpected)"],
+    [
+      "what MSAL does not begin",
+      () => Promise.reject(new AuthError("no_platform")),
+      200,
+      "gave no answer (no_platform)",
+    ],
+    ["a defect before it", () => Promise.reject(new TypeError("a bug")), 200, "gave no answer (unexpected)"],
+    ["silence", get, 0, "gave no answer (network)"],
+    ["far too long an answer", get, -1, "gave no answer (too_large)"],
+  ])("that does not come for %s is a problem in one word", async (_, acquire, status, problem) => {
+    const { token } = identity(acquire, async () => {
+      if (status === 0) throw new TypeError("fetch failed");
+      if (status < 0) return new Response("x".repeat(64 * 1024 + 1));
+      return new Response("{}", { status });
+    });
+    expect(await token("api://audience")).toEqual({ problem });
+  });
+
+  test("that failed once says nothing of the next time", async () => {
+    let status = 503;
+    let begins = true;
+    const { token } = identity(
+      async (network) => {
+        if (!begins) throw new AuthError("no_platform");
+        await get(network);
+        throw new AuthError("busy");
+      },
+      async () => {
+        if (status === 0) throw new TypeError("fetch failed");
+        return new Response("{}", { status });
+      },
+    );
+    expect(await token("a")).toEqual({ problem: "gave no token (status 503)" });
+    status = 0;
+    expect(await token("a")).toEqual({ problem: "gave no answer (network)" });
+    begins = false;
+    expect(await token("a")).toEqual({ problem: "gave no answer (no_platform)" });
+  });
+});

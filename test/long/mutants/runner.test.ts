@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,6 +23,16 @@ const files = {
     }
   `,
   "src/elsewhere.ts": "export function ended() {}",
+  "src/later.ts": `
+    export const WORD = "later";
+    export const word = async () => WORD;
+  `,
+  "test/later.test.ts": `
+    import { expect, test } from "@jest/globals";
+    const load = () => import("../src/later.ts");
+    test("is loaded", async () => { expect(typeof (await (await load()).word())).toBe("string"); });
+    test("says what it is", async () => { expect(await (await load()).word()).toBe("later"); });
+  `,
   "test/limit.test.ts": `
     import { beforeAll, describe, expect, jest, test } from "@jest/globals";
     import { admits, rounds, waits } from "../src/limit.ts";
@@ -37,6 +47,7 @@ const files = {
     test.each([0, 2])("%i rounds", (count) => {
       expect(rounds(count)).toBe(count);
     });
+    test.skip("is left out", () => {});
     test("its clock is jest's", () => {
       jest.useFakeTimers();
       const rang = jest.fn();
@@ -50,7 +61,8 @@ const files = {
 
 let root: string;
 let results: readonly Result[];
-const CHOSEN = new Set(["count <= MOST", "4", "", "round >= 2", "count >= 7", "8"]);
+const SOURCES = ["src/limit.ts", "src/later.ts"];
+const CHOSEN = new Set(['""', "count <= MOST", "4", "", "round >= 2", "count >= 7", "8"]);
 
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "mutants-"));
@@ -60,8 +72,8 @@ beforeAll(async () => {
   }
   results = await runRoom({
     root,
-    sources: ["src/limit.ts"],
-    tests: ["test/limit.test.ts"],
+    sources: SOURCES,
+    tests: ["test/limit.test.ts", "test/later.test.ts"],
     // Each that hangs takes its time.
     choose: (mutants) => mutants.filter(({ replacement }) => CHOSEN.has(replacement)),
     workers: 1,
@@ -79,9 +91,7 @@ const verdictOn = (original: string, replacement: string) =>
     .map(({ verdict }) => verdict);
 
 test("every change that was chosen has its verdict", async () => {
-  const chosen = (await mutantsOf(root, ["src/limit.ts"])).filter(({ replacement }) =>
-    CHOSEN.has(replacement),
-  );
+  const chosen = (await mutantsOf(root, SOURCES)).filter(({ replacement }) => CHOSEN.has(replacement));
   expect(results.map(({ mutant }) => mutant)).toEqual(chosen);
 });
 
@@ -95,6 +105,10 @@ test("a change of what is computed while a file is loaded is noticed by the test
   expect(verdictOn("3", "4")).toEqual(["killed"]);
 });
 
+test("a change of what a module computes that is loaded by need is noticed by the tests that use it later", () => {
+  expect(verdictOn('"later"', '""')).toEqual(["killed"]);
+});
+
 test("a change that leaves a test waiting, or going round for ever, has timed out", () => {
   expect(verdictOn("resolve();", "")).toEqual(["timed out"]);
   expect(verdictOn("round++;", "")).toEqual(["timed out"]);
@@ -104,6 +118,43 @@ test("a change that all tests pass by has survived, and one that none passes is 
   expect(verdictOn("round > 2", "round >= 2")).toEqual(["survived"]);
   expect(verdictOn("count > 7", "count >= 7")).toEqual(["not covered"]);
   expect(verdictOn("7", "8")).toEqual(["not covered"]);
+});
+
+test("a run that is to end goes on with no further change, and one with a cache asks each test file once", async () => {
+  await writeFile(
+    join(root, "test/skipping.test.ts"),
+    `import { test } from "@jest/globals";
+     test.skip("is left out", () => {});
+     test("passes nothing", () => {});`,
+  );
+  const run = async () => {
+    const logged: string[] = [];
+    let asked = 0;
+    const found = await runRoom({
+      root,
+      sources: SOURCES,
+      tests: ["test/later.test.ts", "test/skipping.test.ts"],
+      choose: (mutants) => mutants.filter(({ file }) => file === "src/later.ts"),
+      goesOn: () => ++asked < 2,
+      workers: 1,
+      cache: join(root, "cache"),
+      env: {},
+      log: (line) => logged.push(line),
+    });
+    return { found: found.map(({ verdict }) => verdict), logged };
+  };
+  const first = await run();
+  expect(first.found).toHaveLength(1);
+  const kept = await readdir(join(root, "cache"));
+  expect(kept).toHaveLength(2);
+  expect(await run()).toEqual(first);
+  // What is kept is believed: a test file of which it says nothing passes nothing.
+  for (const file of kept)
+    await writeFile(
+      join(root, "cache", file),
+      JSON.stringify({ tests: [], reachedByAll: [], passed: 0, ms: 0 }),
+    );
+  expect((await run()).found).toEqual(["not covered"]);
 });
 
 test("a test that fails without a change ends the run, since it could notice nothing", async () => {

@@ -1,0 +1,332 @@
+import { randomBytes } from "node:crypto";
+import { beforeEach, describe, expect, test } from "@jest/globals";
+import { createSharedTokens, type SharedTokens } from "../../../src/exchange/cache/shared-tokens.ts";
+import type { SharedCacheEvent } from "../../../src/exchange/contract.ts";
+import type { AcquiredToken } from "../../../src/exchange/entra/acquire.ts";
+import { Secret } from "../../../src/foundation/secret.ts";
+import type { RedisStore } from "../../../src/redis/contract.ts";
+import { createSealing } from "../../../src/redis/sealing.ts";
+
+const MARGIN_MS = 60_000;
+const HOUR_MS = 3_600_000;
+const keyOf = () => new Secret(randomBytes(32).toString("base64"));
+const [masterKey, olderKey] = [keyOf(), keyOf()];
+const sealing = createSealing([masterKey, olderKey]);
+
+let now: number;
+let events: SharedCacheEvent[];
+let calls: string[];
+let lives: Map<string, number>;
+let values: Map<string, Buffer>;
+/** Names that Redis gives no answer about, and what a write waits for. */
+let silent: Set<string>;
+let writing: Promise<unknown>;
+let tokens: SharedTokens;
+
+/** Redis in memory; nothing in it expires by itself. */
+const store: RedisStore = {
+  async read(name) {
+    calls.push(`read ${name}`);
+    return silent.has(name) ? undefined : (values.get(name) ?? null);
+  },
+  async write(name, value, lifeMs) {
+    await writing;
+    calls.push(`write ${name}`);
+    lives.set(name, lifeMs);
+    values.set(name, Buffer.from(value));
+    return true;
+  },
+  async take(name, owner, lifeMs) {
+    calls.push(`take ${name}`);
+    if (silent.has(name)) return undefined;
+    if (values.has(name)) return false;
+    lives.set(name, lifeMs);
+    values.set(name, Buffer.from(owner));
+    return true;
+  },
+  isTaken: async (name) => (silent.has(name) ? undefined : values.has(name)),
+  async removeIf(name, value) {
+    calls.push(`remove ${name}`);
+    return values.get(name)?.equals(Buffer.from(value)) === true && values.delete(name);
+  },
+  run: () => Promise.reject(new Error("no script runs here")),
+  available: () => true,
+  close: () => {},
+};
+
+beforeEach(() => {
+  now = 1_000_000;
+  events = [];
+  calls = [];
+  lives = new Map();
+  values = new Map();
+  silent = new Set();
+  writing = Promise.resolve();
+  tokens = open();
+});
+
+const open = (exchangeTimeoutMs = 200) =>
+  createSharedTokens({
+    store,
+    sealing,
+    expiryMarginMs: MARGIN_MS,
+    exchangeTimeoutMs,
+    now: () => now,
+    onEvent: (event) => events.push(event),
+  });
+
+const assertion = new Secret("assertion");
+const keys = { binding: "binding", user: "user" };
+const subject = (more: { assertionExpiresAt?: number; endingAfter?: number } = {}) => ({
+  assertion,
+  assertionExpiresAt: now + 24 * HOUR_MS,
+  ...keys,
+  ...more,
+});
+const [place, olderPlace] = sealing.places(assertion, keys.binding) as [
+  ReturnType<typeof sealing.places>[0],
+  ReturnType<typeof sealing.places>[0],
+];
+const VALUE = `obo:{${place.name}}:token`;
+const LOCK = `obo:{${place.name}}:lock`;
+const [userName, olderUserName] = sealing.userNames(keys.user) as [string, string];
+const PURGED = `obo:{${userName}}:purged`;
+const OLDER_PURGED = `obo:{${olderUserName}}:purged`;
+
+const token = (
+  text: string,
+  expiresAt = now + HOUR_MS,
+  grantedScopes?: readonly string[],
+): AcquiredToken => ({
+  accessToken: new Secret(text),
+  expiresAt,
+  grantedScopes,
+});
+const shown = (found: AcquiredToken | undefined) => found?.accessToken.reveal();
+const keep = (content: object, at = place) =>
+  values.set(`obo:{${at.name}}:token`, at.seal(JSON.stringify(content)));
+
+async function leave(left: AcquiredToken, more: Parameters<typeof subject>[0] = {}): Promise<void> {
+  await tokens.of(subject(more)).replace(async () => left);
+  await tokens.settled();
+}
+
+describe("what is shared", () => {
+  test("is found as it was left, with its scopes, also under an older key", async () => {
+    await leave(token("one", now + HOUR_MS, ["a", "b"]));
+    now += 1;
+    const found = await tokens.of(subject()).find();
+    expect([shown(found), found?.expiresAt, found?.grantedScopes]).toEqual([
+      "one",
+      now - 1 + HOUR_MS,
+      ["a", "b"],
+    ]);
+    values.clear();
+    keep({ t: "old", e: now + HOUR_MS, a: now }, olderPlace);
+    expect(shown(await tokens.of(subject()).find())).toBe("old");
+  });
+
+  test("is kept as long as it may be served, or as long as its assertion", async () => {
+    await leave(token("one"));
+    expect(lives.get(VALUE)).toBe(HOUR_MS - MARGIN_MS);
+    await leave(token("two"), { assertionExpiresAt: now + 5_000 });
+    expect(lives.get(VALUE)).toBe(5_000);
+    await leave(token("three", now + MARGIN_MS + 1));
+    expect(lives.get(VALUE)).toBe(1);
+    await leave(token("four", now + MARGIN_MS));
+    expect(shown(await tokens.of(subject({ endingAfter: 0 })).find())).toBe("three");
+  });
+
+  test("is not kept where it is longer than what is read back", async () => {
+    await leave(token("x".repeat(66_000)));
+    expect(values.size).toBe(0);
+  });
+
+  test("is served up to the margin before its end, and only if it ends later than asked", async () => {
+    keep({ t: "one", e: now + MARGIN_MS + 1, a: 1 });
+    expect(shown(await tokens.of(subject()).find())).toBe("one");
+    expect(await tokens.of(subject({ endingAfter: now + MARGIN_MS + 1 })).find()).toBeUndefined();
+    expect(shown(await tokens.of(subject({ endingAfter: now + MARGIN_MS })).find())).toBe("one");
+    now += 1;
+    expect(await tokens.of(subject()).find()).toBeUndefined();
+  });
+
+  test.each<[string, string]>([
+    ["no JSON", "nonsense"],
+    ["a list", "[]"],
+    ["a token that is no text", '{"t":7,"e":9999999999,"a":1}'],
+    ["an end that is no number", '{"t":"x","e":"9999999999","a":1}'],
+    ["a beginning that is no number", '{"t":"x","e":9999999999,"a":"1"}'],
+  ])("is left alone and reported where it holds %s", async (_, text) => {
+    values.set(VALUE, place.seal(text));
+    expect(await tokens.of(subject()).find()).toBeUndefined();
+    expect(events).toEqual([{ type: "shared_unreadable" }]);
+  });
+
+  test.each([["text"], [["a", 7]], [{}]])("has no scopes where %j stands for them", async (s) => {
+    keep({ t: "one", e: now + HOUR_MS, a: 1, s });
+    const found = await tokens.of(subject()).find();
+    expect([shown(found), found?.grantedScopes]).toEqual(["one", undefined]);
+  });
+});
+
+describe("a user's purge", () => {
+  test("forbids what was asked for before it or at its moment, and nothing later", async () => {
+    tokens.purgeUser(keys);
+    await tokens.settled();
+    expect([lives.get(PURGED), values.get(PURGED)?.toString()]).toEqual([29 * HOUR_MS, String(now)]);
+    for (const [askedAt, served] of [
+      [now - 1, undefined],
+      [now, undefined],
+      [now + 1, "one"],
+    ] as const) {
+      keep({ t: "one", e: now + HOUR_MS, a: askedAt });
+      expect(shown(await tokens.of(subject()).find())).toBe(served);
+    }
+  });
+
+  test.each([
+    ["cannot be read", () => silent.add(PURGED)],
+    ["cannot be read under the older key", () => silent.add(OLDER_PURGED)],
+    ["is no number", () => values.set(PURGED, Buffer.from("x"))],
+    ["stands under the older key", () => values.set(OLDER_PURGED, Buffer.from(String(now)))],
+  ])("forbids everything from before where its mark %s", async (_, mark) => {
+    keep({ t: "one", e: now + HOUR_MS, a: now });
+    expect(shown(await tokens.of(subject()).find())).toBe("one");
+    mark();
+    expect(await tokens.of(subject()).find()).toBeUndefined();
+  });
+});
+
+describe("an exchange", () => {
+  test("that no other process runs takes the lock for three seconds, and gives it back after its token is there", async () => {
+    const place = tokens.of(subject());
+    const obtained = await place.obtain(async () => {
+      expect(lives.get(LOCK)).toBe(3_000);
+      return token("one");
+    });
+    await tokens.settled();
+    expect([shown(obtained), obtained.shared]).toEqual(["one", false]);
+    expect(calls.slice(-2)).toEqual([`write ${VALUE}`, `remove ${LOCK}`]);
+    expect([...values.keys()]).toEqual([VALUE]);
+    expect(shown(await tokens.of(subject()).find())).toBe("one");
+  });
+
+  test("that failed gives the lock back and leaves nothing", async () => {
+    const failure = new Error("refused");
+    await expect(tokens.of(subject()).obtain(() => Promise.reject(failure))).rejects.toBe(failure);
+    await tokens.settled();
+    expect(values.size).toBe(0);
+  });
+
+  test.each([true, false])(
+    "is spared where the token came between the first look and the lock (lock free: %s)",
+    async (isFree) => {
+      const place = tokens.of(subject());
+      expect(await place.find()).toBeUndefined();
+      keep({ t: "one", e: now + HOUR_MS, a: 1 });
+      if (!isFree) values.set(LOCK, Buffer.from("another"));
+      const obtained = await place.obtain(() => Promise.reject(new Error("was asked for")));
+      await tokens.settled();
+      expect([shown(obtained), obtained.shared]).toEqual(["one", true]);
+      expect(values.has(LOCK)).toBe(!isFree);
+    },
+  );
+
+  test("of another process is waited for, and its token is taken", async () => {
+    values.set(LOCK, Buffer.from("another"));
+    const obtaining = open(20_000)
+      .of(subject())
+      .obtain(() => Promise.reject(new Error("was asked for")));
+    setTimeout(() => keep({ t: "one", e: now + HOUR_MS, a: 1 }), 40);
+    const obtained = await obtaining;
+    expect([shown(obtained), obtained.shared]).toEqual(["one", true]);
+    expect(events).toEqual([{ type: "shared_awaited" }]);
+    // The other one's lock is the other one's to give back.
+    expect(values.has(LOCK)).toBe(true);
+  });
+
+  test.each([
+    ["failed, as its lock is gone", () => values.delete(LOCK)],
+    ["is not to be known of any more", () => silent.add(LOCK)],
+  ])("of another process that %s is made at once", async (_, end) => {
+    values.set(LOCK, Buffer.from("another"));
+    const began = performance.now();
+    const obtaining = open(60_000)
+      .of(subject())
+      .obtain(async () => token("own"));
+    setTimeout(end, 20);
+    const obtained = await obtaining;
+    expect([shown(obtained), obtained.shared]).toEqual(["own", false]);
+    expect(performance.now() - began).toBeLessThan(1_500);
+  });
+
+  test("of another process is waited for a quarter of the time of an exchange, and then made", async () => {
+    values.set(LOCK, Buffer.from("another"));
+    const began = performance.now();
+    const obtained = await open(400)
+      .of(subject())
+      .obtain(async () => token("own"));
+    expect(performance.now() - began).toBeGreaterThanOrEqual(99);
+    expect([shown(obtained), obtained.shared]).toEqual(["own", false]);
+  });
+
+  test("is made without a wait where Redis does not answer for the lock", async () => {
+    silent.add(LOCK);
+    const obtained = await tokens.of(subject()).obtain(async () => token("own"));
+    await tokens.settled();
+    expect([shown(obtained), obtained.shared, events]).toEqual(["own", false, []]);
+    expect(values.has(VALUE)).toBe(true);
+  });
+
+  test("asks Redis nothing more before Entra once an answer did not come", async () => {
+    silent.add(VALUE);
+    const place = tokens.of(subject());
+    expect(await place.find()).toBeUndefined();
+    calls = [];
+    await place.obtain(async () => {
+      expect(calls).toEqual([]);
+      return token("own");
+    });
+    await tokens.settled();
+    expect(calls).toEqual([`write ${VALUE}`]);
+  });
+});
+
+describe("a token that the API refused", () => {
+  test("is removed, and one that came in its place stays", async () => {
+    await leave(token("refused"));
+    tokens.forget(assertion, keys, new Secret("another"));
+    await tokens.settled();
+    expect(values.has(VALUE)).toBe(true);
+    tokens.forget(assertion, keys, new Secret("refused"));
+    await tokens.settled();
+    expect(values.has(VALUE)).toBe(false);
+  });
+});
+
+describe("what is written in the background", () => {
+  test("is waited for by a drain", async () => {
+    let finish: () => void = () => {};
+    writing = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    await tokens.of(subject()).replace(async () => token("one"));
+    let isSettled = false;
+    const settled = tokens.settled().then(() => {
+      isSettled = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isSettled).toBe(false);
+    finish();
+    await settled;
+    expect(values.has(VALUE)).toBe(true);
+  });
+
+  test("is reported where it fails by a defect", async () => {
+    writing = Promise.reject(new TypeError("a bug"));
+    writing.catch(() => {});
+    await leave(token("one"));
+    expect(events).toEqual([{ type: "shared_failed", reason: "unexpected" }]);
+  });
+});
