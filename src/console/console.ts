@@ -3,22 +3,32 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { ACTOR_OF, type GatewayErrorCode } from "../errors.ts";
+import { createBoundedMap } from "../foundation/bounded-map.ts";
 import type { RequestEnd, RequestRecord } from "../http/contract.ts";
 import type {
   Console,
   ConsolePage,
   ExplainNumbers,
+  SendEvents,
   ShownRequest,
   WatchedSignals,
   WatchedState,
 } from "./contract.ts";
 import { createRates } from "./rates.ts";
 
-/** Events go to the listener's thread so often, ms; a flood of requests is a few messages. */
-const BATCH_MS = 100;
-/** More in one batch are not drawn by any page; they are counted instead. */
-const MOST_IN_BATCH = 200;
-const STATE_MS = 1_000;
+/**
+ * Requests are written out, and handed to the listener's thread with the state that is due, so often, ms: a flood of
+ * requests is a few messages, each of which wakes that thread and is one write to each viewer.
+ */
+const TURN_MS = 250;
+/**
+ * Granted requests that one turn shows, and as many refused ones: 200 of each a second are more than a page lists and a
+ * person reads. What goes beyond is counted instead, the granted ones of a flood before its refusals.
+ */
+const MOST_IN_TURN = 50;
+const TURNS_OF_STATE = 4;
+/** Digests that are remembered: an HMAC costs more than all else that is shown of a request. */
+const MOST_DIGESTS = 1_000;
 
 export async function createConsole(options: {
   readonly explain: ExplainNumbers;
@@ -28,7 +38,8 @@ export async function createConsole(options: {
   const pages = await readPages();
   // A digest that is not the user's in any other place: a list of object ids must not lead back to users.
   const key = randomBytes(32);
-  const rates = createRates(now);
+  const rates = createRates();
+  const digests = createBoundedMap<string>({ maxEntries: MOST_DIGESTS });
   const breakers = new Map<string, "open" | "closed">();
   const counts = {
     connections: 0,
@@ -39,37 +50,57 @@ export async function createConsole(options: {
   };
   let state: WatchedState | undefined;
   let watched = 0;
-  let send = (_events: readonly string[], _isKept: boolean): void => {};
-  let batch: string[] = [];
+  let send: SendEvents = () => {};
+  let batch: EndedRequest[] = [];
+  let room = { granted: MOST_IN_TURN, refused: MOST_IN_TURN };
   let passedOver = 0;
-  let batchTimer: NodeJS.Timeout | undefined;
-  let stateTimer: NodeJS.Timeout | undefined;
+  let turns = 0;
+  let timer: NodeJS.Timeout | undefined;
 
-  function flush(): void {
-    batchTimer = undefined;
-    const events =
-      passedOver === 0 ? batch : [...batch, JSON.stringify({ kind: "passed_over", requests: passedOver })];
+  function turn(): void {
+    turns += 1;
+    const passing = turns % TURNS_OF_STATE === 0 ? [stateNow()] : [];
+    if (batch.length === 0 && passing.length === 0) return;
+    const kept = batch.map((request) => JSON.stringify(describe(request)));
+    if (passedOver > 0) kept.push(JSON.stringify({ kind: "passed_over", requests: passedOver }));
+    empty();
+    send(kept, passing);
+  }
+
+  function empty(): void {
     batch = [];
+    room = { granted: MOST_IN_TURN, refused: MOST_IN_TURN };
     passedOver = 0;
-    send(events, true);
   }
 
-  function show(request: ShownRequest): void {
-    if (batch.length >= MOST_IN_BATCH) passedOver += 1;
-    else batch.push(JSON.stringify(request));
-    batchTimer ??= setTimeout(flush, BATCH_MS).unref();
+  function begin(): void {
+    turns = 0;
+    timer = setInterval(turn, TURN_MS).unref();
   }
 
-  function describe(
-    record: RequestRecord,
-    { method, status, completed }: RequestEnd,
-    ms: number,
-  ): ShownRequest {
+  function end(): void {
+    clearInterval(timer);
+    empty();
+  }
+
+  /** Only what is at hand is kept until the turn. */
+  function show(request: EndedRequest): void {
+    const kind = request.record.refusal === undefined ? "granted" : "refused";
+    if (room[kind] === 0) {
+      passedOver += 1;
+      return;
+    }
+    room[kind] -= 1;
+    batch.push(request);
+  }
+
+  function describe({ record, end, at, ms }: EndedRequest): ShownRequest {
+    const { method, status, completed } = end;
     const { refusal, caller, tokenRequest } = record;
     const code = refusal?.code ?? (completed ? "granted" : "cut");
     return {
       kind: "request",
-      at: now(),
+      at,
       correlationId: record.correlationId,
       user: caller && digest(`${caller.principal.tenantId} ${caller.principal.objectId}`),
       route: record.route ?? "none",
@@ -80,10 +111,10 @@ export async function createConsole(options: {
       actor: ACTOR_OF[code as GatewayErrorCode],
       fix: fixOf(refusal?.diagnostics),
       completed,
-      ms,
-      verifyMs: record.verifyMs,
-      exchangeMs: record.exchangeMs,
-      downstreamMs: record.downstreamMs,
+      ms: rounded(ms),
+      verifyMs: rounded(record.verifyMs),
+      exchangeMs: rounded(record.exchangeMs),
+      downstreamMs: rounded(record.downstreamMs),
       origin: record.tokenOrigin,
       credential: tokenRequest?.source,
       generation: tokenRequest?.generation,
@@ -92,7 +123,11 @@ export async function createConsole(options: {
   }
 
   function digest(text: string): string {
-    return createHmac("sha256", key).update(text).digest("hex").slice(0, 8);
+    const known = digests.get(text, 0);
+    if (known !== undefined) return known;
+    const made = createHmac("sha256", key).update(text).digest("hex").slice(0, 8);
+    digests.set(text, made);
+    return made;
   }
 
   function fixOf(diagnostics: object | undefined): string | undefined {
@@ -102,7 +137,7 @@ export async function createConsole(options: {
     return row && `AADSTS${numbers[0]}: ${row.meaning}. Fix: ${row.fix}.`;
   }
 
-  function showState(): void {
+  function stateNow(): string {
     const credential = state?.credential();
     const cached = state && {
       entries: state.cached.entries(),
@@ -117,9 +152,9 @@ export async function createConsole(options: {
       cache: cached,
       breakers: Object.fromEntries(breakers),
       ...counts,
-      rates: rates.summary(),
+      rates: rates.summary(now()),
     };
-    send([JSON.stringify(event)], false);
+    return JSON.stringify(event);
   }
 
   return {
@@ -130,17 +165,9 @@ export async function createConsole(options: {
     viewers(count) {
       const before = watched;
       watched = count;
-      if (count === 0) {
-        clearInterval(stateTimer);
-        clearTimeout(batchTimer);
-        stateTimer = undefined;
-        batchTimer = undefined;
-        batch = [];
-        passedOver = 0;
-      } else if (count > before) {
-        showState();
-        stateTimer ??= setInterval(showState, STATE_MS).unref();
-      }
+      if (count === 0) end();
+      else if (before === 0) begin();
+      if (count > before) send([], [stateNow()]);
     },
     watch(watchedState) {
       state = watchedState;
@@ -155,18 +182,29 @@ export async function createConsole(options: {
         ended(record, end) {
           counts.inFlight -= 1;
           const ms = performance.now() - record.startedAt;
-          rates.count(ms, record.refusal !== undefined);
-          if (watched > 0) show(describe(record, end, ms));
+          const at = now();
+          rates.count(at, ms, record.refusal !== undefined);
+          if (watched > 0) show({ record, end, at, ms });
           signals.requests.ended(record, end);
         },
       },
       ...tapEvents(signals, counts, breakers),
     }),
-    close() {
-      clearInterval(stateTimer);
-      clearTimeout(batchTimer);
-    },
+    close: end,
   };
+}
+
+/** A request that a viewer is to see. */
+interface EndedRequest {
+  readonly record: RequestRecord;
+  readonly end: RequestEnd;
+  readonly at: number;
+  readonly ms: number;
+}
+
+/** To a hundredth: a clock's sixteen digits would be a sixth of what viewers are sent. */
+function rounded<Time extends number | undefined>(ms: Time): Time {
+  return (ms === undefined ? ms : Math.round(ms * 100) / 100) as Time;
 }
 
 interface Counts {

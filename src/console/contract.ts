@@ -65,9 +65,11 @@ export interface ConsoleFeed {
   readonly pages: Readonly<Record<string, ConsolePage>>;
   /** Tells how many viewers are connected; without any, nothing is prepared. */
   viewers(count: number): void;
-  /** Events as JSON texts, several at a time, while a viewer is connected; newcomers see kept ones of the time before. */
-  onEvents(send: (events: readonly string[], isKept: boolean) => void): void;
+  onEvents(send: SendEvents): void;
 }
+
+/** Events as JSON texts, several at a time, while a viewer is connected; newcomers see kept ones of the time before. */
+export type SendEvents = (kept: readonly string[], passing: readonly string[]) => void;
 
 export interface Console extends ConsoleFeed {
   /** The same signals, seen by the console before they go on. */

@@ -22,15 +22,16 @@ export interface ShownRate {
   readonly p95: number;
 }
 
-export function createRates(now: () => number) {
+export function createRates() {
   const buckets = Array.from(
     { length: BUCKETS },
     (): Bucket => ({ slot: -1, requests: 0, refused: 0, times: new Uint32Array(BOUNDS.length + 1) }),
   );
 
   return {
-    count(ms: number, isRefused: boolean): void {
-      const slot = Math.floor(now() / BUCKET_MS);
+    /** @param at Milliseconds since the epoch. */
+    count(at: number, ms: number, isRefused: boolean): void {
+      const slot = Math.floor(at / BUCKET_MS);
       const bucket = buckets[slot % BUCKETS] as Bucket;
       if (bucket.slot !== slot) {
         bucket.slot = slot;
@@ -46,8 +47,8 @@ export function createRates(now: () => number) {
     },
 
     /** The oldest first; ten seconds without a request are left out. */
-    summary(): readonly ShownRate[] {
-      const oldest = Math.floor(now() / BUCKET_MS) - BUCKETS;
+    summary(at: number): readonly ShownRate[] {
+      const oldest = Math.floor(at / BUCKET_MS) - BUCKETS;
       return buckets
         .filter(({ slot }) => slot > oldest)
         .toSorted((one, other) => one.slot - other.slot)

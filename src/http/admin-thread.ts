@@ -28,7 +28,8 @@ export type FromAdminThread =
 /** From the main thread: the page at a path, or events for those who watch. */
 export type ToAdminThread =
   | { readonly path: string; readonly page: AdminPage }
-  | { readonly events: readonly string[]; readonly isKept: boolean };
+  /** JSON texts, one a line; `count` is the number of the kept ones. */
+  | { readonly kept: string; readonly count: number; readonly passing: string };
 
 /**
  * Runs in the thread, from its own text: it can refer to nothing outside itself. The main thread's answers are waited
@@ -101,34 +102,62 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
   }
 
   const viewers = new Set<http.ServerResponse>();
-  let remembered: string[] = [];
+  /** Batches as they were sent, the oldest first; together they hold as many events as are remembered, or more. */
+  let remembered: { readonly bytes: Buffer; readonly count: number }[] = [];
+  let rememberedCount = 0;
 
-  function write(viewer: http.ServerResponse, text: string): void {
-    viewer.write(text);
+  function write(viewer: http.ServerResponse, bytes: Buffer | string): void {
+    viewer.write(bytes);
     if (viewer.writableLength > MOST_UNREAD) viewer.destroy();
   }
 
   function admit(viewer: http.ServerResponse): void {
+    // The end of the connection is the end of the stream: chunks would cost three more pieces for each write.
+    viewer.useChunkedEncodingByDefault = false;
+    viewer.shouldKeepAlive = false;
     viewer.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
     viewers.add(viewer);
     viewer.once("close", () => {
       viewers.delete(viewer);
-      if (viewers.size === 0) remembered = [];
+      if (viewers.size === 0) {
+        remembered = [];
+        rememberedCount = 0;
+      }
       main.postMessage({ type: "viewers", count: viewers.size } satisfies FromAdminThread);
     });
-    write(viewer, `retry: 2000\n\n${remembered.join("")}`);
+    const events = Buffer.concat(remembered.map(({ bytes }) => bytes))
+      .toString()
+      .split(/(?<=\n\n)/);
+    write(viewer, `retry: 2000\n\n${events.slice(-REMEMBERED).join("")}`);
     main.postMessage({ type: "viewers", count: viewers.size } satisfies FromAdminThread);
   }
 
-  function publish(events: readonly string[], isKept: boolean): void {
+  /** Written out once for all viewers. */
+  function publish(kept: string, count: number, passing: string): void {
     if (viewers.size === 0) return;
-    const texts = events.map((event) => `data: ${event}\n\n`);
-    if (isKept) remembered = [...remembered, ...texts].slice(-REMEMBERED);
-    for (const viewer of viewers) write(viewer, texts.join(""));
+    const [keptBytes, passingBytes] = [inLines(kept), inLines(passing)];
+    const all = Buffer.concat([keptBytes, passingBytes]);
+    for (const viewer of viewers) write(viewer, all);
+    if (count > 0) remember(keptBytes, count);
+  }
+
+  /** As the stream has them: one event of JSON a paragraph. */
+  function inLines(events: string): Buffer {
+    return Buffer.from(events === "" ? "" : `data: ${events.replaceAll("\n", "\n\ndata: ")}\n\n`);
+  }
+
+  function remember(bytes: Buffer, count: number): void {
+    remembered.push({ bytes, count });
+    rememberedCount += count;
+    for (let [first] = remembered; first !== undefined; [first] = remembered) {
+      if (rememberedCount - first.count < REMEMBERED) break;
+      remembered.shift();
+      rememberedCount -= first.count;
+    }
   }
 
   main.on("message", (message: ToAdminThread) => {
-    if ("events" in message) return publish(message.events, message.isKept);
+    if ("kept" in message) return publish(message.kept, message.count, message.passing);
     const { path, page } = message;
     known.set(path, page);
     const waiting = wanted.get(path) ?? [];

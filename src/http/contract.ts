@@ -193,8 +193,8 @@ export interface AdminFeed {
   /** By path. The stream stands below the shortest of them, at `/events`. */
   readonly pages: Readonly<Record<string, AdminPage>>;
   viewers(count: number): void;
-  /** @param send Newcomers see kept events of the time before. */
-  onEvents(send: (events: readonly string[], isKept: boolean) => void): void;
+  /** @param send Takes events as JSON texts. Newcomers see kept ones of the time before. */
+  onEvents(send: (kept: readonly string[], passing: readonly string[]) => void): void;
 }
 
 export interface RateLimit {

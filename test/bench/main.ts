@@ -12,6 +12,7 @@ import { benchProfile } from "./profile.ts";
 import type { Result } from "./result.ts";
 import { bodies } from "./scenarios/bodies.ts";
 import { connections } from "./scenarios/connections.ts";
+import { console as flowConsole } from "./scenarios/console.ts";
 import { cores } from "./scenarios/cores.ts";
 import { benchCrowd } from "./scenarios/crowd.ts";
 import { benchExchange } from "./scenarios/exchange.ts";
@@ -44,6 +45,8 @@ const SCENARIOS: readonly Scenario[] = [
   startUp,
   forwardAuth,
 ];
+/** Many turns for a small difference: it runs only by name. */
+const BY_NAME: readonly Scenario[] = [flowConsole];
 
 /** Those that a quick run leaves out. */
 const LONG: ReadonlySet<string> = new Set([redis, forwardAuth, json, streams, cores].map(({ name }) => name));
@@ -69,7 +72,7 @@ if (ofRevision !== undefined) {
   await ofRevision(positionals[1] ?? "HEAD");
   process.exit(0);
 }
-const known = [...SCENARIOS.map(({ name }) => name), ...Object.keys(STUDIES)];
+const known = [...SCENARIOS, ...BY_NAME].map(({ name }) => name).concat(Object.keys(STUDIES));
 const unknown = positionals.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   console.error(`no scenario named ${unknown.join(", ")}; there are: ${known.join(", ")}`);
@@ -80,7 +83,9 @@ for (const [name, study] of Object.entries(STUDIES)) if (positionals.includes(na
 // What takes longest and says least of a change: a quick run is to end within a minute.
 const byName = values.quick ? SCENARIOS.filter(({ name }) => !LONG.has(name)) : SCENARIOS;
 const scenarios =
-  positionals.length === 0 ? byName : SCENARIOS.filter(({ name }) => positionals.includes(name));
+  positionals.length === 0
+    ? byName
+    : [...SCENARIOS, ...BY_NAME].filter(({ name }) => positionals.includes(name));
 if (scenarios.length > 0) await measure(scenarios);
 
 function build(): void {

@@ -4,7 +4,7 @@ import { describe, expect, test } from "@jest/globals";
 import { instructionsOf } from "./callgrind.ts";
 import { isMet, type Target } from "./result.ts";
 import { allocations, partOf, scaled, selfTimes } from "./shares.ts";
-import { median, pairedRatio, percentile, spread } from "./statistics.ts";
+import { median, medianInterval, pairedRatio, percentile, spread } from "./statistics.ts";
 import { resultTable, targetTable } from "./table.ts";
 
 test("the median is the middle of the sorted values, whatever their order", () => {
@@ -19,6 +19,11 @@ test("the spread is the distance of the extremes as a share of the median", () =
 
 test("a paired ratio is not moved by a round that was slow for both", () => {
   expect(pairedRatio([50, 5, 60], [100, 10, 120])).toBe(0.5);
+});
+
+test("a median's interval leaves out as many values at either end, and all of few", () => {
+  expect(medianInterval(Array.from({ length: 40 }, (_, index) => 40 - index))).toEqual([14, 27]);
+  expect(medianInterval([3, 1, 2])).toEqual([1, 3]);
 });
 
 test("the last percentile of few values is the highest of them", () => {

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { keepToServerCore, ON_EVERY_CORE, type ProcessorUse, processorUse } from "./processor.ts";
+import { isPinned, keepToServerCore, ON_EVERY_CORE, type ProcessorUse, processorUse } from "./processor.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const START_LIMIT_MS = 30_000;
@@ -31,6 +31,21 @@ export async function end(child: ChildProcess): Promise<void> {
   const limit = setTimeout(() => child.kill("SIGKILL"), STOP_LIMIT_MS);
   await exited;
   clearTimeout(limit);
+}
+
+/**
+ * Keeps the servers' core from going to sleep, by a loop that runs only while nothing else would: at a low rate, most of
+ * what a request costs would else be the waking of a core, and that varies with the machine beneath.
+ *
+ * @returns What ends it.
+ */
+export function keepServerCoreAwake(): () => void {
+  if (!isPinned) return () => {};
+  const loop = spawn("chrt", ["--idle", "0", "taskset", "-c", "0", process.execPath, "-e", "for (;;);"], {
+    stdio: "ignore",
+  });
+  endWithUs(loop);
+  return () => void loop.kill("SIGKILL");
 }
 
 /** What makes a server take profiles of itself: of its main thread, whatever other threads its loader has. */
@@ -66,7 +81,7 @@ export interface Server {
   /** Bytes that it has written to its standard output. */
   written(): number;
   /** What it answers to a message: bytes in use, of a contender with a memory probe. */
-  ask(message: string): Promise<unknown>;
+  ask(message: string | object): Promise<unknown>;
   /** Begins the profile, where one is wanted and has not begun: called when the server is warm. */
   profile(): Promise<void>;
   /** @throws when it had ended by itself. */
@@ -122,7 +137,7 @@ export async function startServer({
   const pid = child.pid as number;
   keepToServerCore(pid);
   let isProfiling = false;
-  const ask = async (message: string) => {
+  const ask = async (message: string | object) => {
     const answered = once(child, "message") as Promise<[unknown]>;
     child.send(message);
     return (await answered)[0];

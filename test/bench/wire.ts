@@ -100,6 +100,8 @@ export interface LoadOptions {
   readonly port: number;
   readonly rotation: Rotation;
   readonly connections: number;
+  /** Requests begin at this rate, as long as a connection is free. Default: as soon as the one before was answered. */
+  readonly perSecond?: number | undefined;
   /** Ends after so many ms or after so many requests, whichever comes first. */
   readonly until: { readonly ms?: number; readonly requests?: number };
   /** Bytes that the body of every answer must have; one that comes in chunks has more, for their lengths. */
@@ -118,13 +120,15 @@ export interface LoadResult {
   readonly p99: number;
 }
 
-/** Keeps one request under way on each connection until the end, and counts. */
+/** Keeps one request under way on each connection until the end, or fewer at a steady rate, and counts. */
 export async function load(options: LoadOptions): Promise<LoadResult> {
-  const { port, rotation, connections, until, bodyBytes } = options;
+  const { port, rotation, connections, perSecond, until, bodyBytes } = options;
   const latencies: number[] = [];
   let refused = 0;
   let sent = 0;
   let endsAt = Number.POSITIVE_INFINITY;
+  /** At a steady rate, connections that wait for their next request, the one that has waited longest first. */
+  const free: (() => void)[] = [];
   const { ms: longest = Number.POSITIVE_INFINITY, requests: most = Number.POSITIVE_INFINITY } = until;
   // One for all connections: it is read before the next one is filled.
   const buffer = Buffer.allocUnsafe(READ_BYTES);
@@ -180,7 +184,7 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
     const answered = () => {
       awaited = 0;
       latencies.push(performance.now() - sentAt);
-      send();
+      sendInTurn();
     };
     const socket = connect({
       port,
@@ -204,16 +208,28 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
       sent++;
       socket.write(rotation.next());
     };
+    const sendInTurn = () => {
+      if (perSecond === undefined || performance.now() >= endsAt) send();
+      else free.push(send);
+    };
     await once(socket, "connect");
     return () =>
       new Promise<void>((resolve, reject) => {
         done = resolve;
         socket.setTimeout(ANSWER_LIMIT_MS, () => socket.destroy(new Error("no answer in time")));
         socket.on("error", reject).on("close", () => reject(new Error("the server closed a connection")));
-        send();
+        sendInTurn();
       });
   }
 
+  function sendDue(rate: number): void {
+    const now = performance.now();
+    const due = now >= endsAt ? Number.POSITIVE_INFINITY : ((now - startedAt) / 1000) * rate;
+    // Past the end each of them closes its connection.
+    while (free.length > 0 && sent < due) free.shift()?.();
+  }
+
+  let startedAt = performance.now();
   const ready: (() => Promise<void>)[] = [];
   // In batches that fit into the backlog of any listener: a connection past it waits a second for its next try.
   while (ready.length < connections)
@@ -221,9 +237,11 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
       ...(await Promise.all(Array.from({ length: Math.min(64, connections - ready.length) }, open))),
     );
   options.onStart?.();
-  const startedAt = performance.now();
+  startedAt = performance.now();
   endsAt = startedAt + longest;
+  const pace = perSecond === undefined ? undefined : setInterval(sendDue, 1, perSecond);
   await Promise.all(ready.map((run) => run()));
+  clearInterval(pace);
   const seconds = (performance.now() - startedAt) / 1000;
   const sorted = Float64Array.from(latencies).sort();
   return {

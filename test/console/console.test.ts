@@ -19,7 +19,7 @@ beforeEach(async () => {
   const explain = (numbers: readonly number[]) =>
     numbers[0] === 50076 ? { meaning: "a second factor is asked for", fix: "sign in again" } : undefined;
   console = await createConsole({ explain, now: () => now });
-  console.onEvents((events) => void seen.push(...events.map((event) => JSON.parse(event))));
+  console.onEvents((...events) => void seen.push(...events.flat().map((event) => JSON.parse(event))));
   const note = (name: string) => () => void passedOn.push(name);
   signals = console.tap({
     requests: { began: note("began"), ended: note("ended") },
@@ -78,10 +78,38 @@ describe("the console", () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
+  test.each([
+    ["without viewers", 0],
+    ["with one, until a batch is due", 1],
+  ])("of a request, only time and refusal are looked at while it ends, %s", (_, viewers) => {
+    console.viewers(viewers);
+    const read = new Set<string | symbol>();
+    const record = new Proxy(request(), {
+      get(target, name) {
+        read.add(name);
+        return Reflect.get(target, name);
+      },
+    });
+    signals.requests.began(record, {} as never);
+    signals.requests.ended(record, { method: "GET", status: 200, completed: true });
+    expect([...read].sort()).toEqual(["refusal", "startedAt"]);
+    jest.advanceTimersByTime(250);
+    expect(requests()).toHaveLength(viewers);
+  });
+
+  test("the time of a request is that of its end, not that of its batch", () => {
+    console.viewers(1);
+    pass();
+    now += 150;
+    pass();
+    jest.advanceTimersByTime(250);
+    expect(requests().map(({ at }) => at)).toEqual([now - 150, now]);
+  });
+
   test("shows a request with rooms, origin, credential and downstream status, and the user as a digest", () => {
     console.viewers(1);
     pass();
-    jest.advanceTimersByTime(100);
+    jest.advanceTimersByTime(250);
     expect(requests()).toEqual([
       expect.objectContaining({
         correlationId: "c-1",
@@ -106,17 +134,17 @@ describe("the console", () => {
     pass();
     pass();
     pass({ caller: { principal: { ...principal, objectId: "object-2" } } });
-    jest.advanceTimersByTime(100);
+    jest.advanceTimersByTime(250);
     const [first, again, other] = requests().map(({ user }) => user);
     expect(again).toBe(first);
     expect(other).not.toBe(first);
     const second = await createConsole({ explain: () => undefined, now: () => now });
     const theirs: unknown[] = [];
-    second.onEvents((events) => void theirs.push(...events.map((event) => JSON.parse(event))));
+    second.onEvents((...events) => void theirs.push(...events.flat().map((event) => JSON.parse(event))));
     const tapped = second.tap(signals);
     second.viewers(1);
     tapped.requests.ended(request(), { method: "GET", status: 200, completed: true });
-    jest.advanceTimersByTime(100);
+    jest.advanceTimersByTime(250);
     second.close();
     expect(theirs).toContainEqual(expect.objectContaining({ kind: "request" }));
     expect(theirs).not.toContainEqual(expect.objectContaining({ user: first }));
@@ -131,7 +159,7 @@ describe("the console", () => {
       { caller: undefined, refusal: { code: "token_missing", reason: undefined, diagnostics: undefined } },
       401,
     );
-    jest.advanceTimersByTime(100);
+    jest.advanceTimersByTime(250);
     expect(requests().map(({ code, actor, fix, user }) => [code, actor, fix, user === undefined])).toEqual([
       ["claims_challenged", "user", "AADSTS50076: a second factor is asked for. Fix: sign in again.", false],
       ["client_rejected", "operator", undefined, false],
@@ -139,12 +167,28 @@ describe("the console", () => {
     ]);
   });
 
-  test("of a flood, 200 requests in a tenth of a second are shown and the rest counted", () => {
+  test("of a flood, 50 granted requests in a quarter of a second are shown and the rest counted, each turn anew", () => {
     console.viewers(1);
-    for (let index = 0; index < 250; index++) pass();
-    jest.advanceTimersByTime(100);
-    expect(requests()).toHaveLength(200);
-    expect(seen).toContainEqual({ kind: "passed_over", requests: 50 });
+    for (const flood of [60, 50, 51]) {
+      seen = [];
+      for (let index = 0; index < flood; index++) pass();
+      jest.advanceTimersByTime(250);
+      expect(requests()).toHaveLength(50);
+      const counted = seen.filter(({ kind }) => kind === "passed_over");
+      expect(counted).toEqual(flood === 50 ? [] : [{ kind: "passed_over", requests: flood - 50 }]);
+    }
+  });
+
+  test("granted requests of a flood take no place from refused ones, which have a bound of their own", () => {
+    console.viewers(1);
+    const refusal = { code: "internal", reason: undefined, diagnostics: undefined };
+    for (let index = 0; index < 500; index++) pass();
+    for (let index = 0; index < 70; index++) pass({ refusal }, 500);
+    jest.advanceTimersByTime(250);
+    const codes = requests().map(({ code }) => code);
+    expect(codes.filter((code) => code === "granted")).toHaveLength(50);
+    expect(codes.filter((code) => code === "internal")).toHaveLength(50);
+    expect(seen).toContainEqual({ kind: "passed_over", requests: 450 + 20 });
   });
 
   test("the state comes at once to a new viewer and then each second, until the last one has left", () => {

@@ -14,7 +14,7 @@ afterEach(async () => {
 });
 
 async function start(isEnabled = true) {
-  let send = (_events: readonly string[], _isKept: boolean): void => {};
+  let send = (_kept: readonly string[], _passing: readonly string[]): void => {};
   let viewers = 0;
   const feed: AdminFeed = {
     pages: {
@@ -37,8 +37,8 @@ async function start(isEnabled = true) {
   });
   open.push(listener);
   return {
-    send: (...events: string[]) => send(events, true),
-    sendOnce: (event: string) => send([event], false),
+    send: (...events: string[]) => send(events, []),
+    sendOnce: (event: string) => send([], [event]),
     viewers: () => viewers,
     watch: (path = "/console/events", headers = {}) =>
       new Promise<IncomingMessage>((resolve, reject) => {
@@ -124,6 +124,22 @@ describe("the console on the admin listener", () => {
     send("next");
     await until(() => third.text.includes("next"));
     expect(third.text).not.toContain("299");
+  });
+
+  test("the newest 200 are remembered of many batches as of one, each in order and whole", async () => {
+    const { watch, send, viewers } = await start();
+    const read = textOf(await watch());
+    await until(() => viewers() === 1);
+    const batches = [90, 1, 150, 7, 40];
+    let next = 0;
+    for (const size of batches) send(...Array.from({ length: size }, () => `{"n":${next++}}`));
+    await until(() => read.text.includes('data: {"n":287}\n\n'));
+    const later = textOf(await watch());
+    await until(() => later.text.includes('data: {"n":287}\n\n'));
+    const numbers = ({ text }: { text: string }) =>
+      [...text.matchAll(/^data: \{"n":(\d+)\}\n$/gm)].map(([, number]) => Number(number));
+    expect(numbers(read)).toEqual(Array.from({ length: 288 }, (_, index) => index));
+    expect(numbers(later)).toEqual(Array.from({ length: 200 }, (_, index) => 88 + index));
   });
 
   test("the twenty-first viewer is refused, until one leaves", async () => {

@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { freePort } from "./free-port.ts";
 
 /** Which configuration of docker/ a proxy runs. */
-export type Front = "nginx" | "nginx with its cache" | "caddy" | "haproxy";
+export type Front = "nginx" | "nginx with its cache" | "nginx with Lua" | "caddy" | "haproxy";
 
 const directories = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/usr/lib/go/bin"];
 
@@ -37,11 +37,16 @@ const docker = fileURLToPath(new URL("../../docker", import.meta.url));
 const FOLDER: Readonly<Record<Front, string>> = {
   nginx: "nginx",
   "nginx with its cache": "nginx",
+  "nginx with Lua": "nginx",
   caddy: "caddy",
   haproxy: "haproxy",
 };
 
+/** Where Debian's package has it, as docker/nginx/nginx-lua.conf expects. */
+const LUA_MODULE = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
+
 export function programOf(front: Front): string | undefined {
+  if (front === "nginx with Lua" && !existsSync(LUA_MODULE)) return undefined;
   return programAt(FOLDER[front]);
 }
 
@@ -111,6 +116,7 @@ function atPorts(
     .replaceAll("127.0.0.1:5178", `127.0.0.1:${gateway}`)
     .replaceAll("127.0.0.1:3000", `127.0.0.1:${api}`)
     .replaceAll("/dev/shm/obo-decisions", join(directory, "decisions"))
+    .replaceAll("/etc/nginx/", `${directory}/`)
     .replace("listen 8000;", `listen 127.0.0.1:${port};`)
     .replace("bind :8000", `bind 127.0.0.1:${port}`)
     .replace(/^:8000 \{/m, `http://127.0.0.1:${port} {`)
@@ -120,7 +126,8 @@ function atPorts(
 function argumentsOf(front: Front, directory: string, isOneProcess: boolean): string[] {
   if (front === "caddy") return ["run", "--config", join(directory, "Caddyfile"), "--adapter", "caddyfile"];
   if (front === "haproxy") return ["-db", "-f", join(directory, "haproxy.cfg")];
-  const file = front === "nginx" ? "nginx.conf" : "nginx-cached.conf";
+  const file =
+    front === "nginx with Lua" ? "nginx-lua.conf" : front === "nginx" ? "nginx.conf" : "nginx-cached.conf";
   // Its workers keep the rights of this process, for the directory is this process' own.
   const user = process.getuid?.() === 0 ? "user root; " : "";
   const global = `daemon off; pid ${join(directory, "nginx.pid")}; ${user}worker_processes 1;${isOneProcess ? " master_process off;" : ""}`;

@@ -1,6 +1,6 @@
 /** nginx carries the bytes and asks: the gateway's decision beside its own proxy, and beside a decision made of Microsoft's libraries. */
 
-import { type RunningFront, startFront } from "../../support/front.ts";
+import { programOf, type RunningFront, startFront } from "../../support/front.ts";
 import { DECISION, GATEWAY_WITH_LOCAL } from "../contenders.ts";
 import { keepToServerCore, type ProcessorUse, processorUse } from "../processor.ts";
 import { compare } from "../rounds.ts";
@@ -20,6 +20,8 @@ const forGraph = (text: string) =>
   text
     .replaceAll("location /orders/", "location /graph/")
     .replaceAll("$obo_route /orders;", "$obo_route /graph;");
+/** nginx with its dictionary in memory is measured where its module is. */
+const hasLua = programOf("nginx with Lua") !== undefined;
 const withoutQuestion = (text: string) =>
   forGraph(text).replaceAll(/include obo-(?:maps|decision|protect)\.conf;/g, "");
 
@@ -35,9 +37,16 @@ export const forwardAuth: Scenario = {
       startFront("nginx", asksGateway, forGraph, true),
       startFront("nginx with its cache", asksGateway, forGraph, true),
       startFront("nginx", { gateway: decision.port, api }, forGraph, true),
+      ...(hasLua ? [startFront("nginx with Lua", asksGateway, forGraph, true)] : []),
     ]);
     for (const { pid } of fronts) keepToServerCore(pid);
-    const [bare, asking, keeping, other] = fronts as [RunningFront, RunningFront, RunningFront, RunningFront];
+    const [bare, asking, keeping, other, remembering] = fronts as [
+      RunningFront,
+      RunningFront,
+      RunningFront,
+      RunningFront,
+      RunningFront | undefined,
+    ];
     const proxied = { rotation: rotate("/graph/me", tokens), bodyBytes: SMALL_BODY_BYTES };
     const turns = [
       { name: "nginx, no authentication", server: asServer(bare), ...proxied },
@@ -51,6 +60,15 @@ export const forwardAuth: Scenario = {
       { name: "nginx asks obo-gateway", server: asServer(asking, gateway), ...proxied },
       { name: "nginx asks obo-gateway, and keeps decisions", server: asServer(keeping, gateway), ...proxied },
       { name: `nginx asks ${DECISION.name.split(",")[0]}`, server: asServer(other, decision), ...proxied },
+      ...(remembering === undefined
+        ? []
+        : [
+            {
+              name: "nginx asks obo-gateway, and keeps decisions by Lua",
+              server: asServer(remembering, gateway),
+              ...proxied,
+            },
+          ]),
     ];
     try {
       const { rounds, conditions } = await compare(
@@ -90,7 +108,14 @@ export const forwardAuth: Scenario = {
             limit: { atMost: 0.5 },
           },
           {
-            what: "rate of nginx with kept decisions against nginx without authentication",
+            what: "rate of nginx with kept decisions (Lua) against without authentication",
+            value: hasLua ? versus(rates, 6, 0) : Number.NaN,
+            byProcessor: hasLua ? versus(costs, 0, 6) : Number.NaN,
+            digits: 2,
+            limit: { atLeast: 0.8 },
+          },
+          {
+            what: "rate of nginx with its own cache against nginx without authentication",
             value: versus(rates, 4, 0),
             byProcessor: versus(costs, 0, 4),
             digits: 2,

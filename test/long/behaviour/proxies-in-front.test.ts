@@ -2,7 +2,8 @@
 
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "@jest/globals";
 import { ACTOR_OF, GatewayError, type GatewayErrorCode } from "../../../src/errors.ts";
 import { createPlainSide } from "../../../src/http/plain-side.ts";
@@ -72,7 +73,7 @@ afterEach(() => emulator.clearRefusals());
 
 const original = (uri: string, method = "GET") => ({ "x-original-uri": uri, "x-original-method": method });
 
-const FRONTS: readonly Front[] = ["nginx", "nginx with its cache", "caddy", "haproxy"];
+const FRONTS: readonly Front[] = ["nginx", "nginx with its cache", "nginx with Lua", "caddy", "haproxy"];
 
 for (const front of FRONTS)
   describeWith(front, `${front} in front`, programOf(front) !== undefined, () => {
@@ -214,6 +215,30 @@ for (const front of FRONTS)
       expect(reached).toEqual([]);
     });
 
+    test("reads the body of a refused request as no request", async () => {
+      const token = emulator.mintUserToken();
+      const { host, port } = new URL(proxy.url);
+      const hidden = `GET /orders/me HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${token}\r\n\r\n`;
+      const socket = connect(Number(port), "127.0.0.1");
+      let answers = "";
+      socket.setEncoding("latin1").on("data", (text) => {
+        answers += text;
+      });
+      socket.on("error", () => {});
+      const isOver = once(socket, "close");
+      socket.write(
+        `POST /orders/secret HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${token}\r\ncontent-length: ${hidden.length}\r\n\r\n`,
+      );
+      // The answer may come before the body does.
+      await sleep(100);
+      socket.write(hidden);
+      socket.write(`GET /orders/none HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      await isOver;
+      expect(reached).toEqual([]);
+      expect(answers).toMatch(/^HTTP\/1\.1 403 /);
+      expect(answers).not.toMatch(/^HTTP\/1\.1 200 /m);
+    });
+
     test("believes none of a caller's own fields about the original request", async () => {
       const answer = await ask(proxy.url, "/orders/secret", {
         headers: {
@@ -295,51 +320,134 @@ for (const front of FRONTS)
     },
   );
 
-describeWith("nginx", "the decisions that nginx keeps", programOf("nginx") !== undefined, () => {
-  let proxy: RunningFront;
-  beforeAll(async () => {
-    proxy = await startFront("nginx with its cache", {
-      gateway: Number(new URL(gateway.localUrl).port),
-      api: apiPort,
+const KEEPING: readonly Front[] = ["nginx with its cache", "nginx with Lua"];
+
+for (const front of KEEPING)
+  describeWith(front, `the decisions that ${front} keeps`, programOf(front) !== undefined, () => {
+    let proxy: RunningFront;
+    beforeAll(async () => {
+      proxy = await startFront(front, {
+        gateway: Number(new URL(gateway.localUrl).port),
+        api: apiPort,
+      });
+    });
+    afterAll(() => proxy.stop());
+    const questions = () =>
+      gateway.logs.filter(({ msg, via }) => msg === "request" && via === "forward-auth").length;
+
+    test("are for one caller, one path and one method", async () => {
+      const [one, other] = [emulator.addUser(), emulator.addUser()];
+      const tokens = [emulator.mintUserToken({ user: one }), emulator.mintUserToken({ user: other })];
+      const before = questions();
+      for (let count = 0; count < 3; count += 1)
+        for (const token of tokens) {
+          const answer = await ask(proxy.url, "/orders/me", { headers: bearer(token) });
+          expect(answer.status).toBe(200);
+        }
+      expect(questions() - before).toBe(2);
+      expect(reached.map(({ headers }) => headers["x-auth-request-user"])).toEqual(
+        [one, other, one, other, one, other].map(({ objectId }) => objectId),
+      );
+      for (const { headers } of reached)
+        expect(claimsOf(headers.authorization?.replace("Bearer ", "") ?? "").oid).toBe(
+          headers["x-auth-request-user"],
+        );
+      const [token = ""] = tokens;
+      await ask(proxy.url, "/orders/me", { method: "POST", headers: bearer(token) });
+      await ask(proxy.url, "/orders/users/1", { headers: bearer(token) });
+      expect(questions() - before).toBe(4);
+      const secret = await ask(proxy.url, "/orders/secret", { headers: bearer(token) });
+      expect([secret.status, questions() - before]).toEqual([403, 5]);
+    });
+
+    test("are none that refuse", async () => {
+      const before = questions();
+      const forged = emulator.mintUserToken({ signWith: "unpublished" });
+      for (let count = 0; count < 2; count += 1)
+        expect((await ask(proxy.url, "/orders/me", { headers: bearer(forged) })).status).toBe(401);
+      expect(questions() - before).toBe(2);
     });
   });
-  afterAll(() => proxy.stop());
-  const questions = () =>
-    gateway.logs.filter(({ msg, via }) => msg === "request" && via === "forward-auth").length;
 
-  test("are for one caller, one path and one method", async () => {
-    const [one, other] = [emulator.addUser(), emulator.addUser()];
-    const tokens = [emulator.mintUserToken({ user: one }), emulator.mintUserToken({ user: other })];
-    const before = questions();
-    for (let count = 0; count < 3; count += 1)
-      for (const token of tokens) {
-        const answer = await ask(proxy.url, "/orders/me", { headers: bearer(token) });
-        expect(answer.status).toBe(200);
-      }
-    expect(questions() - before).toBe(2);
-    expect(reached.map(({ headers }) => headers["x-auth-request-user"])).toEqual(
-      [one, other, one, other, one, other].map(({ objectId }) => objectId),
-    );
-    for (const { headers } of reached)
-      expect(claimsOf(headers.authorization?.replace("Bearer ", "") ?? "").oid).toBe(
-        headers["x-auth-request-user"],
-      );
-    const [token = ""] = tokens;
-    await ask(proxy.url, "/orders/me", { method: "POST", headers: bearer(token) });
-    await ask(proxy.url, "/orders/users/1", { headers: bearer(token) });
-    expect(questions() - before).toBe(4);
-    const secret = await ask(proxy.url, "/orders/secret", { headers: bearer(token) });
-    expect([secret.status, questions() - before]).toEqual([403, 5]);
-  });
+for (const front of KEEPING)
+  describeWith(front, `how long ${front} keeps a decision`, programOf(front) !== undefined, () => {
+    let deciding: Server;
+    let proxy: RunningFront;
+    let lifetime: Record<string, string>;
+    let questions: IncomingMessage["headers"][] = [];
+    beforeAll(async () => {
+      deciding = createServer((request, response) => {
+        questions.push(request.headers);
+        const serial = `decision-${questions.length}`;
+        response.writeHead(200, { authorization: serial, "x-correlation-id": "c", ...lifetime }).end();
+      }).listen(0, "127.0.0.1");
+      await once(deciding, "listening");
+      proxy = await startFront(front, { gateway: (deciding.address() as AddressInfo).port, api: apiPort });
+    });
+    afterAll(async () => {
+      await proxy.stop();
+      deciding.close();
+      deciding.closeAllConnections();
+    });
+    beforeEach(() => {
+      questions = [];
+    });
+    const keptFor = (seconds: number) => ({
+      "x-accel-expires": String(seconds),
+      "cache-control": `private, max-age=${seconds}`,
+    });
+    const sent = () => reached.map(({ headers }) => headers.authorization);
+    const call = (token: string, more = {}) =>
+      ask(proxy.url, "/orders/me", { headers: { ...bearer(token), ...more } });
 
-  test("are none that refuse", async () => {
-    const before = questions();
-    const forged = emulator.mintUserToken({ signWith: "unpublished" });
-    for (let count = 0; count < 2; count += 1)
-      expect((await ask(proxy.url, "/orders/me", { headers: bearer(forged) })).status).toBe(401);
-    expect(questions() - before).toBe(2);
+    test("for as long as the gateway says, and no longer", async () => {
+      lifetime = keptFor(1);
+      await call("short");
+      await call("short");
+      expect(sent()).toEqual(["decision-1", "decision-1"]);
+      // The proxy's own clock, of whole seconds.
+      await sleep(2_100);
+      await call("short");
+      expect(sent()).toEqual(["decision-1", "decision-1", "decision-2"]);
+    });
+
+    test("not at all where the gateway says no-store", async () => {
+      lifetime = { "cache-control": "no-store" };
+      await call("unkept");
+      await call("unkept");
+      expect(sent()).toEqual(["decision-1", "decision-2"]);
+    });
+
+    test("not for a request with Delegation, nor from one", async () => {
+      lifetime = keptFor(600);
+      await call("job");
+      lifetime = { "cache-control": "no-store" };
+      await call("job", { delegation: "handle" });
+      await call("job", { delegation: "handle" });
+      await call("job");
+      expect(sent()).toEqual(["decision-1", "decision-2", "decision-3", "decision-1"]);
+      expect(questions.map(({ delegation }) => delegation)).toEqual([undefined, "handle", "handle"]);
+      expect(reached.map(({ headers }) => headers.delegation)).toEqual(Array(4).fill(undefined));
+    });
+
+    test.each([
+      ["at its end", "one", "two"],
+      ["in its length", "three", "thre"],
+    ])("for no token that differs %s", async (_, one, other) => {
+      lifetime = keptFor(600);
+      await call(`${"x".repeat(4_000)}${one}`);
+      await call(`${"x".repeat(4_000)}${other}`);
+      expect(sent()).toEqual(["decision-1", "decision-2"]);
+    });
+
+    test("a 200 without the field for the API lets nothing through", async () => {
+      const field = { authorization: "" };
+      lifetime = { ...keptFor(600), ...field };
+      const answer = await call("empty");
+      if (front === "nginx with Lua") expect(answer.status).toBe(503);
+      expect(sent().filter(Boolean)).toEqual([]);
+    });
   });
-});
 
 /** What the caller of a proxy sees of a decision. */
 function facts({ status, headers, rawHeaders, body }: Awaited<ReturnType<typeof ask>>) {
