@@ -2,7 +2,8 @@
 
 /** A piece of fewer bytes is copied: as an object it takes some hundred bytes more. */
 const SMALL = 1024;
-const BLOCK = 16_384;
+/** Blocks grow with what is there, so that a short body does not hold a long block. */
+const LARGEST_BLOCK = 16_384;
 
 /** A class, because there is one for each request that has a body. */
 export class ByteCollector {
@@ -20,8 +21,8 @@ export class ByteCollector {
       this.pieces.push(piece);
       return;
     }
-    if (this.filled + piece.length > BLOCK) this.closeBlock();
-    this.block ??= Buffer.allocUnsafeSlow(BLOCK);
+    if (this.block !== undefined && this.filled + piece.length > this.block.length) this.closeBlock();
+    this.block ??= Buffer.allocUnsafeSlow(Math.min(LARGEST_BLOCK, Math.max(SMALL, this.length)));
     this.filled += piece.copy(this.block, this.filled);
   }
 

@@ -4,7 +4,7 @@ import type { IncomingMessage } from "node:http";
 
 /** Chunks of fewer bytes are put together. */
 const TINY = 1024;
-/** Bytes that are put together at most before they are passed on. */
+/** As soon as so many bytes are together, they are passed on. */
 const MOST = 16_384;
 
 /**
@@ -13,24 +13,23 @@ const MOST = 16_384;
  */
 export function joinTinyChunks(request: IncomingMessage): void {
   const push = request.push.bind(request);
-  let joined: Buffer | undefined;
+  let waiting: Buffer[] = [];
   let length = 0;
 
+  /** As a copy: a byte that waits to be read must not keep the packet that it came in. */
   function passOn(): void {
-    if (joined === undefined) return;
-    const bytes = joined.subarray(0, length);
-    joined = undefined;
+    if (length === 0) return;
+    const bytes = Buffer.concat(waiting, length);
+    waiting = [];
     length = 0;
     if (!request.destroyed) push(bytes);
   }
 
   function add(chunk: Buffer): void {
-    if (joined === undefined) {
-      joined = Buffer.allocUnsafe(MOST);
-      setImmediate(passOn);
-    }
-    length += chunk.copy(joined, length);
-    if (length > MOST - TINY) passOn();
+    if (length === 0) setImmediate(passOn);
+    waiting.push(chunk);
+    length += chunk.length;
+    if (length >= MOST) passOn();
   }
 
   request.push = (chunk: Buffer | null, encoding) => {

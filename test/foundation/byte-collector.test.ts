@@ -38,6 +38,17 @@ describe("collected pieces", () => {
     expect(collector.whole().toString()).toBe("abcd");
   });
 
+  test("of many short bodies take no more memory than a kibibyte for each", () => {
+    const before = process.memoryUsage().arrayBuffers;
+    const collectors = Array.from({ length: 1_000 }, () => {
+      const collector = new ByteCollector();
+      for (const text of ["a", "b", "c"]) collector.add(Buffer.from(text));
+      return collector;
+    });
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(4 * 2 ** 20);
+    expect(collectors.map((collector) => collector.whole().toString())).toEqual(collectors.map(() => "abc"));
+  });
+
   test("of one byte each take no more memory than blocks of them", () => {
     const before = process.memoryUsage().arrayBuffers;
     const collector = new ByteCollector();
