@@ -172,7 +172,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
   return {
     get(key, time = now()) {
       const slot = slotOf(key);
-      const token = tokens[slot];
+      const token = slot < 0 ? undefined : tokens[slot];
       if (token === undefined) return undefined;
       if (slots.until(slot) <= time) {
         evict(slot, "expired");
@@ -195,7 +195,7 @@ export function createTokenCache(options: TokenCacheOptions, ports: TokenCachePo
       // uncached, with an exchange for every single request.
       const until = Math.min(tokenExpiresAt - expiryMarginMs, token.expiresAt);
       const size = ENTRY_OVERHEAD_BYTES + user.length + token.accessToken.reveal().length;
-      if (until <= time || size > maxBytes) return;
+      if (until <= time || size > maxBytes || maxEntries === 0) return;
       while (slots.size() >= maxEntries || bytes + size > maxBytes) evictOne(time);
       // Where the assertion ends first, no successor could be asked for, or would serve longer.
       const assertionEndsFirst =

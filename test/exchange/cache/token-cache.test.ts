@@ -59,6 +59,13 @@ describe("bounds", () => {
     expect(cache.size()).toBe(7);
   });
 
+  test("a cache of no entries keeps none", () => {
+    const cache = cacheWith({ maxEntries: 0 });
+    cache.put("key");
+    expect(cache.size()).toBe(0);
+    expect(cache.get("key")).toBeUndefined();
+  });
+
   test("the estimated bytes never exceed their bound", () => {
     const cache = cacheWith({ maxBytes: 20_000 });
     for (let entry = 0; entry < 100; entry += 1) {
