@@ -59,21 +59,18 @@ export interface PublicSidePorts {
   readonly onLoad: LoadSheddingOptions["onEvent"];
 }
 
-/** What answers callers under one configuration. */
-interface Side {
-  refuseWith(refusal?: GatewayError): RequestListener;
-}
+/** How one configuration phrases refusals. */
+type RefuseWith = (refusal?: GatewayError) => RequestListener;
 
 /**
- * The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. All of
- * it asks for the side of the latest configuration when a request begins; a request under way stays with the side that it
- * began with.
+ * The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. A request
+ * is served or refused by the configuration that is the latest when it begins.
  */
 export function createPublicSide(first: PublicSideOptions, ports: PublicSidePorts) {
   const { clientId, counters, onRateLimit, onLoad } = ports;
   const rateLimits = createRateLimits({ clientId, counters, onEvent: onRateLimit });
   const app = createApp();
-  let current: Side;
+  let current: RefuseWith;
 
   function prepare(options: PublicSideOptions) {
     const { own, cors, limits, trustedProxies } = options;
@@ -81,10 +78,10 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
     const { limit, takeOver } = rateLimits.under(limits);
     const whole = { ...options, clientId, challenge, limit };
     const router = createPublicRouter(whole);
-    const side: Side = { refuseWith: (refusal) => createRefusal({ challenge, own, cors }, refusal) };
+    const refuseByThis: RefuseWith = (refusal) => createRefusal({ challenge, own, cors }, refusal);
     const begin = () => {
       takeOver();
-      current = side;
+      current = refuseByThis;
       app.set("trust proxy", [...trustedProxies]);
       // In the place of the app's own, behind which it would look at the path and cut the URL once more.
       Object.defineProperty(app, "router", { value: router, configurable: true });
@@ -92,11 +89,11 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
     return { begin, besides: secondSides(whole) };
   }
 
-  /** One refusal, as the current side phrases it. */
+  /** One refusal, as the current configuration phrases it. */
   function refuseWith(refusal?: GatewayError): RequestListener {
-    let made: { readonly by: Side; readonly listener: RequestListener } | undefined;
+    let made: { readonly by: RefuseWith; readonly listener: RequestListener } | undefined;
     return (request, response) => {
-      if (made?.by !== current) made = { by: current, listener: current.refuseWith(refusal) };
+      if (made?.by !== current) made = { by: current, listener: current(refusal) };
       made.listener(request, response);
     };
   }
