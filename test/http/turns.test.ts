@@ -119,11 +119,13 @@ describe("a server to which much is sent at once, while other work waits", () =>
     await once(socket, "connect");
     const perTurn: { read: number; pieces: number }[] = [];
     let seen = { read: 0, pieces: 0 };
+    let stoodStill = false;
     const finished = new Promise<void>((resolve) => {
       const work = () => {
         const now = { read: server?.bytesRead ?? 0, pieces: pieces.length };
         perTurn.push({ read: now.read - seen.read, pieces: now.pieces - seen.pieces });
         seen = now;
+        stoodStill ||= server?.isPaused() === true;
         for (const end = performance.now() + 4; performance.now() < end; );
         if (isOver || (!consume && now.read >= bytes.length)) resolve();
         else loopTurns.wait("ada", work);
@@ -136,6 +138,7 @@ describe("a server to which much is sent at once, while other work waits", () =>
       mostRead: Math.max(...perTurn.map(({ read }) => read)),
       mostPieces: Math.max(...perTurn.map((turn) => turn.pieces)),
       pieces,
+      stoodStill,
     };
   }
 
@@ -152,9 +155,10 @@ describe("a server to which much is sent at once, while other work waits", () =>
     ["a body that is read", true],
     ["a body that is thrown away behind a refusal", false],
   ])(
-    "reads no more than three times in a turn of %s",
+    "reads no more than three times in a turn of %s, and stands still until its turn",
     async (_, consume) => {
-      const { mostRead, pieces } = await sent(long, consume);
+      const { mostRead, pieces, stoodStill } = await sent(long, consume);
+      expect(stoodStill).toBe(true);
       expect(mostRead).toBeLessThanOrEqual(THREE_READS);
       if (consume) expect(pieces.reduce((sum, length) => sum + length, 0)).toBe(4 * MIB);
     },
