@@ -12,6 +12,18 @@ export const IDS = {
   AZURE_CLIENT_SECRET: "for a test",
 };
 
+export const COMMANDS: readonly string[] = [
+  "start",
+  "check",
+  "routes",
+  "permissions",
+  "openapi",
+  "doctor",
+  "init",
+  "emulator",
+  "token",
+];
+
 export interface Ended {
   readonly code: number | null;
   readonly stdout: string;

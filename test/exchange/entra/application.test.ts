@@ -10,20 +10,23 @@ import { Secret } from "../../../src/foundation/secret.ts";
 import { resolveAuthority } from "../../../src/identity/authority.ts";
 
 const HOME = "11111111-aaaa-4aaa-8aaa-111111111111";
+const CLIENT = "33333333-cccc-4ccc-8ccc-333333333333";
+const WIRE = {
+  clientId: CLIENT,
+  authorityHost: "https://login.example/",
+  tokenEndpoint: (tenant: string) => `https://login.example/${tenant}/token`,
+  authorizeEndpoint: (tenant: string) => `https://login.example/${tenant}/authorize`,
+  homeTenantId: HOME,
+  fetch: globalThis.fetch,
+  timeoutMs: 1_000,
+};
 
 function verdictOf(status: number, body: object) {
-  const check = createCredentialCheck(
-    {
-      clientId: "33333333-cccc-4ccc-8ccc-333333333333",
-      authorityHost: "https://login.example/",
-      tokenEndpoint: (tenant) => `https://login.example/${tenant}/token`,
-      authorizeEndpoint: (tenant) => `https://login.example/${tenant}/authorize`,
-      homeTenantId: HOME,
-      fetch: globalThis.fetch,
-      timeoutMs: 1_000,
-    },
-    async () => ({ status, headers: new Headers(), text: JSON.stringify(body) }),
-  );
+  const check = createCredentialCheck(WIRE, async () => ({
+    status,
+    headers: new Headers(),
+    text: JSON.stringify(body),
+  }));
   return check({ method: "client_secret", clientSecret: new Secret("s") });
 }
 
@@ -95,7 +98,6 @@ test.each([
 );
 
 describe("a token of the gateway's own for Redis", () => {
-  const CLIENT = "33333333-cccc-4ccc-8ccc-333333333333";
   const NOW = 1_800_000_000_000;
   const jwt = (claims: object) => `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.AAAA`;
 
@@ -107,13 +109,7 @@ describe("a token of the gateway's own for Redis", () => {
     const authentication = { method: "client_secret", clientSecret: new Secret("s") } as const;
     const source = createRedisToken(
       {
-        clientId: CLIENT,
-        authorityHost: "https://login.example/",
-        tokenEndpoint: (tenant) => `https://login.example/${tenant}/token`,
-        authorizeEndpoint: (tenant) => `https://login.example/${tenant}/authorize`,
-        homeTenantId: HOME,
-        fetch: globalThis.fetch,
-        timeoutMs: 1_000,
+        ...WIRE,
         now: () => NOW,
         credential: {
           source: "client-secret",

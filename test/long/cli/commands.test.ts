@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { type Ended, IDS, runCommand as run } from "../../support/command.ts";
+import { COMMANDS, type Ended, IDS, runCommand as run } from "../../support/command.ts";
 
 const LIMIT_MS = 60_000;
 const TABLE = "test/emulator/graph/permissions.json";
@@ -12,17 +12,6 @@ const directory = mkdtempSync(join(tmpdir(), "cli-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
 describe("help and version", () => {
-  const COMMANDS = [
-    "start",
-    "check",
-    "routes",
-    "permissions",
-    "openapi",
-    "doctor",
-    "init",
-    "emulator",
-    "token",
-  ];
   const built = new Set(["emulator"]);
 
   test.each(COMMANDS.filter((name) => !built.has(name)))(

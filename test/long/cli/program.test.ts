@@ -1,4 +1,4 @@
-/** The command `obo-gateway` as a process: exit codes, text, JSON, and files that it writes; more of it in test/long/cli. */
+/** The command `obo-gateway` as a process: exit codes, text, JSON, and files that it writes. */
 
 import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { IDS, runCommand as run } from "../../support/command.ts";
+import { COMMANDS, IDS, runCommand as run } from "../../support/command.ts";
 
 const LIMIT_MS = 60_000;
 const root = fileURLToPath(new URL("../../..", import.meta.url));
@@ -15,18 +15,6 @@ const directory = mkdtempSync(join(tmpdir(), "cli-"));
 afterAll(() => rmSync(directory, { recursive: true }));
 
 describe("help and version", () => {
-  const COMMANDS = [
-    "start",
-    "check",
-    "routes",
-    "permissions",
-    "openapi",
-    "doctor",
-    "init",
-    "emulator",
-    "token",
-  ];
-
   test(
     "--help lists every subcommand, --version prints the package's",
     async () => {
