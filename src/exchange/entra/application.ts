@@ -95,7 +95,7 @@ export function createCredentialCheck(
 
 function numbersIn({ diagnostics }: GatewayError): string {
   const numbers = diagnostics?.error_codes;
-  return Array.isArray(numbers) && numbers.length > 0 ? ` (AADSTS${numbers.join(", ")})` : "";
+  return Array.isArray(numbers) ? ` (AADSTS${numbers.join(", ")})` : "";
 }
 
 /** Error codes of Entra that are not known, and that name no number, may mean anything. */
@@ -254,6 +254,8 @@ export function createManagedIdentityToken(
 
   return async (audience) => {
     const { AuthError, ManagedIdentityApplication } = await load();
+    // What the platform said the last time is nothing of this time.
+    status = undefined;
     try {
       application ??= new ManagedIdentityApplication({
         managedIdentityIdParams: { userAssignedClientId: clientId },
