@@ -129,7 +129,7 @@ export function createTokenExchange(
     // The keys stand for the scopes as they are now, so later changes of the array must not reach Entra.
     const { clientId = options.clientId, assertion, signal } = asked;
     const request = { ...asked, scopes: [...asked.scopes] };
-    const keys = keyMaker.of(assertion, Object.isFrozen(asked.scopes) ? asked.scopes : request.scopes);
+    const keys = keyMaker.of(assertion, asked.scopes);
     const subject = {
       keys,
       tenantId: assertion.tenantId,

@@ -93,6 +93,7 @@ export function createFailureDomains({ refusalMs, now: hostNow }: FailureDomainO
     learn({ error, domain }, subject, fingerprint) {
       const { keys, tenantId, claims, assertionExpiresAt } = subject;
       const holdMs = (error.retryAfterSeconds ?? 0) * 1000;
+      // Nothing is kept of "none": the next exchange may well succeed.
       switch (domain) {
         case "request":
           if (claims === undefined) remember(requests, keys.token, error, refusalMs);
@@ -112,9 +113,6 @@ export function createFailureDomains({ refusalMs, now: hostNow }: FailureDomainO
           break;
         case "credential":
           hold(`credential ${fingerprint} ${tenantId}`, error, CREDENTIAL_HOLD_MS);
-          break;
-        case "none":
-          break;
       }
     },
 

@@ -145,7 +145,7 @@ function grantOf(subject: TokenSubject): ExchangeFacts["grant"] {
 
 /** First 8 hex digits of the token's SHA-256, which the digest is. */
 function fingerprintOf({ token, digest }: TokenSubject): string | undefined {
-  return token && Buffer.from(digest.slice(0, 8), "base64url").toString("hex").slice(0, 8);
+  return token && Buffer.from(digest, "base64url").toString("hex", 0, 4);
 }
 
 /** An exchange that failed, with what of it may be logged. */

@@ -88,8 +88,8 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
 
   async function purgedAt(user: string, read: RedisStore["read"]): Promise<number> {
     const marks = await Promise.all(sealing.userNames(user).map((name) => read(purgeName(name))));
-    // A mark that cannot be read might forbid: then no token is taken from here.
-    return Math.max(...marks.map((mark) => (mark === null ? 0 : Number(mark ?? Number.POSITIVE_INFINITY))));
+    // A mark that cannot be read might forbid. It is no number, after which no token counts as requested.
+    return Math.max(...marks.map((mark) => (mark === null ? 0 : Number(mark))));
   }
 
   async function keptAt(place: SealedPlace, read: RedisStore["read"]): Promise<Kept | undefined> {

@@ -51,7 +51,7 @@ export type Acquire = (
   /** `performance.now()` when the exchange began: its time is not that of a host's clock, which may be set meanwhile. */
   begunAt: number,
   /** Called for each response of Entra, of whatever kind. */
-  onResponse?: (facts: TokenRequestFacts) => void,
+  onResponse: (facts: TokenRequestFacts) => void,
 ) => Promise<AcquiredToken>;
 
 export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acquire {
@@ -64,7 +64,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
     request: ExchangeRequest,
     authentication: ClientAuthentication,
     leftMs: number,
-    onResponse: ((facts: TokenRequestFacts) => void) | undefined,
+    onResponse: (facts: TokenRequestFacts) => void,
   ): Promise<{ readonly outcome: TokenOutcome; readonly sentAt: number; readonly leftAt: number }> {
     const { assertion, scopes, claims, correlationId, trace, refreshToken } = request;
     const sentAt = now();
@@ -85,7 +85,7 @@ export function createAcquire(options: AcquireOptions, ports: AcquirePorts): Acq
       .then((response) => {
         ({ status } = response);
         ports.clockDrift.observe(response.headers, sentAt);
-        onResponse?.({ requestId: requestIdOf(response.headers), ...origin });
+        onResponse({ requestId: requestIdOf(response.headers), ...origin });
         const isRenewal = refreshToken !== undefined;
         return ports.responses.process({ assertion, scopes, authentication, isRenewal }, response);
       }, ports.responses.failure);
@@ -165,7 +165,6 @@ async function withinTime<T>(ms: number, proof: Promise<T>): Promise<T> {
     throw cause instanceof GatewayError ? cause : unavailable("unexpected", cause);
   } finally {
     timer.abort();
-    tooLate.catch(() => {});
   }
 }
 

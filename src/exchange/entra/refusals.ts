@@ -226,7 +226,7 @@ function domainOf(
   if (code === "authority_unavailable") return retryAfterSeconds === undefined ? "none" : "scopes";
   if (ACTOR_OF[code] === "operator") return concerns === "credential" ? "credential" : "none";
   // Another refresh token of the same delegation may be good, so nothing is remembered of this one.
-  if (ACTOR_OF[code] === "authority" || code === "delegation_ended") return "none";
+  if (code === "delegation_ended") return "none";
   return concerns === "session" ? "session" : "request";
 }
 
