@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import type { ExchangeEvent } from "../../src/exchange/contract.ts";
+import { createClockDrift } from "../../src/exchange/exchange.ts";
 import {
   type Answer,
   entraError,
@@ -7,6 +9,7 @@ import {
   granted,
   refusalOf,
   requestOf,
+  START,
   startFakeEntra,
 } from "./fake-entra.ts";
 
@@ -80,6 +83,74 @@ describe("the difference to Entra's clock", () => {
     for (const user of ["b", "c", "d"]) await rig.exchange(requestOf(user));
     const events = rig.events.filter((event) => event.type === "clock_drift");
     expect(Math.abs(events.at(-1)?.driftMs ?? Number.NaN)).toBeLessThanOrEqual(1_000);
+  });
+});
+
+describe("the difference, by the Dates of answers alone", () => {
+  const rigOf = () => {
+    const events: ExchangeEvent[] = [];
+    let now = START;
+    const drift = createClockDrift({ now: () => now, onEvent: (event) => events.push(event) });
+    /** An answer whose Date makes the difference to be so much, ms, where it was under way for no time. */
+    const observe = (ms: number, sentAt = now) =>
+      drift.observe(new Headers({ date: new Date(now - ms - 500).toUTCString() }), sentAt);
+    const at = (ms: number) => {
+      now = START + ms;
+    };
+    return { ...drift, events, answer: observe, at };
+  };
+
+  test("is measured in the middle between question and answer, and in the middle of Entra's second", () => {
+    const rig = rigOf();
+    rig.at(901);
+    rig.observe(new Headers({ date: new Date(START).toUTCString() }), START + 200);
+    // Half way between 200 and 901, less half a second.
+    expect(rig.ms()).toBe(51);
+  });
+
+  test.each([30_000, -30_000])(
+    "is the middle one of the latest five: a change by %d ms shows with the third",
+    (ms) => {
+      const rig = rigOf();
+      rig.at(500);
+      for (let answer = 0; answer < 7; answer += 1) rig.answer(0);
+      rig.answer(ms);
+      rig.answer(ms);
+      expect(rig.ms()).toBe(0);
+      rig.answer(ms);
+      expect(rig.ms()).toBe(ms);
+      for (let answer = 0; answer < 2; answer += 1) rig.answer(0);
+      expect(rig.ms()).toBe(ms);
+      rig.answer(0);
+      expect(rig.ms()).toBe(0);
+    },
+  );
+
+  test("is the middle one by size, in whatever order the answers came", () => {
+    const rig = rigOf();
+    rig.at(500);
+    for (const ms of [9_000, -70_000, 20_000, -3_000, 1_000]) rig.answer(ms);
+    expect(rig.ms()).toBe(1_000);
+  });
+
+  test("is reported once it has changed by a second", () => {
+    const rig = rigOf();
+    const steps = [
+      [999, 0],
+      [1_000, 1],
+      [1_999, 1],
+      [2_000, 2],
+      [1_001, 2],
+      [1_000, 3],
+    ] as const;
+    for (const [ms, reports] of steps) {
+      const past = (ms % 1_000) + 500;
+      rig.at(past);
+      const date = new Date(START - Math.floor(ms / 1_000) * 1_000).toUTCString();
+      for (let answer = 0; answer < 5; answer += 1) rig.observe(new Headers({ date }), START + past);
+      expect([rig.ms(), rig.events.length]).toEqual([ms, reports]);
+    }
+    expect(rig.events.at(-1)).toEqual({ type: "clock_drift", driftMs: 1_000 });
   });
 });
 

@@ -315,7 +315,11 @@ describe("single flight", () => {
     const { exchange } = exchangeWith(entra, { budget: { total: 1, userShare: 1, clientShare: 1 } });
     const first = exchange(requestOf("ann"));
     const joined = exchange(requestOf("ann"));
-    expect(await codeOf(exchange(requestOf("bob")))).toBe("overloaded");
+    expect(await refusalOf(exchange(requestOf("bob")))).toMatchObject({
+      code: "overloaded",
+      reason: "exchanges",
+      retryAfterSeconds: 1,
+    });
     open();
     expect([(await first).origin, (await joined).origin]).toEqual(["authority", "flight"]);
     expect((await exchange(requestOf("bob"))).origin).toBe("authority");

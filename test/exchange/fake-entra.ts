@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import type { ClientCredential } from "../../src/credential/contract.ts";
 import { GatewayError } from "../../src/errors.ts";
 import type { ExchangeEvent, ExchangeRequest, OpenTokenExchange } from "../../src/exchange/contract.ts";
+import type { SendGrant } from "../../src/exchange/entra/msal.ts";
 import { createTokenExchange, type TokenExchangeOptions } from "../../src/exchange/exchange.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../src/foundation/secret.ts";
@@ -194,10 +195,15 @@ export interface Rig extends OpenTokenExchange {
   readonly clock: Clock;
 }
 
-export function exchangeWith(entra: Pick<FakeEntra, "fetch">, over: Partial<TokenExchangeOptions> = {}): Rig {
+/** @param send In the place of MSAL's request. */
+export function exchangeWith(
+  entra: Pick<FakeEntra, "fetch">,
+  over: Partial<TokenExchangeOptions> = {},
+  send?: SendGrant,
+): Rig {
   const events: ExchangeEvent[] = [];
   const clock = startClock();
-  const exchange = createTokenExchange({
+  const options: TokenExchangeOptions = {
     clientId: CLIENT,
     authorityHost: HOST,
     tokenEndpoint: (tenantId) => `${HOST}${tenantId}/oauth2/v2.0/token`,
@@ -213,6 +219,6 @@ export function exchangeWith(entra: Pick<FakeEntra, "fetch">, over: Partial<Toke
     now: clock.now,
     onEvent: (event) => events.push(event),
     ...over,
-  });
-  return { ...exchange, events, clock };
+  };
+  return { ...createTokenExchange(options, send), events, clock };
 }

@@ -6,6 +6,7 @@ import {
   type FakeEntra,
   granted,
   granting,
+  HOME,
   type Rig,
   requestOf,
   START,
@@ -156,6 +157,26 @@ test("a token that nobody asks for is not replaced", async () => {
   await ended(rig, 3);
   const users = entra.requests.map(({ form }) => form.get("assertion"));
   expect(users.filter((assertion) => assertion?.includes("ann"))).toHaveLength(1);
+});
+
+test("of few exchanges one may be a refresh", async () => {
+  const rig = exchangeWith(entra, { budget: { total: 5, userShare: 1, clientShare: 1 } });
+  for (const user of ["ann", "bob"]) await rig.exchange(requestOf(user));
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  entra.respond(async (request, count) => {
+    await held;
+    return granted(request, count);
+  });
+  rig.clock.advance(DUE_MS);
+  for (const user of ["ann", "bob"]) await rig.exchange(requestOf(user));
+  release();
+  await ended(rig, 3);
+  expect(rig.events.filter(({ type }) => type === "refreshed_ahead")).toEqual([
+    { type: "refreshed_ahead", tenantId: HOME },
+  ]);
 });
 
 test("refreshes under way are bounded, and those left out cost nobody anything", async () => {

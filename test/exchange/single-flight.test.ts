@@ -19,6 +19,15 @@ test("a signal that outlives many flights keeps no listener of theirs", async ()
   expect(size()).toBe(0);
 });
 
+test("a signal that fired keeps no listener of a flight that goes on", async () => {
+  const { board } = createSingleFlight<string>();
+  const leaver = new AbortController();
+  const left = board("key", never, leaver.signal).result.catch((reason: Error) => reason.message);
+  leaver.abort(new Error("gone"));
+  expect(await left).toBe("gone");
+  expect(getEventListeners(leaver.signal, "abort")).toHaveLength(0);
+});
+
 test("flights of different keys know nothing of each other", async () => {
   const { board, has } = createSingleFlight<string>();
   board("stuck", never);

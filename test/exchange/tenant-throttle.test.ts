@@ -81,6 +81,12 @@ describe("a tenant", () => {
     expect(held()).toBeUndefined();
     limit(["a"]);
     expect(held()).toBeDefined();
+
+    throttle = createTenantThrottle(() => now);
+    serve(["a", "b", "c", "d"]);
+    // Of four who were served, three are limited now: three of four users, and not three of seven.
+    limit(["a", "b", "c"]);
+    expect(held()).toBeDefined();
   });
 
   test("lets one request pass after a second, and the next ones after pauses that double up to half a minute", () => {
@@ -144,12 +150,38 @@ describe("a tenant", () => {
     serve(["z"]);
     limit(["c", "d"], 500);
     expect(held()).toBeUndefined();
+
+    throttle = createTenantThrottle(() => now);
+    limit(["a", "b"], 60_000);
+    limit(["c"], 500);
+    // The very end of the hold is after it.
+    now += 500;
+    serve(["z"]);
+    limit(["d"], 500);
+    expect(held()).toBeDefined();
+  });
+
+  test("gives the places of users whose time is over to others, at the very end of that time", () => {
+    limit(["a", "b"], 60_000);
+    limit(many(62), 500);
+    now += 500;
+    limit(["c"], 500);
+    // Three are limited still, of whom two were the first.
+    expect(held()).toBeDefined();
+  });
+
+  test("is one of the thousand that were limited last", () => {
+    for (const tenant of many(1_000, "t")) throttle.throttled(tenant, "a", 10_000, true);
+    expect(held("t0")).toBeDefined();
+    throttle.throttled("one more", "a", 10_000, true);
+    expect([held("t0"), held("t1")]).toEqual([undefined, now + 1_000]);
   });
 
   test("remembers the latest 64 users of each kind", () => {
     serve(many(64, "s"));
-    // The oldest of those who were served go as new ones come, so their number stays 64.
+    // The oldest of those who were served go as new ones come, so their number stays 64; it does when one comes again.
     serve(many(30, "more"));
+    serve(Array(40).fill("more29"));
     limit(many(63));
     expect(held()).toBeUndefined();
     limit(["last"]);
@@ -203,6 +235,39 @@ describe("what is remembered of refusals", () => {
     expect(domains.recall(subject())).toBeUndefined();
     domains.learn(refused, subject({ claims: "{}" }), "proof");
     expect(domains.recall(subject())).toBeUndefined();
+  });
+
+  test("a refusal stands for what it speaks of, and for nothing else", () => {
+    const proof = () => domains.recallCredential(subject(), "proof");
+    domains.learn(refusal("request", 20), subject(), "proof");
+    expect([domains.recallEnded(subject()), proof()]).toEqual([undefined, undefined]);
+    const ofSession = createFailureDomains({ refusalMs: 30_000, now: () => now });
+    ofSession.learn(refusal("session", 20), subject(), "proof");
+    expect(ofSession.recall(subject())).toBeUndefined();
+    for (const domain of ["user", "tenant"] as const) domains.learn(refusal(domain, 20), subject(), "proof");
+    expect(proof()).toBeUndefined();
+    const ofScopes = createFailureDomains({ refusalMs: 30_000, now: () => now });
+    ofScopes.learn(refusal("scopes", 20), subject(), "proof");
+    const others = { ...subject().keys, userAndScopes: "ann other scopes" };
+    expect(ofScopes.recall(subject({ keys: others }))).toBeUndefined();
+  });
+
+  test("a refusal without a time of its own does not end the hold before it", () => {
+    domains.learn(refusal("scopes", 20), subject(), "proof");
+    domains.learn(refusal("scopes"), subject(), "proof");
+    expect(domains.recall(subject())).toMatchObject({ retryAfterSeconds: 20 });
+  });
+
+  test("a millisecond is a time for which a refusal stands", () => {
+    domains = createFailureDomains({ refusalMs: 1, now: () => now });
+    for (const domain of ["request", "session"] as const)
+      domains.learn(refusal(domain), subject({ assertionExpiresAt: now + 1 }), "proof");
+    expect([domains.recall(subject()), domains.recallEnded(subject())]).toEqual([
+      expect.any(GatewayError),
+      expect.any(GatewayError),
+    ]);
+    now += 1;
+    expect([domains.recall(subject()), domains.recallEnded(subject())]).toEqual([undefined, undefined]);
   });
 
   test("nothing of a user stands where no time is configured", () => {
@@ -302,6 +367,22 @@ describe("what is remembered of refusals", () => {
     domains.answered(subject({}, "bob"), now);
     expect(domains.recall(subject({}, "cid"))).toBeUndefined();
   });
+
+  test.each([
+    [20, 20_000],
+    [3_600, 300_000],
+  ])(
+    "a tenant's hold of %i seconds ends after %i ms, though no request was answered meanwhile",
+    (seconds, ms) => {
+      domains.learn(refusal("tenant", seconds), subject(), "proof");
+      now += ms - 1;
+      // One request passes as a probe.
+      domains.recall(subject({}, "bob"));
+      expect(domains.recall(subject({}, "bob"))).toBeDefined();
+      now += 1;
+      for (const user of ["bob", "cid"]) expect(domains.recall(subject({}, user))).toBeUndefined();
+    },
+  );
 
   test("three users who are limited hold their tenant", () => {
     for (const user of ["ann", "bob"]) domains.learn(refusal("user", 20), subject({}, user), "proof");

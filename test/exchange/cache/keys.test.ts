@@ -64,6 +64,18 @@ describe("keys of exchanges", () => {
     );
   });
 
+  test("end in a digest of scopes, authority and client, however many scopes there are", () => {
+    const keys = createKeyMaker(HOST, CLIENT);
+    const many = Array.from({ length: 100 }, (_, scope) => `api://x/scope-${scope}`);
+    for (const scopes of [GRAPH, many]) {
+      const { token, group, user, userAndScopes, assertion } = keys.of(assertionOf("ann"), scopes);
+      const end = token.slice(-43);
+      expect(end).toMatch(/^[\w-]{43}$/);
+      expect([token, userAndScopes]).toEqual([assertion + end, user + end]);
+      expect([group, group.slice(-43)]).toEqual([keys.group(assertionOf("bob"), scopes), end]);
+    }
+  });
+
   test("hold nothing of the assertion but its digest", () => {
     const keys = createKeyMaker(HOST, CLIENT);
     expect(keys.of(assertionOf("ann"), GRAPH).token).not.toContain("assertion-of-ann");

@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { beforeEach, describe, expect, test } from "@jest/globals";
+import { beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createSharedTokens, type SharedTokens } from "../../../src/exchange/cache/shared-tokens.ts";
 import type { SharedCacheEvent } from "../../../src/exchange/contract.ts";
 import type { AcquiredToken } from "../../../src/exchange/entra/acquire.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import type { RedisStore } from "../../../src/redis/contract.ts";
-import { createSealing } from "../../../src/redis/sealing.ts";
+import { createSealing, MOST_SEALED_BYTES } from "../../../src/redis/sealing.ts";
+import { createMemoryStore, type MemoryStore } from "../memory-store.ts";
 
 const MARGIN_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -15,59 +16,24 @@ const sealing = createSealing([masterKey, olderKey]);
 
 let now: number;
 let events: SharedCacheEvent[];
+let store: MemoryStore;
 let calls: string[];
 let lives: Map<string, number>;
 let values: Map<string, Buffer>;
-/** Names that Redis gives no answer about, and what a write waits for. */
 let silent: Set<string>;
-let writing: Promise<unknown>;
 let tokens: SharedTokens;
-
-/** Redis in memory; nothing in it expires by itself. */
-const store: RedisStore = {
-  async read(name) {
-    calls.push(`read ${name}`);
-    return silent.has(name) ? undefined : (values.get(name) ?? null);
-  },
-  async write(name, value, lifeMs) {
-    await writing;
-    calls.push(`write ${name}`);
-    lives.set(name, lifeMs);
-    values.set(name, Buffer.from(value));
-    return true;
-  },
-  async take(name, owner, lifeMs) {
-    calls.push(`take ${name}`);
-    if (silent.has(name)) return undefined;
-    if (values.has(name)) return false;
-    lives.set(name, lifeMs);
-    values.set(name, Buffer.from(owner));
-    return true;
-  },
-  isTaken: async (name) => (silent.has(name) ? undefined : values.has(name)),
-  async removeIf(name, value) {
-    calls.push(`remove ${name}`);
-    return values.get(name)?.equals(Buffer.from(value)) === true && values.delete(name);
-  },
-  run: () => Promise.reject(new Error("no script runs here")),
-  available: () => true,
-  close: () => {},
-};
 
 beforeEach(() => {
   now = 1_000_000;
   events = [];
-  calls = [];
-  lives = new Map();
-  values = new Map();
-  silent = new Set();
-  writing = Promise.resolve();
+  store = createMemoryStore();
+  ({ calls, lives, values, silent } = store);
   tokens = open();
 });
 
-const open = (exchangeTimeoutMs = 200) =>
+const open = (exchangeTimeoutMs = 200, over: Partial<RedisStore> = {}) =>
   createSharedTokens({
-    store,
+    store: { ...store, ...over },
     sealing,
     expiryMarginMs: MARGIN_MS,
     exchangeTimeoutMs,
@@ -121,6 +87,7 @@ describe("what is shared", () => {
       now - 1 + HOUR_MS,
       ["a", "b"],
     ]);
+    expect(events).toEqual([]);
     values.clear();
     keep({ t: "old", e: now + HOUR_MS, a: now }, olderPlace);
     expect(shown(await tokens.of(subject()).find())).toBe("old");
@@ -137,9 +104,12 @@ describe("what is shared", () => {
     expect(shown(await tokens.of(subject({ endingAfter: 0 })).find())).toBe("three");
   });
 
-  test("is not kept where it is longer than what is read back", async () => {
-    await leave(token("x".repeat(66_000)));
+  test("is kept up to the length that is read back, to the byte", async () => {
+    const around = place.seal(JSON.stringify({ t: "", e: now + HOUR_MS, a: now })).length;
+    await leave(token("x".repeat(MOST_SEALED_BYTES - around + 1)));
     expect(values.size).toBe(0);
+    await leave(token("x".repeat(MOST_SEALED_BYTES - around)));
+    expect(values.get(VALUE)).toHaveLength(MOST_SEALED_BYTES);
   });
 
   test("is served up to the margin before its end, and only if it ends later than asked", async () => {
@@ -230,6 +200,8 @@ describe("an exchange", () => {
       await tokens.settled();
       expect([shown(obtained), obtained.shared]).toEqual(["one", true]);
       expect(values.has(LOCK)).toBe(!isFree);
+      // A lock of another process is none of this one's to give back.
+      expect(calls.includes(`remove ${LOCK}`)).toBe(isFree);
     },
   );
 
@@ -261,14 +233,65 @@ describe("an exchange", () => {
     expect(performance.now() - began).toBeLessThan(1_500);
   });
 
-  test("of another process is waited for a quarter of the time of an exchange, and then made", async () => {
+  test.each([
+    ["a quarter of the time of an exchange", 400, 20, 5],
+    ["two seconds, however long an exchange may take", 60_000, 500, 4],
+  ])("of another process is waited for %s, and then made", async (_, timeoutMs, stepMs, looks) => {
     values.set(LOCK, Buffer.from("another"));
-    const began = performance.now();
-    const obtained = await open(400)
-      .of(subject())
-      .obtain(async () => token("own"));
-    expect(performance.now() - began).toBeGreaterThanOrEqual(99);
-    expect([shown(obtained), obtained.shared]).toEqual(["own", false]);
+    let time = 0;
+    let seen = 0;
+    const clock = jest.spyOn(performance, "now").mockImplementation(() => time);
+    const chance = jest.spyOn(Math, "random").mockReturnValue(0);
+    const isTaken: RedisStore["isTaken"] = async () => {
+      time += stepMs;
+      seen += 1;
+      return true;
+    };
+    try {
+      const obtained = await open(timeoutMs, { isTaken })
+        .of(subject())
+        .obtain(async () => token("own"));
+      expect([shown(obtained), obtained.shared, seen]).toEqual(["own", false, looks]);
+    } finally {
+      clock.mockRestore();
+      chance.mockRestore();
+    }
+  });
+
+  test("of another process is looked for after 15 ms, then less and less often, up to each 120 ms, give or take half", async () => {
+    values.set(LOCK, Buffer.from("another"));
+    // A tenth above the shortest pause, so that chance adds to it.
+    const chance = jest.spyOn(Math, "random").mockReturnValue(0.1);
+    const pauses = [15, 22.5, 33.75, 50.625, 75.9375, 113.90625, 120].map((ms) => ms * 0.6);
+    const order: string[] = [];
+    const timers: NodeJS.Timeout[] = [];
+    // Timers that begin with the pause end in the order of their lengths, however busy the machine is.
+    const bracket = (pauseMs: number) =>
+      timers.push(
+        setTimeout(() => order.push("before"), pauseMs - 2),
+        setTimeout(() => order.push("after"), pauseMs + 2),
+      );
+    let look = 0;
+    const isTaken: RedisStore["isTaken"] = async () => {
+      order.push(`look ${look}`);
+      look += 1;
+      const pauseMs = pauses[look];
+      if (pauseMs === undefined) return false;
+      bracket(pauseMs);
+      return true;
+    };
+    try {
+      bracket(pauses[0] ?? 0);
+      await open(60_000, { isTaken })
+        .of(subject())
+        .obtain(async () => token("own"));
+      const looks = order.filter((each, at) => each.startsWith("look") && order[at - 1] === "before");
+      expect(looks).toEqual(pauses.map((_, at) => `look ${at}`));
+      expect(order.filter((each) => each === "after")).toHaveLength(pauses.length - 1);
+    } finally {
+      chance.mockRestore();
+      for (const timer of timers) clearTimeout(timer);
+    }
   });
 
   test("is made without a wait where Redis does not answer for the lock", async () => {
@@ -283,7 +306,7 @@ describe("an exchange", () => {
     silent.add(VALUE);
     const place = tokens.of(subject());
     expect(await place.find()).toBeUndefined();
-    calls = [];
+    calls.length = 0;
     await place.obtain(async () => {
       expect(calls).toEqual([]);
       return token("own");
@@ -301,14 +324,21 @@ describe("a token that the API refused", () => {
     expect(values.has(VALUE)).toBe(true);
     tokens.forget(assertion, keys, new Secret("refused"));
     await tokens.settled();
-    expect(values.has(VALUE)).toBe(false);
+    expect([values.has(VALUE), events]).toEqual([false, []]);
+  });
+
+  test("is removed as well where an older key sealed it", async () => {
+    keep({ t: "refused", e: now + HOUR_MS, a: now }, olderPlace);
+    tokens.forget(assertion, keys, new Secret("refused"));
+    await tokens.settled();
+    expect([values.size, events]).toEqual([0, []]);
   });
 });
 
 describe("what is written in the background", () => {
   test("is waited for by a drain", async () => {
     let finish: () => void = () => {};
-    writing = new Promise<void>((resolve) => {
+    store.writing = new Promise<void>((resolve) => {
       finish = resolve;
     });
     await tokens.of(subject()).replace(async () => token("one"));
@@ -323,9 +353,20 @@ describe("what is written in the background", () => {
     expect(values.has(VALUE)).toBe(true);
   });
 
+  test("is waited for no more once it is over", async () => {
+    await leave(token("one"));
+    const all = jest.spyOn(Promise, "all");
+    try {
+      await tokens.settled();
+      expect(all.mock.calls.map(([pending]) => [...pending])).toEqual([[]]);
+    } finally {
+      all.mockRestore();
+    }
+  });
+
   test("is reported where it fails by a defect", async () => {
-    writing = Promise.reject(new TypeError("a bug"));
-    writing.catch(() => {});
+    store.writing = Promise.reject(new TypeError("a bug"));
+    store.writing.catch(() => {});
     await leave(token("one"));
     expect(events).toEqual([{ type: "shared_failed", reason: "unexpected" }]);
   });

@@ -66,6 +66,50 @@ describe("slots", () => {
     expect(slots.find(0, digest)).toBe(slot);
   });
 
+  test("tell digests apart by a single character, and by its highest bit, at any place", () => {
+    const slots = createSlots(1 + 2 * 43);
+    const base = "a".repeat(43);
+    const others = Array.from(base, (_, at) =>
+      ["A", "\u00c1"].map((character) => `${base.slice(0, at)}${character}${base.slice(at + 1)}`),
+    ).flat();
+    const all = [base, ...others];
+    const taken = all.map((digest) => {
+      expect([digest, slots.find(0, digest)]).toEqual([digest, -1]);
+      return slots.add(0, digest, 1, 1);
+    });
+    expect(all.map((digest) => slots.find(0, digest))).toEqual(taken);
+  });
+
+  test.each([
+    ["as short as one character", "a"],
+    ["of a digest's length and of characters up to the last single byte", "\u00ff".repeat(43)],
+  ])("hold a text %s as it is, and not under its digest", (_, text) => {
+    const slots = createSlots(1);
+    const slot = slots.add(0, text, 1, 1);
+    expect([slots.find(0, text), slots.find(0, digestOf(text))]).toEqual([slot, -1]);
+  });
+
+  test("keep apart what is said of each slot, and change it as asked", () => {
+    const slots = createSlots(3);
+    for (const at of [0, 1, 2]) slots.add(at, digestOf(at), 1_000.5 + at, 2_000.5 + at);
+    slots.setUsed(1, true);
+    slots.setRefreshAt(2, 7.25);
+    const said = () =>
+      [0, 1, 2].map((at) => [
+        slots.find(at, digestOf(at)),
+        slots.until(at),
+        slots.refreshAt(at),
+        slots.used(at),
+      ]);
+    expect(said()).toEqual([
+      [0, 1_000.5, 2_000.5, false],
+      [1, 1_001.5, 2_001.5, true],
+      [2, 1_002.5, 7.25, false],
+    ]);
+    slots.setUsed(1, false);
+    expect(slots.used(1)).toBe(false);
+  });
+
   test("a slot taken anew is not marked as used, and one that moves keeps its mark", () => {
     const slots = createSlots(2);
     slots.setUsed(slots.add(0, digestOf("a"), 1, 1), true);
@@ -78,7 +122,7 @@ describe("slots", () => {
   test("more than the capacity is refused", () => {
     const slots = createSlots(1);
     slots.add(0, digestOf("a"), 1, 1);
-    expect(() => slots.add(0, digestOf("b"), 1, 1)).toThrow(RangeError);
+    expect(() => slots.add(0, digestOf("b"), 1, 1)).toThrow("no slot is free");
   });
 
   /** Reads of the records while `work` runs, counted where the platform does them and not by the slots themselves. */

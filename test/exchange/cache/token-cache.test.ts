@@ -34,6 +34,7 @@ function cacheWith(options: Partial<TokenCacheOptions> = {}) {
     delete: (key: string) => cache.delete(keyOf(key)),
     put,
     putEntry: cache.put,
+    getEntry: cache.get,
     deleteEntry: cache.delete,
     clock,
     evicted,
@@ -73,6 +74,29 @@ describe("bounds", () => {
       expect(cache.bytes()).toBeLessThanOrEqual(20_000);
     }
     expect(cache.size()).toBeGreaterThan(5);
+  });
+
+  test("tokens may fill the bytes to the last one", () => {
+    const size = 480 + "ann".length + 10;
+    const put = (cache: ReturnType<typeof cacheWith>, ...keys: string[]) => {
+      for (const key of keys) cache.put(key, { user: "ann" });
+      return cache.size();
+    };
+    expect(put(cacheWith({ maxBytes: 2 * size }), "a", "b")).toBe(2);
+    expect(put(cacheWith({ maxBytes: 2 * size - 1 }), "a", "b")).toBe(1);
+    expect(put(cacheWith({ maxBytes: size }), "a")).toBe(1);
+    expect(put(cacheWith({ maxBytes: size - 1 }), "a")).toBe(0);
+  });
+
+  test.each([
+    ["bytes", { maxEntries: 1_000_000, maxBytes: 48_000 }],
+    ["entries", { maxEntries: 100, maxBytes: 2 ** 29 }],
+  ])("no more memory is asked for than the bound of %s lets be used", (_, options) => {
+    const before = process.memoryUsage().arrayBuffers;
+    const cache = cacheWith(options);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1_000_000);
+    cache.put("key");
+    expect(cache.size()).toBe(1);
   });
 
   test("a token larger than the whole cache is not kept and displaces nothing", () => {
@@ -154,6 +178,62 @@ describe("eviction", () => {
     expect(survivors.indexOf(false)).toBe(16);
   });
 
+  test("gives each entry in use one more round, and no entry a place for ever", () => {
+    const cache = cacheWith({ maxEntries: 3 });
+    const held = (...keys: string[]) => keys.filter((key) => cache.get(key) !== undefined);
+    for (const key of ["a", "b", "c"]) cache.put(key);
+    held("a", "b", "c");
+    cache.put("d");
+    // All were in use, so that the first goes after a round in which each lost its mark.
+    const unused = cacheWith({ maxEntries: 3 });
+    for (let entry = 0; entry < 30; entry += 1) unused.put(`key-${entry}`);
+    const left = Array.from({ length: 30 }, (_, entry) => entry).filter((entry) =>
+      unused.get(`key-${entry}`),
+    );
+    expect([held("a", "b", "c", "d"), left.every((entry) => entry >= 24)]).toEqual([["b", "c", "d"], true]);
+  });
+
+  test("takes an entry from its end on, in use or not, and says that it had expired", () => {
+    for (const isUsed of [true, false]) {
+      const cache = cacheWith({ maxEntries: 10 });
+      cache.put("ending", { life: 5_000 });
+      for (let entry = 1; entry < 10; entry += 1) cache.put(`lasting-${entry}`);
+      if (isUsed) cache.get("ending");
+      cache.clock.advance(5_000 - MARGIN);
+      // The search for expired entries looks elsewhere at the moment; the hand of the clock meets this one.
+      cache.put("one more");
+      expect([cache.evicted, cache.size()]).toEqual([["expired"], 10]);
+      expect(cache.get("lasting-1")).toBeDefined();
+    }
+  });
+
+  test("looks for two expired entries with each new one, from the moment of their end on", () => {
+    const filled = (count: number) => {
+      const cache = cacheWith();
+      for (let entry = 0; entry < count; entry += 1) cache.put(`old-${entry}`, { life: 5_000 });
+      return cache;
+    };
+    for (const [count, afterMs, taken] of [
+      [10, 5_000 - MARGIN - 1, 0],
+      [10, 5_000 - MARGIN, 2],
+      [1, 5_000 - MARGIN, 1],
+    ] as const) {
+      const cache = filled(count);
+      cache.clock.advance(afterMs);
+      cache.put("new");
+      expect([cache.size(), cache.evicted]).toEqual([count + 1 - taken, Array(taken).fill("expired")]);
+    }
+  });
+
+  test("finds every expired entry among many that last, wherever it is", () => {
+    const cache = cacheWith();
+    for (let entry = 0; entry < 20; entry += 1)
+      cache.put(`key-${entry}`, { life: entry % 2 ? 5_000 : 90_000 });
+    cache.clock.advance(5_000);
+    for (let entry = 0; entry < 40; entry += 1) cache.put(`new-${entry}`);
+    expect([cache.evicted, cache.size()]).toEqual([Array(10).fill("expired"), 50]);
+  });
+
   test("takes expired entries out as new ones come, without anybody asking for them", () => {
     const cache = cacheWith();
     for (let entry = 0; entry < 50; entry += 1) cache.put(`old-${entry}`, { life: 5_000 });
@@ -207,6 +287,76 @@ describe("lifetime", () => {
     });
     expect(cache.get("key")?.token).toBe(newer);
   });
+});
+
+test("of two answers of the same rank the later one is kept", () => {
+  const cache = cacheWith();
+  const put = (name: string) => {
+    const token = { accessToken: new Secret(name), expiresAt: START + 50_000 };
+    cache.putEntry({ ...keyOf("key"), user: "ann", token, tokenExpiresAt: START + 50_000, order: 0 });
+  };
+  put("first");
+  put("second");
+  expect(cache.get("key")?.token.accessToken.reveal()).toBe("second");
+});
+
+test("a token that is due is due again after half of the rest of its life, and not before", () => {
+  const cache = cacheWith();
+  cache.put("key", { life: 101_000 });
+  const due = () => cache.get("key")?.due;
+  cache.clock.advance(79_999);
+  expect(due()).toBe(false);
+  cache.clock.advance(1);
+  expect(due()).toBe(true);
+  expect(cache.postpone(keyOf("key"), cache.clock.now())).toBe(START + 101_000);
+  cache.clock.advance(9_999);
+  expect(due()).toBe(false);
+  cache.clock.advance(1);
+  expect(due()).toBe(true);
+  expect(cache.postpone(keyOf("absent"), cache.clock.now())).toBeUndefined();
+  expect(cache.postpone({ group: "absent", digest: "key" }, cache.clock.now())).toBeUndefined();
+});
+
+test("what is absent cannot be dropped, with a token named or without", () => {
+  const cache = cacheWith();
+  cache.put("key");
+  for (const key of [keyOf("absent"), { group: "absent", digest: "key" }]) {
+    cache.deleteEntry(key);
+    cache.deleteEntry(key, new Secret("t".repeat(10)));
+  }
+  expect(cache.size()).toBe(1);
+});
+
+test("tokens of many groups are found as in a Map, while groups come and go", () => {
+  const random = dice(11);
+  const cache = cacheWith();
+  const model = new Map<string, DownstreamToken>();
+  for (let step = 0; step < 6_000; step += 1) {
+    const key = { group: `group-${random(6)}`, digest: `digest-${random(3)}` };
+    const name = `${key.group} ${key.digest}`;
+    const action = random(4);
+    if (action === 0) {
+      const token = { accessToken: new Secret(`token-${step}`), expiresAt: START + 900_000 };
+      cache.putEntry({
+        ...key,
+        user: `user-${random(4)}`,
+        token,
+        tokenExpiresAt: START + 900_000,
+        order: step,
+      });
+      model.set(name, token);
+    } else if (action === 1) {
+      cache.deleteEntry(key);
+      model.delete(name);
+    } else {
+      const found = cache.getEntry(key)?.token;
+      if (found !== model.get(name)) throw new Error(`step ${step}: another token of ${name}`);
+    }
+    const groups = new Set([...model.keys()].map((each) => each.split(" ")[0])).size;
+    if (cache.size() !== model.size || cache.groups() !== groups)
+      throw new Error(`step ${step}: other counts`);
+  }
+  expect(model.size).toBeGreaterThan(0);
 });
 
 test("after any sequence of operations the books are right", () => {

@@ -1,4 +1,5 @@
-import { describe, expect, test } from "@jest/globals";
+import { describe, expect, jest, test } from "@jest/globals";
+import type { ClientCredential } from "../../../src/credential/contract.ts";
 import { GatewayError } from "../../../src/errors.ts";
 import { createKeyMaker } from "../../../src/exchange/cache/keys.ts";
 import type { ExchangeEvent, TokenRequestFacts } from "../../../src/exchange/contract.ts";
@@ -68,6 +69,12 @@ describe("the pause before a retry", () => {
     expect(pauseBeforeRetry(refusal(true), 100)).toBeUndefined();
     expect(pauseBeforeRetry(refusal(true), 300)).toBeDefined();
     expect(pauseBeforeRetry(refusal(true, 1), 2_099)).toBeUndefined();
+    const chance = jest.spyOn(Math, "random").mockReturnValue(0);
+    try {
+      expect([100, 101].map((leftMs) => pauseBeforeRetry(refusal(true), leftMs))).toEqual([undefined, 50]);
+    } finally {
+      chance.mockRestore();
+    }
   });
 });
 
@@ -75,7 +82,10 @@ describe("a token request", () => {
   const authentication = { method: "client_secret", clientSecret: new Secret("s") } as const;
   const granted = { access_token: "t", token_type: "Bearer", expires_in: 3_600 };
 
-  function acquiring(answers: readonly { status: number; body: object }[]) {
+  function acquiring(
+    answers: readonly { status: number; body: object }[],
+    credential: Partial<ClientCredential> = {},
+  ) {
     const left = [...answers];
     const spans: object[] = [];
     const answered: number[] = [];
@@ -86,7 +96,7 @@ describe("a token request", () => {
       {
         clientId: "client",
         tokenEndpoint: (tenant) => `https://login.example/${tenant}/token`,
-        credential: { source: "client-secret", authenticate: async () => authentication },
+        credential: { source: "client-secret", authenticate: async () => authentication, ...credential },
         timeoutMs: 5_000,
         attemptTimeoutMs: 5_000,
       },
@@ -140,6 +150,36 @@ describe("a token request", () => {
       { url, status: 400, code: "interaction_required" },
     ]);
     expect(facts()).toMatchObject({ source: "client-secret" });
+  });
+
+  test("is known by the credential that proved the gateway, and by which content of it", async () => {
+    const originOf = () => ({ source: "certificate", generation: 2 }) as const;
+    const { run, facts } = acquiring([], { originOf });
+    await run();
+    expect(facts()).toEqual({ requestId: "r", source: "certificate", generation: 2 });
+  });
+
+  test("gives no refresh token on that was not asked for", async () => {
+    const { run } = acquiring([{ status: 200, body: { ...granted, refresh_token: "r" } }]);
+    expect(await run()).not.toHaveProperty("refreshToken");
+  });
+
+  test("earns a retry with ten that need none, once the reserve is spent", async () => {
+    const busy = { status: 503, body: {} };
+    const fine = { status: 200, body: granted };
+    const answers = [...Array(10).fill(busy), ...Array(10).fill(fine), busy];
+    const { run, events } = acquiring([...answers, ...Array(11).fill(fine), busy]);
+    const chance = jest.spyOn(Math, "random").mockReturnValue(0);
+    try {
+      // All ten find Entra busy before one of them comes again.
+      await Promise.all(Array.from({ length: 10 }, run));
+      await expect(run()).rejects.toMatchObject({ code: "authority_unavailable" });
+      for (let request = 0; request < 11; request += 1) await run();
+      await run();
+    } finally {
+      chance.mockRestore();
+    }
+    expect(events).toEqual(Array(11).fill({ type: "retried", tenantId: "home", cause: "transient" }));
   });
 
   test("leaves no timer behind that would keep the process alive", async () => {

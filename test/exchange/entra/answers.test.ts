@@ -61,6 +61,7 @@ describe("what an operator sees of an answer", () => {
   test("is its status, codes and identifiers", () => {
     expect(diagnosticsOf(answer())).toEqual({ status: 400, ...body });
     expect(diagnosticsOf(answer({ timestamp: "1Z" }))).toHaveProperty("timestamp", "1Z");
+    expect(diagnosticsOf(answer({ trace_id: "a" }))).toHaveProperty("trace_id", "a");
     expect(diagnosticsOf({ status: 502, headers: new Headers(), body: undefined })).toEqual({ status: 502 });
   });
 
@@ -73,6 +74,7 @@ describe("what an operator sees of an answer", () => {
     ["timestamp", "Zulu Z"],
     ["timestamp", `${"1".repeat(33)}Z`],
     ["timestamp", "Z"],
+    ["timestamp", "2026-11-27 12:00:00Z and more"],
     ["error", "two words"],
     ["suberror", 7],
     ["error_codes", ["x"]],

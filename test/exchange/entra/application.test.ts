@@ -1,11 +1,13 @@
 import { describe, expect, test } from "@jest/globals";
 import type { ExchangeEvent } from "../../../src/exchange/contract.ts";
 import {
+  applicationSubject,
   createCredentialCheck,
   createManagedIdentityToken,
   createRedisToken,
 } from "../../../src/exchange/entra/application.ts";
 import type { INetworkModule, SendGrant } from "../../../src/exchange/entra/msal.ts";
+import { FetchFailure } from "../../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { resolveAuthority } from "../../../src/identity/authority.ts";
 
@@ -43,9 +45,10 @@ describe("what Entra says to a proof that no request depends on", () => {
     const body = { error, ...(number !== 0 && { error_codes: [number] }) };
     expect(await verdictOf(status, body)).toEqual({
       verdict: "refused",
-      problem: expect.stringMatching(
-        number === 0 ? /^\w+: \w+$/ : new RegExp(`^\\w+: \\w+ \\(AADSTS${number}\\)$`),
-      ),
+      problem:
+        number === 0
+          ? "client_rejected: invalid_client"
+          : expect.stringMatching(new RegExp(`^\\w+: \\w+ \\(AADSTS${number}\\)$`)),
     });
   });
 
@@ -54,15 +57,71 @@ describe("what Entra says to a proof that no request depends on", () => {
     ["a throttled request", 429, {}],
     ["an error without a name", 400, {}],
     ["an error that nobody knows", 400, { error: "something_new" }],
+    ["a request that Entra cannot read", 400, { error: "invalid_request" }],
     ["a policy for workload identities", 400, { error: "invalid_grant", error_codes: [53003] }],
     ["a page of something else", 200, { html: true }],
   ])("decides nothing for %s", async (_, status, body) => {
     expect(await verdictOf(status, body)).toMatchObject({ verdict: "undecided" });
   });
 
+  test("is a definite refusal of the client by the name of the error, and names all numbers", async () => {
+    expect(await verdictOf(400, { error: "unauthorized_client" })).toEqual({
+      verdict: "refused",
+      problem: "client_rejected: unauthorized_client",
+    });
+    expect(await verdictOf(401, { error: "invalid_client", error_codes: [7000215, 1] })).toEqual({
+      verdict: "refused",
+      problem: "client_rejected: secret_wrong (AADSTS7000215, 1)",
+    });
+  });
+
+  test.each([
+    ["no answer comes", new FetchFailure("timeout"), "authority_timeout: timeout"],
+    [
+      "the request cannot be formed",
+      new TypeError("quotes the proof"),
+      "the token request could not be formed",
+    ],
+  ])("decides nothing where %s", async (_, failure, problem) => {
+    const check = createCredentialCheck(WIRE, () => Promise.reject(failure));
+    expect(await check({ method: "client_secret", clientSecret: new Secret("s") })).toEqual({
+      verdict: "undecided",
+      problem,
+    });
+  });
+
+  test("is asked with a request for the gateway itself, of no permission, within the time", async () => {
+    const asked: Parameters<SendGrant>[0][] = [];
+    const check = createCredentialCheck(WIRE, async (grant) => {
+      asked.push(grant);
+      throw new FetchFailure("timeout");
+    });
+    const authentication = { method: "client_secret", clientSecret: new Secret("s") } as const;
+    await check(authentication);
+    expect(asked).toEqual([
+      {
+        assertion: applicationSubject(HOME, CLIENT),
+        scopes: [`${CLIENT}/.default`],
+        correlationId: expect.stringMatching(/^[\da-f-]{36}$/),
+        authentication,
+        timeoutMs: 1_000,
+      },
+    ]);
+  });
+
   test("is an acceptance for a token", async () => {
     const body = { access_token: "t", token_type: "Bearer", expires_in: 3599 };
     expect(await verdictOf(200, body)).toEqual({ verdict: "accepted" });
+  });
+});
+
+test("the gateway itself has no token, no end, and a digest that no token has", () => {
+  expect(applicationSubject(HOME, CLIENT)).toEqual({
+    token: undefined,
+    digest: "application",
+    tenantId: HOME,
+    objectId: CLIENT,
+    expiresAt: Number.POSITIVE_INFINITY,
   });
 });
 
@@ -211,13 +270,13 @@ describe("a token of the gateway's own for Redis", () => {
     });
   });
 
-  test("that a defect keeps away is a problem that quotes nothing of it", async () => {
-    const { source, events } = redisToken(() => Promise.reject(new TypeError("eyJ.secret")));
-    expect(await source()).toEqual({
-      problem: expect.stringMatching(/^(?:the token request failed \(TypeError\)|internal: )/),
-      isPassing: false,
-    });
-    expect(JSON.stringify(events)).not.toContain("eyJ");
+  test.each([
+    [new TypeError("eyJ.secret"), "TypeError"],
+    ["eyJ.secret", "string"],
+  ])("that a defect keeps away is a problem that quotes nothing of it: %p", async (defect, kind) => {
+    const { source, events } = redisToken(() => Promise.reject(defect));
+    expect(await source()).toEqual({ problem: `the token request failed (${kind})`, isPassing: false });
+    expect(events).toEqual([]);
   });
 });
 
@@ -350,6 +409,11 @@ describe("a managed identity's token", () => {
     expect(await token("a")).toEqual({ problem: "gave no token (status 503)" });
     status = 0;
     expect(await token("a")).toEqual({ problem: "gave no answer (network)" });
+    begins = false;
+    expect(await token("a")).toEqual({ problem: "gave no answer (no_platform)" });
+    begins = true;
+    status = 503;
+    expect(await token("a")).toEqual({ problem: "gave no token (status 503)" });
     begins = false;
     expect(await token("a")).toEqual({ problem: "gave no answer (no_platform)" });
   });

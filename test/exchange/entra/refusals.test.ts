@@ -1,6 +1,8 @@
 import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { GatewayErrorCode } from "../../../src/errors.ts";
+import { createRefusals, type FailureDomain } from "../../../src/exchange/entra/refusals.ts";
+import { Secret } from "../../../src/foundation/secret.ts";
 import {
   type Answer,
   assertionOf,
@@ -152,6 +154,246 @@ describe("each refusal of Entra names who must act", () => {
 
   test("90055 with status 503 is throttling", async () => {
     expect((await refusalFor(busy(90055))).code).toBe("authority_throttled");
+  });
+});
+
+describe("what a refusal says, and of which later exchanges", () => {
+  const ABROAD = "ABCDEF00-0000-4000-8000-000000000000";
+  const clientAssertion = new Secret(`e30.${Buffer.from('{"iss":"i"}').toString("base64url")}.s`);
+
+  function refusedWith(
+    status: number,
+    body: object | undefined,
+    { tenantId = ABROAD, homeTenantId = HOME, isRenewal = false, headers = {} } = {},
+  ) {
+    const refusals = createRefusals({
+      homeTenantId,
+      consentUri: (tenant, scopes) => `consent of ${tenant} to ${scopes}`,
+      adminConsentUri: (tenant, scopes) => `administrator of ${tenant} to ${scopes}`,
+      now: () => START,
+    });
+    const exchange = {
+      assertion: assertionOf("ann", { tenantId }),
+      scopes: ["a", "b"],
+      authentication: { method: "client_assertion", clientAssertion } as const,
+      isRenewal,
+    };
+    return refusals.refusalOf(exchange, { status, headers: new Headers(headers), body });
+  }
+  const numbered = (error: string, number: number, over: object = {}) => ({
+    error,
+    error_codes: [number],
+    ...over,
+  });
+  const unknown = (error: string, over: object = {}) => numbered(error, 999_999, over);
+
+  const CONSENT_PAGES = new Map<string, string>([
+    ["consent_required", "consent"],
+    ["admin_consent_required", "administrator"],
+  ]);
+  /** Seconds, where Entra names none. */
+  const WAITS = new Map<string, number>([
+    ["user", 5],
+    ["tenant", 5],
+    ["scopes", 60],
+  ]);
+  type Said = [code: GatewayErrorCode, reason: string, domain: FailureDomain];
+  const INTERACTION = "interaction_required";
+  test.each<[sentence: string, status: number, body: object | undefined, said: Said]>([
+    ["a grant", 400, unknown("invalid_grant"), [INTERACTION, "grant_refused", "request"]],
+    ...[INTERACTION, "login_required", "bad_token", "ui_not_allowed", "interrupted_user"].map(
+      (error): [string, number, object, Said] => [
+        error,
+        400,
+        unknown(error),
+        [INTERACTION, error, "request"],
+      ],
+    ),
+    ...[
+      ...["basic_action", "additional_action", "user_password_expired"],
+      ...["bad_token", "ui_not_allowed", "interrupted_user"],
+    ].flatMap((suberror): [string, number, object, Said][] => [
+      [
+        `an unknown ${suberror}`,
+        400,
+        unknown("invalid_grant", { suberror }),
+        [INTERACTION, suberror, "request"],
+      ],
+      [
+        `${suberror} beside a policy's number`,
+        400,
+        numbered("invalid_grant", 53003, { suberror }),
+        [INTERACTION, "conditional_access", "request"],
+      ],
+    ]),
+    [
+      "a message alone",
+      400,
+      unknown("invalid_grant", { suberror: "message_only" }),
+      ["blocked_by_policy", "conditional_access", "request"],
+    ],
+    [
+      "consent by the suberror",
+      400,
+      unknown("invalid_grant", { suberror: "consent_required" }),
+      ["consent_required", "consent_missing", "request"],
+    ],
+    [
+      "consent by the error",
+      400,
+      unknown("consent_required"),
+      ["consent_required", "consent_missing", "request"],
+    ],
+    [
+      "consent that was declined",
+      400,
+      numbered("consent_required", 65004),
+      ["consent_required", "consent_declined", "request"],
+    ],
+    [
+      "an administrator's consent",
+      400,
+      numbered("invalid_grant", 90094),
+      ["admin_consent_required", "admin_consent_missing", "request"],
+    ],
+    ["claims", 400, unknown("invalid_grant", { claims: CLAIMS }), ["claims_challenged", "claims", "request"]],
+    [
+      "claims of an ended session",
+      400,
+      numbered("invalid_grant", 50173, { claims: CLAIMS }),
+      ["claims_challenged", "session_ended", "session"],
+    ],
+    ["an ended session", 400, numbered("invalid_grant", 50173), [INTERACTION, "session_ended", "session"]],
+    [
+      "an unusable account",
+      400,
+      numbered("invalid_grant", 50057),
+      ["blocked_by_policy", "account_unusable", "request"],
+    ],
+    ["denied access", 400, unknown("access_denied"), ["blocked_by_policy", "access_denied", "request"]],
+    [
+      "another's assertion",
+      400,
+      numbered("invalid_grant", 50013),
+      ["token_rejected", "assertion_refused", "request"],
+    ],
+    [
+      "a tenant without the application",
+      400,
+      numbered("unauthorized_client", 700016),
+      ["tenant_not_onboarded", "application_unknown", "request"],
+    ],
+    ...["invalid_scope", "invalid_resource", "invalid_target"].map(
+      (error): [string, number, object, Said] => [
+        error,
+        400,
+        unknown(error),
+        ["downstream_misconfigured", error, "none"],
+      ],
+    ),
+    ...["unauthorized_client", "unsupported_grant_type", "invalid_request"].map(
+      (error): [string, number, object, Said] => [
+        error,
+        400,
+        unknown(error),
+        ["client_rejected", error, "none"],
+      ],
+    ),
+    ["an error of no known name", 400, unknown("something_new"), ["client_rejected", "unrecognised", "none"]],
+    ["a refused client", 401, unknown("invalid_client"), ["client_rejected", "invalid_client", "credential"]],
+    [
+      "a refused client of a registration that is off",
+      401,
+      numbered("invalid_client", 7000112),
+      ["client_rejected", "application_disabled", "none"],
+    ],
+    [
+      "an issuer that Entra cannot reach",
+      401,
+      numbered("invalid_client", 90061),
+      ["authority_unavailable", "issuer_unreachable", "none"],
+    ],
+    ...["temporarily_unavailable", "server_error"].map((error): [string, number, object, Said] => [
+      error,
+      400,
+      unknown(error),
+      ["authority_unavailable", "server_error", "none"],
+    ]),
+    ["a page of a proxy", 502, undefined, ["authority_unavailable", "server_error", "none"]],
+    ["an answer of nothing", 400, {}, ["authority_unavailable", "answer_unusable", "none"]],
+    ["a failure", 500, {}, ["authority_unavailable", "server_error", "none"]],
+    [
+      "a failure with its number",
+      500,
+      numbered("server_error", 90033),
+      ["authority_unavailable", "transient", "none"],
+    ],
+    [
+      "a failure with the number of another's fault",
+      500,
+      numbered("server_error", 65001),
+      ["authority_unavailable", "server_error", "none"],
+    ],
+    ["a busy Entra", 503, {}, ["authority_unavailable", "server_error", "none"]],
+    ["throttling", 429, undefined, ["authority_throttled", "too_many_requests", "user"]],
+    [
+      "throttling with the number of another's fault",
+      429,
+      numbered("invalid_grant", 65001),
+      ["authority_throttled", "too_many_requests", "user"],
+    ],
+    [
+      "a throttled tenant",
+      429,
+      numbered("temporarily_unavailable", 90055),
+      ["authority_throttled", "tenant_throttled", "tenant"],
+    ],
+    [
+      "a detected loop",
+      400,
+      numbered("invalid_grant", 50196),
+      ["authority_throttled", "loop_detected", "scopes"],
+    ],
+  ])("%s", (_, status, body, [code, reason, domain]) => {
+    const { error, ...refusal } = refusedWith(status, body);
+    expect([error.code, error.reason, refusal.domain]).toEqual([code, reason, domain]);
+    expect(refusal.transient).toBe(status === 503);
+    expect(refusal.forgetUser).toBe(["session_ended", "account_unusable"].includes(reason));
+    // A sentence of the gateway's for the caller.
+    expect(error.detail).toMatch(/^(?:The|An?) .*\.$/);
+    expect(error.consentUri).toBe(CONSENT_PAGES.get(code)?.concat(` of ${ABROAD} to a,b`));
+    expect(error.claims).toBe(code === "claims_challenged" ? CLAIMS : undefined);
+    expect(error.retryAfterSeconds).toBe(WAITS.get(domain));
+    // What was presented helps where no registered credential fits, and is left out elsewhere.
+    expect("assertion_iss" in (error.diagnostics ?? {})).toBe(domain === "credential");
+  });
+
+  test("a busy Entra that names a time speaks of the user's later requests for these scopes", () => {
+    const headers = { "retry-after": "30" };
+    const { error, domain } = refusedWith(503, {}, { headers });
+    expect([error.retryAfterSeconds, domain]).toEqual([30, "scopes"]);
+  });
+
+  test("a delegation that ended speaks of no other, and of the user's sessions where those ended", () => {
+    const session = refusedWith(400, numbered("invalid_grant", 50173), { isRenewal: true });
+    expect([session.error.code, session.domain, session.forgetUser]).toEqual([
+      "delegation_ended",
+      "none",
+      true,
+    ]);
+    const grant = refusedWith(400, unknown("invalid_grant"), { isRenewal: true });
+    expect([grant.error.code, grant.domain, grant.forgetUser]).toEqual(["delegation_ended", "none", false]);
+  });
+
+  test.each([
+    [ABROAD.toLowerCase(), ABROAD],
+    [ABROAD, ABROAD.toLowerCase()],
+  ])("the home tenant is itself in any letter case: %s and %s", (tenantId, homeTenantId) => {
+    const { error, domain } = refusedWith(400, numbered("unauthorized_client", 700016), {
+      tenantId,
+      homeTenantId,
+    });
+    expect([error.code, domain]).toEqual(["client_rejected", "none"]);
   });
 });
 

@@ -41,6 +41,7 @@ describe("a grant", () => {
   test.each([
     [{ token_type: "bEARER" }, "granted"],
     [{ expires_in: "3600" }, "granted"],
+    [{ expires_in: "1" }, "granted"],
     [{ expires_in: 0.5 }, "granted"],
     [{ expires_in: "999999999" }, "granted"],
     [{ expires_in: "9999999999" }, "authority_unavailable expires_in"],
@@ -115,8 +116,28 @@ describe("the scopes of a grant", () => {
     expect(Object.isFrozen(first)).toBe(true);
     for (let list = 0; list < 255; list += 1) scopesOf(`scope-${list}`, responses);
     expect(scopesOf("a b", responses)).toBe(first);
-    for (let list = 255; list < 600; list += 1) scopesOf(`scope-${list}`, responses);
+    scopesOf("one more", responses);
     expect(scopesOf("a b", responses)).not.toBe(first);
+  });
+});
+
+describe("the refresh token of a grant", () => {
+  test.each([
+    ["one character", "r", true],
+    [
+      "every printable one",
+      Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at)).join(""),
+      true,
+    ],
+    ["16384 characters", "r".repeat(16_384), true],
+    ["one more", "r".repeat(16_385), false],
+    ["none", "", false],
+    ["a line break before it", "\nr", false],
+    ["a line break after it", "r\n", false],
+    ["no text", ["r"], false],
+  ])("of %s is given on or not", (_, text, isGiven) => {
+    const outcome = process({ ...GRANT, refresh_token: text });
+    expect(outcome.outcome === "granted" && outcome.refreshToken?.reveal()).toBe(isGiven ? text : undefined);
   });
 });
 
