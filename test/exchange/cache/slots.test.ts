@@ -58,12 +58,14 @@ describe("slots", () => {
   });
 
   test("tell a digest from one with a wider character, which would spill over into its neighbour, at any place", () => {
-    const slots = createSlots(1);
     const digest = "A".repeat(43);
-    const slot = slots.add(0, digest, 1, 1);
-    for (let at = 0; at < 43; at += 1)
-      expect([at, slots.find(0, `${digest.slice(0, at)}\u0141${digest.slice(at + 1)}`)]).toEqual([at, -1]);
-    expect(slots.find(0, digest)).toBe(slot);
+    const wide = Array.from(digest, (_, at) => `${digest.slice(0, at)}\u0141${digest.slice(at + 1)}`);
+    const slots = createSlots(1 + wide.length);
+    const taken = [digest, ...wide].map((text, at) => {
+      expect([at, slots.find(0, text)]).toEqual([at, -1]);
+      return slots.add(0, text, 1, 1);
+    });
+    expect([digest, ...wide].map((text) => slots.find(0, text))).toEqual(taken);
   });
 
   test("tell digests apart by a single character, and by its highest bit, at any place", () => {
