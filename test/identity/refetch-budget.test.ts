@@ -104,6 +104,17 @@ describe("reads for unknown key ids", () => {
   });
 });
 
+test("a budget without a cooldown is whole again at once, and one of a millisecond regains one in each", () => {
+  const timings = { unknownKeySpacingMs: 0, unknownKeyReads: READS };
+  const whole = createRefetchBudget(() => now, { ...timings, unknownKeyCooldownMs: 0 });
+  for (let read = 0; read < 3 * READS; read += 1)
+    expect([whole.allows(`id-${read}`, "s"), whole.waitMs()]).toEqual([true, 0]);
+  const slow = createRefetchBudget(() => now, { ...timings, unknownKeyCooldownMs: 1 });
+  for (let read = 0; read < READS; read += 1) slow.allows(`id-${read}`, "s");
+  now += 1;
+  expect([slow.allows("next", "s"), slow.allows("too many", "s"), slow.waitMs()]).toEqual([true, false, 1]);
+});
+
 test("reads without a spacing are as many as the budget holds, at one moment, too", () => {
   budget = createRefetchBudget(() => now, {
     unknownKeySpacingMs: 0,

@@ -1,10 +1,11 @@
 import { expect, test } from "@jest/globals";
 import passport from "passport";
 import BearerStrategy from "passport-azure-ad/lib/bearerstrategy.js";
+import { GatewayError } from "../../src/errors.ts";
 import { createJoseStrategy } from "../../src/identity/jose.ts";
 import { createPassportAzureAdStrategy } from "../../src/identity/passport-azure-ad.ts";
 import { tokenRejected } from "../../src/identity/rejection.ts";
-import type { StrategyOptions } from "../../src/identity/strategy.ts";
+import { refuse, type StrategyOptions, standInRequest, tokenOf } from "../../src/identity/strategy.ts";
 import { API, generateKey, sign, TENANT, userClaims } from "./fake-authority.ts";
 
 const key = generateKey("key-1");
@@ -68,6 +69,28 @@ test.each(STRATEGIES)("%s sees a token in the header and nowhere else", async (_
 
 test.each(STRATEGIES)("%s refuses to be shared by concurrent requests", async (_name, createStrategy) => {
   await expect(authenticate(good(), createStrategy(optionsWith()), false)).rejects.toThrow("by its name");
+});
+
+test("a request without the field has no token", () => {
+  expect([tokenOf({ headers: {} }), tokenOf(standInRequest("a.b.c"))]).toEqual(["", "a.b.c"]);
+});
+
+test("a defect is refused with itself as the cause, and a failure of the authority is no refusal", () => {
+  const ended: [string, unknown][] = [];
+  const strategy = {
+    fail: (challenge: object) => ended.push(["fail", challenge]),
+    error: (error: unknown) => ended.push(["error", error]),
+  };
+  const defect = new TypeError("a defect");
+  const rejected = tokenRejected("expired");
+  const unavailable = new GatewayError("key_set_unavailable", { detail: "d" });
+  for (const refusal of [defect, rejected, unavailable]) refuse(strategy, refusal);
+  expect(ended).toEqual([
+    ["fail", expect.objectContaining({ code: "token_rejected", reason: "internal" })],
+    ["fail", rejected],
+    ["error", unavailable],
+  ]);
+  expect(ended[0]?.[1]).toHaveProperty("cause", defect);
 });
 
 test.each(STRATEGIES)("%s survives a mapping of claims that throws", async (_name, createStrategy) => {

@@ -82,6 +82,8 @@ async function outcomeOf(value: string): Promise<string> {
   return `${verification.outcome}: ${verification.error.reason}`;
 }
 
+const metadataOf = async ({ fetch }: FakeAuthority) =>
+  (await fetch(`https://login.microsoftonline.com/${TENANT}/v2.0/.well-known/openid-configuration`)).json();
 const reads = () => authority.requests.filter((request) => request.endsWith("openid-configuration")).length;
 const typesOf = (type: TokenVerifierEvent["type"]) => events.filter((event) => event.type === type);
 
@@ -386,6 +388,17 @@ describe("the verified-token cache", () => {
     expect(typesOf("token_verified")).toEqual([
       { type: "token_verified", origin: "signature" },
       { type: "token_verified", origin: "cache" },
+    ]);
+  });
+
+  test("knows a token whatever blanks and letter case come before it", async () => {
+    const value = token();
+    await verifier.verify(bearer(value));
+    for (const spelling of [`Bearer   ${value}`, `bearer ${value}`, `BEARER ${value} `])
+      expect((await verifier.verify([spelling])).outcome).toBe("verified");
+    expect(typesOf("token_verified").map((event) => "origin" in event && event.origin)).toEqual([
+      "signature",
+      ...Array(3).fill("cache"),
     ]);
   });
 
@@ -722,6 +735,31 @@ describe("a failure to read keys", () => {
     await outcomeOf(token());
     expect(causes()).toEqual([{ document: "metadata", reason }]);
   });
+
+  test("is not made of keys without a name", async () => {
+    authority.keys = ["", 7, null, undefined].map((kid) => ({ ...jwkOf(key), kid }));
+    expect(await outcomeOf(token())).toBe("unavailable: no_keys");
+    authority.keys.push(jwkOf(key));
+    expect(await outcomeOf(token())).toBe("verified");
+    expect(typesOf("key_set_refreshed")).toEqual([expect.objectContaining({ keys: 1 })]);
+  });
+
+  test.each(["metadata", "keys"] as const)(
+    "is a document of more than 512 KiB, to the byte: %s",
+    async (document) => {
+      const honest = document === "keys" ? { keys: authority.keys } : await metadataOf(authority);
+      const padded = (bytes: number) => {
+        authority.respond[document] = (_, response) => {
+          response.end(JSON.stringify(honest).padEnd(bytes, " "));
+        };
+      };
+      padded(512 * 1_024 + 1);
+      await outcomeOf(token());
+      expect(causes()).toEqual([{ document, reason: "too_large" }]);
+      padded(512 * 1_024);
+      expect(await outcomeOf(token())).toBe("verified");
+    },
+  );
 
   test("is not made of keys of another cloud, whose metadata does not state its own", async () => {
     authority.metadata = { cloud_instance_name: undefined };
