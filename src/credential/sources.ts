@@ -1,15 +1,8 @@
 /** The table of sources: what each is called, which setting brings it into being, what opens it. */
 
 import type { ConfigurationFault } from "../errors.ts";
-import { openAzurePipelines, openGitHubActions } from "./assertion-sources.ts";
-import { openCertificate } from "./certificate.ts";
-import { openClientAssertionCallback } from "./client-assertion-callback.ts";
-import { openClientSecret } from "./client-secret.ts";
 import type { CredentialOptions, CredentialSource } from "./contract.ts";
-import { openIdentityBinding } from "./identity-binding.ts";
-import { openManagedIdentity } from "./managed-identity.ts";
 import type { SourceCredential, SourcePorts } from "./source.ts";
-import { openWorkloadIdentity } from "./workload-identity.ts";
 
 /** Entra, "Workload identity federation": audience of federated tokens in the public cloud. */
 const PUBLIC_CLOUD_AUDIENCE = "api://AzureADTokenExchange";
@@ -23,7 +16,7 @@ interface SourceEntry {
   readonly hint?: string;
   /** Environment variables (for the callback, the part) that have to be set for the source to exist. */
   readonly settings: readonly string[];
-  /** Undefined where one of them is absent or empty. */
+  /** Undefined where one of them is absent or empty. The file of a source is loaded when it is opened. */
   readonly opener: (options: CredentialOptions) => Opener | undefined;
 }
 
@@ -33,14 +26,17 @@ const WEBHOOK_HINT =
   "the service account the annotation azure.workload.identity/client-id and to be named in serviceAccountName, " +
   "and a pod that is older than label or annotation has to be created anew (kubectl rollout restart)";
 
-// The order of the rows is the order of `auto`: what the platform renews by itself comes first, a secret last.
+// The order of the rows is that of a configuration that names none: what the platform renews by itself comes first, a secret last.
 const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "workload-identity": {
     asksNetwork: false,
     settings: ["AZURE_FEDERATED_TOKEN_FILE"],
     hint: WEBHOOK_HINT,
     opener: ({ federatedTokenFile: path, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
-      path ? (ports) => openWorkloadIdentity({ path, audience }, ports) : undefined,
+      path
+        ? async (ports) =>
+            (await import("./workload-identity.ts")).openWorkloadIdentity({ path, audience }, ports)
+        : undefined,
   },
   certificate: {
     asksNetwork: false,
@@ -52,14 +48,17 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       sendCertificateChain,
     }) {
       const from = path ? { path } : text?.reveal() ? { text } : undefined;
-      return from && ((ports) => openCertificate({ from, password, sendChain: sendCertificateChain }, ports));
+      const options = from && { from, password, sendChain: sendCertificateChain };
+      return options && (async (ports) => (await import("./certificate.ts")).openCertificate(options, ports));
     },
   },
   "client-assertion": {
     asksNetwork: true,
     settings: ["a clientAssertion callback"],
     opener: ({ clientAssertion: callback }) =>
-      callback && ((ports) => openClientAssertionCallback({ callback }, ports)),
+      callback &&
+      (async (ports) =>
+        (await import("./client-assertion-callback.ts")).openClientAssertionCallback({ callback }, ports)),
   },
   "github-actions": {
     asksNetwork: true,
@@ -69,7 +68,8 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       const { requestUrl, requestToken } = githubActions;
       if (!requestUrl || !requestToken?.reveal()) return undefined;
       const issuer = { requestUrl, requestToken, audience: federationAudience, timeoutMs };
-      return (ports) => openGitHubActions(issuer, fetch, ports);
+      return async (ports) =>
+        (await import("./assertion-sources.ts")).openGitHubActions(issuer, fetch, ports);
     },
   },
   "azure-pipelines": {
@@ -79,7 +79,8 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       const { requestUri, accessToken, serviceConnectionId } = azurePipelines;
       if (!requestUri || !accessToken?.reveal() || !serviceConnectionId) return undefined;
       const issuer = { requestUri, accessToken, serviceConnectionId, timeoutMs };
-      return (ports) => openAzurePipelines(issuer, fetch, ports);
+      return async (ports) =>
+        (await import("./assertion-sources.ts")).openAzurePipelines(issuer, fetch, ports);
     },
   },
   "identity-binding": {
@@ -103,20 +104,26 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
         tokenEndpoint,
         audience,
       };
-      return (ports) => openIdentityBinding(binding, ports);
+      return async (ports) =>
+        (await import("./identity-binding.ts")).openIdentityBinding(binding, ports);
     },
   },
   "managed-identity": {
     asksNetwork: true,
     settings: ["credential.managedIdentityClientId"],
     opener: ({ managedIdentityToken: obtainToken, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
-      obtainToken && ((ports) => openManagedIdentity({ obtainToken, audience }, ports)),
+      obtainToken &&
+      (async (ports) =>
+        (await import("./managed-identity.ts")).openManagedIdentity({ obtainToken, audience }, ports)),
   },
   "client-secret": {
     asksNetwork: false,
     settings: ["AZURE_CLIENT_SECRET"],
     opener: ({ clientSecret: secret, production = false }) =>
-      secret?.reveal() ? (ports) => openClientSecret({ secret, production }, ports) : undefined,
+      secret?.reveal()
+        ? async (ports) =>
+            (await import("./client-secret.ts")).openClientSecret({ secret, production }, ports)
+        : undefined,
   },
 };
 
@@ -141,8 +148,8 @@ export interface ChosenSources {
  * with workload identity and a machine with a certificate. When none can, each is a fault.
  */
 export function chooseSources(options: CredentialOptions): ChosenSources {
-  const names = options.sources ?? "auto";
-  if (names === "auto") {
+  const { sources: names } = options;
+  if (names === undefined) {
     const bound = SOURCES["identity-binding"].opener(options) !== undefined;
     const openers = Object.entries(SOURCES).flatMap(([name, { opener, asksNetwork }]) => {
       const open = bound && USED_BY_BINDING.includes(name) ? undefined : opener(options);

@@ -17,11 +17,11 @@ import type {
 } from "../downstream/contract.ts";
 import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
-import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
 import { asApplication, compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
+import { needed } from "../foundation/optional-modules.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
   Principal,
@@ -39,6 +39,7 @@ import type {
   RequestRecord,
   RoomSpan,
 } from "./contract.ts";
+import type { OptionalParts } from "./optional-parts.ts";
 import { publicAddress } from "./public-address.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
@@ -348,7 +349,10 @@ export interface ProxyPorts {
   readonly clientId: string;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
-  readonly forwardBatch: ForwardBatch;
+  /** Undefined where no route leads to Microsoft Graph. */
+  readonly forwardBatch: ForwardBatch | undefined;
+  /** Undefined where no route leads to an API that links its answers. */
+  readonly links: OptionalParts["links"];
   /** How callers reach the gateway; see `publicAddress`. */
   readonly publicUrl: string | undefined;
   readonly own: OwnFields;
@@ -390,12 +394,14 @@ type Challenged = Extract<ForwardOutcome, { readonly kind: "challenged" }>;
 
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
 export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
-  const { forward, forwardBatch, challenge } = ports;
+  const { forward, challenge } = ports;
   const { api, methods, allowedMethods, targetOf, actor, source } = openRoute(route, ports);
-  const graph = isGraph(api);
+  const batches = isGraph(api)
+    ? { forward: needed(ports.forwardBatch), isTarget: needed(ports.links).isBatchTarget }
+    : undefined;
   const tellsHop = api.headers?.sendForwarded === true;
   const rewriteFor = readsOData(api)
-    ? linkRewrites(api, route.target.path, ports.publicUrl)
+    ? linkRewrites(api, route.target.path, ports.publicUrl, needed(ports.links).createLinkRewrite)
     : () => undefined;
   const { gate } = route;
 
@@ -408,9 +414,9 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const rewrite = rewriteFor(request);
     const forwarded = tellsHop ? hopOf(request) : undefined;
 
-    if (graph && request.method === "POST" && isBatchTarget(target)) {
+    if (batches !== undefined && request.method === "POST" && batches.isTarget(target)) {
       sayOwnFields(response, ports.own, correlationId);
-      return forwardBatch({
+      return batches.forward({
         incoming: request,
         outgoing: response,
         target,
@@ -480,7 +486,12 @@ function withHead(methods: readonly string[]): readonly string[] {
 }
 
 /** Links are rewritten to one address, or in development to that of a few loopback names: the last one is kept. */
-function linkRewrites(api: DownstreamApiOptions, mount: string, publicUrl: string | undefined) {
+function linkRewrites(
+  api: DownstreamApiOptions,
+  mount: string,
+  publicUrl: string | undefined,
+  createLinkRewrite: NonNullable<OptionalParts["links"]>["createLinkRewrite"],
+) {
   let known: string | undefined;
   let rewrite: RewriteAnswer | undefined;
   return (request: Request): RewriteAnswer | undefined => {
