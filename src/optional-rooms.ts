@@ -21,27 +21,15 @@ const OPTIONAL_ROOMS = {
     ({ config, hasCode }) => hasCode || config.local !== undefined,
     () => import("./downstream/client.ts"),
   ],
-  console: [
-    ({ config }) => config.console.enabled,
-    () => import("./console/console.ts"),
-  ],
+  console: [({ config }) => config.console.enabled, () => import("./console/console.ts")],
   delegations: [
     ({ config }) => config.delegations !== undefined,
     () => import("./delegations/delegations.ts"),
   ],
-  local: [
-    ({ config }) => config.local !== undefined,
-    () => import("./local/local-side.ts"),
-  ],
+  local: [({ config }) => config.local !== undefined, () => import("./local/local-side.ts")],
   openapi: [({ config }) => config.http.openapi, () => import("./openapi.ts")],
-  permissions: [
-    ({ config }) => config.permissionsTable !== undefined,
-    () => import("./permission-watch.ts"),
-  ],
-  redis: [
-    ({ config }) => config.exchange.cache.redis.url.reveal() !== "",
-    () => import("./redis/redis.ts"),
-  ],
+  permissions: [({ config }) => config.permissionsTable !== undefined, () => import("./permission-watch.ts")],
+  redis: [({ config }) => config.exchange.cache.redis.url.reveal() !== "", () => import("./redis/redis.ts")],
 } as const satisfies Readonly<Record<string, OptionalModule<AskingForRooms>>>;
 
 export type OptionalRooms = Loaded<typeof OPTIONAL_ROOMS>;

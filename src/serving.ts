@@ -37,10 +37,7 @@ export function openServing(first: Served) {
   let serving: Serving = { ...first, generation: 1, needRestart: [] };
 
   /** Rejects with a ConfigurationError when the configuration cannot serve; nothing has changed then. */
-  async function replace(
-    asked: GatewayConfig,
-    { servedBy, prepare }: ReplacingSteps,
-  ): Promise<Reconfigured> {
+  async function replace(asked: GatewayConfig, { servedBy, prepare }: ReplacingSteps): Promise<Reconfigured> {
     const { config, changed, needRestart } = takeOver(serving.config, asked);
     if (changed.length === 0) {
       serving = { ...serving, needRestart };

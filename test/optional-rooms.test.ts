@@ -37,7 +37,11 @@ test.each<[string, object, readonly string[]]>([
     ["redis"],
   ],
   ["kind: graph", { routes: [{ api: { baseUrl: "https://api.example", kind: "graph" } }] }, ["batches"]],
-  ["the address of Graph", { routes: [{ api: { baseUrl: "https://graph.microsoft.com/v1.0" } }] }, ["batches"]],
+  [
+    "the address of Graph",
+    { routes: [{ api: { baseUrl: "https://graph.microsoft.com/v1.0" } }] },
+    ["batches"],
+  ],
 ])("%s asks for its room", async (_, changes, expected) => {
   expect(await roomsOf(changes)).toEqual(expected);
 });

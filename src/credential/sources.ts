@@ -104,8 +104,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
         tokenEndpoint,
         audience,
       };
-      return async (ports) =>
-        (await import("./identity-binding.ts")).openIdentityBinding(binding, ports);
+      return async (ports) => (await import("./identity-binding.ts")).openIdentityBinding(binding, ports);
     },
   },
   "managed-identity": {

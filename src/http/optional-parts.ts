@@ -31,15 +31,11 @@ const OPTIONAL_PARTS = {
   mcpChallenges: [({ bridge }) => bridge !== undefined, () => import("./mcp-challenges.ts")],
   mcpEndpoints: [({ bridge }) => bridge !== undefined, () => import("./mcp-endpoints.ts")],
   mcpGate: [
-    ({ proxyRoutes, codeRoutes }) =>
-      [...proxyRoutes, ...codeRoutes].some(({ mcp }) => mcp === true),
+    ({ proxyRoutes, codeRoutes }) => [...proxyRoutes, ...codeRoutes].some(({ mcp }) => mcp === true),
     () => import("./mcp-gate.ts"),
   ],
   rateLimits: [limitsSomething, () => import("./rate-limits.ts")],
-  secondSides: [
-    ({ hasSecondSides }) => hasSecondSides,
-    () => import("./second-side.ts"),
-  ],
+  secondSides: [({ hasSecondSides }) => hasSecondSides, () => import("./second-side.ts")],
 } as const satisfies Readonly<Record<string, OptionalModule<AskingForParts>>>;
 
 export type OptionalParts = Loaded<typeof OPTIONAL_PARTS>;

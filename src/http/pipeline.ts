@@ -17,6 +17,7 @@ import type {
 } from "../downstream/contract.ts";
 import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
+import type { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
 import { asApplication, compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
@@ -39,7 +40,6 @@ import type {
   RequestRecord,
   RoomSpan,
 } from "./contract.ts";
-import type { OptionalParts } from "./optional-parts.ts";
 import { publicAddress } from "./public-address.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
@@ -352,7 +352,12 @@ export interface ProxyPorts {
   /** Undefined where no route leads to Microsoft Graph. */
   readonly forwardBatch: ForwardBatch | undefined;
   /** Undefined where no route leads to an API that links its answers. */
-  readonly links: OptionalParts["links"];
+  readonly links:
+    | {
+        readonly createLinkRewrite: typeof createLinkRewrite;
+        readonly isBatchTarget: typeof isBatchTarget;
+      }
+    | undefined;
   /** How callers reach the gateway; see `publicAddress`. */
   readonly publicUrl: string | undefined;
   readonly own: OwnFields;
@@ -416,28 +421,30 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
 
     if (batches !== undefined && request.method === "POST" && batches.isTarget(target)) {
       sayOwnFields(response, ports.own, correlationId);
-      return batches.forward({
-        incoming: request,
-        outgoing: response,
-        target,
-        record,
-        route: route.target,
-        check: targetOf,
-        owner: callerOf(record).owner,
-        obtainToken: obtainWith(record, source),
-        correlationId,
-        challenge,
-        rewrite,
-        forwarded,
-      }).then(
-        (answered) => {
-          record.downstreamStatus = answered?.status;
-          record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
-        },
-        (error: unknown) => {
-          throw actor.rephrase(record, error);
-        },
-      );
+      return batches
+        .forward({
+          incoming: request,
+          outgoing: response,
+          target,
+          record,
+          route: route.target,
+          check: targetOf,
+          owner: callerOf(record).owner,
+          obtainToken: obtainWith(record, source),
+          correlationId,
+          challenge,
+          rewrite,
+          forwarded,
+        })
+        .then(
+          (answered) => {
+            record.downstreamStatus = answered?.status;
+            record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
+          },
+          (error: unknown) => {
+            throw actor.rephrase(record, error);
+          },
+        );
     }
 
     const sendFirst = ({ accessToken: token }: DownstreamToken, passed?: PassedMessages) => {
@@ -490,7 +497,7 @@ function linkRewrites(
   api: DownstreamApiOptions,
   mount: string,
   publicUrl: string | undefined,
-  createLinkRewrite: NonNullable<OptionalParts["links"]>["createLinkRewrite"],
+  rewriteTo: typeof createLinkRewrite,
 ) {
   let known: string | undefined;
   let rewrite: RewriteAnswer | undefined;
@@ -498,7 +505,7 @@ function linkRewrites(
     const address = addressOf(request, publicUrl);
     if (address !== known) {
       known = address;
-      rewrite = address === undefined ? undefined : createLinkRewrite(api, address + mount);
+      rewrite = address === undefined ? undefined : rewriteTo(api, address + mount);
     }
     return rewrite;
   };
