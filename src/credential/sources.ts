@@ -7,7 +7,8 @@ import type { SourceCredential, SourcePorts } from "./source.ts";
 /** Entra, "Workload identity federation": audience of federated tokens in the public cloud. */
 const PUBLIC_CLOUD_AUDIENCE = "api://AzureADTokenExchange";
 
-type Opener = (ports: SourcePorts) => Promise<SourceCredential>;
+/** Loads the file of a source, and gives what opens it. */
+type LoadOpener = () => Promise<(ports: SourcePorts) => Promise<SourceCredential>>;
 
 interface SourceEntry {
   /** Whether opening it asks a platform or a proxy over the network, and not this machine alone. */
@@ -16,8 +17,8 @@ interface SourceEntry {
   readonly hint?: string;
   /** Environment variables (for the callback, the part) that have to be set for the source to exist. */
   readonly settings: readonly string[];
-  /** Undefined where one of them is absent or empty. The file of a source is loaded when it is opened. */
-  readonly opener: (options: CredentialOptions) => Opener | undefined;
+  /** Undefined where one of them is absent or empty. Only the files of chosen sources are loaded. */
+  readonly opener: (options: CredentialOptions) => LoadOpener | undefined;
 }
 
 /** Azure/azure-workload-identity: the webhook sets the variable, at creation of the pod, and only where it is asked to. */
@@ -34,8 +35,10 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     hint: WEBHOOK_HINT,
     opener: ({ federatedTokenFile: path, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
       path
-        ? async (ports) =>
-            (await import("./workload-identity.ts")).openWorkloadIdentity({ path, audience }, ports)
+        ? async () => {
+            const { openWorkloadIdentity } = await import("./workload-identity.ts");
+            return (ports) => openWorkloadIdentity({ path, audience }, ports);
+          }
         : undefined,
   },
   certificate: {
@@ -49,7 +52,13 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     }) {
       const from = path ? { path } : text?.reveal() ? { text } : undefined;
       const options = from && { from, password, sendChain: sendCertificateChain };
-      return options && (async (ports) => (await import("./certificate.ts")).openCertificate(options, ports));
+      return (
+        options &&
+        (async () => {
+          const { openCertificate } = await import("./certificate.ts");
+          return (ports) => openCertificate(options, ports);
+        })
+      );
     },
   },
   "client-assertion": {
@@ -57,8 +66,10 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     settings: ["a clientAssertion callback"],
     opener: ({ clientAssertion: callback }) =>
       callback &&
-      (async (ports) =>
-        (await import("./client-assertion-callback.ts")).openClientAssertionCallback({ callback }, ports)),
+      (async () => {
+        const { openClientAssertionCallback } = await import("./client-assertion-callback.ts");
+        return (ports) => openClientAssertionCallback({ callback }, ports);
+      }),
   },
   "github-actions": {
     asksNetwork: true,
@@ -68,8 +79,10 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       const { requestUrl, requestToken } = githubActions;
       if (!requestUrl || !requestToken?.reveal()) return undefined;
       const issuer = { requestUrl, requestToken, audience: federationAudience, timeoutMs };
-      return async (ports) =>
-        (await import("./assertion-sources.ts")).openGitHubActions(issuer, fetch, ports);
+      return async () => {
+        const { openGitHubActions } = await import("./assertion-sources.ts");
+        return (ports) => openGitHubActions(issuer, fetch, ports);
+      };
     },
   },
   "azure-pipelines": {
@@ -79,8 +92,10 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       const { requestUri, accessToken, serviceConnectionId } = azurePipelines;
       if (!requestUri || !accessToken?.reveal() || !serviceConnectionId) return undefined;
       const issuer = { requestUri, accessToken, serviceConnectionId, timeoutMs };
-      return async (ports) =>
-        (await import("./assertion-sources.ts")).openAzurePipelines(issuer, fetch, ports);
+      return async () => {
+        const { openAzurePipelines } = await import("./assertion-sources.ts");
+        return (ports) => openAzurePipelines(issuer, fetch, ports);
+      };
     },
   },
   "identity-binding": {
@@ -104,7 +119,10 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
         tokenEndpoint,
         audience,
       };
-      return async (ports) => (await import("./identity-binding.ts")).openIdentityBinding(binding, ports);
+      return async () => {
+        const { openIdentityBinding } = await import("./identity-binding.ts");
+        return (ports) => openIdentityBinding(binding, ports);
+      };
     },
   },
   "managed-identity": {
@@ -112,16 +130,20 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     settings: ["credential.managedIdentityClientId"],
     opener: ({ managedIdentityToken: obtainToken, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
       obtainToken &&
-      (async (ports) =>
-        (await import("./managed-identity.ts")).openManagedIdentity({ obtainToken, audience }, ports)),
+      (async () => {
+        const { openManagedIdentity } = await import("./managed-identity.ts");
+        return (ports) => openManagedIdentity({ obtainToken, audience }, ports);
+      }),
   },
   "client-secret": {
     asksNetwork: false,
     settings: ["AZURE_CLIENT_SECRET"],
     opener: ({ clientSecret: secret, production = false }) =>
       secret?.reveal()
-        ? async (ports) =>
-            (await import("./client-secret.ts")).openClientSecret({ secret, production }, ports)
+        ? async () => {
+            const { openClientSecret } = await import("./client-secret.ts");
+            return (ports) => openClientSecret({ secret, production }, ports);
+          }
         : undefined,
   },
 };
@@ -130,7 +152,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
 const USED_BY_BINDING: readonly string[] = ["workload-identity", "managed-identity"];
 
 export interface ChosenOpener {
-  readonly open: Opener;
+  readonly load: LoadOpener;
   readonly asksNetwork: boolean;
 }
 
@@ -151,8 +173,8 @@ export function chooseSources(options: CredentialOptions): ChosenSources {
   if (names === undefined) {
     const bound = SOURCES["identity-binding"].opener(options) !== undefined;
     const openers = Object.entries(SOURCES).flatMap(([name, { opener, asksNetwork }]) => {
-      const open = bound && USED_BY_BINDING.includes(name) ? undefined : opener(options);
-      return open === undefined ? [] : [{ open, asksNetwork }];
+      const load = bound && USED_BY_BINDING.includes(name) ? undefined : opener(options);
+      return load === undefined ? [] : [{ load, asksNetwork }];
     });
     return { openers, absent: [], faults: openers.length > 0 ? [] : [NOTHING_CONFIGURED] };
   }
@@ -167,10 +189,10 @@ export function chooseSources(options: CredentialOptions): ChosenSources {
       continue;
     }
     const { settings, hint, opener, asksNetwork } = SOURCES[name];
-    const open = opener(options);
+    const load = opener(options);
     if (names.indexOf(name) < index) faults.push({ path, problem: `${name} is named twice` });
-    else if (open === undefined) absent.push({ source: name, problem: needs(name, settings), hint, index });
-    else openers.push({ open, asksNetwork });
+    else if (load === undefined) absent.push({ source: name, problem: needs(name, settings), hint, index });
+    else openers.push({ load, asksNetwork });
   }
   if (openers.length === 0)
     for (const { problem, hint, index } of absent)

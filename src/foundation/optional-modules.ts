@@ -16,11 +16,11 @@ export async function loadAskedFor<Asking, Table extends Readonly<Record<string,
   table: Table,
   asking: Asking,
 ): Promise<Loaded<Table>> {
-  const loading = Object.entries(table).map(async ([name, [isAskedFor, load]]) => [
-    name,
-    isAskedFor(asking) ? await load() : undefined,
-  ]);
-  return Object.fromEntries(await Promise.all(loading)) as Loaded<Table>;
+  const loaded: [string, unknown][] = [];
+  // One after the other: they share most of what they import.
+  for (const [name, [isAskedFor, load]] of Object.entries(table))
+    loaded.push([name, isAskedFor(asking) ? await load() : undefined]);
+  return Object.fromEntries(loaded) as Loaded<Table>;
 }
 
 /**

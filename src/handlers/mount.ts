@@ -26,10 +26,8 @@ export async function handlersFor({
 
 /** Its tools and the table are loaded where a route mounts it. */
 async function graphMcp(permissionsTable: string | undefined): Promise<HandlerMaker> {
-  const [{ createGraphMcp }, { loadPermissionTable }] = await Promise.all([
-    import("../mcp/graph/graph-mcp.ts"),
-    import("../permissions/table.ts"),
-  ]);
+  const { createGraphMcp } = await import("../mcp/graph/graph-mcp.ts");
+  const { loadPermissionTable } = await import("../permissions/table.ts");
   return (route) =>
     routeHandler(
       createGraphMcp({

@@ -36,13 +36,9 @@ export async function openOutbound(proxies: ProxyOptions | undefined): Promise<O
 }
 
 async function openProxied(proxyFor: ProxyFor) {
-  const [{ createOutboundFetch }, { createProxyAgent }] = await Promise.all([
-    import("./fetch.ts"),
-    import("./agent.ts"),
-  ]);
-  const [proxied, direct] = await Promise.all([
-    createOutboundFetch({ proxyFor }),
-    createOutboundFetch({ proxyFor: () => undefined }),
-  ]);
+  const { createOutboundFetch } = await import("./fetch.ts");
+  const { createProxyAgent } = await import("./agent.ts");
+  const proxied = await createOutboundFetch({ proxyFor });
+  const direct = await createOutboundFetch({ proxyFor: () => undefined });
   return { proxied, direct, createProxyAgent };
 }
