@@ -8,7 +8,7 @@ import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { findCredentialFaults, openCredential } from "./credential/credential.ts";
 import { createForward } from "./downstream/forward.ts";
-import type { ForwardBatch } from "./downstream/graph/forward-batch.ts";
+import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
 import { ConfigurationError, type GatewayError } from "./errors.ts";
 import type { OfflineGrants, OpenTokenExchange } from "./exchange/contract.ts";
@@ -490,19 +490,14 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
     }),
   );
   const own = securityFields();
-  let forwardBatch: ForwardBatch | undefined;
   return {
     own,
     forward: createForward({ transport, fairness, now, own }),
-    /** One for all configurations that serve, so that its bounds are those of the process. */
-    batchesOf({ rooms }: Pick<Served, "rooms">): ForwardBatch | undefined {
-      forwardBatch ??= rooms.batches?.createForwardBatch({
-        transport,
-        now,
-        limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
-      });
-      return forwardBatch;
-    },
+    forwardBatch: createForwardBatch({
+      transport,
+      now,
+      limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
+    }),
     /** None where no code calls APIs; a route in code that names one is then a fault of the start. */
     apisOf({ config: of, rooms }: Pick<Served, "config" | "rooms">): Readonly<Record<string, CallableApi>> {
       const { clients } = rooms;
@@ -524,10 +519,9 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
 
 type PublicPorts = Pick<
   Parameters<typeof createPublicSide>[0],
-  "verifier" | "exchange" | "forward" | "own" | "isReady" | "delegations"
+  "verifier" | "exchange" | "forward" | "forwardBatch" | "own" | "isReady" | "delegations"
 > & {
   readonly apisOf: (served: Served) => Readonly<Record<string, CallableApi>>;
-  readonly batchesOf: (served: Served) => ForwardBatch | undefined;
   readonly bridgeOf: (served: Served) => Bridge | undefined;
   readonly counters: Parameters<typeof createPublicSide>[1]["counters"];
 };
@@ -535,7 +529,7 @@ type PublicPorts = Pick<
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
 async function assemblePublicSide(building: Building, ports: PublicPorts, first: Served) {
   const { config, parts, keep, outputs, metrics, signals } = building;
-  const { apisOf, batchesOf, bridgeOf, counters, ...lasting } = ports;
+  const { apisOf, bridgeOf, counters, ...lasting } = ports;
   const messageMemory = createBudget({ total: config.fairness.mcpBytes, ...config.fairness });
   /** All that a configuration decides about the public side; what is added here takes part in every reload. */
   const optionsOf = (serving: Served) => ({
@@ -544,7 +538,6 @@ async function assemblePublicSide(building: Building, ports: PublicPorts, first:
     ...serving.config.http,
     ...challengeOptions(building, serving.config),
     apis: apisOf(serving),
-    forwardBatch: batchesOf(serving),
     bridge: bridgeOf(serving),
     codeRoutes: serving.routes,
     ...(parts.checksNeeds !== undefined && { checksNeeds: parts.checksNeeds }),

@@ -1,7 +1,6 @@
 /** What only some configurations use, and which of their settings asks for it; docs/performance.md says what that saves. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import { isGraph } from "./downstream/target/downstream-api.ts";
 import { type Loaded, loadAskedFor, type OptionalModule } from "./foundation/optional-modules.ts";
 
 /** What decides about the rooms that are loaded. */
@@ -12,10 +11,6 @@ export interface AskingForRooms {
 }
 
 const OPTIONAL_ROOMS = {
-  batches: [
-    ({ config: { routes } }) => routes.some(({ api }) => isGraph(api)),
-    () => import("./downstream/graph/forward-batch.ts"),
-  ],
   bridge: [({ config }) => config.mcp !== undefined, () => import("./mcp/bridge.ts")],
   clients: [
     ({ config, hasCode }) => hasCode || config.local !== undefined,

@@ -36,12 +36,6 @@ test.each<[string, object, readonly string[]]>([
     { exchange: { cache: { redis: { url: new Secret("redis://127.0.0.1") } } } },
     ["redis"],
   ],
-  ["kind: graph", { routes: [{ api: { baseUrl: "https://api.example", kind: "graph" } }] }, ["batches"]],
-  [
-    "the address of Graph",
-    { routes: [{ api: { baseUrl: "https://graph.microsoft.com/v1.0" } }] },
-    ["batches"],
-  ],
 ])("%s asks for its room", async (_, changes, expected) => {
   expect(await roomsOf(changes)).toEqual(expected);
 });
@@ -65,13 +59,11 @@ const forwarding = (changes: object) => ({
   proxyRoutes: [{ api: { baseUrl: "https://api.example" }, ...changes }],
 });
 
-test("routes without limits, tools and links ask for no further file of the public side", async () => {
+test("routes without limits and tools ask for no further file of the public side", async () => {
   expect(await partsOf({})).toEqual([]);
 });
 
 test.each<[string, object, readonly string[]]>([
-  ["kind: odata", forwarding({ api: { baseUrl: "https://api.example", kind: "odata" } }), ["links"]],
-  ["kind: graph", forwarding({ api: { baseUrl: "https://api.example", kind: "graph" } }), ["links"]],
   ["sign-in of MCP clients", { bridge: {} }, ["mcpChallenges", "mcpEndpoints"]],
   ["a route of an MCP server", forwarding({ mcp: true }), ["mcpGate"]],
   ["a handler that speaks MCP", { codeRoutes: [{ mcp: true }] }, ["mcpGate"]],

@@ -1,7 +1,5 @@
 /** Files of this room that only some routes and settings use, and which of these asks for each. */
 
-import type { DownstreamApiOptions } from "../downstream/contract.ts";
-import { readsOData } from "../downstream/target/downstream-api.ts";
 import { type Loaded, loadAskedFor, type OptionalModule } from "../foundation/optional-modules.ts";
 import type { Bridge } from "../mcp/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
@@ -15,7 +13,7 @@ interface AskingRoute {
 
 /** What decides about the files that are loaded. */
 export interface AskingForParts {
-  readonly proxyRoutes: readonly (AskingRoute & { readonly api: DownstreamApiOptions })[];
+  readonly proxyRoutes: readonly AskingRoute[];
   readonly codeRoutes: readonly AskingRoute[];
   readonly limits: RateLimitRules;
   readonly bridge?: Bridge | undefined;
@@ -24,10 +22,6 @@ export interface AskingForParts {
 }
 
 const OPTIONAL_PARTS = {
-  links: [
-    ({ proxyRoutes }) => proxyRoutes.some(({ api }) => readsOData(api)),
-    () => import("../downstream/graph/links.ts"),
-  ],
   mcpChallenges: [({ bridge }) => bridge !== undefined, () => import("./mcp-challenges.ts")],
   mcpEndpoints: [({ bridge }) => bridge !== undefined, () => import("./mcp-endpoints.ts")],
   mcpGate: [

@@ -17,12 +17,11 @@ import type {
 } from "../downstream/contract.ts";
 import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
-import type { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
+import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
 import { asApplication, compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
-import { needed } from "../foundation/optional-modules.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
   Principal,
@@ -349,15 +348,7 @@ export interface ProxyPorts {
   readonly clientId: string;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
-  /** Undefined where no route leads to Microsoft Graph. */
-  readonly forwardBatch: ForwardBatch | undefined;
-  /** Undefined where no route leads to an API that links its answers. */
-  readonly links:
-    | {
-        readonly createLinkRewrite: typeof createLinkRewrite;
-        readonly isBatchTarget: typeof isBatchTarget;
-      }
-    | undefined;
+  readonly forwardBatch: ForwardBatch;
   /** How callers reach the gateway; see `publicAddress`. */
   readonly publicUrl: string | undefined;
   readonly own: OwnFields;
@@ -399,14 +390,12 @@ type Challenged = Extract<ForwardOutcome, { readonly kind: "challenged" }>;
 
 /** Exchanges the caller's token and forwards the request; answers a claims challenge of the API once. */
 export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
-  const { forward, challenge } = ports;
+  const { forward, forwardBatch, challenge } = ports;
   const { api, methods, allowedMethods, targetOf, actor, source } = openRoute(route, ports);
-  const batches = isGraph(api)
-    ? { forward: needed(ports.forwardBatch), isTarget: needed(ports.links).isBatchTarget }
-    : undefined;
+  const graph = isGraph(api);
   const tellsHop = api.headers?.sendForwarded === true;
   const rewriteFor = readsOData(api)
-    ? linkRewrites(api, route.target.path, ports.publicUrl, needed(ports.links).createLinkRewrite)
+    ? linkRewrites(api, route.target.path, ports.publicUrl)
     : () => undefined;
   const { gate } = route;
 
@@ -419,32 +408,30 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const rewrite = rewriteFor(request);
     const forwarded = tellsHop ? hopOf(request) : undefined;
 
-    if (batches !== undefined && request.method === "POST" && batches.isTarget(target)) {
+    if (graph && request.method === "POST" && isBatchTarget(target)) {
       sayOwnFields(response, ports.own, correlationId);
-      return batches
-        .forward({
-          incoming: request,
-          outgoing: response,
-          target,
-          record,
-          route: route.target,
-          check: targetOf,
-          owner: callerOf(record).owner,
-          obtainToken: obtainWith(record, source),
-          correlationId,
-          challenge,
-          rewrite,
-          forwarded,
-        })
-        .then(
-          (answered) => {
-            record.downstreamStatus = answered?.status;
-            record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
-          },
-          (error: unknown) => {
-            throw actor.rephrase(record, error);
-          },
-        );
+      return forwardBatch({
+        incoming: request,
+        outgoing: response,
+        target,
+        record,
+        route: route.target,
+        check: targetOf,
+        owner: callerOf(record).owner,
+        obtainToken: obtainWith(record, source),
+        correlationId,
+        challenge,
+        rewrite,
+        forwarded,
+      }).then(
+        (answered) => {
+          record.downstreamStatus = answered?.status;
+          record.cut = answered?.isWhole === false ? "downstream_failed" : undefined;
+        },
+        (error: unknown) => {
+          throw actor.rephrase(record, error);
+        },
+      );
     }
 
     const sendFirst = ({ accessToken: token }: DownstreamToken, passed?: PassedMessages) => {
@@ -493,19 +480,14 @@ function withHead(methods: readonly string[]): readonly string[] {
 }
 
 /** Links are rewritten to one address, or in development to that of a few loopback names: the last one is kept. */
-function linkRewrites(
-  api: DownstreamApiOptions,
-  mount: string,
-  publicUrl: string | undefined,
-  rewriteTo: typeof createLinkRewrite,
-) {
+function linkRewrites(api: DownstreamApiOptions, mount: string, publicUrl: string | undefined) {
   let known: string | undefined;
   let rewrite: RewriteAnswer | undefined;
   return (request: Request): RewriteAnswer | undefined => {
     const address = addressOf(request, publicUrl);
     if (address !== known) {
       known = address;
-      rewrite = address === undefined ? undefined : rewriteTo(api, address + mount);
+      rewrite = address === undefined ? undefined : createLinkRewrite(api, address + mount);
     }
     return rewrite;
   };

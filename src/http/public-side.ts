@@ -162,8 +162,7 @@ export interface PublicRouterOptions {
   readonly verifier: TokenVerifier;
   readonly exchange: TokenExchange;
   readonly forward: Forward;
-  /** Undefined where no route leads to Microsoft Graph. */
-  readonly forwardBatch: ForwardBatch | undefined;
+  readonly forwardBatch: ForwardBatch;
   /** How callers reach the gateway, where that is configured. */
   readonly publicUrl?: string | undefined;
   readonly apis: Readonly<Record<string, CallableApi>>;
@@ -271,7 +270,6 @@ export function createPublicRouter(options: PublicRouterOptions, parts: Partial<
     exchange,
     forward,
     forwardBatch,
-    links: parts.links,
     publicUrl,
     own: options.own,
   };
