@@ -2,6 +2,7 @@
 
 import { Readable } from "node:stream";
 import { GatewayError } from "../../errors.ts";
+import { loopTurns } from "../../foundation/turns.ts";
 import type { AnswerHeaders, Transfer, Transport, TransportRequest } from "../contract.ts";
 import { isEventStream } from "../headers/headers.ts";
 import { createIdleTimer } from "../transport/idle-timer.ts";
@@ -30,6 +31,9 @@ const READ_AHEAD = 65_536;
 /**
  * Sends a request and resolves when the answer's headers are here, whatever its status.
  *
+ * Where there is no time left in this turn of the event loop, an answer waits for the turn of its user, on the wire and in its
+ * place at the API: many can come in one read of all sockets, and what a handler makes of each takes a time that counts.
+ *
  * Rejects with the transport's GatewayError, with `downstream_timeout`, or with the reason of an aborted signal. What
  * goes wrong later is an error of the body stream.
  */
@@ -41,12 +45,35 @@ export function openAnswer(
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     let transfer: Transfer | undefined;
+    const owner = request.record?.owner?.user;
+    let isPaused = false;
+    let isInLine = false;
 
+    const pause = () => {
+      isPaused = true;
+      transfer?.pause();
+    };
+    const resume = () => {
+      isPaused = false;
+      transfer?.resume();
+    };
+    const inTurn = (next: () => void) => {
+      if (loopTurns.isFree()) {
+        next();
+        return;
+      }
+      isInLine = true;
+      if (!isPaused) pause();
+      loopTurns.wait(owner, () => {
+        isInLine = false;
+        if (!body.destroyed) next();
+      });
+    };
     const body = new Readable({
       highWaterMark: READ_AHEAD,
       read() {
         idle.restart();
-        transfer?.resume();
+        if (isPaused && !isInLine) inTurn(resume);
       },
       // Also the way out after an answer that was read to its end; giving up is then without effect.
       destroy(error, done) {
@@ -74,11 +101,14 @@ export function openAnswer(
         clearTimeout(deadline);
         if (isEventStream(headers)) idle = createIdleTimer(streamIdleTimeoutMs, () => fail(timeout()));
         idle.restart();
-        resolve({ status, headers, body, isElsewhere });
+        inTurn(() => {
+          resolve({ status, headers, body, isElsewhere });
+          if (isPaused) resume();
+        });
       },
       chunk(chunk) {
         idle.restart();
-        if (!body.push(chunk)) transfer?.pause();
+        if (!body.push(chunk)) pause();
       },
       end() {
         idle.stop();

@@ -165,23 +165,39 @@ export function isDropped(rules: HeaderRules, name: string): boolean {
 function matches({ names, prefixes, allowed, only }: HeaderRules, name: string): boolean {
   if (allowed?.has(name) === true) return false;
   if (only !== undefined && !only.has(name)) return true;
+  const candidates = byInitial(prefixes);
   const isNamed = (written: string) =>
-    names.has(written) || prefixes.some((prefix) => written.startsWith(prefix));
+    names.has(written) || candidates.get(written[0])?.some((prefix) => written.startsWith(prefix)) === true;
   // CGI and its heirs read every sign in a name as the same: `x.real.ip` would walk past the rule for `x-real-ip`.
   return isNamed(name) || (/[^a-z0-9-]/.test(name) && isNamed(name.replace(/[^a-z0-9-]/g, "-")));
+}
+
+const initials = new WeakMap<readonly string[], Map<string | undefined, string[]>>();
+
+/** Prefixes by their first character: a caller may send 2000 names that no verdict is remembered of. */
+function byInitial(prefixes: readonly string[]): ReadonlyMap<string | undefined, readonly string[]> {
+  let found = initials.get(prefixes);
+  if (found !== undefined) return found;
+  found = new Map();
+  for (const prefix of prefixes) found.set(prefix[0], [...(found.get(prefix[0]) ?? []), prefix]);
+  initials.set(prefixes, found);
+  return found;
 }
 
 const NONE: ReadonlySet<string> = new Set();
 
 function namedInConnection(lines: HeaderLines): ReadonlySet<string> {
-  let named = NONE;
+  let named: Set<string> | undefined;
   for (let index = 0; index + 1 < lines.length; index += 2) {
     const name = lines[index] as string;
-    if (name.length === 10 && name.toLowerCase() === "connection") {
-      named = new Set([...named, ...connectionOptions(lines[index + 1])]);
+    if (name.length !== 10 || name.toLowerCase() !== "connection") continue;
+    // Added to one set: a caller may send 2000 such lines.
+    for (const option of connectionOptions(lines[index + 1])) {
+      named ??= new Set();
+      named.add(option);
     }
   }
-  return named;
+  return named ?? NONE;
 }
 
 function connectionOptions(value: string | readonly string[] | undefined): ReadonlySet<string> {
