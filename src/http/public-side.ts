@@ -21,6 +21,7 @@ import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts
 import { mcpEndpoints } from "./mcp-endpoints.ts";
 import { createMcpGate, type McpGateOptions } from "./mcp-gate.ts";
 import {
+  claimedUserOf,
   type ProxyRoute,
   proxyTo,
   receive,
@@ -106,6 +107,7 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
     besides,
     refuse: refuseWith(),
     recognize: recognizeUser(first.verifier),
+    claimedUser: claimedUserOf(first.verifier),
     overload: createLoadShedding({ ...ports, refuseWith, onEvent: onLoad }),
     /**
      * Builds the side of another configuration, and opens others beside it. `begin` puts it in the place of the current
