@@ -27,16 +27,20 @@ const TURN_MS = 2;
 
 /**
  * libuv accepts one connection in each turn of the event loop (since 1.45), so that a turn which has accepted one may have
- * left hundreds in line, among them callers who wait for nothing else: what those wait for is how long such turns are. After
- * a piece of work they begin none for so many times as long as that took.
+ * left hundreds in line, among them callers who wait for nothing else: what those wait for is how long such turns are. In a
+ * row of them a turn begins one piece of work; one of those who are not users who wait for little in so many turns, for what
+ * it leads to, as a connection to an API, takes as long again.
  */
-const REST_TIMES = 2;
+const TURNS_OF_REST = 8;
 
 /**
  * Where so many turns in a row have accepted one, more wait than a page opens: a flood, or the callers of an instance that
  * has gone.
  */
 const POURING = 8;
+
+/** A user for whom no more than so many pieces of work wait, waits for little: a page opens six connections. */
+const FEW = 8;
 
 /** Bytes whose way through the process takes time that counts: moving fewer is not worth a look at the clock. */
 export const LARGE_PIECE = 16_384;
@@ -55,45 +59,72 @@ interface Waiting {
 
 /** In the order of arrival. A list of links, since an array of thousands is moved whole for each that leaves it. */
 interface Line {
-  first: Waiting;
-  last: Waiting;
+  readonly name: string;
+  first: Waiting | undefined;
+  last: Waiting | undefined;
+  size: number;
 }
 
-/** Lines of which one after the other gives the first that waits in it. */
-function createRotation() {
-  const lines = new Map<string, Line>();
-  const rotation = {
-    isEmpty: () => lines.size === 0,
+/** Lines, of which the one that gave its first longest ago gives its first next. */
+type Lines = Map<string, Line>;
+
+function join(line: Line, one: Waiting): void {
+  if (line.last === undefined) line.first = one;
+  else line.last.next = one;
+  line.last = one;
+  line.size += 1;
+}
+
+function leave(line: Line): Waiting | undefined {
+  const one = line.first;
+  if (one === undefined) return undefined;
+  line.first = one.next;
+  if (line.first === undefined) line.last = undefined;
+  one.next = undefined;
+  line.size -= 1;
+  return one;
+}
+
+/** The line whose turn it is, which is none of them from now on. */
+function takeFirst(lines: Lines): Line | undefined {
+  for (const [name, line] of lines) {
+    lines.delete(name);
+    return line;
+  }
+  return undefined;
+}
+
+function emptyLine(name: string): Line {
+  return { name, first: undefined, last: undefined, size: 0 };
+}
+
+/**
+ * Users who are known: those with few pieces of work that wait, and those with many, each in turn. Which a user is shows how
+ * much of what waits is his, over all of his connections: of a pipeline, one request at a time waits.
+ */
+function createUsers() {
+  const few: Lines = new Map();
+  const many: Lines = new Map();
+
+  function next(lines: Lines): Waiting | undefined {
+    const line = takeFirst(lines);
+    if (line === undefined) return undefined;
+    const one = leave(line);
+    if (line.size > FEW) many.set(line.name, line);
+    else if (line.size > 0) few.set(line.name, line);
+    return one;
+  }
+
+  return {
     join(one: Waiting): void {
-      const line = lines.get(one.name);
-      if (line === undefined) lines.set(one.name, { first: one, last: one });
-      else {
-        line.last.next = one;
-        line.last = one;
-      }
+      const line = few.get(one.name) ?? many.get(one.name) ?? emptyLine(one.name);
+      join(line, one);
+      if (line.size === 1) few.set(line.name, line);
+      else if (line.size === FEW + 1 && few.delete(line.name)) many.set(line.name, line);
     },
-    /** The first of the line whose turn it is. */
-    next(): Waiting | undefined {
-      const [name] = lines.keys();
-      if (name === undefined) return undefined;
-      const line = lines.get(name);
-      const one = rotation.leave(name);
-      // At the end of the map, behind every other line.
-      if (line !== undefined && lines.delete(name)) lines.set(name, line);
-      return one;
-    },
-    /** The first of this line, ahead of the line's turn. */
-    leave(name: string): Waiting | undefined {
-      const line = lines.get(name);
-      const one = line?.first;
-      if (line === undefined || one === undefined) return undefined;
-      if (one.next === undefined) lines.delete(name);
-      else line.first = one.next;
-      one.next = undefined;
-      return one;
-    },
+    nextOfFew: () => next(few),
+    nextOfMany: () => next(many),
   };
-  return rotation;
 }
 
 /**
@@ -102,22 +133,39 @@ function createRotation() {
  * speaks of, with other lines without end: so between two of these turns the one has its turn that has waited longest of all.
  */
 function createStrangers() {
-  const claims = createRotation();
+  const claims: Lines = new Map();
   let oldest: Waiting | undefined;
   let newest: Waiting | undefined;
   let isOldestsTurn = false;
+
+  function nextByClaim(): Waiting | undefined {
+    const line = takeFirst(claims);
+    const one = line && leave(line);
+    if (line !== undefined && line.size > 0) claims.set(line.name, line);
+    return one;
+  }
+
+  /** What came first of all is the first of its line as well. */
+  function leaveAsOldest({ name }: Waiting): Waiting | undefined {
+    const line = claims.get(name);
+    const one = line && leave(line);
+    if (line?.size === 0) claims.delete(name);
+    return one;
+  }
+
   return {
-    isEmpty: claims.isEmpty,
+    isEmpty: () => claims.size === 0,
     join(one: Waiting): void {
-      claims.join(one);
+      const line = claims.get(one.name) ?? emptyLine(one.name);
+      join(line, one);
+      if (line.size === 1) claims.set(line.name, line);
       if (newest === undefined) oldest = one;
       else newest.later = one;
       newest = one;
     },
     next(): Waiting | undefined {
       isOldestsTurn = !isOldestsTurn;
-      // The one that came first of all is the first of its line as well.
-      const one = isOldestsTurn && oldest !== undefined ? claims.leave(oldest.name) : claims.next();
+      const one = isOldestsTurn && oldest !== undefined ? leaveAsOldest(oldest) : nextByClaim();
       if (one !== undefined) one.hasBegun = true;
       while (oldest?.hasBegun === true) oldest = oldest.later;
       if (oldest === undefined) newest = undefined;
@@ -129,12 +177,13 @@ function createStrangers() {
 /**
  * A request that begins costs the event loop up to half a millisecond before it waits for anything, and a chunk of an answer
  * that is rewritten a whole one. Hundreds that come in one read of all sockets would all be done before any other answer
- * moves on. Here work begins for `TURN_MS`, and the rest waits: a piece for each user in turn, and between any two of them
- * one for the callers who are not known yet. So a flood of tokens that are no tokens delays callers with new tokens, and
- * not those whose token is known.
+ * moves on. Here work begins for `TURN_MS`, and the rest waits. In each turn the users who wait for little come first, one
+ * piece of each at a time; then one piece at least, however long the others took, in turn of a user who waits for much or of a
+ * caller who is not known. So neither a user with a flood of requests nor a flood of tokens that are none delays a user whose
+ * token is known.
  */
 export function createTurns(now: () => number = () => performance.now()): Turns {
-  const users = createRotation();
+  const users = createUsers();
   const strangers = createStrangers();
   let waiting = 0;
   let isScheduled = false;
@@ -146,10 +195,14 @@ export function createTurns(now: () => number = () => performance.now()): Turns 
   let isCounted = true;
   /** Whether a connection was accepted in such a row since work was looked at. */
   let hasAccepted = false;
-  /** Whether this turn of the event loop begins one piece of work. */
+  /** Whether this turn of the event loop begins one piece of work at most. */
   let isAccepting = false;
-  let restsUntil = Number.NEGATIVE_INFINITY;
+  /** How many more turns of such a row begin work of users who wait for little alone. */
+  let rest = 0;
   let isStrangersTurn = false;
+  /** Whether this turn has begun what it owes the others; and whether it has begun work of one who is not known. */
+  let hasBegunOther = false;
+  let hasBegunStrangers = false;
 
   function endTurn(): void {
     hasBegun = false;
@@ -177,10 +230,12 @@ export function createTurns(now: () => number = () => performance.now()): Turns 
   function takeTurn(): void {
     isScheduled = false;
     turnBegan = now();
+    hasBegunStrangers = false;
     isAccepting = hasAccepted;
     hasAccepted = false;
-    if (isAccepting && turnBegan < restsUntil) schedule();
-    else beginNext();
+    rest = isAccepting && rest > 0 ? rest - 1 : 0;
+    hasBegunOther = false;
+    beginNext();
   }
 
   /**
@@ -189,24 +244,44 @@ export function createTurns(now: () => number = () => performance.now()): Turns 
    */
   function beginNext(): void {
     const next = nextWaiting();
-    if (next === undefined) return;
+    if (next === undefined) {
+      if (waiting > 0) schedule();
+      return;
+    }
     waiting -= 1;
     next.begin(now() - next.since);
-    if (waiting > 0 || isAccepting) queueMicrotask(() => process.nextTick(goOn));
+    if (waiting > 0) queueMicrotask(() => process.nextTick(goOn));
   }
 
   function goOn(): void {
-    const time = now();
-    if (isAccepting) restsUntil = time + REST_TIMES * (time - turnBegan);
-    if (waiting === 0) return;
-    if (isAccepting || time - turnBegan >= TURN_MS) schedule();
+    if (isAccepting) schedule();
     else beginNext();
   }
 
   function nextWaiting(): Waiting | undefined {
+    if (isAccepting) return rest > 0 ? users.nextOfFew() : (nextOfOthers() ?? users.nextOfFew());
+    const hasTime = now() - turnBegan < TURN_MS;
+    const next = hasTime ? users.nextOfFew() : undefined;
+    if (next !== undefined) return next;
+    if (!hasBegunOther) return nextOfOthers();
+    return hasTime ? (users.nextOfMany() ?? nextStranger()) : undefined;
+  }
+
+  function nextOfOthers(): Waiting | undefined {
+    hasBegunOther = true;
     isStrangersTurn = !isStrangersTurn;
-    if (!strangers.isEmpty() && (isStrangersTurn || users.isEmpty())) return strangers.next();
-    return users.next();
+    const next = isStrangersTurn
+      ? (nextStranger() ?? users.nextOfMany())
+      : (users.nextOfMany() ?? nextStranger());
+    if (next !== undefined) rest = TURNS_OF_REST;
+    return next;
+  }
+
+  /** One in a turn: a new token leads to a verification, an exchange, and a connection for it. */
+  function nextStranger(): Waiting | undefined {
+    if (hasBegunStrangers || strangers.isEmpty()) return undefined;
+    hasBegunStrangers = true;
+    return strangers.next();
   }
 
   const turns: Turns = {

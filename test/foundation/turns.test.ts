@@ -57,13 +57,40 @@ describe("requests that wait for their turn", () => {
     expect(begun).toEqual(["m1", "a1", "g1", "m2", "a2", "m3"]);
   });
 
-  test("of callers who are not known yet have every other turn, and all of them where no known user waits", async () => {
+  test("of users who wait for little come first, then one at least of a user who waits for much or of a caller who is not known", async () => {
     const { join, begun } = setUp();
-    for (const name of ["x1", "x2", "x3", "x4"]) join(name, undefined);
-    join("a1", "ada");
-    join("a2", "ada");
-    await nextTurn();
-    expect(begun).toEqual(["x1", "a1", "x2", "a2", "x3", "x4"]);
+    for (let index = 0; index < 14; index++) join("m", "mallory", 1);
+    for (const name of ["x1", "x2"]) join(name, undefined, 1);
+    for (const name of ["a1", "a2", "a3"]) join(name, "ada", 1);
+    join("g1", "grace", 1);
+    const turn = async () => {
+      begun.length = 0;
+      await nextTurn();
+      return [...begun];
+    };
+    expect(await turn()).toEqual(["a1", "g1", "x1"]);
+    expect(await turn()).toEqual(["a2", "a3", "m"]);
+    expect(await turn()).toEqual(["x2", "m"]);
+    expect(await turn()).toEqual(["m", "m"]);
+    join("a4", "ada", 1);
+    expect(await turn()).toEqual(["a4", "m"]);
+  });
+
+  test("of one user are few again when eight of them are left, and take turns with those of others from then on", async () => {
+    const { join, begun } = setUp();
+    for (let index = 0; index < 10; index++) join("m", "mallory", 2);
+    for (let index = 0; index < 9; index++) join("a", "ada", 2);
+    for (let index = 0; index < 6; index++) await nextTurn();
+    expect(begun).toEqual(["m", "a", "a", "m", "a", "m", "a"]);
+  });
+
+  test("of callers who are not known yet begin one in each turn", async () => {
+    const { join, begun } = setUp();
+    for (const name of ["x1", "x2", "x3"]) join(name, undefined);
+    for (const expected of [["x1"], ["x1", "x2"], ["x1", "x2", "x3"]]) {
+      await nextTurn();
+      expect(begun).toEqual(expected);
+    }
   });
 
   test("of callers who are not known yet begin by whom they claim to be in turn, and between two of these the oldest of all", async () => {
@@ -72,7 +99,7 @@ describe("requests that wait for their turn", () => {
     join("a1", undefined, 0, "ada");
     join("-", undefined);
     join("a2", undefined, 0, "ada");
-    await nextTurn();
+    while (begun.length < 11) await nextTurn();
     expect(begun).toEqual(["m1", "m2", "m3", "a1", "m4", "-", "m5", "m6", "m7", "a2", "m8"]);
   });
 
@@ -130,44 +157,23 @@ describe("requests that wait for their turn", () => {
     expect(turns.isFree()).toBe(true);
   });
 
-  test("begin one piece in such a turn, and none for twice as long as it took while more connections come", async () => {
-    const { turns, join, begun, pass } = setUp();
+  test("begin one piece in each turn of such a row: of users who wait for little, and one of the others in eight turns", async () => {
+    const { turns, join, begun } = setUp();
     turns.accepted();
     await nextTurn();
-    for (const name of ["1", "2", "3", "4", "5"]) join(name, "ada", 0.4);
-    const accepting = async (ms: number) => {
-      pass(ms);
+    for (let index = 0; index < 20; index++) join("m", "mallory");
+    for (let index = 0; index < 20; index++) join("x", undefined);
+    for (const name of ["a1", "a2", "a3"]) join(name, "ada");
+    const perTurn: string[] = [];
+    for (let turn = 0; turn < 20; turn++) {
       turns.accepted();
       await nextTurn();
-      return begun.length;
-    };
-    expect(await accepting(0)).toBe(1);
-    expect(await accepting(0.3)).toBe(1);
-    expect(await accepting(0.3)).toBe(1);
-    expect(await accepting(0.3)).toBe(2);
-    expect(await accepting(0.7)).toBe(2);
-    // None has come in this turn, so that none waits to be accepted.
-    await nextTurn();
-    expect(begun).toEqual(["1", "2", "3", "4", "5"]);
-  });
-
-  test("count the rest by what ran in microtasks of the last piece as well", async () => {
-    const { turns, join, begun, pass } = setUp();
-    turns.accepted();
-    await nextTurn();
-    turns.wait("mallory", () => void Promise.resolve().then(() => pass(1)));
-    turns.accepted();
-    await nextTurn();
-    join("a", "ada");
-    for (const [ms, expected] of [
-      [1.9, 0],
-      [0.1, 1],
-    ] as const) {
-      pass(ms);
-      turns.accepted();
-      await nextTurn();
-      expect(begun).toHaveLength(expected);
+      perTurn.push(begun.splice(0).join());
     }
+    const none = Array<string>(7).fill("");
+    expect(perTurn).toEqual(["x", "a1", "a2", "a3", ...none.slice(3), "m", ...none, "x", "", "", ""]);
+    await nextTurn();
+    expect(begun.length).toBeGreaterThan(10);
   });
 
   test("are said to come with connections that pour in where eight turns in a row have accepted one", async () => {
