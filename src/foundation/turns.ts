@@ -28,10 +28,10 @@ const TURN_MS = 2;
 /**
  * libuv accepts one connection in each turn of the event loop (since 1.45), so that a turn which has accepted one may have
  * left hundreds in line, among them callers who wait for nothing else: what those wait for is how long such turns are. In a
- * row of them a turn begins one piece of work; one of those who are not users who wait for little in so many turns, for what
- * it leads to, as a connection to an API, takes as long again.
+ * row of them a turn begins one piece of work for users who wait for little, and in so many turns one for all others: what a
+ * piece leads to, as an exchange with a TLS connection of its own, takes milliseconds in turns to come.
  */
-const TURNS_OF_REST = 8;
+const TURNS_OF_REST = 32;
 
 /**
  * Where so many turns in a row have accepted one, more wait than a page opens: a flood, or the callers of an instance that

@@ -17,6 +17,8 @@ export interface Occupant {
     begun(): ServerResponse | undefined;
     /** Answers that are not closed yet. */
     open(): number;
+    /** Whether it has sent requests that are not parsed yet. */
+    isAhead(): boolean;
   };
   readonly progress: {
     /** For how long the caller has taken nothing of an answer that is there, ms. */
@@ -58,7 +60,7 @@ const FEW = 8;
 const PAUSE_MS = 0.0025;
 
 /** Who goes first. A connection that has brought no request yet comes behind the first of these. */
-const RANKS = ["unread", "unknown", "crowd", "idle", "busy"] as const;
+const RANKS = ["unread", "unknown", "ahead", "crowd", "idle", "busy"] as const;
 type Rank = (typeof RANKS)[number];
 
 interface Listed {
@@ -73,7 +75,7 @@ interface Listed {
 /**
  * An answer that is not read keeps most, so it goes first. Then a connection that has brought no request, and one that has
  * brought none of a verified caller: opening these costs nothing, so that anyone can fill the house with them, and their
- * callers lose nothing that was begun. Connections of verified callers stay for `GIVES_WAY_MS` after their last request,
+ * callers lose nothing that was begun; nor do those who have sent more requests ahead before they are known. Connections of verified callers stay for `GIVES_WAY_MS` after their last request,
  * unless one user has a crowd of them.
  */
 export function createGivingWay({ all, userOf, now = () => performance.now() }: GivingWayOptions): GivingWay {
@@ -102,7 +104,8 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
     if (connection.newest() === undefined) return undefined;
     const user = userOn(one);
     const isBusy = connection.open() > 0;
-    if (user === undefined) return isBusy ? undefined : "unknown";
+    if (user === undefined && !isBusy) return "unknown";
+    if (user === undefined) return connection.isAhead() ? "ahead" : undefined;
     const held = heldBy.get(user) ?? 0;
     if (isBusy) return held > Math.max(FEW, max * BUSY_SHARE) ? "busy" : undefined;
     if (held > Math.max(FEW, max * IDLE_SHARE)) return "crowd";

@@ -157,7 +157,7 @@ describe("requests that wait for their turn", () => {
     expect(turns.isFree()).toBe(true);
   });
 
-  test("begin one piece in each turn of such a row: of users who wait for little, and one of the others in eight turns", async () => {
+  test("begin one piece in each turn of such a row: of users who wait for little, and one of the others in thirty-two turns", async () => {
     const { turns, join, begun } = setUp();
     turns.accepted();
     await nextTurn();
@@ -165,13 +165,13 @@ describe("requests that wait for their turn", () => {
     for (let index = 0; index < 20; index++) join("x", undefined);
     for (const name of ["a1", "a2", "a3"]) join(name, "ada");
     const perTurn: string[] = [];
-    for (let turn = 0; turn < 20; turn++) {
+    for (let turn = 0; turn < 66; turn++) {
       turns.accepted();
       await nextTurn();
       perTurn.push(begun.splice(0).join());
     }
-    const none = Array<string>(7).fill("");
-    expect(perTurn).toEqual(["x", "a1", "a2", "a3", ...none.slice(3), "m", ...none, "x", "", "", ""]);
+    const none = Array<string>(31).fill("");
+    expect(perTurn).toEqual(["x", "a1", "a2", "a3", ...none.slice(3), "m", ...none, "x", ""]);
     await nextTurn();
     expect(begun.length).toBeGreaterThan(10);
   });

@@ -17,6 +17,7 @@ interface Facts {
   readonly user?: string;
   readonly idleMs?: number;
   readonly stalledMs?: number;
+  readonly isAhead?: boolean;
   /** Whether a request has come since the last look. */
   readonly isActive?: boolean;
 }
@@ -30,7 +31,7 @@ function house(all: Readonly<Record<string, Facts>>) {
   let time = 0;
   const occupants = new Map(
     Object.entries(all).map(([name, facts], order) => {
-      const { request, user, idleMs = 0, stalledMs = 0, isActive = false } = facts;
+      const { request, user, idleMs = 0, stalledMs = 0, isActive = false, isAhead = false } = facts;
       const response = request && ({ req: {} } as ServerResponse);
       if (response !== undefined) users.set(response.req, user);
       const socket = {
@@ -44,6 +45,7 @@ function house(all: Readonly<Record<string, Facts>>) {
         socket,
         newest: () => response,
         begun: () => (request === "waits" ? undefined : response),
+        isAhead: () => isAhead,
         open: () => (request === undefined || request === "idle" ? 0 : 1),
       } as unknown as Occupant["connection"];
       const progress = { stalledMs: () => stalledMs };
@@ -78,18 +80,19 @@ const crowd = (size: number, facts: Facts) =>
   Object.fromEntries(Array.from({ length: size }, (_, index) => [`crowd ${index}`, facts]));
 
 describe("the connection that gives way", () => {
-  test("is one whose answer is not read, then one without a request, then one without a verified caller, then the longest idle", () => {
+  test("is one whose answer is not read, then one without a request, then one without a verified caller, then one that such a caller sends ahead on, then the longest idle", () => {
     const { newcomers } = house({
       idle: { request: "idle", user: "ada", idleMs: 6_000 },
       longIdle: { request: "idle", user: "grace", idleMs: 9_000 },
+      ahead: { request: "waits", isAhead: true },
       refused: { request: "idle" },
       oldestSilent: {},
       silent: { idleMs: 3_000 },
       unread: { request: "open", user: "ada", stalledMs: 5_000 },
       longUnread: { request: "open", stalledMs: 8_000 },
     });
-    expect(newcomers(8)).toEqual({
-      closed: ["longUnread", "unread", "oldestSilent", "silent", "refused", "longIdle", "idle"],
+    expect(newcomers(9)).toEqual({
+      closed: ["longUnread", "unread", "oldestSilent", "silent", "refused", "ahead", "longIdle", "idle"],
       turnedAway: 1,
     });
   });
@@ -98,6 +101,7 @@ describe("the connection that gives way", () => {
     ["that waits for its turn", { request: "waits" }],
     ["of a caller who is not known yet", { request: "open" }],
     ["of a user", { request: "open", user: "ada" }],
+    ["of a user who sends ahead", { request: "open", user: "ada", isAhead: true }],
     ["whose answer is not taken for less than five seconds", { request: "open", stalledMs: 4_999 }],
   ])("is never one with a request %s", (_of, facts) => {
     expect(house({ one: facts }).newcomers(1)).toEqual({ closed: [], turnedAway: 1 });
@@ -175,7 +179,7 @@ describe("a server with as many connections as it takes", () => {
     await Promise.all(open.splice(0).map((server) => server.drain(0)));
   });
 
-  test("serves every newcomer, while those who say nothing and those who are refused hold all places again and again", async () => {
+  test("serves every newcomer, while those who say nothing, are refused or flood hold all places again and again", async () => {
     const server = await listen(
       (request, response) => {
         const record = openRecord(request as Request);
@@ -208,6 +212,8 @@ describe("a server with as many connections as it takes", () => {
     for (let round = 0; round < 4; round++) {
       const attackers = await Promise.all(Array.from({ length: 30 }, dial));
       for (const socket of attackers.slice(0, 8)) socket.write("GET /x HTTP/1.1\r\nhost: x\r\n\r\n");
+      for (const socket of attackers.slice(8, 16))
+        socket.write("GET /x HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1_500));
       expect(await ask(await dial(), "/ada")).toMatch(/ada$/);
       expect(await ask(kept, "/ada")).toMatch(/ada$/);
     }
