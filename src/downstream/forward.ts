@@ -272,6 +272,8 @@ class Relay implements AnswerReceiver, AnswerFlow {
   }
 
   end(): void {
+    // What is still under way has to be taken by the caller.
+    this.isStalled = true;
     this.idle?.restart();
     this.writer?.end();
   }
@@ -465,14 +467,18 @@ export class AnswerWriter {
   private first: Buffer | undefined = undefined;
   private rewriter: BodyRewriter | undefined = undefined;
   private isHeadWritten = false;
+  /** Bytes that are still to come; not a number where the API does not say. */
+  private remaining: number;
 
   constructor(outgoing: ServerResponse, answer: WrittenAnswer, flow: AnswerFlow) {
     this.outgoing = outgoing;
     this.answer = answer;
     this.flow = flow;
+    this.remaining = Number(answer.headers["content-length"]);
   }
 
   chunk(chunk: Buffer): void {
+    this.remaining -= chunk.length;
     if (!this.isHeadWritten && this.first === undefined) {
       this.first = chunk;
       return;
@@ -538,6 +544,8 @@ export class AnswerWriter {
     const { rewriter } = this;
     const passed = rewriter === undefined ? chunk : rewriter.push(chunk);
     const isTaken = passed.length === 0 || this.outgoing.write(passed);
+    // What is left has mostly been read along with this chunk: it leaves with it, in one write.
+    if (rewriter === undefined && this.remaining < LARGE_PIECE) return;
     if (isTaken && this.isCheap(chunk)) return;
     this.flow.pause();
     if (isTaken) this.resumeInTurn();

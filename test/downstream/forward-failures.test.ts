@@ -2,11 +2,16 @@ import { once } from "node:events";
 import http from "node:http";
 import net, { type Socket } from "node:net";
 import { describe, expect, test } from "@jest/globals";
+import type { ForwardOutcome, Transport } from "../../src/downstream/contract.ts";
+import { createForward } from "../../src/downstream/forward.ts";
+import { compileTarget } from "../../src/downstream/target/downstream-api.ts";
+import { Secret } from "../../src/foundation/secret.ts";
 import { apiAt } from "./api-options.ts";
 import {
   call,
   createInbox,
   listen,
+  NO_SHARES,
   onCleanup,
   reply,
   startApi,
@@ -176,6 +181,35 @@ describe("an answer that breaks off", () => {
     expect(await gateway.outcomes.next()).toMatchObject({ kind: "answered", cut: "caller_stalled" });
     expect(await closed.next()).toBe("closed");
   });
+});
+
+test("an answer that came whole, and of which the caller takes nothing, ends as the caller's doing", async () => {
+  const outcomes = createInbox<ForwardOutcome>();
+  const body = Buffer.alloc(64 * 2 ** 20);
+  const transport: Transport = {
+    send(_request, receiver) {
+      receiver.head(200, { "content-length": `${body.length}` });
+      receiver.chunk(body);
+      receiver.end();
+      return { pause() {}, resume() {}, abort() {} };
+    },
+    close: async () => {},
+    destroy: async () => {},
+  };
+  const forward = createForward({ transport, fairness: { replayBytes: 0, ...NO_SHARES } });
+  const target = compileTarget(apiAt(1, { idleTimeoutMs: 50 }), {
+    path: "/graph",
+    methods: ["GET"],
+    allow: ["/**"],
+  });
+  const server = http.createServer((incoming, outgoing) => {
+    const sent = { target: target("GET", "/graph/me"), token: new Secret("delegated"), correlationId: "c-1" };
+    void forward({ incoming, outgoing, ...sent }).then(outcomes.put);
+  });
+  const socket = net.connect(await listen(server), "127.0.0.1").on("error", () => {});
+  onCleanup(() => void socket.destroy());
+  socket.pause().write("GET /graph/me HTTP/1.1\r\nhost: a\r\n\r\n");
+  expect(await outcomes.next()).toMatchObject({ kind: "answered", cut: "caller_stalled" });
 });
 
 describe("an API that does not answer", () => {

@@ -3,7 +3,8 @@
 import { IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
+import type { AnswerHeaders } from "../../src/downstream/contract.ts";
 import { AnswerWriter, type WrittenAnswer } from "../../src/downstream/forward.ts";
 import { RESPONSE_RULES } from "../../src/downstream/headers/header-rules.ts";
 import { loopTurns } from "../../src/foundation/turns.ts";
@@ -11,13 +12,13 @@ import { loopTurns } from "../../src/foundation/turns.ts";
 const KIB = 1024;
 
 /** A writer whose caller takes everything, and what it asked of the source of its answer. `write` is what that answers. */
-function setUp(rewrite?: WrittenAnswer["rewrite"], write = true) {
+function setUp(rewrite?: WrittenAnswer["rewrite"], write = true, headers: AnswerHeaders = {}) {
   const asked: string[] = [];
   const outgoing = new ServerResponse(new IncomingMessage(new Socket()));
   outgoing.write = () => write;
   const answer = {
     status: 200,
-    headers: {},
+    headers,
     rules: RESPONSE_RULES,
     rewrite,
     challenge: undefined,
@@ -79,6 +80,23 @@ test("a caller who takes a chunk late is given the next one at once, where no ot
   expect(asked).toEqual(["pause"]);
   drain();
   expect(asked).toEqual(["pause", "resume"]);
+});
+
+describe("a large chunk that the system does not take at once", () => {
+  test.each([
+    ["less than 16 KiB, is followed by it within its turn", 16 * KIB - 1, []],
+    ["16 KiB, is the last of its turn", 16 * KIB, ["pause"]],
+  ])("and behind which the answer has %s", async (_, left, expected) => {
+    const { writer, asked, drain } = setUp(undefined, false, {
+      "content-length": `${KIB + 64 * KIB + left}`,
+    });
+    drain();
+    asked.length = 0;
+    loopTurns.wait(undefined, () => {});
+    writer.chunk(Buffer.alloc(64 * KIB));
+    expect(asked).toEqual(expected);
+    await nextTurn();
+  });
 });
 
 test("a rewritten chunk is the last of its turn in any case", async () => {

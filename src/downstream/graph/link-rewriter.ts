@@ -19,6 +19,10 @@ const NEXT_LINK = Buffer.from('@odata.nextLink"');
 const DELTA_LINK = Buffer.from('@odata.deltaLink"');
 /** Up to here the names are the same; the byte that follows tells them apart. */
 const SHARED = "@odata.".length;
+/** The names as words. The other one is a byte longer, so that its words begin behind its sign. */
+const NEXT_LINK_WORDS = [0, 4, 8, 12].map((at) => NEXT_LINK.readInt32LE(at));
+const DELTA_LINK_WORDS = [1, 5, 9, 13].map((at) => DELTA_LINK.readInt32LE(at));
+const FOUR_AT_SIGNS = 0x40404040;
 
 /** A longer value is no link that the gateway would take back; bytes, quotes included. */
 const MAX_LINK = 16_384;
@@ -49,12 +53,22 @@ interface Scan {
   /** Inside a link: the last byte was a backslash that is not escaped itself. */
   isEscaped: boolean;
   /** The beginning of a link that goes on in the next chunk, in the first `heldLength` bytes. */
-  held: Buffer;
+  held: Piece;
   heldLength: number;
 }
 
-/** Takes a link, quotes included, and adds to the output what stands in its place; false leaves it as it is. */
-type ChangeLink = (bytes: Buffer, start: number, end: number, before: () => Output) => boolean;
+/**
+ * Bytes, and the same as words of four, little end first. Comparing, skipping and copying four bytes at a time takes a third
+ * of the time; a view reads a word wherever it begins.
+ */
+interface Piece {
+  readonly bytes: Buffer;
+  readonly words: DataView;
+}
+
+function pieceOf(bytes: Buffer): Piece {
+  return { bytes, words: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) };
+}
 
 /**
  * Rewrites the values of `@odata.nextLink`, `@odata.deltaLink` and `name@odata.nextLink`, at any depth. Every other
@@ -73,14 +87,15 @@ export function createLinkRewriter(change: LinkChange): BodyRewriter {
     held: EMPTY,
     heldLength: 0,
   };
-  const changeLink = changing(change);
+  const links = readLinkChange(change);
   return {
-    push: (chunk) => rewriteChunk(scan, chunk, changeLink),
+    push: (chunk) => rewriteChunk(scan, pieceOf(chunk), links),
     flush: () => release(scan),
   };
 }
 
-function rewriteChunk(scan: Scan, chunk: Buffer, changeLink: ChangeLink): Buffer {
+function rewriteChunk(scan: Scan, piece: Piece, links: Links): Buffer {
+  const chunk = piece.bytes;
   let output: Output | undefined;
   /** First byte of the chunk that has not been passed on. */
   let kept = 0;
@@ -89,21 +104,31 @@ function rewriteChunk(scan: Scan, chunk: Buffer, changeLink: ChangeLink): Buffer
   let at = 0;
   const outputUpTo = (end: number): Output => {
     output ??= createOutput(chunk.length + 1024);
-    output.add(chunk, kept, end);
+    output.add(piece, kept, end);
     kept = end;
     return output;
   };
-  const outputUpToLink = () => outputUpTo(linkAt);
 
   while (at < chunk.length) {
     if (scan.place !== LINK) {
-      at = findLink(scan, chunk, at);
+      at = findLink(scan, piece, at);
       linkAt = at - 1;
       continue;
     }
     const isHeld = scan.heldLength > 0;
     const begins = isHeld ? 0 : linkAt;
     const limit = Math.min(chunk.length, begins + MAX_LINK - scan.heldLength);
+    const isUnread = !isHeld && at === linkAt + 1;
+    const pathAt = isUnread ? behindBase(links, piece, linkAt) : 0;
+    const plainEnd = pathAt > 0 ? endOfPlainPath(chunk, pathAt, limit) : 0;
+    if (plainEnd > 0) {
+      outputUpTo(linkAt).add(links.instead, 0, links.instead.bytes.length);
+      // The path goes out together with what follows it, up to the next link.
+      kept = pathAt;
+      at = plainEnd;
+      leaveLink(scan, undefined);
+      continue;
+    }
     const end = endOfLink(scan, chunk, at, limit);
     if (end === undefined) {
       at = limit;
@@ -115,11 +140,15 @@ function rewriteChunk(scan: Scan, chunk: Buffer, changeLink: ChangeLink): Buffer
     if (isHeld) {
       hold(scan, chunk, 0, end);
       const out = outputUpTo(0);
-      if (changeLink(scan.held, 0, scan.heldLength, () => out)) scan.heldLength = 0;
+      if (addChanged(links, scan.held, scan.heldLength, out)) scan.heldLength = 0;
       leaveLink(scan, out);
       kept = end;
     } else {
-      if (changeLink(chunk, linkAt, end, outputUpToLink)) kept = end;
+      const changed = changedLink(links, chunk, linkAt, end);
+      if (changed !== undefined) {
+        outputUpTo(linkAt).add(changed, 0, changed.bytes.length);
+        kept = end;
+      }
       leaveLink(scan, undefined);
     }
   }
@@ -132,7 +161,8 @@ function rewriteChunk(scan: Scan, chunk: Buffer, changeLink: ChangeLink): Buffer
 }
 
 /** Goes on until behind the quote with which a link begins, or to the end of the chunk. */
-function findLink(scan: Scan, chunk: Buffer, from: number): number {
+function findLink(scan: Scan, piece: Piece, from: number): number {
+  const chunk = piece.bytes;
   const { length } = chunk;
   let { place, name, matched } = scan;
   let at = from;
@@ -140,9 +170,9 @@ function findLink(scan: Scan, chunk: Buffer, from: number): number {
     const byte = chunk[at];
     if (place === NAME) {
       if (matched === 0) {
-        at = findName(chunk, at);
+        at = findName(piece, at);
         if (at === length) continue;
-        const whole = wholeName(chunk, at);
+        const whole = at + DELTA_LINK.length > length ? 0 : wholeName(piece, at);
         if (whole > 0) place = NAME_READ;
         else matched = 1;
         at += Math.max(1, whole);
@@ -176,24 +206,49 @@ function findLink(scan: Scan, chunk: Buffer, from: number): number {
 }
 
 /** The next byte with which a name may begin: a whole one does, or the chunk ends too soon to tell. */
-function findName(chunk: Buffer, from: number): number {
-  const { length } = chunk;
-  for (let at = from; at < length; at++) {
-    if (chunk[at] !== AT_SIGN || (chunk[at + 1] ?? LETTER_O) !== LETTER_O) continue;
-    if (at + DELTA_LINK.length > length || wholeName(chunk, at) > 0) return at;
+function findName(piece: Piece, from: number): number {
+  const { bytes, words } = piece;
+  const { length } = bytes;
+  /** Behind the last byte with which a name can begin that is whole here. */
+  const wholeUpTo = length - DELTA_LINK.length + 1;
+  let at = from;
+  while (at < wholeUpTo) {
+    at = skipWithoutSign(words, at, wholeUpTo);
+    for (const end = Math.min(at + 4, wholeUpTo); at < end; at++) {
+      if (bytes[at] === AT_SIGN && bytes[at + 1] === LETTER_O && wholeName(piece, at) > 0) return at;
+    }
+  }
+  for (; at < length; at++) {
+    if (bytes[at] === AT_SIGN && (bytes[at + 1] ?? LETTER_O) === LETTER_O) return at;
   }
   return length;
 }
 
-/** Length of the name that stands here, or 0. Its last byte is looked at first: most texts differ there. */
-function wholeName(chunk: Buffer, at: number): number {
-  const name = chunk[at + SHARED] === LETTER_D ? DELTA_LINK : NEXT_LINK;
-  const { length } = name;
-  if (chunk[at + length - 1] !== QUOTE) return 0;
-  for (let index = 0; index < length; index++) {
-    if (chunk[at + index] !== name[index]) return 0;
+/** Goes on, four bytes at a time, to four bytes with an `@` among them. */
+function skipWithoutSign(words: DataView, from: number, limit: number): number {
+  for (let at = from; at < limit; at += 4) {
+    const differing = words.getInt32(at, true) ^ FOUR_AT_SIGNS;
+    // A byte that is zero has its highest bit set by the subtraction, and not before it.
+    if (((differing - 0x01010101) & ~differing & 0x80808080) !== 0) return at;
   }
-  return length;
+  return limit;
+}
+
+/** Length of the name that stands here, or 0. Its last bytes are looked at first: most texts differ there. */
+function wholeName({ words }: Piece, at: number): number {
+  if (words.getInt32(at + 12, true) === NEXT_LINK_WORDS[3]) {
+    const isName =
+      words.getInt32(at + 8, true) === NEXT_LINK_WORDS[2] &&
+      words.getInt32(at + 4, true) === NEXT_LINK_WORDS[1] &&
+      words.getInt32(at, true) === NEXT_LINK_WORDS[0];
+    return isName ? NEXT_LINK.length : 0;
+  }
+  const isName =
+    words.getInt32(at + 13, true) === DELTA_LINK_WORDS[3] &&
+    words.getInt32(at + 9, true) === DELTA_LINK_WORDS[2] &&
+    words.getInt32(at + 5, true) === DELTA_LINK_WORDS[1] &&
+    words.getInt32(at + 1, true) === DELTA_LINK_WORDS[0];
+  return isName ? DELTA_LINK.length : 0;
 }
 
 /** Behind the link's closing quote, or undefined when that is not before `limit`. */
@@ -219,60 +274,91 @@ function leaveLink(scan: Scan, output: Output | undefined): void {
 }
 
 function hold(scan: Scan, bytes: Buffer, start: number, end: number): void {
-  if (scan.held.length === 0) scan.held = Buffer.allocUnsafe(MAX_LINK);
-  bytes.copy(scan.held, scan.heldLength, start, end);
+  if (scan.held === EMPTY) scan.held = pieceOf(Buffer.allocUnsafe(MAX_LINK));
+  bytes.copy(scan.held.bytes, scan.heldLength, start, end);
   scan.heldLength += end - start;
 }
 
 function release(scan: Scan): Buffer {
-  const bytes = Buffer.from(scan.held.subarray(0, scan.heldLength));
+  const bytes = Buffer.from(scan.held.bytes.subarray(0, scan.heldLength));
   leaveLink(scan, undefined);
   return bytes;
 }
 
-const EMPTY = Buffer.alloc(0);
+const EMPTY = pieceOf(Buffer.alloc(0));
 
-function changing({ from, to, rewrite }: LinkChange): ChangeLink {
-  const usual = Buffer.from(JSON.stringify(from).slice(0, -1));
-  const instead = Buffer.from(JSON.stringify(to).slice(0, -1));
-  const origin = Buffer.from(`"${new URL(from).origin}`);
-  return (bytes, start, end, before) => {
-    const pathAt = behind(usual, bytes, start);
-    if (pathAt !== undefined && isPlain(bytes, pathAt, end)) {
-      const output = before();
-      output.add(instead, 0, instead.length);
-      output.add(bytes, pathAt, end);
-      return true;
-    }
-    if (!mayLeadTo(origin, bytes, start)) return false;
-    const changed = rewriteString(bytes.toString("utf8", start, end), rewrite);
-    if (changed === undefined) return false;
-    before().add(changed, 0, changed.length);
-    return true;
-  };
+/** A `LinkChange` as bytes. */
+interface Links {
+  /** The quote and the usual beginning of a link. */
+  readonly usual: Piece;
+  readonly instead: Piece;
+  /** The quote and the origin of that beginning. */
+  readonly origin: Buffer;
+  readonly rewrite: LinkChange["rewrite"];
 }
 
-/** The first byte behind a beginning whose slashes may be escaped; undefined where the link begins otherwise. */
-function behind(beginning: Buffer, bytes: Buffer, start: number): number | undefined {
-  let at = start;
-  for (let index = 0; index < beginning.length; index++) {
-    const expected = beginning[index];
+function readLinkChange({ from, to, rewrite }: LinkChange): Links {
+  const beginning = (link: string) => pieceOf(Buffer.from(JSON.stringify(link).slice(0, -1)));
+  const origin = Buffer.from(`"${new URL(from).origin}`);
+  return { usual: beginning(from), instead: beginning(to), origin, rewrite };
+}
+
+/** The first byte behind the usual beginning of a link, whose slashes may be escaped; 0 where it begins otherwise. */
+function behindBase({ usual }: Links, { bytes, words }: Piece, start: number): number {
+  const { length } = usual.bytes;
+  if (start + length > bytes.length) return 0;
+  let index = 0;
+  while (index + 4 <= length && words.getInt32(start + index, true) === usual.words.getInt32(index, true))
+    index += 4;
+  let at = start + index;
+  for (; index < length; index++, at++) {
+    const expected = usual.bytes[index];
     if (expected === SLASH && bytes[at] === BACKSLASH) at++;
-    if (bytes[at++] !== expected) return undefined;
+    if (bytes[at] !== expected) return 0;
   }
   return at;
 }
 
-/** Whether the path holds nothing by which a URL parser would leave the base: no dot segment, no escape but a slash's. */
-function isPlain(bytes: Buffer, from: number, end: number): boolean {
+/**
+ * Behind the closing quote of a path; 0 where that is not before `limit`, or where a URL parser would leave the base: with
+ * a dot segment, or an escape but a slash's.
+ */
+function endOfPlainPath(bytes: Buffer, from: number, limit: number): number {
   let isQuery = false;
-  for (let at = from; at < end; at++) {
+  for (let at = from; at < limit; at++) {
     const byte = bytes[at];
-    if (byte === BACKSLASH && bytes[at + 1] !== SLASH) return false;
+    if (byte === QUOTE) return at + 1;
+    if (byte === BACKSLASH && bytes[at + 1] !== SLASH) return 0;
     if (byte === QUESTION_MARK) isQuery = true;
-    else if (!isQuery && (byte === DOT || byte === PERCENT) && bytes[at - 1] === SLASH) return false;
+    else if (!isQuery && (byte === DOT || byte === PERCENT) && bytes[at - 1] === SLASH) return 0;
   }
+  return 0;
+}
+
+/** Adds what stands in the place of a link that fills the first bytes of a piece; false leaves it as it is. */
+function addChanged(links: Links, held: Piece, length: number, output: Output): boolean {
+  const pathAt = behindBase(links, held, 0);
+  if (pathAt > 0 && endOfPlainPath(held.bytes, pathAt, length) === length) {
+    output.add(links.instead, 0, links.instead.bytes.length);
+    output.add(held, pathAt, length);
+    return true;
+  }
+  const changed = changedLink(links, held.bytes, 0, length);
+  if (changed === undefined) return false;
+  output.add(changed, 0, changed.bytes.length);
   return true;
+}
+
+/** What stands in the place of a link of which a URL parser has to be asked; undefined leaves it as it is. */
+function changedLink(
+  { origin, rewrite }: Links,
+  bytes: Buffer,
+  start: number,
+  end: number,
+): Piece | undefined {
+  if (!mayLeadTo(origin, bytes, start)) return undefined;
+  const changed = rewriteString(bytes.toString("utf8", start, end), rewrite);
+  return changed && pieceOf(changed);
 }
 
 /** Whether a link can lead to an origin: its letters in any case, its slashes escaped or not. Much cheaper than a parser. */
@@ -301,28 +387,35 @@ function rewriteString(written: string, rewrite: (link: string) => string): Buff
 
 /** Bytes put together piece by piece: thousands of small buffers would cost more than the scan. */
 interface Output {
-  add(bytes: Buffer, start: number, end: number): void;
+  add(piece: Piece, start: number, end: number): void;
   taken(): Buffer;
 }
 
-/** Shorter pieces are copied by hand: a call into the engine costs more. */
-const SHORT = 48;
+/** Pieces up to here are copied by words: a call into the engine costs more. */
+const SHORT = 128;
 
 function createOutput(expected: number): Output {
-  let target = Buffer.allocUnsafe(expected);
+  let target = pieceOf(Buffer.allocUnsafe(expected));
   let length = 0;
   return {
-    add(bytes, start, end) {
+    add(piece, start, end) {
       const needed = length + end - start;
-      if (needed > target.length) {
-        const larger = Buffer.allocUnsafe(Math.max(needed, 2 * target.length));
-        target.copy(larger, 0, 0, length);
-        target = larger;
+      if (needed > target.bytes.length) {
+        const larger = Buffer.allocUnsafe(Math.max(needed, 2 * target.bytes.length));
+        target.bytes.copy(larger, 0, 0, length);
+        target = pieceOf(larger);
       }
-      if (end - start > SHORT) bytes.copy(target, length, start, end);
-      else for (let at = start, to = length; at < end; at++, to++) target[to] = bytes[at] as number;
+      if (end - start > SHORT) piece.bytes.copy(target.bytes, length, start, end);
+      else copyByWords(piece, start, end, target, length);
       length = needed;
     },
-    taken: () => target.subarray(0, length),
+    taken: () => target.bytes.subarray(0, length),
   };
+}
+
+function copyByWords(piece: Piece, start: number, end: number, target: Piece, to: number): void {
+  let at = start;
+  const offset = to - start;
+  for (; at + 4 <= end; at += 4) target.words.setInt32(at + offset, piece.words.getInt32(at, true), true);
+  for (; at < end; at++) target.bytes[at + offset] = piece.bytes[at] as number;
 }

@@ -154,19 +154,15 @@ function proofOf(authentication: ClientAuthentication): Secret {
 }
 
 /** A credential reads files and may one day ask other hosts; an exchange must not hang on either. */
-async function withinTime<T>(ms: number, proof: Promise<T>): Promise<T> {
-  const timer = new AbortController();
-  const tooLate = sleep(ms, undefined, { signal: timer.signal }).then(() => {
-    throw unavailable("timeout");
+function withinTime<T>(ms: number, proof: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    // Not an abort signal: each exchange would pay for an error with a stack.
+    const timer = setTimeout(() => reject(unavailable("timeout")), ms);
+    proof.then(resolve, (cause: unknown) =>
+      reject(cause instanceof GatewayError ? cause : unavailable("unexpected", cause)),
+    );
+    proof.finally(() => clearTimeout(timer)).catch(() => {});
   });
-  try {
-    return await Promise.race([proof, tooLate]);
-  } catch (cause) {
-    throw cause instanceof GatewayError ? cause : unavailable("unexpected", cause);
-  } finally {
-    timer.abort();
-    tooLate.catch(() => {});
-  }
 }
 
 function unavailable(reason: string, cause?: unknown): GatewayError<"credential_unavailable"> {

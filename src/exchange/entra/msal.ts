@@ -83,6 +83,10 @@ export function createMsalWire(options: WireOptions): SendGrant {
   };
 }
 
+/** Made once: MSAL is ended by one of them in each exchange, and none of their stacks is ever read. */
+const SENT_BY_OWNER = new Error("the request is sent by its owner");
+const NEVER_DISCOVERED = new Error("endpoints are configured, never discovered");
+
 /**
  * Lets MSAL run up to the moment where it would send, and takes the request out of its hands. Nothing of MSAL
  * sees the answer, and each application object serves once: its cache ignores the tenant and scans all users, its
@@ -92,10 +96,10 @@ export function createMsalWire(options: WireOptions): SendGrant {
 async function phrase(options: WireOptions, grant: TokenGrant): Promise<PhrasedRequest> {
   let phrased: PhrasedRequest | undefined;
   const networkClient: INetworkModule = {
-    sendGetRequestAsync: () => Promise.reject(new Error("endpoints are configured, never discovered")),
+    sendGetRequestAsync: () => Promise.reject(NEVER_DISCOVERED),
     sendPostRequestAsync: (url, { headers = {}, body = "" } = {}) => {
       phrased = { url, headers, body };
-      return Promise.reject(new Error("the request is sent by its owner"));
+      return Promise.reject(SENT_BY_OWNER);
     },
   };
   const { tenantId, token } = grant.assertion;
