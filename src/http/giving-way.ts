@@ -19,6 +19,8 @@ export interface Occupant {
     open(): number;
     /** Whether it has sent requests that are not parsed yet. */
     isAhead(): boolean;
+    /** Whether nothing more of what it sends is processed, as where it has sent too much ahead. */
+    hasEnded(): boolean;
   };
   readonly progress: {
     /** For how long the caller has taken nothing of an answer that is there, ms. */
@@ -105,7 +107,7 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
     const user = userOn(one);
     const isBusy = connection.open() > 0;
     if (user === undefined && !isBusy) return "unknown";
-    if (user === undefined) return connection.isAhead() ? "ahead" : undefined;
+    if (user === undefined) return connection.isAhead() || connection.hasEnded() ? "ahead" : undefined;
     const held = heldBy.get(user) ?? 0;
     if (isBusy) return held > Math.max(FEW, max * BUSY_SHARE) ? "busy" : undefined;
     if (held > Math.max(FEW, max * IDLE_SHARE)) return "crowd";

@@ -18,6 +18,7 @@ interface Facts {
   readonly idleMs?: number;
   readonly stalledMs?: number;
   readonly isAhead?: boolean;
+  readonly hasEnded?: boolean;
   /** Whether a request has come since the last look. */
   readonly isActive?: boolean;
 }
@@ -31,7 +32,15 @@ function house(all: Readonly<Record<string, Facts>>) {
   let time = 0;
   const occupants = new Map(
     Object.entries(all).map(([name, facts], order) => {
-      const { request, user, idleMs = 0, stalledMs = 0, isActive = false, isAhead = false } = facts;
+      const {
+        request,
+        user,
+        idleMs = 0,
+        stalledMs = 0,
+        isActive = false,
+        isAhead = false,
+        hasEnded = false,
+      } = facts;
       const response = request && ({ req: {} } as ServerResponse);
       if (response !== undefined) users.set(response.req, user);
       const socket = {
@@ -46,6 +55,7 @@ function house(all: Readonly<Record<string, Facts>>) {
         newest: () => response,
         begun: () => (request === "waits" ? undefined : response),
         isAhead: () => isAhead,
+        hasEnded: () => hasEnded,
         open: () => (request === undefined || request === "idle" ? 0 : 1),
       } as unknown as Occupant["connection"];
       const progress = { stalledMs: () => stalledMs };
@@ -85,14 +95,25 @@ describe("the connection that gives way", () => {
       idle: { request: "idle", user: "ada", idleMs: 6_000 },
       longIdle: { request: "idle", user: "grace", idleMs: 9_000 },
       ahead: { request: "waits", isAhead: true },
+      ended: { request: "waits", hasEnded: true },
       refused: { request: "idle" },
       oldestSilent: {},
       silent: { idleMs: 3_000 },
       unread: { request: "open", user: "ada", stalledMs: 5_000 },
       longUnread: { request: "open", stalledMs: 8_000 },
     });
-    expect(newcomers(9)).toEqual({
-      closed: ["longUnread", "unread", "oldestSilent", "silent", "refused", "ahead", "longIdle", "idle"],
+    expect(newcomers(10)).toEqual({
+      closed: [
+        "longUnread",
+        "unread",
+        "oldestSilent",
+        "silent",
+        "refused",
+        "ahead",
+        "ended",
+        "longIdle",
+        "idle",
+      ],
       turnedAway: 1,
     });
   });
