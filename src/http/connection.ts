@@ -504,6 +504,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
       });
       const one: Watched = {
         order: opened++,
+        openedAt: performance.now(),
         connection,
         progress: watchProgress(socket),
         idleMs: 0,

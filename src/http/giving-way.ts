@@ -9,6 +9,8 @@ import type { ConnectionRoom } from "./contract.ts";
 export interface Occupant {
   /** Counts connections since the start. */
   readonly order: number;
+  /** In the time of `now`. */
+  readonly openedAt: number;
   readonly connection: {
     readonly socket: Pick<Socket, "destroyed" | "destroy">;
     /** The request whose head was parsed last, with its answer. */
@@ -58,10 +60,16 @@ const IDLE_SHARE = 1 / 8;
 const BUSY_SHARE = 1 / 2;
 const FEW = 8;
 
+/**
+ * A connection that has just been accepted has its request on the way, and often in the same turn of the event loop: for so
+ * long, ms, callers who are not known and send ahead go before it.
+ */
+const NEW_MS = 50;
+
 /** How long passes until all are looked through again, ms for each of them: of eight thousand it takes half a millisecond. */
 const PAUSE_MS = 0.0025;
 
-/** Who goes first. A connection that has brought no request yet comes behind the first of these. */
+/** Who goes first. A connection that has brought no request yet comes behind the first of these, a new one behind the third. */
 const RANKS = ["unread", "unknown", "ahead", "crowd", "idle", "busy"] as const;
 type Rank = (typeof RANKS)[number];
 
@@ -151,8 +159,9 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
     return undefined;
   }
 
-  function nextSilent(): Occupant | undefined {
+  function nextSilent(openedUntil: number): Occupant | undefined {
     for (let one = silent.first(); one !== undefined; one = silent.first()) {
+      if (one.openedAt > openedUntil) return undefined;
       silent.delete(one);
       if (!one.connection.socket.destroyed && one.connection.newest() === undefined) return one;
     }
@@ -170,7 +179,13 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
         listedAt = time;
         lookThrough(room);
       }
-      const one = nextListed(room, "unread") ?? nextSilent() ?? nextListed(room);
+      const one =
+        nextListed(room, "unread") ??
+        nextSilent(time - NEW_MS) ??
+        nextListed(room, "unknown") ??
+        nextListed(room, "ahead") ??
+        nextSilent(time) ??
+        nextListed(room);
       one?.connection.socket.destroy();
       return one !== undefined;
     },

@@ -19,6 +19,7 @@ interface Facts {
   readonly stalledMs?: number;
   readonly isAhead?: boolean;
   readonly hasEnded?: boolean;
+  readonly openedAt?: number;
   /** Whether a request has come since the last look. */
   readonly isActive?: boolean;
 }
@@ -40,6 +41,7 @@ function house(all: Readonly<Record<string, Facts>>) {
         isActive = false,
         isAhead = false,
         hasEnded = false,
+        openedAt = -50,
       } = facts;
       const response = request && ({ req: {} } as ServerResponse);
       if (response !== undefined) users.set(response.req, user);
@@ -60,7 +62,7 @@ function house(all: Readonly<Record<string, Facts>>) {
       } as unknown as Occupant["connection"];
       const progress = { stalledMs: () => stalledMs };
       const seen = isActive ? ({} as ServerResponse) : response;
-      return [name, { order, connection, progress, idleMs, seen }] as const;
+      return [name, { order, openedAt, connection, progress, idleMs, seen }] as const;
     }),
   );
   const givingWay = createGivingWay({
@@ -116,6 +118,17 @@ describe("the connection that gives way", () => {
       ],
       turnedAway: 1,
     });
+  });
+
+  test("is not one that was accepted less than 50 ms ago, while callers who are not known have sent requests", () => {
+    const { newcomers } = house({
+      new: { openedAt: -49 },
+      newer: { openedAt: 0 },
+      ahead: { request: "waits", isAhead: true },
+      refused: { request: "idle" },
+      idle: { request: "idle", user: "ada", idleMs: 5_000 },
+    });
+    expect(newcomers(5).closed).toEqual(["refused", "ahead", "new", "newer", "idle"]);
   });
 
   test.each<[string, Facts]>([
