@@ -45,7 +45,7 @@ export async function loadCheckedConfig(variables: Variables): Promise<GatewayCo
 export async function loadWithCode(variables: Variables, parts: CheckedParts = {}): Promise<CheckedConfig> {
   try {
     const config = loadConfig(variables);
-    const codeRoutes = codeRoutesOf(config, await withModule(parts, variables.GATEWAY_HANDLERS));
+    const codeRoutes = await codeRoutesOf(config, await withModule(parts, variables.GATEWAY_HANDLERS));
     return { config, codeRoutes };
   } catch (error) {
     throw await withCredentialFaults(error, variables, parts);

@@ -2,10 +2,8 @@
 
 import type { GatewayConfig } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
-import { handlersFor, mountHandlers } from "./handlers/mount.ts";
 import { type CodeRoute, type RouteHandler, type ServedCodeRoute, wholePolicy } from "./http/code-route.ts";
 import { codeRouteFaults, forwardingFaults, hiddenFaults } from "./http/route-table.ts";
-import { partsOfModule } from "./parts-module.ts";
 
 /** What a program adds in code. */
 export interface CodeParts {
@@ -14,8 +12,11 @@ export interface CodeParts {
 }
 
 /** @throws {ConfigurationError} with every fault of the routes, those that forward included. */
-export function codeRoutesOf(config: GatewayConfig, parts: CodeParts): readonly ServedCodeRoute[] {
-  const mounted = mountHandlers(config.handlerRoutes, { ...handlersFor(config), ...parts.handlers });
+export async function codeRoutesOf(
+  config: GatewayConfig,
+  parts: CodeParts,
+): Promise<readonly ServedCodeRoute[]> {
+  const mounted = config.handlerRoutes.length === 0 ? [] : await mountedByName(config, parts);
   const brought = (parts.routes ?? []).map((route) => ({ ...route, policy: wholePolicy(route.policy) }));
   const routes = [...brought, ...mounted];
   const faults = [
@@ -25,6 +26,15 @@ export function codeRoutesOf(config: GatewayConfig, parts: CodeParts): readonly 
   ];
   if (faults.length > 0) throw new ConfigurationError(faults);
   return routes;
+}
+
+/** Loaded where the file names a handler. */
+async function mountedByName(
+  config: GatewayConfig,
+  { handlers }: CodeParts,
+): Promise<readonly ServedCodeRoute[]> {
+  const { handlersFor, mountHandlers } = await import("./handlers/mount.ts");
+  return mountHandlers(config.handlerRoutes, { ...(await handlersFor(config)), ...handlers });
 }
 
 /**
@@ -38,6 +48,7 @@ export async function withModule<Parts extends CodeParts>(
   file: string | undefined,
 ): Promise<Parts> {
   if (file === undefined || file.trim() === "") return parts;
+  const { partsOfModule } = await import("./parts-module.ts");
   const added = await partsOfModule(file.trim());
   return {
     ...parts,

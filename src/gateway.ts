@@ -4,12 +4,9 @@ import type { RequestListener } from "node:http";
 import { isDeepStrictEqual } from "node:util";
 import { type CodeParts, codeRoutesOf } from "./code-routes.ts";
 import type { GatewayConfig } from "./config/load.ts";
-import { createConsole } from "./console/console.ts";
 import type { Console, ConsoleFeed } from "./console/contract.ts";
 import type { ClientAssertionCallback, CredentialOptions, CredentialRing } from "./credential/contract.ts";
 import { findCredentialFaults, openCredential } from "./credential/credential.ts";
-import { createDelegations } from "./delegations/delegations.ts";
-import { compileCallRules, createDownstreamClient } from "./downstream/client.ts";
 import { createForward } from "./downstream/forward.ts";
 import { createForwardBatch } from "./downstream/graph/forward-batch.ts";
 import { createTransport } from "./downstream/transport/pool.ts";
@@ -23,32 +20,25 @@ import {
 } from "./exchange/entra/application.ts";
 import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
+import { createBudget } from "./foundation/budget.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
+import { needed } from "./foundation/optional-modules.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, ServedCodeRoute } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
 import type { OpenSecondSide } from "./http/contract.ts";
-import {
-  challengeFacts,
-  createMessageMemory,
-  createPublicSide,
-  resourceFacts,
-  securityFields,
-} from "./http/public-side.ts";
+import { challengeFacts, createPublicSide, resourceFacts, securityFields } from "./http/public-side.ts";
 import { type ServedRoute, servedRoutes } from "./http/route-table.ts";
 import type { ListenOptions } from "./http/server.ts";
 import { resolveAuthority } from "./identity/authority.ts";
 import type { Authority } from "./identity/contract.ts";
 import { createTokenVerifier } from "./identity/token-verifier.ts";
-import { createLocalSide, recognizeLocally } from "./local/local-side.ts";
-import { createBridge } from "./mcp/bridge.ts";
-import type { McpRoute } from "./mcp/contract.ts";
-import { openapiDocument } from "./openapi.ts";
+import type { Bridge, McpRoute } from "./mcp/contract.ts";
+import { loadRooms, type OptionalRooms } from "./optional-rooms.ts";
 import { type Outbound, openOutbound } from "./outbound/outbound.ts";
-import { type WatchedPermissions, watchPermissions } from "./permission-watch.ts";
+import type { WatchedPermissions } from "./permission-watch.ts";
 import type { OpenRedis } from "./redis/contract.ts";
-import { openRedis } from "./redis/redis.ts";
-import { openServing, type ReadConfig, type Reconfigured, type Serving } from "./serving.ts";
+import { openServing, type ReadConfig, type Reconfigured, type Served, type Serving } from "./serving.ts";
 import type { Logger, LogSink } from "./telemetry/contract.ts";
 import { type Observability, openObservability } from "./telemetry/observability.ts";
 
@@ -163,16 +153,17 @@ export async function createDelegation(
 ): Promise<Delegation> {
   const { keep, close } = createClosing();
   try {
-    const building = await openBuilding(config, parts, keep);
+    const served = { config, routes: [], rooms: await loadRooms({ config, hasCode: true }) };
+    const building = await openBuilding(served, parts, keep);
     const { signals, log } = building;
     const { exchange, credential } = await openExchange(building);
-    const verifier = await openIdentity(building, () => ({ config, routes: [] }), exchange);
+    const verifier = await openIdentity(building, () => served, exchange);
     const { apisOf, own } = openDownstream(building);
     const closing = watchCredential(building, credential);
     const middleware = createMiddleware({
       verifier,
       exchange,
-      apis: apisOf(config),
+      apis: apisOf(served),
       own,
       challenge: challengeFacts({
         ...challengeOptions(building, config),
@@ -191,22 +182,23 @@ export async function createDelegation(
   }
 }
 
-async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Keep): Promise<Building> {
+async function openBuilding({ config, rooms }: Served, parts: GatewayParts, keep: Keep): Promise<Building> {
   const authority = resolveAuthority(config.application.authorityHost);
-  const outbound = keep(openOutbound(config.proxies));
+  const outbound = keep(await openOutbound(config.proxies));
   const { agentFor } = outbound;
   const now = parts.now ?? Date.now;
   const observability = await openObservability({ ...config, sink: parts.logSink, agentFor, keep });
   const permissions =
     config.permissionsTable === undefined
       ? undefined
-      : watchPermissions(config.permissionsTable, observability);
+      : needed(rooms.permissions).watchPermissions(config.permissionsTable, observability);
   const signals = permissions?.signals ?? observability.signals;
   const console = config.console.enabled
-    ? keep(await createConsole({ explain: aadstsEntry, now }))
+    ? keep(await needed(rooms.console).createConsole({ explain: aadstsEntry, now }))
     : undefined;
   return {
     config,
+    rooms,
     parts,
     keep,
     authority,
@@ -221,8 +213,9 @@ async function openBuilding(config: GatewayConfig, parts: GatewayParts, keep: Ke
 }
 
 async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) {
-  const { current, reconfigureBy } = openServing({ config, routes: await openCodeRoutes(config, parts) });
-  const building = await openBuilding(config, parts, keep);
+  const first = await servedFirst(config, parts);
+  const { current, reconfigureBy } = openServing(first);
+  const building = await openBuilding(first, parts, keep);
   const { credential, exchange, redis } = await openExchange(building);
   // After the exchange, which sees the time on the answers of Entra.
   const verifier = await openIdentity(building, current, exchange);
@@ -236,7 +229,7 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
   const counters = redis?.counters;
   const bridgeOf = bridges(building, redis);
   const ports = { verifier, exchange, delegations, isReady, counters, bridgeOf, ...downstream };
-  const { prepare, besides, ...publicSide } = assemblePublicSide(building, ports, current());
+  const { prepare, besides, ...publicSide } = await assemblePublicSide(building, ports, current());
   const local = assembleLocalSide(building, { ...ports, ...publicSide.guard }, current(), besides);
   return {
     ...publicSide,
@@ -249,9 +242,9 @@ async function assemble(config: GatewayConfig, parts: GatewayParts, keep: Keep) 
     ...assembleLife(building, { verifier, exchange, credential, redis }),
     leaveRotation,
     reconfigure: reconfigureBy({
-      routesOf: (next) => codeRoutesOf(next, parts),
-      prepare(next) {
-        const { begin, besides } = prepare(next);
+      servedBy: (next) => servedBy(next, parts),
+      async prepare(next) {
+        const { begin, besides } = await prepare(next);
         const beginLocally = local?.prepare(next, besides);
         return () => {
           replaceApis(next.config);
@@ -302,6 +295,8 @@ function assembleAdminSide(
 /** Parts that each step of the assembly takes from the steps before it. */
 interface Building extends Observability {
   readonly config: GatewayConfig;
+  /** Those that the first configuration asks for; a later one may ask for more. */
+  readonly rooms: OptionalRooms;
   readonly parts: GatewayParts;
   readonly keep: Keep;
   readonly authority: Authority;
@@ -314,13 +309,16 @@ interface Building extends Observability {
   readonly permissions: WatchedPermissions | undefined;
 }
 
+/** What serves because of a configuration: its routes in code, and the rooms that it asks for. */
+async function servedBy(config: GatewayConfig, parts: GatewayParts): Promise<Served> {
+  const routes: readonly ServedCodeRoute[] = await codeRoutesOf(config, parts);
+  return { config, routes, rooms: await loadRooms({ config, hasCode: routes.length > 0 }) };
+}
+
 /** Faults of the routes are reported together with those of the credential, which is opened later. */
-async function openCodeRoutes(
-  config: GatewayConfig,
-  parts: GatewayParts,
-): Promise<readonly ServedCodeRoute[]> {
+async function servedFirst(config: GatewayConfig, parts: GatewayParts): Promise<Served> {
   try {
-    return codeRoutesOf(config, parts);
+    return await servedBy(config, parts);
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const { clientAssertion, now } = parts;
@@ -332,7 +330,7 @@ async function openCodeRoutes(
 /** Verifies the callers' tokens. */
 async function openIdentity(
   building: Building,
-  serving: () => Pick<Serving, "config" | "routes">,
+  serving: () => Served,
   { clockDriftMs }: Pick<OpenTokenExchange, "clockDriftMs">,
 ) {
   const { config, keep, authority, fetch, now, signals } = building;
@@ -403,14 +401,15 @@ function authorityWire({ config, fetch, now, authority }: Building) {
 }
 
 /** What replicas share in Redis; undefined where none is configured. */
-function openSharedStore(
-  { config, now, signals }: Building,
+async function openSharedStore(
+  { config, rooms, now, signals }: Building,
   wire: ReturnType<typeof authorityWire>,
   credential: CredentialRing,
 ) {
   const { cache, cacheKeys, cacheKeysFile } = config.exchange;
+  if (cache.redis.url.reveal() === "") return undefined;
   const onEvent = signals.exchange;
-  return openRedis({
+  return needed(rooms.redis).openRedis({
     ...cache.redis,
     keys: cacheKeys,
     keysFile: cacheKeysFile,
@@ -422,7 +421,7 @@ function openSharedStore(
 
 /** What users left to jobs; nothing where it is not configured. */
 function openDelegations(
-  { config, authority, now, signals }: Building,
+  { config, rooms, authority, now, signals }: Building,
   exchange: OfflineGrants,
   redis: OpenRedis | undefined,
 ) {
@@ -431,7 +430,7 @@ function openDelegations(
   // The configuration's own check speaks of the file; this is for a configuration that a program puts together.
   if (redis === undefined)
     throw new ConfigurationError([{ path: "delegations", problem: "need exchange.cache.redis.url" }]);
-  const delegations = createDelegations({
+  const delegations = needed(rooms.delegations).createDelegations({
     rules,
     scopes,
     authorityHost: `${authority.origin}/`,
@@ -505,17 +504,21 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
       now,
       limits: { places: fairness.batches, bytes: fairness.batchBytes, ...fairness },
     }),
-    apisOf: (of: GatewayConfig): Readonly<Record<string, CallableApi>> =>
-      Object.fromEntries(
+    /** None where no code calls APIs; a route in code that names one is then a fault of the start. */
+    apisOf({ config: of, rooms }: Pick<Served, "config" | "rooms">): Readonly<Record<string, CallableApi>> {
+      const { clients } = rooms;
+      if (clients === undefined) return {};
+      return Object.fromEntries(
         apisIn(of).map((api): [string, CallableApi] => [
           api.name,
           {
             scopes: api.scopes,
-            client: (bound) => createDownstreamClient({ api, transport, ...bound }),
-            callRules: (allow) => compileCallRules(api, allow),
+            client: (bound) => clients.createDownstreamClient({ api, transport, ...bound }),
+            callRules: (allow) => clients.compileCallRules(api, allow),
           },
         ]),
-      ),
+      );
+    },
     replaceApis: (of: GatewayConfig) => transport.replaceApis(apisIn(of)),
   };
 }
@@ -524,24 +527,24 @@ type PublicPorts = Pick<
   Parameters<typeof createPublicSide>[0],
   "verifier" | "exchange" | "forward" | "forwardBatch" | "own" | "isReady" | "delegations"
 > & {
-  readonly apisOf: (config: GatewayConfig) => Readonly<Record<string, CallableApi>>;
-  readonly bridgeOf: (config: GatewayConfig) => ReturnType<typeof createBridge> | undefined;
+  readonly apisOf: (served: Served) => Readonly<Record<string, CallableApi>>;
+  readonly bridgeOf: (served: Served) => Bridge | undefined;
   readonly counters: Parameters<typeof createPublicSide>[1]["counters"];
 };
 
 /** The public side: the app with every route, its policies, limits and refusals, and the protection of its listener. */
-function assemblePublicSide(building: Building, ports: PublicPorts, first: Serving) {
+async function assemblePublicSide(building: Building, ports: PublicPorts, first: Served) {
   const { config, parts, keep, outputs, metrics, signals } = building;
   const { apisOf, bridgeOf, counters, ...lasting } = ports;
-  const messageMemory = createMessageMemory(config.fairness);
+  const messageMemory = createBudget({ total: config.fairness.mcpBytes, ...config.fairness });
   /** All that a configuration decides about the public side; what is added here takes part in every reload. */
-  const optionsOf = (serving: Pick<Serving, "config" | "routes">) => ({
+  const optionsOf = (serving: Served) => ({
     ...lasting,
     messageMemory,
     ...serving.config.http,
     ...challengeOptions(building, serving.config),
-    apis: apisOf(serving.config),
-    bridge: bridgeOf(serving.config),
+    apis: apisOf(serving),
+    bridge: bridgeOf(serving),
     codeRoutes: serving.routes,
     ...(parts.checksNeeds !== undefined && { checksNeeds: parts.checksNeeds }),
     resource: publishedResource(building, serving),
@@ -551,7 +554,7 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
     observer: signals.requests,
     onInternalError: signals.internalError,
   });
-  const { app, besides, refuse, prepare, overload, recognize, claimedUser } = createPublicSide(
+  const { app, besides, refuse, prepare, overload, recognize, claimedUser } = await createPublicSide(
     optionsOf(first),
     {
       clientId: config.application.clientId,
@@ -560,32 +563,34 @@ function assemblePublicSide(building: Building, ports: PublicPorts, first: Servi
       maxEventLoopLagMs: config.http.maxEventLoopLagMs,
       sampleLag: parts.sampleLag,
       onLoad: signals.load,
+      hasSecondSides: config.local !== undefined,
     },
   );
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
   const callers = { overload, recognize, claimedUser };
   const guard = { connections, onConnection: signals.connection, ...callers, own: ports.own };
-  return { app, besides, refuse, guard, prepare: (serving: Serving) => prepare(optionsOf(serving)) };
+  return { app, besides, refuse, guard, prepare: (serving: Served) => prepare(optionsOf(serving)) };
 }
 
 type LocalPorts = Pick<PublicPorts, "verifier" | "isReady" | "apisOf"> &
-  Pick<ReturnType<typeof assemblePublicSide>["guard"], "overload" | "recognize" | "claimedUser">;
+  Pick<Awaited<ReturnType<typeof assemblePublicSide>>["guard"], "overload" | "recognize" | "claimedUser">;
 
 /**
  * The local side, where it is configured: the same rooms, limits and refusals behind another listener. Its routes are
  * those of the public side, so a reload replaces both.
  */
 function assembleLocalSide(
-  { config, now, signals }: Building,
+  { config, rooms, now, signals }: Building,
   { apisOf, overload, recognize, claimedUser, verifier, isReady }: LocalPorts,
-  first: Serving,
+  first: Served,
   firstBesides: OpenSecondSide,
 ) {
   const { local, application } = config;
   if (local === undefined) return undefined;
-  const sideOf = (serving: Serving, open: OpenSecondSide) => {
-    const callable = apisOf(serving.config);
+  const { createLocalSide, recognizeLocally } = needed(rooms.local);
+  const sideOf = (serving: Served, open: OpenSecondSide) => {
+    const callable = apisOf(serving);
     return createLocalSide({
       ...local,
       apis: local.apis,
@@ -615,7 +620,7 @@ function assembleLocalSide(
   };
   return {
     side,
-    prepare(serving: Serving, open: OpenSecondSide): () => void {
+    prepare(serving: Served, open: OpenSecondSide): () => void {
       const next = sideOf(serving, open);
       return () => {
         current = next;
@@ -634,10 +639,10 @@ function localConnections(
 }
 
 /** What else the gateway says of itself, where that is switched on. */
-function publishedDocuments({ config, routes }: Pick<Serving, "config" | "routes">) {
-  return config.http.openapi
-    ? { "/.well-known/openapi.json": openapiDocument({ config, codeRoutes: routes }) }
-    : {};
+function publishedDocuments({ config, routes, rooms }: Served) {
+  if (!config.http.openapi) return {};
+  const { openapiDocument } = needed(rooms.openapi);
+  return { "/.well-known/openapi.json": openapiDocument({ config, codeRoutes: routes }) };
 }
 
 /**
@@ -645,25 +650,26 @@ function publishedDocuments({ config, routes }: Pick<Serving, "config" | "routes
  * bridge, and with that the sign-ins that are under way.
  */
 function bridges({ authority, fetch, now }: Building, redis: OpenRedis | undefined) {
-  let last: { readonly asked: unknown; readonly bridge: ReturnType<typeof createBridge> } | undefined;
-  return (config: GatewayConfig) => {
+  let last: { readonly asked: unknown; readonly bridge: Bridge } | undefined;
+  return ({ config, rooms }: Served) => {
     const { mcp } = config;
     const { publicUrl } = config.http;
     if (mcp === undefined || publicUrl === undefined) return undefined;
     const asked = { ...mcp, publicUrl, routes: mcpRoutes(config) };
     if (last === undefined || !isDeepStrictEqual(last.asked, asked))
-      last = { asked, bridge: openBridge(asked, config) };
+      last = { asked, bridge: openBridge(asked, config, needed(rooms.bridge).createBridge) };
     return last.bridge;
   };
 
   function openBridge(
     asked: NonNullable<GatewayConfig["mcp"]> & { publicUrl: string; routes: readonly McpRoute[] },
     config: GatewayConfig,
-  ) {
+    createBridge: NonNullable<OptionalRooms["bridge"]>["createBridge"],
+  ): Bridge {
     const { exchange, identity } = config;
     return createBridge({
       ...asked,
-      appIdUri: appIdUriOf(config),
+      appIdUri: exchange.consent.appIdUri,
       tenants: identity.tenants,
       authorityOrigin: authority.origin,
       authorizeEndpoint: authority.authorizeEndpoint,
@@ -689,18 +695,14 @@ export function mcpRoutes({ routes, handlerRoutes }: GatewayConfig): readonly Mc
     }));
 }
 
-function appIdUriOf({ application, exchange }: GatewayConfig): string {
-  return exchange.consent.appIdUri ?? `api://${application.clientId}`;
-}
-
 /** The RFC 9728 document of the gateway, where its public address is configured. */
 function publishedResource(
   { authority }: Pick<Building, "authority">,
-  { config, routes }: Pick<Serving, "config" | "routes">,
+  { config, routes }: Pick<Served, "config" | "routes">,
 ) {
   const { publicUrl } = config.http;
   if (publicUrl === undefined) return undefined;
-  const appIdUri = appIdUriOf(config);
+  const { appIdUri } = config.exchange.consent;
   return resourceFacts({
     publicUrl,
     tenants: config.identity.tenants,

@@ -209,7 +209,7 @@ function policyText({ callers, requiredRoles, allowedClients, authContext }: Rou
 }
 
 function qualified(scope: string, config: GatewayConfig): string {
-  const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
+  const { appIdUri } = config.exchange.consent;
   return scope.includes("/") ? scope : `${appIdUri}/${scope}`;
 }
 

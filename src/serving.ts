@@ -4,12 +4,18 @@ import { takeOver } from "./config/changes.ts";
 import type { GatewayConfig } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { ServedCodeRoute } from "./http/code-route.ts";
+import type { OptionalRooms } from "./optional-rooms.ts";
 import type { ConfigurationEvent } from "./telemetry/contract.ts";
 
-/** A configuration, and what follows from it alone; a reload replaces it as a whole. */
-export interface Serving {
+/** What serves because a configuration says so. */
+export interface Served {
   readonly config: GatewayConfig;
   readonly routes: readonly ServedCodeRoute[];
+  readonly rooms: OptionalRooms;
+}
+
+/** A configuration, and what follows from it alone; a reload replaces it as a whole. */
+export interface Serving extends Served {
   readonly generation: number;
   readonly needRestart: readonly string[];
 }
@@ -20,25 +26,25 @@ export type ReadConfig = () => GatewayConfig | Promise<GatewayConfig>;
 export type Reconfigured = ConfigurationEvent;
 
 export interface ReplacingSteps {
-  /** Throws a ConfigurationError when routes and APIs do not go together. */
-  routesOf(config: GatewayConfig): readonly ServedCodeRoute[];
+  /** Rejects with a ConfigurationError when routes and APIs do not go together. */
+  servedBy(config: GatewayConfig): Promise<Served>;
   /** Builds everything that can be refused; what it returns puts that in its place. */
-  prepare(next: Serving): () => void;
+  prepare(next: Serving): Promise<() => void>;
   onEvent(event: ConfigurationEvent): void;
 }
 
-export function openServing(first: Pick<Serving, "config" | "routes">) {
+export function openServing(first: Served) {
   let serving: Serving = { ...first, generation: 1, needRestart: [] };
 
-  /** @throws {ConfigurationError} when the configuration cannot serve; nothing has changed then. */
-  function replace(asked: GatewayConfig, { routesOf, prepare }: ReplacingSteps): Reconfigured {
+  /** Rejects with a ConfigurationError when the configuration cannot serve; nothing has changed then. */
+  async function replace(asked: GatewayConfig, { servedBy, prepare }: ReplacingSteps): Promise<Reconfigured> {
     const { config, changed, needRestart } = takeOver(serving.config, asked);
     if (changed.length === 0) {
       serving = { ...serving, needRestart };
       return { outcome: "unchanged", generation: serving.generation, needRestart };
     }
-    const next = { config, routes: routesOf(config), generation: serving.generation + 1, needRestart };
-    const begin = prepare(next);
+    const next = { ...(await servedBy(config)), generation: serving.generation + 1, needRestart };
+    const begin = await prepare(next);
     begin();
     serving = next;
     return { outcome: "taken_over", generation: next.generation, changed, needRestart };
@@ -47,7 +53,7 @@ export function openServing(first: Pick<Serving, "config" | "routes">) {
   /** A configuration at fault becomes an event as well. */
   async function readInto(read: ReadConfig, steps: ReplacingSteps): Promise<Reconfigured> {
     try {
-      return replace(await read(), steps);
+      return await replace(await read(), steps);
     } catch (error) {
       if (!(error instanceof ConfigurationError)) throw error;
       return { outcome: "refused", generation: serving.generation, faults: error.faults };

@@ -41,35 +41,9 @@ const NEVER_SHED_MS = 10_000;
  */
 export async function startGateway(config: GatewayConfig, parts: GatewayParts = {}): Promise<RunningGateway> {
   const gateway = await createGateway(config, parts);
-  const { app, adminPages, console, refuse, guard, log, warmUp, reload, leaveRotation, close } = gateway;
-  const { host, port, adminPort } = config.listen;
+  const { log, warmUp, reload, leaveRotation, close } = gateway;
   const graceMs = config.http.shutdownGraceSeconds * 1000;
-
-  const room = createDescriptorRoom(config.http.connections.max, log);
-  const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard, room }).catch(
-    async (error: unknown) => {
-      await close();
-      throw error;
-    },
-  );
-  const adminSide = await listenForAdmin({
-    host,
-    port: adminPort,
-    pages: adminPages,
-    console,
-    maxBusyMs: config.http.maxEventLoopLagMs || NEVER_SHED_MS,
-    ...config.admin,
-  }).catch(async (error: unknown) => {
-    await publicSide.drain(0);
-    await close();
-    throw error;
-  });
-  const localSide = await listenLocally(gateway, config).catch(async (error: unknown) => {
-    await publicSide.drain(0);
-    await adminSide.close();
-    await close();
-    throw error;
-  });
+  const { publicSide, adminSide, localSide } = await listenOnAllSides(gateway, config);
   if (Number.parseInt(process.versions.llhttp ?? "", 10) < 9)
     log.warn(
       { node: process.version },
@@ -79,7 +53,7 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
   reportSettings(config, log);
   log.info(
     {
-      host,
+      host: config.listen.host,
       port: publicSide.port,
       adminPort: adminSide.port,
       ...(localSide !== undefined && {
@@ -132,6 +106,31 @@ export async function startGateway(config: GatewayConfig, parts: GatewayParts = 
       return ended;
     },
   };
+}
+
+/** Those that listen already are closed again when another one cannot. */
+async function listenOnAllSides(gateway: Gateway, config: GatewayConfig) {
+  const { app, adminPages, console, refuse, guard, log, close } = gateway;
+  const { host, port, adminPort } = config.listen;
+  const open: (() => Promise<void>)[] = [close];
+  try {
+    const room = createDescriptorRoom(config.http.connections.max, log);
+    const publicSide = await listen(app, { host, port, setting: "PORT", refuse, ...guard, room });
+    open.push(() => publicSide.drain(0));
+    const adminSide = await listenForAdmin({
+      host,
+      port: adminPort,
+      pages: adminPages,
+      console,
+      maxBusyMs: config.http.maxEventLoopLagMs || NEVER_SHED_MS,
+      ...config.admin,
+    });
+    open.push(adminSide.close);
+    return { publicSide, adminSide, localSide: await listenLocally(gateway, config) };
+  } catch (error) {
+    for (const end of open.toReversed()) await end();
+    throw error;
+  }
 }
 
 function listed(routes: readonly ServedRoute[]): readonly string[] {

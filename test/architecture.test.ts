@@ -12,6 +12,8 @@ interface Import {
   /** A path relative to the repository for our own files, a package name for everything else. */
   readonly to: string;
   readonly typeOnly: boolean;
+  /** Whether it is loaded when it is asked for, and not with the file that names it. */
+  readonly late?: boolean;
 }
 
 const STATEMENT =
@@ -33,7 +35,12 @@ function importsOf(file: string, text: string): Import[] {
     });
   }
   for (const { groups } of text.matchAll(DYNAMIC))
-    found.push({ from: file, to: target(file, groups?.name ?? ""), typeOnly: false });
+    found.push({
+      from: file,
+      to: target(file, groups?.name ?? ""),
+      typeOnly: false,
+      late: groups?.kind === "import",
+    });
   for (const { groups } of text.matchAll(REQUIRER))
     for (const [, specifier] of text.matchAll(new RegExp(`\\b${groups?.name}\\(\\s*"([^"]+)"`, "g")))
       found.push({ from: file, to: target(file, specifier ?? ""), typeOnly: false });
@@ -133,6 +140,8 @@ function allowed({ from, to, typeOnly }: Import): boolean {
   return other === room || valuesFrom.includes(other) || (typeOnly && typesFrom.includes(other));
 }
 
+const TYPES_OF_ZOD = ["src/config/environment.ts", "src/config/faults.ts", "src/config/schema.ts"];
+
 /** Each of these dependencies has one door, so that replacing it is the change of one file. */
 const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
   express: (file) => file.startsWith("src/http/"),
@@ -160,7 +169,8 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
   "fastest-levenshtein": (file) => file === "src/foundation/did-you-mean.ts",
   commander: (file) => file === "src/cli/program.ts",
   yaml: (file) => file === "src/config/load.ts",
-  zod: (file) => file.startsWith("src/config/"),
+  // Its types are named beside it.
+  zod: (file) => file === "src/config/zod.ts" || TYPES_OF_ZOD.includes(file),
 };
 
 /** The files of each room that files outside it import, types included. */
@@ -256,6 +266,8 @@ describe("architecture", () => {
       "src/index.ts",
       // A description speaks of policies, problems and the authority at once.
       "src/openapi.ts",
+      // The rooms that only some configurations use.
+      "src/optional-rooms.ts",
       // Code of the operator becomes handlers and routes.
       "src/parts-module.ts",
       // Grants of the exchange and answers of the downstream room meet the table of permissions.
@@ -292,6 +304,22 @@ describe("architecture", () => {
     const inside = (path: string) => path.startsWith(`src/${room}/`);
     const entered = all.filter(({ from, to }) => inside(to) && !inside(from)).map(({ to }) => to);
     expect([...new Set(entered)].sort()).toEqual(doors.map((door) => `src/${room}/${door}`));
+  });
+
+  test("no start loads what only some configurations use", () => {
+    const loaded = new Set(["src/run.ts"]);
+    for (const file of loaded)
+      for (const { from, to, typeOnly, late } of all)
+        if (from === file && !typeOnly && late !== true && to.startsWith("src/")) loaded.add(to);
+    expect(loaded).toContain("src/downstream/forward.ts");
+    const rooms = new Set([...loaded].map(roomOf).filter((room) => room !== undefined));
+    expect([...rooms].sort()).toEqual(
+      ["credential", "downstream", "exchange", "http", "identity", "outbound", "redis", "telemetry"].sort(),
+    );
+    const optional = all.filter(({ from, late }) => /\/optional-(?:rooms|parts)\.ts$/.test(from) && late);
+    expect(optional.length).toBeGreaterThan(10);
+    expect(optional.filter(({ to }) => loaded.has(to))).toEqual([]);
+    expect([...loaded].filter((file) => file.startsWith("src/downstream/client/"))).toEqual([]);
   });
 
   test("the doctor and the command line are edges: the gateway depends on neither", () => {

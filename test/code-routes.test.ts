@@ -15,30 +15,30 @@ const config = {
 const notes = (changes: Partial<CodeRoute>) =>
   codeRoute({ method: "get", path: "/notes", policy: {}, uses: [], handler() {}, ...changes });
 
-const policyOf = (route: CodeRoute) => codeRoutesOf(config, { routes: [route] })[0]?.policy;
+const policyOf = async (route: CodeRoute) => (await codeRoutesOf(config, { routes: [route] }))[0]?.policy;
 
-test("what a policy leaves out asks for nothing, but that a user calls", () => {
+test("what a policy leaves out asks for nothing, but that a user calls", async () => {
   const nothing = { requiredScopes: [], requiredRoles: [], allowedClients: [], callers: "user" };
-  expect(policyOf(notes({}))).toEqual(nothing);
-  expect(policyOf(notes({ policy: { requiredScopes: ["read"] } }))).toEqual({
+  expect(await policyOf(notes({}))).toEqual(nothing);
+  expect(await policyOf(notes({ policy: { requiredScopes: ["read"] } }))).toEqual({
     ...nothing,
     requiredScopes: ["read"],
   });
-  expect(policyOf(notes({ policy: { callers: "any", authContext: "c1" } }))).toEqual({
+  expect(await policyOf(notes({ policy: { callers: "any", authContext: "c1" } }))).toEqual({
     ...nothing,
     callers: "any",
     authContext: "c1",
   });
 });
 
-test("a policy that names nobody still lends no permission of the gateway", () => {
+test("a policy that names nobody still lends no permission of the gateway", async () => {
   const lending = notes({ as: "app", uses: ["graph"] });
-  expect(() => codeRoutesOf(config, { routes: [lending] })).toThrow(ConfigurationError);
+  await expect(codeRoutesOf(config, { routes: [lending] })).rejects.toThrow(ConfigurationError);
   const named = notes({ as: "app", uses: ["graph"], policy: { requiredRoles: ["Run"] } });
-  expect(policyOf(named)).toMatchObject({ requiredRoles: ["Run"], requiredScopes: [] });
+  expect(await policyOf(named)).toMatchObject({ requiredRoles: ["Run"], requiredScopes: [] });
 });
 
-test("a route at the paths of delegations is a fault while there are delegations, and not without them", () => {
+test("a route at the paths of delegations is a fault while there are delegations, and not without them", async () => {
   const running = { ...config, delegations: {} } as unknown as GatewayConfig;
   const forwarding = (path: string) => ({
     ...running,
@@ -46,12 +46,12 @@ test("a route at the paths of delegations is a fault while there are delegations
   });
   for (const path of ["/delegations", "/delegations/mine", "/delegations/:id"]) {
     const brought = { routes: [notes({ path })] };
-    expect(() => codeRoutesOf(running, brought)).toThrow(ConfigurationError);
-    expect(codeRoutesOf(config, brought)).toHaveLength(1);
+    await expect(codeRoutesOf(running, brought)).rejects.toThrow(ConfigurationError);
+    expect(await codeRoutesOf(config, brought)).toHaveLength(1);
     if (path.includes(":")) continue;
     const forwarded = forwarding(path) as unknown as GatewayConfig;
-    expect(() => codeRoutesOf(forwarded, {})).toThrow(ConfigurationError);
-    expect(codeRoutesOf({ ...forwarded, delegations: undefined }, {})).toEqual([]);
+    await expect(codeRoutesOf(forwarded, {})).rejects.toThrow(ConfigurationError);
+    expect(await codeRoutesOf({ ...forwarded, delegations: undefined }, {})).toEqual([]);
   }
-  expect(codeRoutesOf(running, { routes: [notes({ path: "/delegations-of-mine" })] })).toHaveLength(1);
+  expect(await codeRoutesOf(running, { routes: [notes({ path: "/delegations-of-mine" })] })).toHaveLength(1);
 });

@@ -53,8 +53,6 @@ local function fieldsOf(answer)
 end
 
 local function refuse(status, fields, body)
-  -- What is left of the body must not be read as the next request of the connection.
-  ngx.req.discard_body()
   ngx.status = status
   for _, name in ipairs(REFUSAL) do ngx.header[name] = fields[name] end
   ngx.header["content-length"] = #body

@@ -123,7 +123,7 @@ function shareOf(
   { maxConcurrent, connections, maxRequestBytes, timeoutMs }: DownstreamApiOptions,
   { userShare, clientShare }: GatewayConfig["fairness"],
 ): RouteShare {
-  const total = Math.min(maxConcurrent, connections.max ?? maxConcurrent);
+  const total = Math.min(maxConcurrent, connections.max);
   const share = (part: number) => Math.max(1, Math.floor(total * part));
   const underWay = { total, perUser: share(userShare), perClient: share(clientShare) };
   return { underWay, maxRequestBytes, timeoutMs };

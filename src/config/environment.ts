@@ -1,12 +1,13 @@
 /** The environment variables that the gateway reads, under the names that the Azure SDKs gave them. */
 
-import { z } from "zod";
+import type { output } from "zod";
 import type { ConfigurationFault } from "../errors.ts";
 import { editsBetween } from "../foundation/did-you-mean.ts";
 import { Secret } from "../foundation/secret.ts";
 import { KEYS_PROBLEM, parseMasterKeys } from "../redis/master-keys.ts";
 import { TRACING_VARIABLES } from "./tracing.ts";
 import { guid } from "./values.ts";
+import { z } from "./zod.ts";
 
 const port = z
   .string()
@@ -94,7 +95,7 @@ export const environment = z.object({
   TOKEN_CACHE_KEYS_FILE: z.string().optional(),
 });
 
-export type GatewayEnvironment = z.output<typeof environment>;
+export type GatewayEnvironment = output<typeof environment>;
 
 type Variables = Readonly<Record<string, string | undefined>>;
 

@@ -1,7 +1,7 @@
 /** The part of gateway.yaml that the public side reads: how it is reached, and how much of it each caller may take. */
 
-import { z } from "zod";
 import { fieldName, origin, wholeNumber } from "./values.ts";
+import { z } from "./zod.ts";
 
 const rateLimit = z.strictObject({
   requests: wholeNumber(1, 1_000_000_000).describe("Requests that pass in one window; one more gets 429."),

@@ -1,7 +1,7 @@
 /** The JSON Schema of gateway.yaml, derived from the schema that the gateway itself obeys. */
 
-import { z } from "zod";
 import { gatewayYaml } from "./schema.ts";
+import { z } from "./zod.ts";
 
 const SCALARS: ReadonlySet<unknown> = new Set(["integer", "number", "boolean"]);
 

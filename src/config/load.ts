@@ -115,6 +115,7 @@ export interface GatewayConfig {
     readonly cacheKeys: readonly Secret[];
     /** File with such keys, in their place. Undefined as well where no shared tier is configured. */
     readonly cacheKeysFile: string | undefined;
+    readonly consent: { readonly appIdUri: string };
   };
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
   /** Routes that forward, the longest path first. */
@@ -275,9 +276,8 @@ function assemble(
   bounds: CacheBounds,
 ): Omit<GatewayConfig, "tracing" | "proxies" | "notices"> {
   const downstreamApis = Object.fromEntries(
-    Object.entries(yaml.downstreamApis).map(([name, api]) => [name, { name, ...api }]),
+    Object.entries(yaml.downstreamApis).map(([name, api]) => [name, apiOf(name, api)]),
   );
-  const takesDelegations = (path: string) => yaml.delegations?.routes.includes(path) === true;
   return {
     listen: { host: env.HOST, port: env.PORT, adminPort: env.ADMIN_PORT },
     application: {
@@ -298,49 +298,16 @@ function assemble(
     exchange: {
       ...yaml.exchange,
       cache: { ...yaml.exchange.cache, maxBytes: bounds.tokens },
+      consent: {
+        ...yaml.exchange.consent,
+        appIdUri: yaml.exchange.consent.appIdUri ?? `api://${env.AZURE_CLIENT_ID}`,
+      },
       cacheKeys: env.TOKEN_CACHE_KEYS ?? [],
       cacheKeysFile: yaml.exchange.cache.redis.url.reveal() === "" ? undefined : env.TOKEN_CACHE_KEYS_FILE,
     },
     downstreamApis,
-    // Longest path first, so that the route nearest to the target wins whatever the order in the file.
-    routes: yaml.routes
-      .filter(({ handler }) => handler === undefined)
-      .toSorted((one, other) => other.path.length - one.path.length)
-      .map((route) => ({
-        as: route.as,
-        mcp: route.mcp,
-        tools: route.tools,
-        target: {
-          path: route.path,
-          methods: route.methods ?? (route.mcp ? MCP_METHODS : ["GET"]),
-          allow: route.allow ?? (route.mcp ? ["/"] : []),
-        },
-        api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
-        policy: policyOf(route),
-        limits: route.limits,
-        takesDelegations: takesDelegations(route.path),
-      })),
-    handlerRoutes: yaml.routes.flatMap(
-      ({ handler, path, downstreamApi, as, mcp, tools, methods, allow, limits, ...policy }, index) =>
-        handler === undefined
-          ? []
-          : [
-              {
-                position: `routes[${index}]`,
-                path,
-                handler,
-                downstreamApi,
-                as,
-                mcp: mcp || handler === GRAPH_MCP,
-                tools,
-                methods: methods ?? ["GET"],
-                allow,
-                policy: policyOf(policy),
-                limits,
-                takesDelegations: takesDelegations(path),
-              },
-            ],
-    ),
+    routes: forwardingRoutes(yaml, downstreamApis),
+    handlerRoutes: handlerRoutes(yaml),
     http: yaml.http,
     mcp: yaml.mcp,
     admin: yaml.admin,
@@ -400,6 +367,63 @@ function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["crede
       serviceConnectionId: env.AZURESUBSCRIPTION_SERVICE_CONNECTION_ID,
     },
   };
+}
+
+/** Longest path first, so that the route nearest to the target wins whatever the order in the file. */
+function forwardingRoutes(
+  yaml: GatewayYaml,
+  downstreamApis: GatewayConfig["downstreamApis"],
+): readonly ProxyRouteConfig[] {
+  return yaml.routes
+    .filter(({ handler }) => handler === undefined)
+    .toSorted((one, other) => other.path.length - one.path.length)
+    .map((route) => ({
+      as: route.as,
+      mcp: route.mcp,
+      tools: route.tools,
+      target: {
+        path: route.path,
+        methods: route.methods ?? (route.mcp ? MCP_METHODS : ["GET"]),
+        allow: route.allow ?? (route.mcp ? ["/"] : []),
+      },
+      api: downstreamApis[route.downstreamApi ?? ""] as DownstreamApiOptions,
+      policy: policyOf(route),
+      limits: route.limits,
+      takesDelegations: takesDelegations(yaml, route.path),
+    }));
+}
+
+function handlerRoutes(yaml: GatewayYaml): readonly HandlerRouteConfig[] {
+  return yaml.routes.flatMap(
+    ({ handler, path, downstreamApi, as, mcp, tools, methods, allow, limits, ...policy }, index) =>
+      handler === undefined
+        ? []
+        : [
+            {
+              position: `routes[${index}]`,
+              path,
+              handler,
+              downstreamApi,
+              as,
+              mcp: mcp || handler === GRAPH_MCP,
+              tools,
+              methods: methods ?? ["GET"],
+              allow,
+              policy: policyOf(policy),
+              limits,
+              takesDelegations: takesDelegations(yaml, path),
+            },
+          ],
+  );
+}
+
+function takesDelegations({ delegations }: GatewayYaml, path: string): boolean {
+  return delegations?.routes.includes(path) === true;
+}
+
+function apiOf(name: string, api: GatewayYaml["downstreamApis"][string]): DownstreamApiOptions {
+  const { connections, maxConcurrent } = api;
+  return { name, ...api, connections: { ...connections, max: connections.max ?? maxConcurrent } };
 }
 
 type RouteYaml = GatewayYaml["routes"][number];

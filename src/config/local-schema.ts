@@ -1,7 +1,7 @@
 /** The part of gateway.yaml that switches on the local API: token endpoints and forward-auth for other programs of this machine or pod. */
 
-import { z } from "zod";
 import { fieldName, guid, nonEmpty, pathPattern, scope, wholeNumber } from "./values.ts";
+import { z } from "./zod.ts";
 
 const localApi = z.strictObject({
   requiredScopes: z.array(scope).default([]).describe("Any one of them must be in scp."),

@@ -1,7 +1,7 @@
 /** The part of gateway.yaml that lets clients of the Model Context Protocol sign in through the gateway. */
 
-import { z } from "zod";
 import { guid } from "./values.ts";
+import { z } from "./zod.ts";
 
 /** Schemes that run code or read files where a browser follows them. */
 const DANGEROUS_SCHEMES = /^(?:javascript|data|vbscript|file|blob|about|view-source|filesystem):/i;

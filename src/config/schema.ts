@@ -1,6 +1,6 @@
 /** The shape of gateway.yaml: what a key means, its default and its limits. Editors complete from its JSON Schema. */
 
-import { z } from "zod";
+import type { output } from "zod";
 import { Secret } from "../foundation/secret.ts";
 import { describeAddressProblem, parseRedisAddress } from "../redis/address.ts";
 import { admin, http, rateLimits } from "./http-schema.ts";
@@ -8,6 +8,7 @@ import { local } from "./local-schema.ts";
 import { mcp } from "./mcp-schema.ts";
 import { tools } from "./tools-schema.ts";
 import { guid, nonEmpty, pathPattern, scope, wholeNumber } from "./values.ts";
+import { z } from "./zod.ts";
 
 const identity = z.strictObject({
   verifier: z
@@ -408,4 +409,4 @@ export const gatewayYaml = z
   })
   .meta({ title: "obo-gateway configuration" });
 
-export type GatewayYaml = z.output<typeof gatewayYaml>;
+export type GatewayYaml = output<typeof gatewayYaml>;

@@ -1,8 +1,8 @@
 /** The part of a route in gateway.yaml that says which tools of an MCP server its callers may use. */
 
-import { z } from "zod";
 import { rateLimits } from "./http-schema.ts";
 import { scope } from "./values.ts";
+import { z } from "./zod.ts";
 
 /** MCP (Tools, names) takes letters, digits, `_`, `-`, `.` and `/`; `*` is the pattern's. */
 const toolPattern = z

@@ -1,7 +1,7 @@
 /** Values that stand in more than one setting, or need more than one rule. */
 
-import { z } from "zod";
 import { GUID } from "../foundation/patterns.ts";
+import { z } from "./zod.ts";
 
 /** The id that examples show where an operator has to put one. */
 const NIL_GUID = "00000000-0000-0000-0000-000000000000";

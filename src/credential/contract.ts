@@ -189,8 +189,8 @@ export type ClientAssertionCallback = (
 ) => Promise<string>;
 
 export interface CredentialOptions {
-  /** Tried in this order. `auto`, the default, is every source whose settings are present. */
-  readonly sources?: readonly CredentialSource[] | "auto" | undefined;
+  /** Tried in this order. Left out: every source whose settings are present. */
+  readonly sources?: readonly CredentialSource[] | undefined;
   /** AZURE_CLIENT_CERTIFICATE_PATH: PEM or PKCS#12 file with an RSA key and its certificate. */
   readonly certificatePath?: string | undefined;
   /** AZURE_CLIENT_CERTIFICATE: the content of such a file, as text or base64. The file wins where both are given. */

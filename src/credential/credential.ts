@@ -55,7 +55,9 @@ async function openAll(
 ): Promise<{ readonly opened: SourceCredential[]; readonly faults: ConfigurationFault[] }> {
   const opened: SourceCredential[] = [];
   const faults: ConfigurationFault[] = [];
-  for (const outcome of await Promise.allSettled(openers.map(({ open }) => open(ports)))) {
+  const loaded: Awaited<ReturnType<ChosenOpener["load"]>>[] = [];
+  for (const { load } of openers) loaded.push(await load());
+  for (const outcome of await Promise.allSettled(loaded.map((open) => open(ports)))) {
     if (outcome.status === "fulfilled") opened.push(outcome.value);
     else if (outcome.reason instanceof ConfigurationError) faults.push(...outcome.reason.faults);
     else throw outcome.reason;

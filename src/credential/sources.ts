@@ -1,20 +1,14 @@
 /** The table of sources: what each is called, which setting brings it into being, what opens it. */
 
 import type { ConfigurationFault } from "../errors.ts";
-import { openAzurePipelines, openGitHubActions } from "./assertion-sources.ts";
-import { openCertificate } from "./certificate.ts";
-import { openClientAssertionCallback } from "./client-assertion-callback.ts";
-import { openClientSecret } from "./client-secret.ts";
 import type { CredentialOptions, CredentialSource } from "./contract.ts";
-import { openIdentityBinding } from "./identity-binding.ts";
-import { openManagedIdentity } from "./managed-identity.ts";
 import type { SourceCredential, SourcePorts } from "./source.ts";
-import { openWorkloadIdentity } from "./workload-identity.ts";
 
 /** Entra, "Workload identity federation": audience of federated tokens in the public cloud. */
 const PUBLIC_CLOUD_AUDIENCE = "api://AzureADTokenExchange";
 
-type Opener = (ports: SourcePorts) => Promise<SourceCredential>;
+/** Loads the file of a source, and gives what opens it. */
+type LoadOpener = () => Promise<(ports: SourcePorts) => Promise<SourceCredential>>;
 
 interface SourceEntry {
   /** Whether opening it asks a platform or a proxy over the network, and not this machine alone. */
@@ -23,8 +17,8 @@ interface SourceEntry {
   readonly hint?: string;
   /** Environment variables (for the callback, the part) that have to be set for the source to exist. */
   readonly settings: readonly string[];
-  /** Undefined where one of them is absent or empty. */
-  readonly opener: (options: CredentialOptions) => Opener | undefined;
+  /** Undefined where one of them is absent or empty. Only the files of chosen sources are loaded. */
+  readonly opener: (options: CredentialOptions) => LoadOpener | undefined;
 }
 
 /** Azure/azure-workload-identity: the webhook sets the variable, at creation of the pod, and only where it is asked to. */
@@ -33,14 +27,19 @@ const WEBHOOK_HINT =
   "the service account the annotation azure.workload.identity/client-id and to be named in serviceAccountName, " +
   "and a pod that is older than label or annotation has to be created anew (kubectl rollout restart)";
 
-// The order of the rows is the order of `auto`: what the platform renews by itself comes first, a secret last.
+// The order of the rows is that of a configuration that names none: what the platform renews by itself comes first, a secret last.
 const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "workload-identity": {
     asksNetwork: false,
     settings: ["AZURE_FEDERATED_TOKEN_FILE"],
     hint: WEBHOOK_HINT,
     opener: ({ federatedTokenFile: path, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
-      path ? (ports) => openWorkloadIdentity({ path, audience }, ports) : undefined,
+      path
+        ? async () => {
+            const { openWorkloadIdentity } = await import("./workload-identity.ts");
+            return (ports) => openWorkloadIdentity({ path, audience }, ports);
+          }
+        : undefined,
   },
   certificate: {
     asksNetwork: false,
@@ -52,14 +51,25 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       sendCertificateChain,
     }) {
       const from = path ? { path } : text?.reveal() ? { text } : undefined;
-      return from && ((ports) => openCertificate({ from, password, sendChain: sendCertificateChain }, ports));
+      const options = from && { from, password, sendChain: sendCertificateChain };
+      return (
+        options &&
+        (async () => {
+          const { openCertificate } = await import("./certificate.ts");
+          return (ports) => openCertificate(options, ports);
+        })
+      );
     },
   },
   "client-assertion": {
     asksNetwork: true,
     settings: ["a clientAssertion callback"],
     opener: ({ clientAssertion: callback }) =>
-      callback && ((ports) => openClientAssertionCallback({ callback }, ports)),
+      callback &&
+      (async () => {
+        const { openClientAssertionCallback } = await import("./client-assertion-callback.ts");
+        return (ports) => openClientAssertionCallback({ callback }, ports);
+      }),
   },
   "github-actions": {
     asksNetwork: true,
@@ -69,7 +79,10 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       const { requestUrl, requestToken } = githubActions;
       if (!requestUrl || !requestToken?.reveal()) return undefined;
       const issuer = { requestUrl, requestToken, audience: federationAudience, timeoutMs };
-      return (ports) => openGitHubActions(issuer, fetch, ports);
+      return async () => {
+        const { openGitHubActions } = await import("./assertion-sources.ts");
+        return (ports) => openGitHubActions(issuer, fetch, ports);
+      };
     },
   },
   "azure-pipelines": {
@@ -79,7 +92,10 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
       const { requestUri, accessToken, serviceConnectionId } = azurePipelines;
       if (!requestUri || !accessToken?.reveal() || !serviceConnectionId) return undefined;
       const issuer = { requestUri, accessToken, serviceConnectionId, timeoutMs };
-      return (ports) => openAzurePipelines(issuer, fetch, ports);
+      return async () => {
+        const { openAzurePipelines } = await import("./assertion-sources.ts");
+        return (ports) => openAzurePipelines(issuer, fetch, ports);
+      };
     },
   },
   "identity-binding": {
@@ -103,20 +119,32 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
         tokenEndpoint,
         audience,
       };
-      return (ports) => openIdentityBinding(binding, ports);
+      return async () => {
+        const { openIdentityBinding } = await import("./identity-binding.ts");
+        return (ports) => openIdentityBinding(binding, ports);
+      };
     },
   },
   "managed-identity": {
     asksNetwork: true,
     settings: ["credential.managedIdentityClientId"],
     opener: ({ managedIdentityToken: obtainToken, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
-      obtainToken && ((ports) => openManagedIdentity({ obtainToken, audience }, ports)),
+      obtainToken &&
+      (async () => {
+        const { openManagedIdentity } = await import("./managed-identity.ts");
+        return (ports) => openManagedIdentity({ obtainToken, audience }, ports);
+      }),
   },
   "client-secret": {
     asksNetwork: false,
     settings: ["AZURE_CLIENT_SECRET"],
     opener: ({ clientSecret: secret, production = false }) =>
-      secret?.reveal() ? (ports) => openClientSecret({ secret, production }, ports) : undefined,
+      secret?.reveal()
+        ? async () => {
+            const { openClientSecret } = await import("./client-secret.ts");
+            return (ports) => openClientSecret({ secret, production }, ports);
+          }
+        : undefined,
   },
 };
 
@@ -124,7 +152,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
 const USED_BY_BINDING: readonly string[] = ["workload-identity", "managed-identity"];
 
 export interface ChosenOpener {
-  readonly open: Opener;
+  readonly load: LoadOpener;
   readonly asksNetwork: boolean;
 }
 
@@ -141,12 +169,12 @@ export interface ChosenSources {
  * with workload identity and a machine with a certificate. When none can, each is a fault.
  */
 export function chooseSources(options: CredentialOptions): ChosenSources {
-  const names = options.sources ?? "auto";
-  if (names === "auto") {
+  const { sources: names } = options;
+  if (names === undefined) {
     const bound = SOURCES["identity-binding"].opener(options) !== undefined;
     const openers = Object.entries(SOURCES).flatMap(([name, { opener, asksNetwork }]) => {
-      const open = bound && USED_BY_BINDING.includes(name) ? undefined : opener(options);
-      return open === undefined ? [] : [{ open, asksNetwork }];
+      const load = bound && USED_BY_BINDING.includes(name) ? undefined : opener(options);
+      return load === undefined ? [] : [{ load, asksNetwork }];
     });
     return { openers, absent: [], faults: openers.length > 0 ? [] : [NOTHING_CONFIGURED] };
   }
@@ -161,10 +189,10 @@ export function chooseSources(options: CredentialOptions): ChosenSources {
       continue;
     }
     const { settings, hint, opener, asksNetwork } = SOURCES[name];
-    const open = opener(options);
+    const load = opener(options);
     if (names.indexOf(name) < index) faults.push({ path, problem: `${name} is named twice` });
-    else if (open === undefined) absent.push({ source: name, problem: needs(name, settings), hint, index });
-    else openers.push({ open, asksNetwork });
+    else if (load === undefined) absent.push({ source: name, problem: needs(name, settings), hint, index });
+    else openers.push({ load, asksNetwork });
   }
   if (openers.length === 0)
     for (const { problem, hint, index } of absent)

@@ -53,8 +53,7 @@ function configuredSources({ config }: Examination): readonly CredentialSource[]
   const { credential } = config;
   const { githubActions = {}, azurePipelines = {}, tokenProxy = {}, managedIdentityClientId } = credential;
   const isBound = Boolean(tokenProxy.url && credential.federatedTokenFile && managedIdentityClientId);
-  const isNamed = (source: CredentialSource) =>
-    credential.sources !== undefined && credential.sources !== "auto" && credential.sources.includes(source);
+  const isNamed = (source: CredentialSource) => credential.sources?.includes(source) === true;
   const settings: Readonly<Record<CredentialSource, boolean>> = {
     // In a pod with an identity binding its token is for the proxy alone.
     "workload-identity": Boolean(credential.federatedTokenFile) && (!isBound || isNamed("workload-identity")),
@@ -68,8 +67,7 @@ function configuredSources({ config }: Examination): readonly CredentialSource[]
     "managed-identity": Boolean(managedIdentityClientId) && (!isBound || isNamed("managed-identity")),
     "client-secret": Boolean(credential.clientSecret?.reveal()),
   };
-  const isChosen = (source: CredentialSource) =>
-    credential.sources === undefined || credential.sources === "auto" || isNamed(source);
+  const isChosen = (source: CredentialSource) => credential.sources === undefined || isNamed(source);
   return (Object.keys(settings) as CredentialSource[]).filter(
     (source) => settings[source] && isChosen(source),
   );

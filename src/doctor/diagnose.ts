@@ -143,15 +143,15 @@ function checksOf(examination: Examination): Check[] {
   ];
 }
 
-function examine(
+async function examine(
   config: GatewayConfig,
   code: CodeParts,
   env: Environment,
   options: DoctorOptions,
-): Examination {
+): Promise<Examination> {
   const { tenantId, clientId, authorityHost } = config.application;
   const authority = resolveAuthority(authorityHost);
-  const outbound = openOutbound(config.proxies);
+  const outbound = await openOutbound(config.proxies);
   return {
     config,
     code,
@@ -186,7 +186,7 @@ async function load(
     const file = env.GATEWAY_CONFIG || "config/gateway.yaml";
     const config = await loadCheckedConfig(env);
     const code = await withModule({}, env.GATEWAY_HANDLERS);
-    return { examination: examine(config, code, env, options), file };
+    return { examination: await examine(config, code, env, options), file };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     const faults = error.faults.map(({ path, problem }) =>

@@ -154,7 +154,7 @@ async function checkRegistration(
 ): Promise<Verdict> {
   const [only = "organizations", ...more] = config.identity.tenants;
   const tenant = only === "*" || more.length > 0 ? "organizations" : only;
-  const { appIdUri = `api://${config.application.clientId}` } = config.exchange.consent;
+  const { appIdUri } = config.exchange.consent;
   const scopes = mcpRoutes(config).flatMap((route) => route.scopes.map((scope) => `${appIdUri}/${scope}`));
   const url = new URL(authority.authorizeEndpoint(tenant));
   for (const [name, value] of Object.entries({

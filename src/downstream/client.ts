@@ -69,7 +69,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       origin: base.origin,
       path: joinBase(base, path) + query,
       redirected(redirectedPath) {
-        const below = readClientPath(belowBase(base, redirectedPath), {}, api.encodedSlashes);
+        const below = readClientPath(belowBase(base, redirectedPath), undefined, api.encodedSlashes);
         return targetOf(method, below.path, below.query);
       },
     };

@@ -23,12 +23,12 @@ export interface DownstreamApiOptions {
   /** Largest request body, bytes. */
   readonly maxRequestBytes: number;
   readonly allowPrivateNetwork: boolean;
-  /** Whether the gateway follows the API's redirects of GET and HEAD; see `followRedirects`. Default false. */
+  /** Whether the gateway follows the API's redirects of GET and HEAD; see `followRedirects`. */
   readonly followRedirects: boolean;
   /** Whether it is spoken to as Microsoft Graph, or as another OData API. Default: by its host. */
   readonly kind?: "graph" | "odata" | "plain" | undefined;
-  /** Whether paths with an encoded slash or backslash, or with a double encoding, may pass. Default `refuse`. */
-  readonly encodedSlashes?: "refuse" | "pass";
+  /** Whether paths with an encoded slash or backslash, or with a double encoding, may pass. */
+  readonly encodedSlashes: "refuse" | "pass";
   /** Requests under way at once, each on a connection of its own. */
   readonly maxConcurrent: number;
   /** Requests that may wait for one of these to end; one more is refused as `overloaded`. */
@@ -58,8 +58,8 @@ export interface DownstreamApiOptions {
 
 /** How connections to an API are kept. */
 export interface ConnectionRules {
-  /** Connections at once; default `maxConcurrent`, and the smaller of both holds, since each carries one request. */
-  readonly max?: number | undefined;
+  /** Connections at once. The smaller of this and `maxConcurrent` holds, since each carries one request. */
+  readonly max: number;
   /** How long an unused connection is kept, ms, unless the API asks for less. */
   readonly keepAliveMs: number;
   /** Requests after which a connection is closed; 0 sets no limit. */

@@ -24,10 +24,14 @@ export class Secret {
 
   /**
    * The value as a bearer token in the `Authorization` field (RFC 6750 §2.1). Made when first asked for; the value is
-   * from then on a part of it, so that no second copy stays in memory.
+   * from then on a part of it, so that no second copy stays in memory. Its characters are looked at then, once, so that
+   * it can stand in a head as it is.
+   *
+   * @throws {TypeError} when the value is no text of visible ASCII, and could end the field.
    */
   authorization(): string {
     if (this.#authorization === undefined) {
+      if (!/^[!-~]+$/.test(this.#value)) throw new TypeError("a bearer token is visible ASCII");
       this.#authorization = `Bearer ${this.#value}`;
       this.#value = this.#authorization.slice("Bearer ".length);
     }

@@ -3,8 +3,6 @@
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
 import { type CodeRoute, type RouteHandler, routeHandler, type ServedCodeRoute } from "../http/code-route.ts";
-import { createGraphMcp } from "../mcp/graph/graph-mcp.ts";
-import { loadPermissionTable } from "../permissions/table.ts";
 import { files } from "./files.ts";
 import { inbox } from "./inbox.ts";
 import { profile } from "./profile.ts";
@@ -12,22 +10,37 @@ import { profile } from "./profile.ts";
 /** Handlers that ship with the gateway, by the names that gateway.yaml uses. None is mounted by itself. */
 export const shippedHandlers: Readonly<Record<string, RouteHandler>> = { profile, inbox, files };
 
+const GRAPH_MCP = "graph-mcp";
+
 /** All that ship: those above, and those that are made for the route that mounts them. */
-export function handlersFor(
-  config: Readonly<Record<"permissionsTable", string | undefined>>,
-): Readonly<Record<string, RouteHandler | HandlerMaker>> {
-  const { permissionsTable } = config;
-  return {
-    ...shippedHandlers,
-    "graph-mcp": (route) =>
-      routeHandler(
-        createGraphMcp({
-          ...route,
-          table: permissionsTable === undefined ? undefined : loadPermissionTable(permissionsTable),
-        }),
-      ),
-  };
+export async function handlersFor({
+  permissionsTable,
+  handlerRoutes,
+}: {
+  readonly permissionsTable: string | undefined;
+  readonly handlerRoutes: readonly Pick<HandlerRoute, "handler">[];
+}): Promise<Readonly<Record<string, RouteHandler | HandlerMaker>>> {
+  const isMounted = handlerRoutes.some(({ handler }) => handler === GRAPH_MCP);
+  return { ...shippedHandlers, [GRAPH_MCP]: isMounted ? await graphMcp(permissionsTable) : notMounted };
 }
+
+/** Its tools and the table are loaded where a route mounts it. */
+async function graphMcp(permissionsTable: string | undefined): Promise<HandlerMaker> {
+  const { createGraphMcp } = await import("../mcp/graph/graph-mcp.ts");
+  const { loadPermissionTable } = await import("../permissions/table.ts");
+  return (route) =>
+    routeHandler(
+      createGraphMcp({
+        ...route,
+        table: permissionsTable === undefined ? undefined : loadPermissionTable(permissionsTable),
+      }),
+    );
+}
+
+/** Stands under the name of a handler that no route mounts, for the list of names. */
+const notMounted: HandlerMaker = () => {
+  throw new Error("a handler is mounted that no route named");
+};
 
 /** A route of gateway.yaml that a handler answers. */
 export interface HandlerRoute extends Pick<ServedCodeRoute, "policy" | "limits" | "as" | "takesDelegations"> {
@@ -40,7 +53,7 @@ export interface HandlerRoute extends Pick<ServedCodeRoute, "policy" | "limits" 
   /** Downstream paths that the handler may call. `undefined`: any. */
   readonly allow: readonly string[] | undefined;
   /** Methods of the handler's own calls, for one that is made for its route. */
-  readonly methods?: readonly string[];
+  readonly methods: readonly string[];
   /** Whether the route is one of the Model Context Protocol, and the rules for its tools. */
   readonly mcp?: boolean;
   readonly tools?: CodeRoute["tools"];
@@ -71,7 +84,7 @@ export function mountHandlers(
       faults.push({ path: `${position}.allow`, problem });
       return [];
     }
-    const made = { allow: allow ?? [], methods: route.methods ?? ["GET"] };
+    const made = { allow: allow ?? [], methods: route.methods };
     const handler = typeof named === "function" ? make(named, made, faults) : named;
     if (named !== undefined && handler === undefined) return [];
     if (handler === undefined) {

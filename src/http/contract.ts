@@ -239,7 +239,10 @@ export interface SideLook {
  * problems.
  */
 export interface SecondSide {
-  serve(handler: PlainHandler, options: ServeOptions): RequestListener;
+  serve<Prepared>(
+    handler: (...args: [...Parameters<PlainHandler>, prepared: Prepared]) => unknown,
+    options: ServeOptions<Prepared>,
+  ): RequestListener;
   /** Refuses whatever arrives. Default: because shutdown has begun in earnest. */
   refuse(refusal?: GatewayError): RequestListener;
   /** Runs `proceed` for a caller that is verified, within the limits, and let through by the policy. */
@@ -265,14 +268,14 @@ export type PlainHandler = (
   record: RequestRecord,
 ) => unknown;
 
-export interface ServeOptions {
+export interface ServeOptions<Prepared> {
   /** By which interface a request comes. */
   readonly viaOf: (request: IncomingMessage) => Via;
   /**
    * Runs before the request is checked. An error that it throws becomes the answer; method and target may be replaced
-   * here, and the checks then see the new ones.
+   * here, and the checks then see the new ones. The handler gets what it returns.
    */
-  readonly prepare: (request: IncomingMessage) => void;
+  readonly prepare: (request: IncomingMessage) => Prepared;
 }
 
 export interface AdmittedRoute {

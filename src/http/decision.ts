@@ -12,7 +12,7 @@ import type { CodeRoute } from "./code-route.ts";
 import type { DecidingRoute, Decisions, Grant, RateLimitRules } from "./contract.ts";
 import type { DelegationRoutes } from "./delegations.ts";
 import { obtainWith, openRoute, type ProxyRoute, recallToken, recordOf } from "./pipeline.ts";
-import { runHandlers } from "./plain-side.ts";
+import { inOrder } from "./plain-side.ts";
 import type { LimitRoute } from "./rate-limits.ts";
 
 export interface DecisionOptions {
@@ -37,14 +37,12 @@ export function createDecisions(options: DecisionOptions, grant: Grant): Decisio
   const routes = options.proxyRoutes.map((route): DecidingRoute => {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
-    const handlers = admitted(
-      { ...route, path },
-      decideBy({ ...route, target }, { clientId, exchange }, grant),
-    );
     return {
       path,
       api: route.api.name,
-      decide: (request, response) => runHandlers(handlers, request, response),
+      decide: inOrder(
+        admitted({ ...route, path }, decideBy({ ...route, target }, { clientId, exchange }, grant)),
+      ),
     };
   });
   return {

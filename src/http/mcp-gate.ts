@@ -4,7 +4,7 @@ import type { Request, RequestHandler, Response } from "express";
 import type { DownstreamApiOptions, OwnFields } from "../downstream/contract.ts";
 import { discardBody, readJsonBody } from "../downstream/forward.ts";
 import { GatewayError } from "../errors.ts";
-import { type Budget, createBudget, type Owner } from "../foundation/budget.ts";
+import type { Budget, Owner } from "../foundation/budget.ts";
 import type { MessageRefusal, ToolRules } from "../mcp/tools/contract.ts";
 import { createToolGate } from "../mcp/tools/tool-gate.ts";
 import type { McpGate, RequestRecord } from "./contract.ts";
@@ -19,17 +19,8 @@ export interface McpGateOptions {
   readonly body: Pick<DownstreamApiOptions, "maxRequestBytes" | "idleTimeoutMs" | "timeoutMs">;
   readonly limit: LimitRoute;
   readonly own: OwnFields;
-  /** For all routes together. */
+  /** Bytes of messages that are under way, for all routes together. */
   readonly memory: Budget;
-}
-
-/** Memory for messages that are under way, bytes, and the parts of it that one user and one client may hold. */
-export function createMessageMemory(fairness: {
-  readonly mcpBytes: number;
-  readonly userShare: number;
-  readonly clientShare: number;
-}): Budget {
-  return createBudget({ total: fairness.mcpBytes, ...fairness });
 }
 
 /** Largest body, bytes, where the API takes no less: as much as the SDKs' servers take. */

@@ -42,12 +42,15 @@ import type {
 import { publicAddress } from "./public-address.ts";
 import { challengedAgain, inTermsOf, notTheUsers } from "./user-challenge.ts";
 
-/** The first to see a request: opens its record, and ends its connection where two servers could read it differently. */
-export function receive(
+/**
+ * The first to see a request: opens its record, and ends its connection where two servers could read it differently. Throws
+ * what refuses the request.
+ */
+export function beginRequests(
   observer: RequestObserver,
   auditIsAtRisk: (() => boolean) | undefined,
-): RequestHandler {
-  return (request, response, next) => {
+): (request: Request, response: Response) => RequestRecord {
+  return (request, response) => {
     const record = openRecord(request);
     observer.began(record, request);
     // `close` comes exactly once, after `finish` or instead of it when the connection broke.
@@ -60,6 +63,15 @@ export function receive(
     );
     checkMessage(request, response);
     if (auditIsAtRisk?.() === true) throw auditAtRisk();
+    return record;
+  };
+}
+
+/** The same as a handler of Express. */
+export function receive(...options: Parameters<typeof beginRequests>): RequestHandler {
+  const begin = beginRequests(...options);
+  return (request, response, next) => {
+    begin(request, response);
     next();
   };
 }

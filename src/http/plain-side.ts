@@ -3,8 +3,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Request, RequestHandler, Response } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
-import type { RequestObserver, SecondSide } from "./contract.ts";
-import { openRecord, receive, recordOf } from "./pipeline.ts";
+import type { RequestObserver, SecondSide, Via } from "./contract.ts";
+import { beginRequests, openRecord, recordOf } from "./pipeline.ts";
 import type { ChallengeFacts } from "./problem.ts";
 import { answerErrors, draining, type ErrorAnswerOptions } from "./refusal.ts";
 
@@ -16,12 +16,20 @@ export interface PlainSideOptions extends ErrorAnswerOptions {
 }
 
 export function createPlainSide(options: PlainSideOptions): Pick<SecondSide, "serve" | "refuse"> {
-  const begin = receive(options.observer, options.auditIsAtRisk);
+  const begin = beginRequests(options.observer, options.auditIsAtRisk);
   const answer = answerErrors(options);
 
   /** The members by which Express' requests differ from node's, as far as this room's handlers read them. */
   function dressed(incoming: IncomingMessage): Request {
-    return Object.assign(incoming as Request, { baseUrl: "", originalUrl: incoming.url ?? "/" });
+    const request = incoming as Request;
+    request.baseUrl = "";
+    request.originalUrl = incoming.url ?? "/";
+    return request;
+  }
+
+  function refuse(error: unknown, request: Request, response: Response, via: Via): void {
+    recordOf(request).via = via;
+    answer(error, request, response, () => {});
   }
 
   return {
@@ -30,27 +38,22 @@ export function createPlainSide(options: PlainSideOptions): Pick<SecondSide, "se
         const request = dressed(incoming);
         const response = outgoing as Response;
         const via = viaOf(request);
-        const refuse = (error: unknown) => {
-          recordOf(request).via = via;
-          answer(error, request, response, () => {});
-        };
+        let prepared: ReturnType<typeof prepare> | undefined;
         let early: unknown;
         try {
-          prepare(request);
+          prepared = prepare(request);
         } catch (error) {
           early = error ?? new Error("a request was refused without a reason");
         }
         try {
-          void begin(request, response, (error?: unknown) => {
-            const failure = early ?? error;
-            if (failure !== undefined) throw failure;
-            const record = recordOf(request);
-            record.via = via;
-            const ended = handler(request, response, record);
-            if (ended instanceof Promise) ended.catch(refuse);
-          });
+          const record = begin(request, response);
+          if (early !== undefined) throw early;
+          record.via = via;
+          const ended = handler(request, response, record, prepared as ReturnType<typeof prepare>);
+          if (ended instanceof Promise)
+            ended.catch((error: unknown) => refuse(error, request, response, via));
         } catch (error) {
-          refuse(error);
+          refuse(error, request, response, via);
         }
       };
     },
@@ -64,17 +67,25 @@ export function createPlainSide(options: PlainSideOptions): Pick<SecondSide, "se
   };
 }
 
-/** Runs handlers of Express' kind one after the other over node's own messages; resolves when the last has been called. */
-export function runHandlers(
+/**
+ * Handlers of Express' kind one after the other, over node's own messages. What the result returns resolves when the last
+ * has been called; a single one is called at once.
+ */
+export function inOrder(
   handlers: readonly RequestHandler[],
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-): unknown {
-  const request = incoming as Request;
-  const response = outgoing as Response;
-  const [only, ...more] = handlers;
-  if (only === undefined) return undefined;
-  if (more.length === 0) return only(request, response, fail);
+): (incoming: IncomingMessage, outgoing: ServerResponse) => unknown {
+  const [only] = handlers;
+  if (only === undefined) return () => undefined;
+  if (handlers.length === 1)
+    return (incoming, outgoing) => only(incoming as Request, outgoing as Response, fail);
+  return (incoming, outgoing) => runEach(handlers, incoming as Request, outgoing as Response);
+}
+
+function runEach(
+  handlers: readonly RequestHandler[],
+  request: Request,
+  response: Response,
+): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const step = (index: number): void => {
       const handler = handlers[index];

@@ -9,17 +9,18 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { Budget } from "../foundation/budget.ts";
+import { needed } from "../foundation/optional-modules.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { Bridge } from "../mcp/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts";
-import type { RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import type { OpenSecondSide, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin, withMcpFields } from "./cross-origin.ts";
 import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
-import { mcpEndpoints } from "./mcp-endpoints.ts";
-import { createMcpGate, type McpGateOptions } from "./mcp-gate.ts";
+import type { McpGateOptions } from "./mcp-gate.ts";
+import { isLimit, loadParts, type OptionalParts } from "./optional-parts.ts";
 import {
   claimedUserOf,
   type ProxyRoute,
@@ -32,13 +33,11 @@ import {
 } from "./pipeline.ts";
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
-import { createRateLimits, type LimitRoute, type RateLimitsOptions } from "./rate-limits.ts";
-import { answerErrors, createRefusal } from "./refusal.ts";
+import type { ConfiguredLimits, LimitRoute, RateLimits, RateLimitsOptions } from "./rate-limits.ts";
+import { answerErrors, createRefusal, type ErrorAnswerOptions } from "./refusal.ts";
 import { methodsOf } from "./route-table.ts";
-import { secondSides } from "./second-side.ts";
 
 /** For the description of the API, which lists what a route may answer. */
-export { createMessageMemory } from "./mcp-gate.ts";
 export { statusOf } from "./problem.ts";
 
 /** What the public side follows from, and what changes with a configuration. */
@@ -58,6 +57,8 @@ export interface PublicSidePorts {
   readonly maxEventLoopLagMs: LoadSheddingOptions["maxEventLoopLagMs"];
   readonly sampleLag: LoadSheddingOptions["sampleLag"];
   readonly onLoad: LoadSheddingOptions["onEvent"];
+  /** Whether other sides serve the same routes. */
+  readonly hasSecondSides: boolean;
 }
 
 /** How one configuration phrases refusals. */
@@ -67,18 +68,21 @@ type RefuseWith = (refusal?: GatewayError) => RequestListener;
  * The app, and what its listener needs beside it: the refusal of late requests, and load shedding where it is on. A request
  * is served or refused by the configuration that is the latest when it begins.
  */
-export function createPublicSide(first: PublicSideOptions, ports: PublicSidePorts) {
-  const { clientId, counters, onRateLimit, onLoad } = ports;
-  const rateLimits = createRateLimits({ clientId, counters, onEvent: onRateLimit });
+export async function createPublicSide(first: PublicSideOptions, ports: PublicSidePorts) {
+  const { clientId, counters, onRateLimit, onLoad, hasSecondSides } = ports;
   const app = createApp();
+  let rateLimits: RateLimits | undefined;
   let current: RefuseWith;
 
-  function prepare(options: PublicSideOptions) {
+  async function prepare(options: PublicSideOptions) {
     const { own, cors, limits, trustedProxies } = options;
+    const parts = await loadParts({ ...options, hasSecondSides });
     const challenge = challengeFacts({ ...options, clientId });
-    const { limit, takeOver } = rateLimits.under(limits);
-    const whole = { ...options, clientId, challenge, limit };
-    const router = createPublicRouter(whole);
+    rateLimits ??= parts.rateLimits?.createRateLimits({ clientId, counters, onEvent: onRateLimit });
+    const { limit, takeOver } = rateLimits?.under(limits) ?? NO_LIMITS;
+    const carryDemand = parts.mcpChallenges?.carryDemand;
+    const whole = { ...options, clientId, challenge, limit, carryDemand };
+    const router = createPublicRouter(whole, parts);
     const refuseByThis: RefuseWith = (refusal) => createRefusal({ challenge, own, cors }, refusal);
     const begin = () => {
       takeOver();
@@ -87,7 +91,9 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
       // In the place of the app's own, behind which it would look at the path and cut the URL once more.
       Object.defineProperty(app, "router", { value: router, configurable: true });
     };
-    return { begin, besides: secondSides(whole) };
+    /** Opens other sides that serve this configuration. */
+    const besides: OpenSecondSide = (look) => needed(parts.secondSides).secondSides(whole)(look);
+    return { begin, besides };
   }
 
   /** One refusal, as the current configuration phrases it. */
@@ -99,7 +105,7 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
     };
   }
 
-  const { begin, besides } = prepare(first);
+  const { begin, besides } = await prepare(first);
   begin();
   return {
     app,
@@ -113,11 +119,20 @@ export function createPublicSide(first: PublicSideOptions, ports: PublicSidePort
      * Builds the side of another configuration, and opens others beside it. `begin` puts it in the place of the current
      * one.
      *
-     * @throws {ConfigurationError} when it cannot be built; the current one goes on.
+     * Rejects with a ConfigurationError when it cannot be built; the current one goes on.
      */
     prepare,
   };
 }
+
+/** Where nothing is limited, nothing counts. */
+const NO_LIMITS: ConfiguredLimits = {
+  limit(_scope, own = {}) {
+    if (isLimit(own)) throw new Error("a route has limits, and nothing was loaded that counts");
+    return [];
+  },
+  takeOver() {},
+};
 
 function createApp(): Express {
   const app = express();
@@ -179,6 +194,8 @@ export interface PublicRouterOptions {
   readonly documents?: Readonly<Record<string, unknown>>;
   /** Sign-in of MCP clients; none where it is not configured. */
   readonly bridge?: Bridge | undefined;
+  /** See `ErrorAnswerOptions`. */
+  readonly carryDemand?: ErrorAnswerOptions["carryDemand"];
   readonly cors: CrossOriginOptions;
   /** Path at which anybody learns whether the gateway is ready; none where it is not configured. */
   readonly probePath?: string | undefined;
@@ -193,7 +210,7 @@ export interface PublicRouterOptions {
 }
 
 /** Every route of one configuration, and the answers of last resort. */
-export function createPublicRouter(options: PublicRouterOptions): Router {
+export function createPublicRouter(options: PublicRouterOptions, parts: Partial<OptionalParts>): Router {
   const { exchange, forward, forwardBatch, publicUrl } = options;
   const { clientId } = options.challenge;
   const router = express.Router({ caseSensitive: true, strict: true });
@@ -201,7 +218,14 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
   const mountsBelow = createMounts(options);
   const { limit } = options;
   const gateOf = (path: string, tools: ToolRules | undefined, body: McpGateOptions["body"]) =>
-    createMcpGate({ path, rules: tools, body, limit, own: options.own, memory: options.messageMemory });
+    needed(parts.mcpGate).createMcpGate({
+      path,
+      rules: tools,
+      body,
+      limit,
+      own: options.own,
+      memory: options.messageMemory,
+    });
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined)
@@ -210,12 +234,14 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
   const { bridge } = options;
-  if (bridge !== undefined) router.use(mcpEndpoints(bridge, options.own, { anyOrigin: true }));
+  const endpoints = (bridge: Bridge, anyOrigin: boolean) =>
+    needed(parts.mcpEndpoints).mcpEndpoints(bridge, options.own, { anyOrigin });
+  if (bridge !== undefined) router.use(endpoints(bridge, true));
   const admitted = createAdmission(options);
   const speaksMcp = [...options.proxyRoutes, ...options.codeRoutes].some(({ mcp }) => mcp === true);
   if (options.cors.origins.length > 0)
     router.use(say, crossOrigin(speaksMcp ? withMcpFields(options.cors) : options.cors));
-  if (bridge !== undefined) router.use(mcpEndpoints(bridge, options.own, { anyOrigin: false }));
+  if (bridge !== undefined) router.use(endpoints(bridge, false));
   const documents = { ...options.documents, ...(options.resource && resourceDocuments(options.resource)) };
   if (Object.keys(documents).length > 0) router.use(publishing(documents, say));
 

@@ -4,7 +4,7 @@ import { createAdmission } from "./admission.ts";
 import type { OpenSecondSide } from "./contract.ts";
 import { createDecisions, type DecisionOptions } from "./decision.ts";
 import { actorOf, applicationActor, callerOf, obtainWith, recallToken, recordOf } from "./pipeline.ts";
-import { createPlainSide, type PlainSideOptions, runHandlers } from "./plain-side.ts";
+import { createPlainSide, inOrder, type PlainSideOptions } from "./plain-side.ts";
 
 export type SecondSideOptions = DecisionOptions & Omit<PlainSideOptions, "own" | "adapt">;
 
@@ -16,14 +16,15 @@ export function secondSides(options: SecondSideOptions): OpenSecondSide {
     // Callers of a proxy that asks sign in at the same endpoints: the same bridge, whose notes are of both ways.
     ...createPlainSide({ ...options, own, adapt }),
     admitting({ token, ...route }, proceed) {
-      const handlers = admit(
-        { ...route, ...(token !== undefined && { credentials: () => [`Bearer ${token}`] }) },
-        (request, response) => {
-          const record = recordOf(request);
-          return proceed(request, response, record, callerOf(record)) as void | Promise<void>;
-        },
+      return inOrder(
+        admit(
+          { ...route, ...(token !== undefined && { credentials: () => [`Bearer ${token}`] }) },
+          (request, response) => {
+            const record = recordOf(request);
+            return proceed(request, response, record, callerOf(record)) as void | Promise<void>;
+          },
+        ),
       );
-      return (request, response) => runHandlers(handlers, request, response);
     },
     deciding: (grant) => createDecisions(options, grant),
     tokensFor(record, { as, scopes }) {

@@ -6,6 +6,7 @@ import type { DownstreamToken } from "../exchange/contract.ts";
 import type { DecidingRoute, Problem, RequestRecord, SecondSide } from "../http/contract.ts";
 import type { Principal } from "../identity/contract.ts";
 import type { IdentityFields } from "./contract.ts";
+import { writeEmptyAnswer } from "./empty-answer.ts";
 import { FORWARD_AUTH, type OriginalRequest, readOriginalRequest } from "./original-request.ts";
 
 export interface ForwardAuthOptions {
@@ -25,23 +26,26 @@ export function createForwardAuth(
   check: (request: IncomingMessage) => void,
 ): RequestListener {
   const decisions = side.deciding(createGrant(options));
-  const named = new Map<string, (route: DecidingRoute) => boolean>();
+  const { routes } = decisions;
+  /** By what stands behind the endpoint's path: the routes that may decide. */
+  const named = new Map<string, ReadonlySet<DecidingRoute>>();
   // A route's path wins over an API of the same name.
-  for (const { api } of decisions.routes) named.set(`/${api}`, (route) => route.api === api);
+  for (const { api } of routes) named.set(`/${api}`, new Set(routes.filter((route) => route.api === api)));
   // A route below has its own rules, and decides for the one above as long as its API is the same:
   // a token for another API would be sent where this one stands.
-  for (const { path, api } of decisions.routes)
-    named.set(path, (route) => route.api === api && `${route.path}/`.startsWith(`${path}/`));
+  for (const { path, api } of routes) {
+    const below = routes.filter((route) => route.api === api && `${route.path}/`.startsWith(`${path}/`));
+    named.set(path, new Set(below));
+  }
   const isNamed = (rest: string) => named.has(rest);
-  const asked = new WeakMap<IncomingMessage, OriginalRequest>();
 
-  return side.serve(
-    (request, response) => {
-      const original = asked.get(request);
-      const route = original && decisions.routeOf(original.target);
-      if (original === undefined || route === undefined)
+  return side.serve<OriginalRequest>(
+    (request, response, _record, original) => {
+      const route = decisions.routeOf(original.target);
+      if (route === undefined)
         throw new GatewayError("route_unknown", { detail: "No route of this gateway matches the path." });
-      if (original.named !== undefined && named.get(original.named)?.(route) !== true) throw anotherRoute();
+      if (original.named !== undefined && named.get(original.named)?.has(route) !== true)
+        throw anotherRoute();
       return route.decide(request, response);
     },
     {
@@ -49,20 +53,19 @@ export function createForwardAuth(
       prepare(request) {
         check(request);
         const original = readOriginalRequest(request, isNamed);
-        asked.set(request, original);
         // From here on the request is the one that the proxy in front holds.
         request.method = original.method;
         (request as Asked).originalUrl = original.target;
+        return original;
       },
     },
   );
 }
 
 export function isForwardAuth(url: string): boolean {
-  return (
-    url.startsWith(FORWARD_AUTH) &&
-    /^(?:[/?]|$)/.test(url.slice(FORWARD_AUTH.length, FORWARD_AUTH.length + 1))
-  );
+  if (!url.startsWith(FORWARD_AUTH)) return false;
+  const next = url[FORWARD_AUTH.length];
+  return next === undefined || next === "/" || next === "?";
 }
 
 function anotherRoute(): GatewayError {
@@ -108,37 +111,22 @@ export function createGrant({
     return name === undefined ? [] : [[name, VALUE_OF[known]] as const];
   });
   return (response: ServerResponse, record: RequestRecord, token: DownstreamToken): void => {
-    const lines = [
-      "authorization",
-      `Bearer ${token.accessToken.reveal()}`,
-      "x-correlation-id",
-      record.correlationId,
-      "content-length",
-      "0",
-    ];
+    let lines = `authorization: ${token.accessToken.authorization()}\r\nx-correlation-id: ${record.correlationId}\r\n`;
     const principal = record.caller?.principal;
     if (principal !== undefined)
-      for (const [name, read] of fields) lines.push(name, visible(read(principal)));
+      for (const [name, read] of fields) lines += `${name}: ${visible(read(principal))}\r\n`;
     const keepSeconds =
       // Who a job acts for stands in a field besides its token, and may be withdrawn at any time.
       cacheSeconds === 0 || principal === undefined || record.delegation !== undefined
         ? 0
         : Math.min(cacheSeconds, Math.floor((Math.min(token.expiresAt, principal.expiresAt) - now()) / 1000));
-    if (keepSeconds > 0)
-      lines.push(
-        // nginx keeps nothing that is private, unless this field, which it alone reads, comes before.
-        "x-accel-expires",
-        String(keepSeconds),
-        "cache-control",
-        `private, max-age=${keepSeconds}`,
-        // A decision is for one caller, even where the key of the proxy's cache forgets that.
-        "vary",
-        "authorization, delegation",
-      );
-    else lines.push("cache-control", "no-store");
-    for (const [name, value] of Object.entries(response.getHeaders())) lines.push(name, String(value));
-    response.writeHead(200, lines);
-    response.end();
+    // nginx keeps nothing that is private, unless the field that it alone reads comes before. A decision is for one caller,
+    // even where the key of the proxy's cache forgets that.
+    lines +=
+      keepSeconds > 0
+        ? `x-accel-expires: ${keepSeconds}\r\ncache-control: private, max-age=${keepSeconds}\r\nvary: authorization, delegation\r\n`
+        : "cache-control: no-store\r\n";
+    writeEmptyAnswer(response, lines);
   };
 }
 

@@ -136,7 +136,8 @@ function refuseDelegation({ headers }: IncomingMessage): void {
 }
 
 function pathOf({ url = "" }: IncomingMessage): string {
-  return url.replace(/\?.*$/s, "");
+  const query = url.indexOf("?");
+  return query === -1 ? url : url.slice(0, query);
 }
 
 /** RFC 9110 §15.5.6: a 405 names what would have been allowed. */

@@ -31,7 +31,8 @@ export function readOriginalRequest(
   const givenMethod = one("original_method", headers["x-original-method"], headers["x-forwarded-method"]);
   const rewritten = headers["x-envoy-original-path"];
   // Caddy keeps the caller's query on the endpoint's own path.
-  const path = rest.replace(/\?.*$/s, "");
+  const query = rest.indexOf("?");
+  const path = query === -1 ? rest : rest.slice(0, query);
   if (isNamed(path)) {
     const target = one("original_uri", given, rewritten);
     if (target === undefined) throw missing("original_uri_missing");

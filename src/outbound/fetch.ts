@@ -3,7 +3,7 @@
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import { createConnector, openTunnel } from "./connector.ts";
 import type { Connect, ProxyFor } from "./contract.ts";
-import { Agent } from "./undici.ts";
+import { loadAgent } from "./undici.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -13,10 +13,10 @@ export interface OutboundFetch {
 }
 
 /** Callers bound each request in time and size; see `boundedFetch`. */
-export function createOutboundFetch(options: {
+export async function createOutboundFetch(options: {
   readonly proxyFor: ProxyFor;
   readonly ca?: string | undefined;
-}): OutboundFetch {
+}): Promise<OutboundFetch> {
   const { proxyFor, ca } = options;
   const limits = { timeoutMs: CONNECT_TIMEOUT_MS, ca };
   const connect = createConnector({ ...limits, proxyFor });
@@ -25,6 +25,7 @@ export function createOutboundFetch(options: {
     const proxy = target.protocol === "http:" ? proxyFor(new URL(`http://${target.host}`)) : undefined;
     return proxy === undefined ? connect(target, callback) : openTunnel(proxy, target, limits, callback);
   };
+  const Agent = await loadAgent();
   const agent = new Agent({ connect: connectOrTunnel as never });
   return {
     fetch: (input, init) => fetch(input, { ...init, dispatcher: agent } as unknown as RequestInit),

@@ -3,9 +3,7 @@
 import type { Agent } from "node:http";
 import type { AgentOptions } from "node:https";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
-import { createProxyAgent } from "./agent.ts";
 import type { ProxyFor, ProxyOptions } from "./contract.ts";
-import { createOutboundFetch } from "./fetch.ts";
 import { createProxyRules } from "./proxies.ts";
 
 export interface Outbound {
@@ -19,23 +17,28 @@ export interface Outbound {
   close(): Promise<void>;
 }
 
-/** Where the environment names no proxy, `fetch` is Node's own and nothing of undici is loaded for it. */
-export function openOutbound(proxies: ProxyOptions | undefined): Outbound {
+/** Where the environment names no proxy, `fetch` is Node's own and nothing is loaded for proxies. */
+export async function openOutbound(proxies: ProxyOptions | undefined): Promise<Outbound> {
   const proxyFor = createProxyRules(proxies);
-  const opened = proxies && {
-    proxied: createOutboundFetch({ proxyFor }),
-    direct: createOutboundFetch({ proxyFor: () => undefined }),
-  };
+  const opened = proxies && (await openProxied(proxyFor));
   return {
     proxyFor,
     fetch: opened?.proxied.fetch ?? globalThis.fetch,
     directFetch: opened?.direct.fetch ?? globalThis.fetch,
     agentFor(destination, options) {
       const proxy = proxyFor(destination);
-      return proxy && createProxyAgent(proxy, destination, options);
+      return proxy && opened?.createProxyAgent(proxy, destination, options);
     },
     async close() {
       await Promise.all([opened?.proxied.close(), opened?.direct.close()]);
     },
   };
+}
+
+async function openProxied(proxyFor: ProxyFor) {
+  const { createOutboundFetch } = await import("./fetch.ts");
+  const { createProxyAgent } = await import("./agent.ts");
+  const proxied = await createOutboundFetch({ proxyFor });
+  const direct = await createOutboundFetch({ proxyFor: () => undefined });
+  return { proxied, direct, createProxyAgent };
 }

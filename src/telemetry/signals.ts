@@ -124,37 +124,27 @@ function particularsOf(event: DelegationEvent): Record<string, string | undefine
   }
 }
 
-export function createSignals(
-  log: Logger,
-  logRequest: LogRequest,
-  audit: Audit,
-  metrics: Metrics,
-  tracing: Tracing | undefined,
-): Signals {
-  const keySetFailures = createLogThrottles();
-  const sharedLosses = createLogThrottle();
-  const limitWarnings = createLogThrottles();
-  const drifts = createLogThrottle();
+/** What the log says of the token cache that replicas share. */
+function sharedCacheLines(log: Logger, metrics: Metrics) {
+  const losses = createLogThrottle();
   const fullTier = createLogThrottle();
   const identityWarnings = createLogThrottles();
-  const connectionWarnings = createLogThrottles();
-  const lostRenewals = createLogThrottle();
-  let sharedLossLogged = false;
+  let lossLogged = false;
 
   /** Only the turns are logged, and of a Redis that comes and goes not each of them: the metrics have them all. */
-  function sharedCacheTurned(event: SharedCacheEvent): void {
-    if (event.type === "shared_suspended" && sharedLosses.due() !== undefined) {
-      sharedLossLogged = true;
+  function turned(event: SharedCacheEvent): void {
+    if (event.type === "shared_suspended" && losses.due() !== undefined) {
+      lossLogged = true;
       log.warn({ reason: event.reason }, "the shared token cache does not answer; going on without it");
     }
-    if (event.type === "shared_resumed" && sharedLossLogged) {
-      sharedLossLogged = false;
+    if (event.type === "shared_resumed" && lossLogged) {
+      lossLogged = false;
       log.info("the shared token cache answers again");
     }
   }
 
   /** A full Redis takes nothing and is otherwise well: requests go on, each of them without it. */
-  function sharedTierFailed(reason: string): void {
+  function failed(reason: string): void {
     metrics.sharedTierFailed(reason);
     if (reason !== "OOM" || fullTier.due() === undefined) return;
     log.warn(
@@ -164,7 +154,7 @@ export function createSignals(
   }
 
   /** Who the gateway is to Redis, and with which keys it seals: each of these lasts until an operator acts. */
-  function sharedIdentityTurned(event: SharedCacheEvent): void {
+  function identityTurned(event: SharedCacheEvent): void {
     if (event.type === "shared_refused" && identityWarnings.due(event.reason) !== undefined) {
       const { reason, objectId } = event;
       log.warn({ reason, ...(objectId !== undefined && { objectId }) }, refusalOf(reason, objectId));
@@ -187,6 +177,23 @@ export function createSignals(
     if (event.type === "shared_keys_kept")
       log.warn(`the master keys cannot be read anew, and those before serve on: ${event.problem}`);
   }
+
+  return { turned, failed, identityTurned };
+}
+
+export function createSignals(
+  log: Logger,
+  logRequest: LogRequest,
+  audit: Audit,
+  metrics: Metrics,
+  tracing: Tracing | undefined,
+): Signals {
+  const keySetFailures = createLogThrottles();
+  const limitWarnings = createLogThrottles();
+  const drifts = createLogThrottle();
+  const connectionWarnings = createLogThrottles();
+  const lostRenewals = createLogThrottle();
+  const shared = sharedCacheLines(log, metrics);
 
   /** Below the tolerance for callers' tokens (60 s by default) nothing is refused yet, and it is time to look. */
   function clockDrifted(driftMs: number): void {
@@ -260,9 +267,9 @@ export function createSignals(
     exchange(event) {
       metrics.exchangeEvent(event.type);
       if (event.type === "clock_drift") clockDrifted(event.driftMs);
-      if (event.type === "shared_failed") sharedTierFailed(event.reason);
-      if (event.type === "shared_suspended" || event.type === "shared_resumed") sharedCacheTurned(event);
-      if (IDENTITY_EVENTS.has(event.type)) sharedIdentityTurned(event as SharedCacheEvent);
+      if (event.type === "shared_failed") shared.failed(event.reason);
+      if (event.type === "shared_suspended" || event.type === "shared_resumed") shared.turned(event);
+      if (IDENTITY_EVENTS.has(event.type)) shared.identityTurned(event as SharedCacheEvent);
       if (event.type === "exchanged") {
         metrics.exchangeEnded("granted", event.durationMs / 1000);
         audit.exchange(event.facts, event.durationMs);

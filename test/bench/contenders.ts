@@ -69,11 +69,11 @@ function peer(name: string, file: string): Contender {
  * Settings for a study of costs: those of the benchmark, but that no request is turned away while the machine has other
  * work than the gateway's. The file is removed with this process.
  */
-export function unsheddingConfig(root = "."): { readonly GATEWAY_CONFIG: string } {
+export function unsheddingConfig(root = ".", name = "gateway.yaml"): { readonly GATEWAY_CONFIG: string } {
   const directory = mkdtempSync(join(tmpdir(), "obo-bench-config-"));
   process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
   const file = join(directory, "gateway.yaml");
-  const settings = readFileSync(join(root, "test/bench/gateway.yaml"), "utf8");
+  const settings = readFileSync(join(root, "test/bench", name), "utf8");
   writeFileSync(file, `${settings}\nhttp: { maxEventLoopLagMs: 0 }\n`);
   return { GATEWAY_CONFIG: file };
 }

@@ -1,4 +1,4 @@
-/** Instructions of a hit in this build and in that of another revision, counted by valgrind: no other work moves them. */
+/** Instructions of a hit and of a decision in this build and in that of another revision, counted by valgrind: no other work moves them. */
 
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -8,17 +8,17 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { startAuthority } from "./authority.ts";
 import { type Instructions, instructionsOf } from "./callgrind.ts";
-import { environment, GATEWAY, unsheddingConfig } from "./contenders.ts";
+import { environment, GATEWAY_WITH_LOCAL, unsheddingConfig } from "./contenders.ts";
 import { buildRevision } from "./revision.ts";
 import { end, endWithUs } from "./server-process.ts";
-import { SMALL_BODY_BYTES } from "./stage.ts";
+import { QUESTION, SMALL_BODY_BYTES } from "./stage.ts";
 import { median, spread } from "./statistics.ts";
 import { resultTable } from "./table.ts";
-import { load, type Rotation, rotate, startFixedApi } from "./wire.ts";
+import { type LoadResult, load, type Rotation, rotate, startFixedApi } from "./wire.ts";
 
 const USERS = 100;
 const CONNECTIONS = 32;
-/** What the compiler needs to see before it has optimised a hit; fewer, and the counts are those of the interpreter. */
+/** What the compiler needs to see before it has optimised a request; fewer, and the counts are those of the interpreter. */
 const WARM_UP_REQUESTS = 7_000;
 const ROUNDS = 3;
 const ROUND_REQUESTS = 800;
@@ -43,36 +43,40 @@ export async function benchInstructions(revision: string): Promise<void> {
   const authority = await startAuthority();
   const api = await startFixedApi(SMALL_BODY_BYTES);
   try {
-    const rotation = () => rotate("/graph/me", tokens);
     const tokens = await authority.mint(USERS);
-    const env = environment(authority, api.url);
+    const env = { ...environment(authority, api.url), ...GATEWAY_WITH_LOCAL.env };
     const [before, here] = await Promise.all([
-      count(root, { ...env, ...unsheddingConfig(root) }, rotation()),
-      count(process.cwd(), { ...env, ...unsheddingConfig() }, rotation()),
+      count(root, { ...env, ...unsheddingConfig(root, LOCAL_CONFIG) }, tokens),
+      count(process.cwd(), { ...env, ...unsheddingConfig(".", LOCAL_CONFIG) }, tokens),
     ]);
     const middle = (rounds: readonly Instructions[], part: keyof Instructions) =>
       median(rounds.map((round) => round[part])) / 1000;
-    const row = (name: string, rounds: readonly Instructions[]) => ({
+    const row = (name: string, kind: Kind, counts: Counts) => ({
       name,
       figures: [
-        middle(rounds, "work"),
-        spread(rounds.map(({ work }) => work)) * 100,
-        middle(rounds, "work") / middle(before, "work"),
-        middle(rounds, "collector"),
-        middle(rounds, "compiler"),
+        middle(counts[kind], "work"),
+        spread(counts[kind].map(({ work }) => work)) * 100,
+        middle(counts[kind], "work") / middle(before[kind], "work"),
+        middle(counts.decision, "work") / middle(counts.hit, "work"),
+        middle(counts[kind], "collector"),
+        middle(counts[kind], "compiler"),
       ],
     });
     console.log(
       resultTable({
-        title: `instructions of a hit in the main thread, thousands: ${USERS} users, ${CONNECTIONS} connections, 1 KiB answers; median of ${ROUNDS} rounds of ${ROUND_REQUESTS} requests`,
+        title: `instructions of a request in the main thread, thousands: ${USERS} users, ${CONNECTIONS} connections, 1 KiB answers; median of ${ROUNDS} rounds of ${ROUND_REQUESTS} requests`,
         columns: [
           { name: "work", digits: 1 },
           { name: "spread", digits: 1, unit: " %" },
           { name: `to ${commit}`, digits: 3 },
+          { name: "dec. / hit", digits: 3 },
           { name: "collector", digits: 1 },
           { name: "compiler", digits: 1 },
         ],
-        rows: [row(`obo-gateway at ${commit}`, before), row("obo-gateway here", here)],
+        rows: KINDS.flatMap((kind) => [
+          row(`${kind} at ${commit}`, kind, before),
+          row(`${kind} here`, kind, here),
+        ]),
         targets: [],
         notes: [
           "work: JavaScript, V8's builtins, Node and libc, without the kernel. What V8's collector and compiler do in a round is chance",
@@ -85,12 +89,20 @@ export async function benchInstructions(revision: string): Promise<void> {
   }
 }
 
+const LOCAL_CONFIG = "gateway-local.yaml";
+
+/** A hit of the gateway's own proxy, and a decision for a proxy in front. */
+const KINDS = ["hit", "decision"] as const;
+type Kind = (typeof KINDS)[number];
+
 /** Of one request, in each round. */
+type Counts = Readonly<Record<Kind, readonly Instructions[]>>;
+
 async function count(
   root: string,
   env: Readonly<Record<string, string>>,
-  rotation: Rotation,
-): Promise<Instructions[]> {
+  tokens: readonly string[],
+): Promise<Counts> {
   const directory = mkdtempSync(join(tmpdir(), "obo-bench-callgrind-"));
   const remove = () => rmSync(directory, { recursive: true, force: true });
   process.once("exit", remove);
@@ -108,7 +120,7 @@ async function count(
       "--single-threaded-gc",
       "--import",
       SLOW_CLOCK,
-      ...GATEWAY.args,
+      ...GATEWAY_WITH_LOCAL.args,
     ],
     {
       cwd: root,
@@ -118,38 +130,46 @@ async function count(
   );
   endWithUs(child);
   try {
-    const port = await portOf(child);
-    const send = (requests: number) =>
-      load({ port, rotation, connections: CONNECTIONS, until: { requests }, bodyBytes: SMALL_BODY_BYTES });
+    const { port, localPort } = await portsOf(child);
+    const sends: Readonly<Record<Kind, (requests: number) => Promise<LoadResult>>> = {
+      hit: sending(port, rotate("/graph/me", tokens), SMALL_BODY_BYTES),
+      decision: sending(localPort, rotate("/forward-auth/graph", tokens, QUESTION), 0),
+    };
     const control = (...args: readonly string[]) => execute("callgrind_control", [...args, `${child.pid}`]);
     // An exchange may take longer than it is given while nothing has been compiled; that user's next request has another.
-    await send(WARM_UP_REQUESTS);
+    for (const kind of KINDS) await sends[kind](WARM_UP_REQUESTS);
     await control("-i", "on");
-    const rounds: Instructions[] = [];
-    for (let round = 0; round < ROUNDS; round += 1) {
-      await control("-z");
-      const earlier = new Set(readdirSync(directory));
-      const { refused } = await send(ROUND_REQUESTS);
-      if (refused > 0) throw new Error(`${refused} answers of ${root} were not as asked for`);
-      await control("-d");
-      const dump = readdirSync(directory).find((name) => !earlier.has(name) && MAIN_THREAD.test(name));
-      if (dump === undefined) throw new Error("callgrind has written nothing of the main thread");
-      const { work, collector, compiler } = instructionsOf(readFileSync(join(directory, dump), "utf8"));
-      rounds.push({
-        work: work / ROUND_REQUESTS,
-        collector: collector / ROUND_REQUESTS,
-        compiler: compiler / ROUND_REQUESTS,
-      });
-    }
-    return rounds;
+    const counted: Record<Kind, Instructions[]> = { hit: [], decision: [] };
+    for (let round = 0; round < ROUNDS; round += 1)
+      for (const kind of KINDS) {
+        await control("-z");
+        const earlier = new Set(readdirSync(directory));
+        const { refused } = await sends[kind](ROUND_REQUESTS);
+        if (refused > 0) throw new Error(`${refused} answers of ${root} were not as asked for`);
+        await control("-d");
+        const dump = readdirSync(directory).find((name) => !earlier.has(name) && MAIN_THREAD.test(name));
+        if (dump === undefined) throw new Error("callgrind has written nothing of the main thread");
+        const { work, collector, compiler } = instructionsOf(readFileSync(join(directory, dump), "utf8"));
+        counted[kind].push({
+          work: work / ROUND_REQUESTS,
+          collector: collector / ROUND_REQUESTS,
+          compiler: compiler / ROUND_REQUESTS,
+        });
+      }
+    return counted;
   } finally {
     await end(child);
     remove();
   }
 }
 
+function sending(port: number, rotation: Rotation, bodyBytes: number) {
+  return (requests: number) =>
+    load({ port, rotation, connections: CONNECTIONS, until: { requests }, bodyBytes });
+}
+
 /** @throws when it ends before it says where it listens, or says nothing for too long. */
-function portOf(child: ChildProcess): Promise<number> {
+function portsOf(child: ChildProcess): Promise<{ readonly port: number; readonly localPort: number }> {
   if (child.stdout === null) throw new Error("a pipe was asked for");
   const lines = createInterface({ input: child.stdout });
   return new Promise((resolve, reject) => {
@@ -158,10 +178,10 @@ function portOf(child: ChildProcess): Promise<number> {
     child.once("exit", (code) => reject(new Error(`ended with code ${code} before it listened`)));
     // Read to the end: a log that is not taken would block its writer.
     lines.on("line", (line) => {
-      const { port } = JSON.parse(line) as { port?: number };
-      if (port === undefined) return;
+      const { port, localPort } = JSON.parse(line) as { port?: number; localPort?: number };
+      if (port === undefined || localPort === undefined) return;
       clearTimeout(limit);
-      resolve(port);
+      resolve({ port, localPort });
     });
   });
 }

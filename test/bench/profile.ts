@@ -1,13 +1,20 @@
-/** Where the processor time and the memory of one hit go: by room and by dependency, in the gateway and in the bare pass-through. */
+/** Where the processor time and the memory of one hit and of one decision go: by room and by dependency, beside the bare pass-through. */
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import type { HeapProfiler, Profiler } from "node:inspector";
 import { startAuthority } from "./authority.ts";
-import { type Contender, environment, GATEWAY, PASS_THROUGH, unsheddingConfig } from "./contenders.ts";
+import {
+  type Contender,
+  environment,
+  GATEWAY,
+  GATEWAY_WITH_LOCAL,
+  PASS_THROUGH,
+  unsheddingConfig,
+} from "./contenders.ts";
 import { leaveServerCore, threadUse } from "./processor.ts";
 import { PROFILER, type Server, startServer } from "./server-process.ts";
 import { allocations, functionOf, partOf, type Shares, scaled, selfTimes } from "./shares.ts";
-import { SMALL_BODY_BYTES } from "./stage.ts";
+import { QUESTION, SMALL_BODY_BYTES } from "./stage.ts";
 import { median } from "./statistics.ts";
 import { load, type Rotation, rotate, startFixedApi } from "./wire.ts";
 
@@ -29,21 +36,48 @@ interface Profiled {
   readonly bytesByPart: Shares;
 }
 
+/** What is asked of a server, and how large the body of each answer is. */
+interface Asked {
+  readonly contender: Contender;
+  readonly env: Readonly<Record<string, string>>;
+  readonly rotation: Rotation;
+  readonly bodyBytes: number;
+  readonly portOf: (server: Server) => number;
+}
+
 /** Needs `dist`. Prints two tables and leaves the profiles in `bench-profiles`. */
 export async function benchProfile(): Promise<boolean> {
   const authority = await startAuthority();
   const api = await startFixedApi(SMALL_BODY_BYTES);
   mkdirSync(DIRECTORY, { recursive: true });
   try {
-    const rotation = rotate("/graph/me", await authority.mint(USERS));
-    const env = { ...environment(authority, api.url), ...unsheddingConfig() };
+    const tokens = await authority.mint(USERS);
+    const env = environment(authority, api.url);
+    const hit = {
+      env: { ...env, ...unsheddingConfig() },
+      rotation: rotate("/graph/me", tokens),
+      bodyBytes: SMALL_BODY_BYTES,
+      portOf: ({ port }: Server) => port,
+    };
+    const decision = {
+      env: { ...env, ...GATEWAY_WITH_LOCAL.env, ...unsheddingConfig(".", "gateway-local.yaml") },
+      rotation: rotate("/forward-auth/graph", tokens, QUESTION),
+      bodyBytes: 0,
+      portOf: ({ localPort = 0 }: Server) => localPort,
+    };
     leaveServerCore();
+    const all: readonly Asked[] = [
+      { ...hit, contender: PASS_THROUGH },
+      { ...hit, contender: GATEWAY },
+      { ...decision, contender: { ...GATEWAY_WITH_LOCAL, env: {} } },
+    ];
     const profiled: Profiled[] = [];
-    for (const contender of [PASS_THROUGH, GATEWAY]) profiled.push(await profile(contender, env, rotation));
-    const [bare, gateway] = profiled as [Profiled, Profiled];
-    console.log(`\n${comparison("CPU µs a request", 1, "usByPart", bare, gateway)}`);
-    console.log(`\n${comparison("allocated bytes a request", 0, "bytesByPart", bare, gateway)}`);
-    console.log(`\ngateway, CPU µs a request by function\n${list(gateway.usByFunction)}`);
+    for (const asked of all) profiled.push(await profile(asked));
+    console.log(`\n${comparison("CPU µs a request", 1, "usByPart", profiled)}`);
+    console.log(`\n${comparison("allocated bytes a request", 0, "bytesByPart", profiled)}`);
+    for (const [index, name] of COLUMNS.entries())
+      if (index > 0)
+        console.log(`\n${name}, CPU µs a request by function\n${list(profiled[index]?.usByFunction)}`);
     console.log(`\nprofiles: ${DIRECTORY}/`);
     return true;
   } finally {
@@ -52,11 +86,8 @@ export async function benchProfile(): Promise<boolean> {
   }
 }
 
-async function profile(
-  contender: Contender,
-  env: Readonly<Record<string, string>>,
-  rotation: Rotation,
-): Promise<Profiled> {
+async function profile(asked: Asked): Promise<Profiled> {
+  const { contender, env } = asked;
   const server = await startServer({
     name: contender.name,
     args: [...PROFILER, ...contender.args],
@@ -64,7 +95,7 @@ async function profile(
     ipc: true,
   });
   try {
-    const run = (requests: number) => send(server, rotation, requests);
+    const run = (requests: number) => send(server, asked, requests);
     await run(USERS);
     await run(WARM_UP_REQUESTS);
     const costs: { main: number; others: number }[] = [];
@@ -96,14 +127,14 @@ async function profile(
 }
 
 /** CPU µs of a request: of the main thread, and of all others (collector, compiler, admin listener). */
-async function send(server: Server, rotation: Rotation, requests: number) {
+async function send(server: Server, { rotation, bodyBytes, portOf }: Asked, requests: number) {
   let before = threadUse(server.pid);
   const { refused } = await load({
-    port: server.port,
+    port: portOf(server),
     rotation,
     connections: CONNECTIONS,
     until: { requests },
-    bodyBytes: SMALL_BODY_BYTES,
+    bodyBytes,
     onStart() {
       before = threadUse(server.pid);
     },
@@ -116,28 +147,37 @@ async function send(server: Server, rotation: Rotation, requests: number) {
 
 const NAME_WIDTH = 48;
 
+const COLUMNS = ["pass-through", "hit", "decision"] as const;
+
+/** The last column is what a hit takes more than the pass-through. */
 function comparison(
   title: string,
   digits: number,
   of: "usByPart" | "bytesByPart",
-  bare: Profiled,
-  gateway: Profiled,
+  profiled: readonly Profiled[],
 ): string {
-  const sum = (shares: Shares) => [...shares.values()].reduce((all, one) => all + one, 0);
+  const shares = profiled.map((one) => one[of]);
+  const sum = (all: Shares) => [...all.values()].reduce((sum, one) => sum + one, 0);
   const cell = (value: number) => value.toFixed(digits).padStart(14);
-  const line = (name: string, one: number, other: number) =>
-    name.padEnd(NAME_WIDTH) + cell(one) + cell(other) + cell(other - one);
-  const parts = [...new Set([...gateway[of].keys(), ...bare[of].keys()])].sort(
-    (one, other) => (gateway[of].get(other) ?? 0) - (gateway[of].get(one) ?? 0),
+  const line = (name: string, values: readonly number[]) =>
+    name.padEnd(NAME_WIDTH) + [...values, (values[1] ?? 0) - (values[0] ?? 0)].map(cell).join("");
+  const most = (part: string) => Math.max(...shares.map((all) => all.get(part) ?? 0));
+  const parts = [...new Set(shares.flatMap((all) => [...all.keys()]))].sort(
+    (one, other) => most(other) - most(one),
   );
   return [
-    title.padEnd(NAME_WIDTH) + ["pass-through", "gateway", "more"].map((name) => name.padStart(14)).join(""),
-    ...parts.map((part) => line(part, bare[of].get(part) ?? 0, gateway[of].get(part) ?? 0)),
-    line("total", sum(bare[of]), sum(gateway[of])),
+    title.padEnd(NAME_WIDTH) + [...COLUMNS, "more"].map((name) => name.padStart(14)).join(""),
+    ...parts.map((part) =>
+      line(
+        part,
+        shares.map((all) => all.get(part) ?? 0),
+      ),
+    ),
+    line("total", shares.map(sum)),
   ].join("\n");
 }
 
-function list(shares: Shares): string {
+function list(shares: Shares = new Map()): string {
   return [...shares]
     .sort(([, one], [, other]) => other - one)
     .slice(0, LISTED_FUNCTIONS)

@@ -10,6 +10,9 @@ import { type FixedApi, startFixedApi } from "./wire.ts";
 
 export const SMALL_BODY_BYTES = 1024;
 
+/** The fields by which nginx asks about a request, as lines of a head. */
+export const QUESTION = "x-original-uri: /graph/me\r\nx-original-method: GET\r\n";
+
 export interface Stage {
   readonly quick: boolean;
   readonly rounds: RoundsOptions;

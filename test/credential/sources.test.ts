@@ -179,7 +179,7 @@ describe("without a list of names", () => {
         Object.assign({}, ...NAMES.filter((name) => name !== "identity-binding").map((name) => SET_UP[name])),
       ).openers,
     ).toHaveLength(7);
-    expect(choose({ sources: "auto", clientSecret: secret }).openers).toHaveLength(1);
+    expect(choose({ clientSecret: secret }).openers).toHaveLength(1);
   });
 
   test("those whose settings an identity binding uses are not: the pod's token is for the proxy alone", () => {

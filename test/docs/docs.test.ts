@@ -209,7 +209,7 @@ describe("YAML", () => {
   }
 
   /** The faults of a block, as an operator would read them at the start. */
-  function faultsOf({ kind, text }: Pick<Fence, "kind" | "text">): readonly string[] {
+  async function faultsOf({ kind, text }: Pick<Fence, "kind" | "text">): Promise<readonly string[]> {
     const file = join(directory, "gateway.yaml");
     writeFileSync(file, kind === "fragment" ? stringify(merged(MINIMAL, parse(text))) : text);
     const env = {
@@ -222,7 +222,7 @@ describe("YAML", () => {
     };
     try {
       const config = loadConfig(env);
-      mountHandlers(config.handlerRoutes, handlersFor(config));
+      mountHandlers(config.handlerRoutes, await handlersFor(config));
       return [];
     } catch (error) {
       if (!(error instanceof ConfigurationError)) throw error;
@@ -232,17 +232,17 @@ describe("YAML", () => {
 
   const blocks = fencesOf("yaml", "yml").map((fence) => [fence.at, fence] as const);
 
-  test.each(blocks)("the block at %s says what it is, and loads", (_, fence) => {
+  test.each(blocks)("the block at %s says what it is, and loads", async (_, fence) => {
     expect(["gateway", "fragment", "other"]).toContain(fence.kind);
     if (fence.kind === "other") parse(fence.text);
-    else expect(faultsOf(fence)).toEqual([]);
+    else expect(await faultsOf(fence)).toEqual([]);
   });
 
-  test("a block with a key, an API or a handler that does not exist is found", () => {
+  test("a block with a key, an API or a handler that does not exist is found", async () => {
     const fragment = (text: string) => faultsOf({ kind: "fragment", text });
-    expect(fragment("http: { publicURL: https://x.example }")).toHaveLength(1);
-    expect(fragment('routes: [{ path: /a, downstreamApi: grpah, allow: ["/me"] }]')).toHaveLength(1);
-    expect(fragment("routes: [{ path: /a, handler: profil }]")).toHaveLength(1);
+    expect(await fragment("http: { publicURL: https://x.example }")).toHaveLength(1);
+    expect(await fragment('routes: [{ path: /a, downstreamApi: grpah, allow: ["/me"] }]')).toHaveLength(1);
+    expect(await fragment("routes: [{ path: /a, handler: profil }]")).toHaveLength(1);
   });
 
   test.each(fencesOf("json").map((fence) => [fence.at, fence.text]))("the JSON at %s parses", (_, text) => {

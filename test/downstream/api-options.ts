@@ -13,11 +13,12 @@ export function apiAt(port: number, overrides: Partial<DownstreamApiOptions> = {
     streamIdleTimeoutMs: 10_000,
     minUploadBytesPerSecond: 1,
     followRedirects: false,
+    encodedSlashes: "refuse",
     maxConcurrent: 1024,
     maxWaiting: 1024,
     maxThrottleWaitMs: 0,
     breaker: { failures: 5, openMs: 5000 },
-    connections: { keepAliveMs: 30_000, maxRequests: 0, maxAgeMs: 300_000 },
+    connections: { max: 1024, keepAliveMs: 30_000, maxRequests: 0, maxAgeMs: 300_000 },
     ...overrides,
   };
 }

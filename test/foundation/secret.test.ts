@@ -23,3 +23,10 @@ test("asking for the Authorization field changes nothing of the value", () => {
   expect(secret.reveal()).toBe(token);
   expect(secret.fingerprint()).toBe(fingerprint);
 });
+
+test.each(["", "a b", "a\r\nset-cookie: b", "a\n", "a\0", "a\x7f", "\u00e9", "\u{1f511}"])(
+  "%j is no bearer token, for it would end the field or mean something else there",
+  (value) => {
+    expect(() => new Secret(value).authorization()).toThrow(TypeError);
+  },
+);

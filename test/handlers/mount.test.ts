@@ -16,6 +16,7 @@ const route = (changes: Partial<HandlerRoute>): HandlerRoute => ({
   handler: "profile",
   downstreamApi: undefined,
   allow: undefined,
+  methods: ["GET"],
   policy,
   ...changes,
 });

@@ -90,7 +90,7 @@ test("a user and a client of one id are not one", async () => {
 test("two methods at one path of code are two routes, whose limits are counted apart", () => {
   const scopes: string[] = [];
   const route = { path: "/api/notes", policy: {} as RoutePolicy, uses: [], limits: BOTH, handler() {} };
-  createPublicRouter({
+  const options = {
     codeRoutes: [
       { ...route, method: "get" },
       { ...route, method: "post" },
@@ -103,6 +103,7 @@ test("two methods at one path of code are two routes, whose limits are counted a
     trustedProxies: [],
     cors: { origins: [], maxAgeSeconds: 0 },
     challenge: { clientId: "gateway" },
-  } as unknown as PublicRouterOptions);
+  } as unknown as PublicRouterOptions;
+  createPublicRouter(options, {});
   expect(new Set(scopes).size).toBe(2);
 });

@@ -73,6 +73,27 @@ describe("the answer to a request that passes", () => {
     expect(answer.headers["x-auth-request-roles"]).toBe("");
   });
 
+  test("no text of a role ends its field or begins another", () => {
+    const all = Array.from({ length: 0x1_0000 }, (_, code) => String.fromCharCode(code)).filter(
+      (text) => !/[\ud800-\udfff]/.test(text),
+    );
+    let roles: string | undefined;
+    const response = {
+      writeHead(_status: number, lines: string[]) {
+        roles = lines[lines.indexOf("x-roles") + 1];
+      },
+      end() {},
+    } as unknown as ServerResponse;
+    const grant = createGrant({ cacheSeconds: 0, identityFields: { roles: "x-roles" }, now: () => 0 });
+    const record = { correlationId: "x", caller: { principal: { roles: all, expiresAt: 1 } } };
+    grant(response, record as unknown as RequestRecord, {
+      accessToken: new Secret("delegated"),
+      expiresAt: 1,
+    });
+    expect(roles).toMatch(/^[ -~]+$/);
+    expect(decodeURIComponent(roles ?? "")).toBe(all.join(","));
+  });
+
   test("holds nothing that the caller smuggled, in any field", async () => {
     const answer = await ask(gateway.localUrl, "/forward-auth/graph", {
       headers: {
@@ -158,7 +179,6 @@ describe("a decision that may be kept", () => {
   test("is not one for a job that acts for a user, whose handle is in another field than the token", () => {
     const written: string[] = [];
     const response = {
-      getHeaders: () => ({}),
       writeHead: (_status: number, lines: string[]) => void written.push(...lines),
       end() {},
     } as unknown as ServerResponse;

@@ -136,7 +136,7 @@ describeWithProxies("connections through a forward proxy", (kind) => {
     const secure = await listen(https.createServer({ key, cert: ca }, echo));
     const plain = await listen(http.createServer(echo));
     const { proxyFor } = rulesFor(environment());
-    const outbound = createOutboundFetch({ proxyFor, ca });
+    const outbound = await createOutboundFetch({ proxyFor, ca });
     const before = (await proxy.requests()).length;
     const post = await outbound.fetch(`https://localhost:${secure}/token`, { method: "POST", body: "grant" });
     expect(await post.text()).toBe(`POST localhost:${secure} /token grant`);

@@ -27,7 +27,7 @@ export function createBatch(
   const add = (method: string, path: DownstreamPath, options: BatchPartOptions = {}): BatchHandle<never> => {
     if (parts.length === MAX_PARTS) throw new RangeError(`a batch holds at most ${MAX_PARTS} requests`);
     const { json, dependsOn } = options;
-    const below = readClientPath(path, options.query);
+    const below = readClientPath(path, options.query, "refuse");
     const headers = { ...(json !== undefined && { "content-type": "application/json" }), ...options.headers };
     const id = String(parts.length + 1);
     assertAllowed(method, below.path);

@@ -11,14 +11,14 @@ import { type EncodedSlashes, readRequestTarget } from "../target/request-target
  */
 export function readClientPath(
   path: DownstreamPath,
-  query: DownstreamQuery = {},
-  encodedSlashes: EncodedSlashes = "refuse",
+  query: DownstreamQuery | undefined,
+  encodedSlashes: EncodedSlashes,
 ): { readonly path: string; readonly query: string } {
   const { rawSegments, query: written } = readRequestTarget(
     typeof path === "string" ? path : `/${path.map(encodeSegment).join("/")}`,
     encodedSlashes,
   );
-  const added = Object.entries(query).flatMap(([name, value]) =>
+  const added = Object.entries(query ?? {}).flatMap(([name, value]) =>
     value === undefined
       ? []
       : [`${encodeURIComponent(name).replaceAll("%24", "$")}=${encodeURIComponent(value)}`],

@@ -36,7 +36,7 @@ export type EncodedSlashes = "refuse" | "pass";
  * these may pass);
  * `target_forbidden` for empty and dot segments, however they are spelt.
  */
-export function readRequestTarget(raw: string, encodedSlashes: EncodedSlashes = "refuse"): RequestTarget {
+export function readRequestTarget(raw: string, encodedSlashes: EncodedSlashes): RequestTarget {
   // Also turns away the absolute, authority and asterisk forms: none of them begins with a slash.
   if (raw.charCodeAt(0) !== SLASH) throw malformed("not_origin_form");
   if (raw.length > MAX_TARGET) throw malformed("too_long");

@@ -137,7 +137,7 @@ function createApiPool(
   onEnd: Line["onEnd"],
 ): ApiPool {
   const { origin: apiOrigin } = readBaseUrl(api);
-  const { max = api.maxConcurrent, keepAliveMs, maxRequests, maxAgeMs } = api.connections;
+  const { max, keepAliveMs, maxRequests, maxAgeMs } = api.connections;
   const placesOptions = {
     // Each request under way has a connection of its own, so the smaller bound holds for both.
     maxUnderWay: Math.min(api.maxConcurrent, max),

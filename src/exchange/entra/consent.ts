@@ -7,8 +7,8 @@ export interface ConsentOptions {
    * user consents to the gateway itself.
    */
   readonly frontEndClientId?: string | undefined;
-  /** App ID URI of the gateway; default `api://<client id>`. */
-  readonly appIdUri?: string | undefined;
+  /** App ID URI of the gateway. */
+  readonly appIdUri: string;
   /** Registered redirect URI of the application that is consented to; without it Entra takes the one registered. */
   readonly redirectUri?: string | undefined;
 }
@@ -28,17 +28,16 @@ export interface ConsentUris {
 }
 
 export function createConsentUris(facts: ConsentFacts): ConsentUris {
-  const { clientId, authorityHost, authorizeEndpoint, consent = {} } = facts;
-  const { frontEndClientId, appIdUri = `api://${clientId}` } = consent;
+  const { clientId, authorityHost, authorizeEndpoint, consent } = facts;
   const redirect: Record<string, string> =
-    consent.redirectUri === undefined ? {} : { redirect_uri: consent.redirectUri };
+    consent?.redirectUri === undefined ? {} : { redirect_uri: consent.redirectUri };
 
   return {
     consentUri: (tenantId, scopes) =>
       withQuery(authorizeEndpoint(tenantId), {
-        client_id: frontEndClientId ?? clientId,
+        client_id: consent?.frontEndClientId ?? clientId,
         response_type: "code",
-        scope: frontEndClientId === undefined ? scopes.join(" ") : `${appIdUri}/.default`,
+        scope: consent?.frontEndClientId === undefined ? scopes.join(" ") : `${consent.appIdUri}/.default`,
         prompt: "consent",
         ...redirect,
       }),

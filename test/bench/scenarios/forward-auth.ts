@@ -5,7 +5,7 @@ import { DECISION, GATEWAY_WITH_LOCAL } from "../contenders.ts";
 import { keepToServerCore, type ProcessorUse, processorUse } from "../processor.ts";
 import { compare } from "../rounds.ts";
 import type { Server } from "../server-process.ts";
-import { type Scenario, SMALL_BODY_BYTES } from "../stage.ts";
+import { QUESTION, type Scenario, SMALL_BODY_BYTES } from "../stage.ts";
 import { median, pairedRatio, spread } from "../statistics.ts";
 import { rotate } from "../wire.ts";
 
@@ -14,7 +14,6 @@ const CONNECTIONS = 32;
 const ROUNDS = { rounds: 7, roundMs: 600, warmUpMs: 1_200 };
 const QUICK_ROUNDS = { rounds: 3, roundMs: 400, warmUpMs: 600 };
 
-const QUESTION = "x-original-uri: /graph/me\r\nx-original-method: GET\r\n";
 /** The configurations of docker/nginx are for a route at /orders. */
 const forGraph = (text: string) =>
   text

@@ -3,7 +3,7 @@ import { lenientSegments, readRequestTarget } from "../../../src/downstream/targ
 import { GatewayError } from "../../../src/errors.ts";
 
 /** Segments as they mean, or the code and reason of the refusal. */
-function read(raw: string, encodedSlashes?: "refuse" | "pass") {
+function read(raw: string, encodedSlashes: "refuse" | "pass" = "refuse") {
   try {
     return readRequestTarget(raw, encodedSlashes);
   } catch (error) {

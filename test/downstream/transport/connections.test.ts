@@ -47,7 +47,7 @@ function ask(transport: Transport, api: DownstreamApiOptions, { method = "GET", 
 /** After undici has taken the connection back. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 
-const rules = { keepAliveMs: 30_000, maxRequests: 0, maxAgeMs: 300_000 };
+const rules = { max: 1024, keepAliveMs: 30_000, maxRequests: 0, maxAgeMs: 300_000 };
 
 /** An API that notes on which connection each request came. */
 async function startCounting(answer: http.RequestListener = (_request, response) => void response.end()) {

@@ -1,12 +1,12 @@
 import { expect, test } from "@jest/globals";
 import { type ConsentOptions, createConsentUris } from "../../../src/exchange/entra/consent.ts";
 
-const uris = (consent?: ConsentOptions) =>
+const uris = (consent?: Omit<ConsentOptions, "appIdUri">, appIdUri = "api://gateway") =>
   createConsentUris({
     clientId: "gateway",
     authorityHost: "https://login.example/",
     authorizeEndpoint: (tenantId) => `https://login.example/${tenantId}/oauth2/v2.0/authorize`,
-    ...(consent !== undefined && { consent }),
+    ...(consent !== undefined && { consent: { appIdUri, ...consent } }),
   });
 const SCOPES = ["https://graph.example/a", "https://graph.example/b"];
 const parts = (uri: string) => {
@@ -35,7 +35,7 @@ test("a user consents to front end and gateway at once where the front end is na
     prompt: "consent",
     redirect_uri: "https://spa.example/",
   });
-  const named = uris({ frontEndClientId: "spa", appIdUri: "https://gateway.example" });
+  const named = uris({ frontEndClientId: "spa" }, "https://gateway.example");
   expect(parts(named.consentUri("t", SCOPES))).toMatchObject({ scope: "https://gateway.example/.default" });
 });
 

@@ -349,7 +349,11 @@ describe("where to consent", () => {
   });
 
   test("is the front end for both, when one is configured", async () => {
-    const consent = { frontEndClientId: "front-end", redirectUri: "https://app.example.test/consented" };
+    const consent = {
+      frontEndClientId: "front-end",
+      appIdUri: `api://${CLIENT}`,
+      redirectUri: "https://app.example.test/consented",
+    };
     const { consentUri = "" } = await refusalFor(entraError("invalid_grant", 65001), { consent });
     expect(Object.fromEntries(new URL(consentUri).searchParams)).toMatchObject({
       client_id: "front-end",

@@ -215,10 +215,28 @@ for (const front of FRONTS)
       expect(reached).toEqual([]);
     });
 
-    test("reads the body of a refused request as no request", async () => {
+    const inChunks = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
+    const ofLength = (text: string) => `content-length: ${text.length}`;
+    test.each<[string, (hidden: string) => { framing: string; pieces: readonly [string, string] }]>([
+      ["behind its answer", (hidden) => ({ framing: ofLength(hidden), pieces: ["", hidden] })],
+      ["with its head", (hidden) => ({ framing: ofLength(hidden), pieces: [hidden, ""] })],
+      [
+        "in part with its head, up to where a request begins",
+        (hidden) => ({ framing: ofLength(hidden.repeat(2)), pieces: [hidden, hidden] }),
+      ],
+      [
+        "in chunks behind its answer",
+        (hidden) => ({ framing: "transfer-encoding: chunked", pieces: ["", inChunks(hidden)] }),
+      ],
+      [
+        "in chunks with its head",
+        (hidden) => ({ framing: "transfer-encoding: chunked", pieces: [inChunks(hidden), ""] }),
+      ],
+    ])("reads the body of a refused request as no request: one that comes %s", async (_, sent) => {
       const token = emulator.mintUserToken();
       const { host, port } = new URL(proxy.url);
       const hidden = `GET /orders/me HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${token}\r\n\r\n`;
+      const { framing, pieces } = sent(hidden);
       const socket = connect(Number(port), "127.0.0.1");
       let answers = "";
       socket.setEncoding("latin1").on("data", (text) => {
@@ -226,12 +244,11 @@ for (const front of FRONTS)
       });
       socket.on("error", () => {});
       const isOver = once(socket, "close");
-      socket.write(
-        `POST /orders/secret HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${token}\r\ncontent-length: ${hidden.length}\r\n\r\n`,
-      );
-      // The answer may come before the body does.
+      const head = `POST /orders/secret HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${token}\r\n${framing}\r\n\r\n`;
+      socket.write(head + pieces[0]);
+      // The answer may come before the rest of the body does.
       await sleep(100);
-      socket.write(hidden);
+      socket.write(pieces[1]);
       socket.write(`GET /orders/none HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
       await isOver;
       expect(reached).toEqual([]);
