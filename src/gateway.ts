@@ -76,7 +76,10 @@ export interface Gateway {
   /** Answers what arrives when the time for new requests is over. */
   readonly refuse: RequestListener;
   /** How the server of the public side protects itself. */
-  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize" | "own">;
+  readonly guard: Pick<
+    ListenOptions,
+    "connections" | "onConnection" | "overload" | "recognize" | "claimedUser" | "own"
+  >;
   /** Every route that is served, by path. A reload changes them. */
   readonly routes: readonly ServedRoute[];
   /** The local API and the guard of its listener; undefined where it is not configured. */
@@ -109,7 +112,10 @@ export interface Gateway {
 export interface LocalGateway {
   readonly listener: RequestListener;
   readonly refuse: RequestListener;
-  readonly guard: Pick<ListenOptions, "connections" | "onConnection" | "overload" | "recognize">;
+  readonly guard: Pick<
+    ListenOptions,
+    "connections" | "onConnection" | "overload" | "recognize" | "claimedUser"
+  >;
 }
 
 /** How often the credential's files are looked at between requests, ms, so that readiness follows them. */
@@ -548,23 +554,27 @@ async function assemblePublicSide(building: Building, ports: PublicPorts, first:
     observer: signals.requests,
     onInternalError: signals.internalError,
   });
-  const { app, besides, refuse, overload, recognize, prepare } = await createPublicSide(optionsOf(first), {
-    clientId: config.application.clientId,
-    counters,
-    onRateLimit: signals.rateLimit,
-    maxEventLoopLagMs: config.http.maxEventLoopLagMs,
-    sampleLag: parts.sampleLag,
-    onLoad: signals.load,
-    hasSecondSides: config.local !== undefined,
-  });
+  const { app, besides, refuse, prepare, overload, recognize, claimedUser } = await createPublicSide(
+    optionsOf(first),
+    {
+      clientId: config.application.clientId,
+      counters,
+      onRateLimit: signals.rateLimit,
+      maxEventLoopLagMs: config.http.maxEventLoopLagMs,
+      sampleLag: parts.sampleLag,
+      onLoad: signals.load,
+      hasSecondSides: config.local !== undefined,
+    },
+  );
   if (overload !== undefined) metrics.watchLoad(keep(overload));
   const { connections } = config.http;
-  const guard = { connections, onConnection: signals.connection, overload, recognize, own: ports.own };
+  const callers = { overload, recognize, claimedUser };
+  const guard = { connections, onConnection: signals.connection, ...callers, own: ports.own };
   return { app, besides, refuse, guard, prepare: (serving: Served) => prepare(optionsOf(serving)) };
 }
 
 type LocalPorts = Pick<PublicPorts, "verifier" | "isReady" | "apisOf"> &
-  Pick<Awaited<ReturnType<typeof assemblePublicSide>>["guard"], "overload" | "recognize">;
+  Pick<Awaited<ReturnType<typeof assemblePublicSide>>["guard"], "overload" | "recognize" | "claimedUser">;
 
 /**
  * The local side, where it is configured: the same rooms, limits and refusals behind another listener. Its routes are
@@ -572,7 +582,7 @@ type LocalPorts = Pick<PublicPorts, "verifier" | "isReady" | "apisOf"> &
  */
 function assembleLocalSide(
   { config, rooms, now, signals }: Building,
-  { apisOf, overload, recognize, verifier, isReady }: LocalPorts,
+  { apisOf, overload, recognize, claimedUser, verifier, isReady }: LocalPorts,
   first: Served,
   firstBesides: OpenSecondSide,
 ) {
@@ -604,6 +614,7 @@ function assembleLocalSide(
       connections: localConnections(config.http.connections, local),
       onConnection: signals.connection,
       recognize: recognizeLocally(recognize),
+      claimedUser,
       overload: overload?.sheddingWith(refuseWith),
     },
   };

@@ -6,6 +6,7 @@ import { chunkPassed } from "../foundation/chunk-memory.ts";
 import { createMembers } from "../foundation/members.ts";
 import type { Turns } from "../foundation/turns.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
+import { createGivingWay, type Occupant } from "./giving-way.ts";
 
 export interface ConnectionOptions {
   /** Requests of one connection that run at the same time; a later one waits. */
@@ -15,6 +16,8 @@ export interface ConnectionOptions {
   readonly turns: Turns;
   /** The user of a request whose token was verified before; undefined where nothing is known of it yet. */
   readonly recognize: (request: IncomingMessage) => string | undefined;
+  /** The user that the caller of a request claims to be of which nothing is known yet. */
+  readonly claimedUser: (request: IncomingMessage) => string | undefined;
   /** What all connections of the listener hold together. */
   readonly held: PipelinesHeld;
 }
@@ -39,6 +42,8 @@ export interface Connection {
    * processed: an answer before it has ended the connection, or is about to.
    */
   arrived(response: ServerResponse): "runs" | "waits" | "ignored";
+  /** Parses up to the end of one head in a turn from now on, before it is known whether it pipelines. */
+  parseHeadByHead(): void;
   /** Reads the body of this request in turns, whatever becomes of the request: for one that may be long. */
   readInTurns(request: IncomingMessage): void;
   /** Takes note of the end of an answer, given or not. */
@@ -127,7 +132,7 @@ export function connectionOf(socket: Socket): Connection | undefined {
  */
 export function openConnection(
   socket: Socket,
-  { maxPipelined, run, held, turns, recognize }: ConnectionOptions,
+  { maxPipelined, run, held, turns, recognize, claimedUser }: ConnectionOptions,
 ): Connection {
   let running = 0;
   let unsafe: ServerResponse | undefined;
@@ -196,7 +201,8 @@ export function openConnection(
       return;
     }
     const next = waiting[0] ?? newest;
-    turns.wait(next && recognize(next.req), turn);
+    const user = next && recognize(next.req);
+    turns.wait(user, turn, user === undefined ? next && claimedUser(next.req) : undefined);
   }
 
   function turn(waitedMs: number): void {
@@ -230,7 +236,7 @@ export function openConnection(
       keep(rest.subarray(piece.length));
       const before = newest;
       parse.call(socket, piece);
-      if (newest !== before) schedule();
+      if (newest !== before && rest.length > 0) schedule();
     }
   }
 
@@ -304,6 +310,7 @@ export function openConnection(
       schedule();
       return "waits";
     },
+    parseHeadByHead: parseInPieces,
     readInTurns(request) {
       parseInPieces();
       // A reader that wants more would have the connection go on ahead of its turn.
@@ -366,7 +373,8 @@ function endOfHead(bytes: Buffer, least: number): number {
   return end < 0 ? bytes.length : end + 4;
 }
 
-export interface ConnectionsOptions extends Pick<ConnectionOptions, "run" | "turns" | "recognize"> {
+export interface ConnectionsOptions
+  extends Pick<ConnectionOptions, "run" | "turns" | "recognize" | "claimedUser"> {
   /** The user of a request, once its caller is known. */
   readonly userOf: (request: IncomingMessage) => string | undefined;
   readonly limits: ConnectionLimits;
@@ -388,13 +396,11 @@ export interface Connections {
   close(): void;
 }
 
-interface Watched {
-  /** Counts connections since the start. */
-  readonly order: number;
+interface Watched extends Occupant {
   readonly connection: Connection;
   readonly progress: Progress;
-  /** For how long no request has been open, ms; one whose head is still on its way is not open. */
   idleMs: number;
+  seen: ServerResponse | undefined;
   /** While the process ends: bytes that the caller had sent at the last look, and for how long it has sent no more, ms. */
   read: number;
   silentMs: number;
@@ -402,8 +408,6 @@ interface Watched {
 
 /** How often progress is looked at, ms. A busy event loop looks less often, and that is to the caller's advantage. */
 const LOOK_MS = 1_000;
-/** Without progress for so long, a connection gives way to a new one, ms. */
-const GIVES_WAY_MS = 5_000;
 
 /** While the process ends: what an honest caller on a slow line still keeps, and one who does not read does not. */
 const DRAINING: UnreadLimits = { stallSeconds: 2, minBytesPerSecond: 16_384, totalSeconds: 20 };
@@ -419,9 +423,10 @@ const MOST_AWAITED = 8;
 const CROWD_WAIT_MS = 3_000;
 
 export function watchConnections(options: ConnectionsOptions): Connections {
-  const { limits, run, turns, recognize, userOf, onEvent } = options;
+  const { limits, run, turns, recognize, claimedUser, userOf, onEvent } = options;
   const { room = () => ({ max: limits.max, idleGivesWay: "after seconds" }) } = options;
   const watched = createMembers<Watched>();
+  const givingWay = createGivingWay({ all: watched, userOf });
   let opened = 0;
   const held: PipelinesHeld = { requests: 0, bytes: 0, unknown: 0, lookedAt: 0, discardAt: 0 };
   let unreadLimits: UnreadLimits = {
@@ -436,7 +441,9 @@ export function watchConnections(options: ConnectionsOptions): Connections {
   function look(): void {
     // One that is cut leaves the collection a turn later.
     for (const one of watched) {
-      one.idleMs = one.connection.open() === 0 ? one.idleMs + lookMs : 0;
+      const newest = one.connection.newest();
+      one.idleMs = one.connection.open() === 0 && newest === one.seen ? one.idleMs + lookMs : 0;
+      one.seen = newest;
       if (unreadLimits === DRAINING && one.connection.isAhead()) one.connection.endAfterAnswers();
       if (!one.progress.passed(lookMs, unreadLimits)) continue;
       cut(one, "unread");
@@ -476,31 +483,11 @@ export function watchConnections(options: ConnectionsOptions): Connections {
     return begun && userOf(begun.req);
   }
 
-  /** An answer that is not read keeps more than an idle connection, so it goes first; then who has waited longest. */
-  function giveWay(idleGivesWayMs: number): boolean {
-    let least: Watched | undefined;
-    let most = -1;
-    for (const one of watched) {
-      if (one.connection.socket.destroyed) continue;
-      const stalledMs = one.progress.stalledMs();
-      const isStalled = stalledMs >= GIVES_WAY_MS;
-      // A request may have come since the last look at the connection.
-      if (!isStalled && (one.connection.open() > 0 || one.idleMs < idleGivesWayMs)) continue;
-      const without = isStalled ? stalledMs + 1e9 : one.idleMs;
-      // Of those that are idle alike, the newest is about to send a request.
-      if (without < most || (without === most && least !== undefined && one.order > least.order)) continue;
-      most = without;
-      least = one;
-    }
-    least?.connection.socket.destroy();
-    return least !== undefined;
-  }
-
   return {
     opened(socket) {
-      const { max, idleGivesWay } = room();
-      if (watched.size >= max) {
-        if (!giveWay(idleGivesWay === "at once" ? 0 : GIVES_WAY_MS)) {
+      const taken = room();
+      if (watched.size >= taken.max) {
+        if (!givingWay.makeRoom(taken)) {
           onEvent("dropped");
           socket.destroy();
           return;
@@ -513,20 +500,26 @@ export function watchConnections(options: ConnectionsOptions): Connections {
         held,
         turns,
         recognize,
+        claimedUser,
       });
-      const one = {
+      const one: Watched = {
         order: opened++,
+        openedAt: performance.now(),
         connection,
         progress: watchProgress(socket),
         idleMs: 0,
+        seen: undefined,
         read: 0,
         silentMs: 0,
       };
       watched.add(one);
-      turns.accepted();
+      givingWay.opened(one);
+      // Of a read that Node parses at once, 128 requests would be made objects of: what those in line would wait for.
+      if (turns.accepted()) connection.parseHeadByHead();
       onEvent("opened");
       socket.once("close", () => {
         watched.delete(one);
+        givingWay.closed(one);
         onEvent("closed");
       });
     },

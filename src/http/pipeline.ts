@@ -346,6 +346,11 @@ export function recognizeUser(verifier: TokenVerifier): (request: IncomingMessag
   return (request) => verifier.recognize(authorizationOf(request))?.owner.user;
 }
 
+/** The user of whom the token of a request speaks where it was not verified before. */
+export function claimedUserOf(verifier: TokenVerifier): (request: IncomingMessage) => string | undefined {
+  return (request) => verifier.claimedUser(authorizationOf(request));
+}
+
 export interface ProxyRoute {
   /** Default `user`. */
   readonly as?: ActsAs;

@@ -22,6 +22,7 @@ import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts
 import type { McpGateOptions } from "./mcp-gate.ts";
 import { isLimit, loadParts, type OptionalParts } from "./optional-parts.ts";
 import {
+  claimedUserOf,
   type ProxyRoute,
   proxyTo,
   receive,
@@ -112,6 +113,7 @@ export async function createPublicSide(first: PublicSideOptions, ports: PublicSi
     besides,
     refuse: refuseWith(),
     recognize: recognizeUser(first.verifier),
+    claimedUser: claimedUserOf(first.verifier),
     overload: createLoadShedding({ ...ports, refuseWith, onEvent: onLoad }),
     /**
      * Builds the side of another configuration, and opens others beside it. `begin` puts it in the place of the current

@@ -45,6 +45,8 @@ export interface ListenOptions extends Place {
   readonly overload?: { isOverloaded(waitedMs: number): boolean; readonly shed: RequestListener } | undefined;
   /** The user of a request whose token was verified before. Default: none is known, and all requests wait in one line. */
   readonly recognize?: ((request: IncomingMessage) => string | undefined) | undefined;
+  /** The user that the caller of such a request claims to be. Default: none is claimed, and those who are not known wait in one line. */
+  readonly claimedUser?: ((request: IncomingMessage) => string | undefined) | undefined;
 }
 
 export interface Listening {
@@ -70,6 +72,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     own,
     connections: limits,
     recognize = () => undefined,
+    claimedUser = () => undefined,
   } = options;
   const { admit, left, isRefusing, drain } = createDrain();
 
@@ -108,6 +111,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     run,
     turns: loopTurns,
     recognize,
+    claimedUser,
     userOf,
     onEvent: onConnection,
   });

@@ -137,3 +137,20 @@ function decodeObject(part: string): JsonObject {
   if (value === undefined) throw tokenRejected("malformed");
   return value;
 }
+
+/** A tenant's or object's id, wherever in the text of the claims. */
+const CLAIMED = [/"tid":"([0-9A-Fa-f-]{1,36})"/, /"oid":"([0-9A-Fa-f-]{1,36})"/] as const;
+
+/**
+ * Tenant and object id of whom a token speaks, before anything of it is checked. Found in the text of its claims, which costs
+ * a tenth of parsing them: of tokens that nothing is known of, there may be thousands.
+ */
+export function readClaimedUser(token: string): string | undefined {
+  if (token.length > MAX_TOKEN_BYTES) return undefined;
+  const begin = token.indexOf(".") + 1;
+  const end = token.indexOf(".", begin);
+  if (begin === 0 || end < 0) return undefined;
+  const claims = Buffer.from(token.slice(begin, end), "base64url").toString("latin1");
+  const [tenant, user] = CLAIMED.map((claim) => claim.exec(claims)?.[1]);
+  return tenant === undefined || user === undefined ? undefined : `${tenant} ${user}`;
+}

@@ -144,6 +144,8 @@ export interface TokenVerifier {
   verify(authorization: readonly string[]): Verification | Promise<Verification>;
   /** The caller whose token was verified a moment ago; undefined where the token would have to be verified now. */
   recognize(authorization: readonly string[]): VerifiedCaller | undefined;
+  /** The user of whom a token speaks that has not been verified: of no worth but to tell callers who wait apart. */
+  claimedUser(authorization: readonly string[]): string | undefined;
   /** Whether signing keys are at hand, so that a genuine token would be verified right now. */
   ready(): boolean;
   /** Fetches keys until there are some; resolves when `ready()` would be true. */

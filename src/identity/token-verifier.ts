@@ -4,7 +4,7 @@ import passport from "passport";
 import { ConfigurationError, GatewayError, type GatewayErrorCode } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import { type ClaimsPolicyOptions, createClaimsPolicy } from "./claims-policy.ts";
-import { readBearerToken } from "./compact-jwt.ts";
+import { readBearerToken, readClaimedUser } from "./compact-jwt.ts";
 import type {
   Principal,
   TokenVerifier,
@@ -138,6 +138,10 @@ export async function createTokenVerifier(options: TokenVerifierOptions): Promis
     recognize(authorization) {
       const token = usuallySpelt(authorization);
       return token === undefined ? undefined : cache.get(token);
+    },
+    claimedUser(authorization) {
+      const token = usuallySpelt(authorization);
+      return token === undefined ? undefined : readClaimedUser(token);
     },
     ready: keys.ready,
     warmUp: keys.warmUp,

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { processorUse, residentMemory } from "../bench/processor.ts";
 import { endWithUs } from "../bench/server-process.ts";
 import type { LoopDelay, Shutdown } from "./bounds.ts";
+import type { Passages } from "./where.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const START_LIMIT_MS = 30_000;
@@ -22,6 +23,7 @@ const ATTACKER_PRIORITY = 10;
 /** Time for the gateway to say how late its timers were: its main thread may be busy. */
 const ANSWER_LIMIT_MS = 5_000;
 const LOOP_PROBE = new URL("./loop-probe.mjs", import.meta.url).href;
+const WHERE_PROBE = new URL("./where-probe.mjs", import.meta.url).href;
 /** Lines of the standard error that are kept for the report. */
 const LAST_WORDS = 40;
 
@@ -101,6 +103,8 @@ export interface AttackedGateway {
   waitedMs(): number;
   /** How late timers of its main thread were since the last call; undefined when it does not answer. */
   loopDelay(): Promise<LoopDelay | undefined>;
+  /** What passed since the last call; undefined where that is not followed, or the process does not answer. */
+  passages(): Promise<Passages | undefined>;
   /** How it ended, if it did. */
   died(): string | undefined;
   /** Last lines of its standard error. */
@@ -111,8 +115,12 @@ export interface AttackedGateway {
 }
 
 /** Needs `dist`. @throws when it ends before it is ready. */
-export async function startAttackedGateway(env: Readonly<Record<string, string>>): Promise<AttackedGateway> {
-  const args = [`--max-old-space-size=${HEAP_MIB}`, "--import", LOOP_PROBE, "dist/main.js"];
+export async function startAttackedGateway(
+  env: Readonly<Record<string, string>>,
+  isFollowed = false,
+): Promise<AttackedGateway> {
+  const probes = [LOOP_PROBE, ...(isFollowed ? [WHERE_PROBE] : [])].flatMap((probe) => ["--import", probe]);
+  const args = [`--max-old-space-size=${HEAP_MIB}`, ...probes, "dist/main.js"];
   const child = spawn(process.execPath, args, {
     cwd: ROOT,
     // Nothing of this shell's settings may reach the gateway.
@@ -135,20 +143,25 @@ export async function startAttackedGateway(env: Readonly<Record<string, string>>
   const ports = await portsOf(child, () => `the gateway ended with ${ended}:\n${words.join("\n")}`);
 
   const pid = child.pid as number;
+
+  /** One question at a time. */
+  async function asked<T>(ask: string): Promise<T | undefined> {
+    if (!child.connected) return undefined;
+    const answered = once(child, "message").then(([{ value }]) => value as T);
+    child.send({ ask });
+    const limit = new AbortController();
+    const late = sleep(ANSWER_LIMIT_MS, undefined, { signal: limit.signal }).catch(() => undefined);
+    const answer = await Promise.race([answered, exited.then(() => undefined), late]);
+    limit.abort();
+    return answer;
+  }
+
   return {
     ...ports,
     ...watchMemory(pid, exited),
     waitedMs: () => processorUse(pid)?.waited ?? Number.NaN,
-    async loopDelay() {
-      if (!child.connected) return undefined;
-      const answered = once(child, "message").then(([{ value }]) => value as LoopDelay);
-      child.send({ ask: "loop" });
-      const limit = new AbortController();
-      const late = sleep(ANSWER_LIMIT_MS, undefined, { signal: limit.signal }).catch(() => undefined);
-      const delay = await Promise.race([answered, exited.then(() => undefined), late]);
-      limit.abort();
-      return delay;
-    },
+    loopDelay: () => asked<LoopDelay>("loop"),
+    passages: async () => (isFollowed ? asked<Passages>("where") : undefined),
     died: () => ended,
     lastWords: () => words.join("\n"),
     async terminate(limitMs) {

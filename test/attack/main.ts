@@ -19,12 +19,15 @@ const GRACE_SECONDS = 25;
 const QUICK_GRACE_SECONDS = 10;
 const LAST_WORDS_SHOWN = 4;
 const LONGEST_SECONDS = 20;
+/** Slowest requests that are shown with what they waited for. */
+const FOLLOWED = 15;
 
 const { values } = parseArgs({
   options: {
     only: { type: "string" },
     quick: { type: "boolean", default: false },
     seconds: { type: "string" },
+    where: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     markdown: { type: "boolean", default: false },
     list: { type: "boolean", default: false },
@@ -67,6 +70,7 @@ const options = {
   api,
   times: { ...times, attack: seconds * 1000, calm: Math.min(times.calm, seconds * 500) },
   shutdownGraceSeconds: quick ? QUICK_GRACE_SECONDS : GRACE_SECONDS,
+  followed: values.where ? FOLLOWED : 0,
 };
 const rows: Row[] = [];
 /** Scenarios that could not be played to their end. */
@@ -87,7 +91,7 @@ try {
       note(`FAILED ${scenario.name}: ${error instanceof Error ? error.message : error}`);
     });
     if (played === undefined) continue;
-    const { lastWords, ...measured } = played;
+    const { lastWords, where, ...measured } = played;
     if (scenario === CALM) {
       if (measured.shutdown?.ms === undefined) throw new Error("the calm process did not end in time");
       calmShutdownMs = measured.shutdown.ms;
@@ -96,6 +100,7 @@ try {
     const row = { name, title, measured, verdicts: verdictsOf(measured, calmShutdownMs, bounds) };
     rows.push(row);
     note(textOf(row, calmShutdownMs));
+    for (const line of where) note(`       > ${line}`);
     if (measured.died !== undefined) for (const line of reasonOf(lastWords)) note(`       | ${line}`);
   }
   if (missing.length > 0) note(`left out, for this build has no such surface: ${missing.join(", ")}`);

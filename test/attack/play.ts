@@ -16,6 +16,7 @@ import {
 import { probeLiveness } from "./liveness.ts";
 import type { Scenario, Settings } from "./scenario.ts";
 import { type SecondUser, startSecondUser } from "./second-user.ts";
+import { type Journey, sharedClock, whereText } from "./where.ts";
 
 /** How long each part takes, ms. */
 export interface Times {
@@ -32,10 +33,13 @@ export interface PlayOptions {
   readonly apiUrl: string;
   readonly api: Participant;
   readonly shutdownGraceSeconds: number;
+  /** Of how many of the second user's slowest requests it is said what they waited for. */
+  readonly followed: number;
 }
 
 export interface Played extends Measurement {
   readonly lastWords: string;
+  readonly where: readonly string[];
 }
 
 const PER_SECOND = 100;
@@ -73,13 +77,10 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
     const facts = await attacker.heard<Facts>("facts");
     const file = join(directory, "gateway.yaml");
     writeFileSync(file, configuration(scenario.settings ?? {}, options));
-    gateway = await startAttackedGateway({
-      GATEWAY_CONFIG: file,
-      HOST: "127.0.0.1",
-      PORT: "0",
-      ADMIN_PORT: "0",
-      ...facts.env,
-    });
+    gateway = await startAttackedGateway(
+      { GATEWAY_CONFIG: file, HOST: "127.0.0.1", PORT: "0", ADMIN_PORT: "0", ...facts.env },
+      options.followed > 0,
+    );
     const played = await measure(scenario, gateway, attacker, facts, options);
     if (scenario.comparesMemory !== true) return played;
     const target = await memoryTarget(scenario, played.peakMiB, options);
@@ -96,9 +97,10 @@ async function measure(
   gateway: AttackedGateway,
   attacker: Participant,
   { token, newcomers }: Facts,
-  { times, api }: PlayOptions,
+  { times, api, followed }: PlayOptions,
 ): Promise<Played> {
   const { port, adminPort } = gateway;
+  const journeys: Journey[] | undefined = followed > 0 ? [] : undefined;
   const ms = scenario.ms ?? times.attack;
   const user = startSecondUser({
     port,
@@ -106,6 +108,7 @@ async function measure(
     newcomers,
     newcomersPerSecond: scenario.newcomersPerSecond ?? 0,
     perSecond: PER_SECOND,
+    journeys,
   });
   await warmUp(user, times.warmUp);
   const before = await user.during(() => sleep(times.calm));
@@ -113,22 +116,29 @@ async function measure(
   await Promise.all([gateway.loopDelay(), api.loopDelay()]);
   const liveness = probeLiveness(adminPort);
   const attackedAt = performance.now();
+  const from = sharedClock();
   const waitedBefore = gateway.waitedMs();
   attacker.tell({ port, adminPort, ms });
   let found: Found | undefined;
+  let until = from;
   const during = await user.during(async () => {
     found = await withLimit(attacker.heard<Found>("found"), ms + REPORT_LIMIT_MS);
+    until = sharedClock();
   });
   const waitedShare = (gateway.waitedMs() - waitedBefore) / (performance.now() - attackedAt);
   const livez = liveness.stop();
   const [loop, apiLoop] = await Promise.all([gateway.loopDelay(), api.loopDelay()]);
   await user.stop();
+  const passages = await gateway.passages();
+  const where =
+    passages === undefined ? [] : whereText(journeys ?? [], passages, { from, until, most: followed });
   const died = gateway.died();
   const shutdown = died === undefined ? await gateway.terminate(times.shutdown) : undefined;
   const peakMiB = gateway.peakMiB();
   if (found === undefined) throw new Error("the attacker reported nothing");
   const lastWords = gateway.lastWords();
-  return { before, during, livez, waitedShare, loop, apiLoop, died, shutdown, peakMiB, ...found, lastWords };
+  const figures = { before, during, livez, waitedShare, loop, apiLoop, died, shutdown, peakMiB };
+  return { ...figures, ...found, lastWords, where };
 }
 
 /** What the gateway may take under an attack, to what `node:http` alone takes under it. */

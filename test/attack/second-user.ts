@@ -1,8 +1,9 @@
 /** The second user: steady requests on connections apart from the attacker's, each timed from when it was due. */
 
-import { Agent, request } from "node:http";
+import { Agent, type ClientRequest, request } from "node:http";
 import { type Sample, type Traffic, trafficOf } from "./bounds.ts";
 import { HONEST_BODY } from "./honest-answer.ts";
+import { type Journey, sharedClock } from "./where.ts";
 
 export interface SecondUserOptions {
   readonly port: number;
@@ -11,6 +12,8 @@ export interface SecondUserOptions {
   /** Of these requests, how many a second come with the next one of the newcomers' tokens. */
   readonly newcomersPerSecond: number;
   readonly newcomers: readonly string[];
+  /** Keeps when each request was where. Default: not kept. */
+  readonly journeys?: Journey[] | undefined;
 }
 
 export interface SecondUser {
@@ -26,7 +29,7 @@ const ANSWER_LIMIT_MS = 5_000;
 const NEW_CONNECTION_EVERY = 10;
 
 export function startSecondUser(options: SecondUserOptions): SecondUser {
-  const { port, token, perSecond, newcomersPerSecond, newcomers } = options;
+  const { port, token, perSecond, newcomersPerSecond, newcomers, journeys } = options;
   const kept = new Agent({ keepAlive: true, maxSockets: 256 });
   const fresh = new Agent({ keepAlive: false, maxSockets: 256 });
   const samples: Sample[] = [];
@@ -43,6 +46,7 @@ export function startSecondUser(options: SecondUserOptions): SecondUser {
     return new Promise((resolve) => {
       const settle = (isServed: boolean) => {
         clearTimeout(limit);
+        ended?.(isServed);
         samples.push({ dueAt, ms: performance.now() - dueAt, isServed });
         resolve();
       };
@@ -51,8 +55,12 @@ export function startSecondUser(options: SecondUserOptions): SecondUser {
         host: "127.0.0.1",
         path: "/graph/me",
         agent: index % NEW_CONNECTION_EVERY === 0 ? fresh : kept,
-        headers: { authorization: `Bearer ${used}` },
+        headers: {
+          authorization: `Bearer ${used}`,
+          ...(journeys !== undefined && { "x-correlation-id": `second-user-${index}` }),
+        },
       });
+      const ended = journeys === undefined ? undefined : follow(journeys, sent, { dueAt, index, isNewcomer });
       const limit = setTimeout(() => sent.destroy(new Error("no answer in time")), ANSWER_LIMIT_MS);
       let settled = false;
       const once = (isServed: boolean) => {
@@ -96,5 +104,40 @@ export function startSecondUser(options: SecondUserOptions): SecondUser {
       kept.destroy();
       fresh.destroy();
     },
+  };
+}
+
+/** Keeps the journey of a request; what it gives back is called at its end. */
+function follow(
+  journeys: Journey[],
+  sent: ClientRequest,
+  {
+    dueAt,
+    index,
+    isNewcomer,
+  }: { readonly dueAt: number; readonly index: number; readonly isNewcomer: boolean },
+): (isServed: boolean) => void {
+  const sentAt = sharedClock();
+  const journey: Journey = {
+    id: `second-user-${index}`,
+    dueAt: sentAt - (performance.now() - dueAt),
+    sentAt,
+    connectedAt: undefined,
+    isNewConnection: false,
+    isNewcomer,
+    endedAt: Number.NaN,
+    isServed: false,
+  };
+  sent.once("socket", (socket) => {
+    journey.isNewConnection = !sent.reusedSocket;
+    if (journey.isNewConnection)
+      socket.once("connect", () => {
+        journey.connectedAt = sharedClock();
+      });
+  });
+  return (isServed) => {
+    journey.endedAt = sharedClock();
+    journey.isServed = isServed;
+    journeys.push(journey);
   };
 }

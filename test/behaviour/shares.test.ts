@@ -97,6 +97,7 @@ test("requests that wait take turns by the user for whom their token was verifie
       rawHeaders: ["Host", "x", "AUTHORIZATION", authorization],
     } as unknown as IncomingMessage;
     expect(assembled.guard.recognize?.(request)).toBeUndefined();
+    expect(assembled.guard.claimedUser?.(request)).toBe(`${emulator.tenantId} ${user.objectId}`);
     await supertest(assembled.app).get("/graph/me").set({ authorization }).expect(200);
     expect(assembled.guard.recognize?.(request)).toBe(`${emulator.tenantId} ${user.objectId}`);
   } finally {

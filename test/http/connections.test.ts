@@ -137,26 +137,33 @@ describe("connections", () => {
     const server = await start(
       { max: 2 },
       {
+        handler(request, response) {
+          if (request.url === "/") response.end("answer");
+          notify();
+        },
         onConnection(event) {
           events.push(event);
           notify();
         },
       },
     );
+    const next = () =>
+      new Promise<void>((resolve) => {
+        notify = resolve;
+      });
     const first = await connected(server);
     const second = await connected(server);
     for (const socket of [first, second]) {
-      socket.write(GET);
-      expect(await firstOf(socket)).toMatch(/^HTTP\/1\.1 200 /);
+      const arrived = next();
+      socket.write(GET.replace("/", "/held"));
+      await arrived;
     }
     const third = await connected(server);
     expect(await rest(third).catch(({ code }) => code)).toMatch(/^(?:|ECONNRESET)$/);
     expect(events).toEqual(["opened", "opened", "dropped"]);
 
-    const closed = new Promise<void>((resolve) => {
-      notify = resolve;
-    });
-    first.end();
+    const closed = next();
+    first.destroy();
     await closed;
     const fourth = await connected(server);
     fourth.write(GET);

@@ -1,5 +1,6 @@
 /** A server that many connections flood serves a known user ahead of what is left. */
 
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -32,6 +33,7 @@ describe("a server that many connections flood", () => {
         connections: CONNECTION_LIMITS,
         refuse: (_request, response) => void response.writeHead(503).end(),
         recognize: ({ url }) => (url?.startsWith("/stranger") ? undefined : url),
+        claimedUser: ({ url }) => url,
       },
     );
     open.push(server);
@@ -65,6 +67,40 @@ describe("a server that many connections flood", () => {
     },
     20_000,
   );
+
+  test("serves the first request of a caller who is not known ahead of what is left of another's", async () => {
+    const { order, dial } = await start();
+    const flood = await Promise.all(Array.from({ length: 50 }, dial));
+    const grace = await dial();
+    while (order.length === 0) {
+      for (const socket of flood) socket.write(get("/stranger/mallory", 2));
+      await nextTurn();
+    }
+    const before = order.length;
+    grace.write(get("/stranger/grace"));
+    await once(grace, "data");
+    // In one line, all of the hundred would come first.
+    expect(order.indexOf("/stranger/grace") - before).toBeLessThan(30);
+  }, 20_000);
+
+  test("makes requests of no more than the first heads of what connections that pour in have sent", async () => {
+    let parsed = 0;
+    const count = () => {
+      parsed += 1;
+    };
+    subscribe("http.server.request.start", count);
+    try {
+      const { dial } = await start();
+      await Promise.all(Array.from({ length: 60 }, async () => (await dial()).write(get("/mallory", 100))));
+      const ada = await dial();
+      ada.write(get("/ada"));
+      await once(ada, "data");
+      // All hundred of each of the first nine, and of the others it would be 5100 more.
+      expect(parsed).toBeLessThan(2_500);
+    } finally {
+      unsubscribe("http.server.request.start", count);
+    }
+  }, 20_000);
 
   test("serves a known user on a new connection, while connections and requests pour in", async () => {
     const { order, dial } = await start();

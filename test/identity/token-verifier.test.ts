@@ -420,6 +420,30 @@ describe("the verified-token cache", () => {
     expect(typesOf("token_verified")).toHaveLength(1);
   });
 
+  test("says whom a token speaks of that was not verified, and of what is no token nothing", () => {
+    const claimed = (payload: string) =>
+      verifier.claimedUser(bearer(`e30.${Buffer.from(payload).toString("base64url")}.c2ln`));
+    const [tid, oid] = ["11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-AAAAAAAAAAAA"];
+    expect(claimed(`{"oid":"${oid}","groups":["a"],"tid":"${tid}"}`)).toBe(`${tid} ${oid}`);
+    for (const payload of [
+      `{"oid":"${oid}"}`,
+      `{"tid":"${tid}"}`,
+      `{"tid":"${tid}","oid":"${oid}0"}`,
+      `{"tid":"${tid}","oid":""}`,
+      "",
+      "[",
+    ])
+      expect(claimed(payload)).toBeUndefined();
+    for (const other of [
+      [],
+      ["Bearer "],
+      ["Bearer a.b"],
+      ["Basic YQ=="],
+      [`Bearer ${"a".repeat(30_000)}.b.c`],
+    ])
+      expect(verifier.claimedUser(other)).toBeUndefined();
+  });
+
   test("is believed for five minutes", async () => {
     const value = token();
     await outcomeOf(value);
