@@ -29,7 +29,7 @@ function ask(asked: string[] = []) {
 
 test("an answer is read no further until its turn while other work waits, and then read at once", async () => {
   const { asked, answered, receiver } = ask();
-  loopTurns.wait(undefined, () => asked.push("other work"));
+  loopTurns.wait("grace", () => asked.push("other work"));
   void answered.then(() => asked.push("answered"));
   receiver.head(200, {});
   expect(asked).toEqual(["pause"]);
@@ -52,7 +52,7 @@ test("a reader who has taken what is there gets more in the next turn while othe
   const { body } = await answered;
   receiver.chunk(Buffer.alloc(64 * KIB));
   expect(asked).toEqual(["pause"]);
-  loopTurns.wait(undefined, () => asked.push("other work"));
+  loopTurns.wait("grace", () => asked.push("other work"));
   expect(body.read()).toHaveLength(64 * KIB);
   expect(asked).toEqual(["pause"]);
   await nextTurn();
@@ -63,7 +63,7 @@ test("a reader who has taken what is there gets more in the next turn while othe
 test("an answer that is given up while it waits is not gone on with", async () => {
   const asked: string[] = [];
   const { receiver, answered } = ask(asked);
-  loopTurns.wait(undefined, () => receiver.failed(new Error("cut") as never));
+  loopTurns.wait("grace", () => receiver.failed(new Error("cut") as never));
   receiver.head(200, {});
   await expect(answered).rejects.toThrow("cut");
   await nextTurn();

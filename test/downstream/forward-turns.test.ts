@@ -41,7 +41,7 @@ function setUp(rewrite?: WrittenAnswer["rewrite"], write = true, headers: Answer
 
 test("a large chunk is the last of its turn while other work waits", async () => {
   const { writer, asked } = setUp();
-  loopTurns.wait(undefined, () => asked.push("other work"));
+  loopTurns.wait("grace", () => asked.push("other work"));
   writer.chunk(Buffer.alloc(64 * KIB));
   expect(asked).toEqual(["pause"]);
   await nextTurn();
@@ -52,7 +52,7 @@ test("large chunks follow each other while no other work waits, and small ones a
   const { writer, asked } = setUp();
   await nextTurn();
   writer.chunk(Buffer.alloc(64 * KIB));
-  loopTurns.wait(undefined, () => asked.push("other work"));
+  loopTurns.wait("grace", () => asked.push("other work"));
   writer.chunk(Buffer.alloc(16 * KIB - 1));
   expect(asked).toEqual([]);
   await nextTurn();
@@ -92,7 +92,7 @@ describe("a large chunk that the system does not take at once", () => {
     });
     drain();
     asked.length = 0;
-    loopTurns.wait(undefined, () => {});
+    loopTurns.wait("grace", () => {});
     writer.chunk(Buffer.alloc(64 * KIB));
     expect(asked).toEqual(expected);
     await nextTurn();
