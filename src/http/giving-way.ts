@@ -85,8 +85,8 @@ interface Listed {
 /**
  * An answer that is not read keeps most, so it goes first. Then a connection that has brought no request, and one that has
  * brought none of a verified caller: opening these costs nothing, so that anyone can fill the house with them, and their
- * callers lose nothing that was begun; nor do those who have sent more requests ahead before they are known. Connections of verified callers stay for `GIVES_WAY_MS` after their last request,
- * unless one user has a crowd of them.
+ * callers lose nothing that was begun; nor do those who have sent more requests ahead before they are known. Connections of
+ * verified callers stay for `GIVES_WAY_MS` after their last request, unless one user has a crowd of them.
  */
 export function createGivingWay({ all, userOf, now = () => performance.now() }: GivingWayOptions): GivingWay {
   /** Those that have brought no request, in the order in which they came; some that have are still among them. */
