@@ -1,6 +1,6 @@
 /** The gateway as in production, and the servers that it is compared with. */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Authority } from "./authority.ts";
@@ -48,6 +48,9 @@ export function clusterOf(workers: number): Contender {
 
 /** The gateway with stand-ins for modules of its build: `dist` path to file of `substitutes`. */
 export function substituted(name: string, substitutes: Readonly<Record<string, string>>): Contender {
+  for (const file of Object.keys(substitutes))
+    if (!existsSync(new URL(`../../src/${file.replace(/\.js$/, ".ts")}`, import.meta.url)))
+      throw new Error(`no module of the gateway is called ${file}, so nothing would stand in for it`);
   return {
     name,
     args: ["--import", "./test/bench/substitutes/register.mjs", "dist/main.js"],

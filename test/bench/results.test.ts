@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "@jest/globals";
 import { instructionsOf } from "./callgrind.ts";
+import { substituted } from "./contenders.ts";
 import { isMet, type Target } from "./result.ts";
 import { allocations, partOf, scaled, selfTimes } from "./shares.ts";
 import { median, medianInterval, pairedRatio, percentile, spread } from "./statistics.ts";
@@ -155,4 +156,15 @@ describe("instructions of a dump", () => {
   ])("of %s count for the %s", (name, part) => {
     expect(instructionsOf(dump([name, "16 7"]))).toMatchObject({ [part]: 7 });
   });
+});
+
+test.each(["signals", "crowd", "users", "miss", "console"])(
+  "the scenario %s puts its stand-ins in the place of modules that the gateway has",
+  async (name) => {
+    expect(Object.values(await import(`./scenarios/${name}.ts`))).not.toHaveLength(0);
+  },
+);
+
+test("a stand-in for a module that the gateway does not have is refused", () => {
+  expect(() => substituted("silent", { "signals.js": "./silent-signals.mjs" })).toThrow("signals.js");
 });

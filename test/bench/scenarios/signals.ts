@@ -12,7 +12,7 @@ const CONNECTIONS = 32;
 const ROUNDS = { rounds: 15, roundMs: 400, warmUpMs: 3_000 };
 const QUICK_ROUNDS = { rounds: 4, roundMs: 300, warmUpMs: 700 };
 const SILENT = substituted("obo-gateway without log line and metrics", {
-  "signals.js": "./silent-signals.mjs",
+  "telemetry/signals.js": "./silent-signals.mjs",
 });
 
 export const signals: Scenario = {

@@ -1,4 +1,4 @@
-/** In place of `signals.js`: hears everything and says nothing, so that log line and metrics cost nothing. */
+/** In place of `telemetry/signals.js`: hears everything and says nothing, so that log line and metrics cost nothing. */
 
 const nothing = () => {};
 const requests = { began: nothing, ended: nothing };
