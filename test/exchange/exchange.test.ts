@@ -9,6 +9,7 @@ import {
   exchangeWith,
   type FakeEntra,
   FOREIGN,
+  gate,
   granted,
   HOME,
   refusalOf,
@@ -26,14 +27,6 @@ afterEach(() => entra.close());
 const tokenOf = ({ token }: ExchangeResult) => token.accessToken.reveal();
 const contentOf = (result: ExchangeResult) => Buffer.from(tokenOf(result), "base64url").toString();
 const codeOf = async (exchange: Promise<unknown>) => (await refusalOf(exchange)).code;
-/** Holds every answer back until it is opened. */
-function gate() {
-  let open = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { open, opened };
-}
 async function arrivals(count: number): Promise<void> {
   while (entra.requests.length < count) await new Promise((resolve) => setTimeout(resolve, 5));
 }

@@ -13,6 +13,7 @@ import {
   granted,
   HOME,
   HOST,
+  holdAnswers,
   refusalOf,
   requestOf,
   START,
@@ -25,18 +26,6 @@ beforeEach(async () => {
 });
 afterEach(() => entra.close());
 
-/** Holds every answer back until it is opened. */
-function gate() {
-  let open = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  entra.respond(async (request, count) => {
-    await opened;
-    return granted(request, count);
-  });
-  return open;
-}
 const signIn = (user: string, serial: number) =>
   requestOf(user, { assertion: assertionOf(user, { serial }) });
 
@@ -44,7 +33,7 @@ describe("exchange slots", () => {
   const budget = { total: 16, userShare: 1 / 8, clientShare: 1 };
 
   test("one user with many tokens holds a share, and another user's exchange is begun all the same", async () => {
-    const open = gate();
+    const open = holdAnswers(entra);
     const { exchange, events } = exchangeWith(entra, { budget });
     const held = [1, 2].map((serial) => exchange(signIn("ann", serial)));
     for (let serial = 3; serial < 60; serial += 1) {
@@ -63,7 +52,7 @@ describe("exchange slots", () => {
   });
 
   test("a caller who joins an exchange under way takes no slot", async () => {
-    const open = gate();
+    const open = holdAnswers(entra);
     const { exchange } = exchangeWith(entra, { budget });
     const joined = Array.from({ length: 20 }, () => exchange(requestOf("ann")));
     open();
@@ -81,7 +70,7 @@ describe("exchange slots", () => {
   });
 
   test("a client with many users holds its share, and another client is served all the same", async () => {
-    const open = gate();
+    const open = holdAnswers(entra);
     const { exchange } = exchangeWith(entra, {
       budget: { total: 8, userShare: 1, clientShare: 0.5 },
     });

@@ -222,3 +222,22 @@ export function exchangeWith(
   };
   return { ...createTokenExchange(options, send), events, clock };
 }
+
+/** What waits for `opened` goes on when `open` is called. */
+export function gate(): { readonly opened: Promise<void>; open(): void } {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}
+
+/** Holds every answer back until the result is called. */
+export function holdAnswers(entra: FakeEntra): () => void {
+  const { opened, open } = gate();
+  entra.respond(async (request, count) => {
+    await opened;
+    return granted(request, count);
+  });
+  return open;
+}

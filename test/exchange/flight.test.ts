@@ -12,6 +12,7 @@ import {
   exchangeWith,
   type FakeEntra,
   GRAPH,
+  gate,
   granted,
   granting,
   HOME,
@@ -41,13 +42,6 @@ const textOf = ({ token }: { token: { accessToken: Secret } }) => token.accessTo
 const latest = <Type extends ExchangeEvent["type"]>({ events }: Rig, type: Type) =>
   events.findLast((event): event is Extract<ExchangeEvent, { type: Type }> => event.type === type);
 
-function gate(): { readonly opened: Promise<void>; open(): void } {
-  let open = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { opened, open };
-}
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
 }

@@ -4,9 +4,9 @@ import {
   entraError,
   exchangeWith,
   type FakeEntra,
-  granted,
   granting,
   HOME,
+  holdAnswers,
   type Rig,
   requestOf,
   START,
@@ -101,14 +101,7 @@ describe("a token in use", () => {
     const rig = exchangeWith(entra);
     const first = await rig.exchange(requestOf("ann"));
     rig.clock.advance(DUE_MS);
-    let release = () => {};
-    const held = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    entra.respond(async (request, count) => {
-      await held;
-      return granted(request, count);
-    });
+    const release = holdAnswers(entra);
     const leaving = new AbortController();
     const spans: string[] = [];
     const trace = {
@@ -162,14 +155,7 @@ test("a token that nobody asks for is not replaced", async () => {
 test("of few exchanges one may be a refresh", async () => {
   const rig = exchangeWith(entra, { budget: { total: 5, userShare: 1, clientShare: 1 } });
   for (const user of ["ann", "bob"]) await rig.exchange(requestOf(user));
-  let release = () => {};
-  const held = new Promise<void>((resolve) => {
-    release = resolve;
-  });
-  entra.respond(async (request, count) => {
-    await held;
-    return granted(request, count);
-  });
+  const release = holdAnswers(entra);
   rig.clock.advance(DUE_MS);
   for (const user of ["ann", "bob"]) await rig.exchange(requestOf(user));
   release();
@@ -183,14 +169,7 @@ test("refreshes under way are bounded, and those left out cost nobody anything",
   const rig = exchangeWith(entra, { budget: { total: 20, userShare: 1, clientShare: 1 } });
   const users = Array.from({ length: 12 }, (_, index) => `user-${index}`);
   for (const user of users) await rig.exchange(requestOf(user));
-  let release = () => {};
-  const held = new Promise<void>((resolve) => {
-    release = resolve;
-  });
-  entra.respond(async (request, count) => {
-    await held;
-    return granted(request, count);
-  });
+  const release = holdAnswers(entra);
   rig.clock.advance(DUE_MS);
   const origins = await Promise.all(users.map(async (user) => (await rig.exchange(requestOf(user))).origin));
   expect(origins.every((origin) => origin === "cache")).toBe(true);
