@@ -475,7 +475,6 @@ export async function openGatewayCredential(options: GatewayCredentialOptions): 
     federationAudience: authority.federatedCredentialAudience,
     canary: { request: { clientId, tokenEndpoint: authority.tokenEndpoint(tenantId) }, proveWith },
     fetch,
-    production: config.production,
     now,
     onEvent,
   });
@@ -483,11 +482,12 @@ export async function openGatewayCredential(options: GatewayCredentialOptions): 
 
 /** Connections to the APIs, and the three ways to use them: forward, forward a batch, call from code. */
 function openDownstream({ config, parts, outbound, keep, now, signals }: Building) {
-  const { fairness } = config;
+  const { fairness, heldAnswerBytes: maxBytes } = config;
   const apisIn = ({ downstreamApis }: GatewayConfig) => Object.values(downstreamApis);
   const transport = keep(
     createTransport({
       apis: apisIn(config),
+      ...config.transport,
       fairness,
       proxyFor: outbound.proxyFor,
       now,
@@ -513,7 +513,7 @@ function openDownstream({ config, parts, outbound, keep, now, signals }: Buildin
           api.name,
           {
             scopes: api.scopes,
-            client: (bound) => clients.createDownstreamClient({ api, transport, ...bound }),
+            client: (bound) => clients.createDownstreamClient({ api, transport, maxBytes, ...bound }),
             callRules: (allow) => clients.compileCallRules(api, allow),
           },
         ]),

@@ -228,6 +228,19 @@ function circles(imports: readonly Pick<Import, "from" | "to">[]): string[] {
   return found;
 }
 
+/** A number that stands in where none is given: `?? 500`, `(limit = 5)`. Nothing and one are no settings. */
+const NUMBER_FOR_NONE = /(?:\?\?|(?<=[({,]\s*(?:\w+: )?\w+(?:: \w+)? )=) (?![01]\b)\d[\d_]*/g;
+
+/** Where such a number is no setting. */
+const NO_SETTINGS: Readonly<Record<string, string>> = {
+  "src/local/endpoint.ts = 200": "the status of an answer that is no refusal",
+  "src/mcp/bridge/oauth.ts ?? 400": "the status of a refusal, RFC 6749 §5.2",
+};
+
+function numbersForNone(file: string, text: string): string[] {
+  return [...text.matchAll(NUMBER_FOR_NONE)].map(([found]) => `${file} ${found.trim()}`);
+}
+
 describe("architecture", () => {
   test("a room imports itself, the leaves, and what the room to its left hands over", () => {
     expect(broken(all, allowed)).toEqual([]);
@@ -371,6 +384,24 @@ describe("architecture", () => {
         { from: "c", to: "b" },
       ]),
     ).toEqual(["b > c > b"]);
+  });
+
+  test("defaults stand in config alone: no room has a number for a value that it is not given", () => {
+    const rooms = filesBelow("src").filter((file) => !file.startsWith("src/config/"));
+    const found = rooms.flatMap((file) => numbersForNone(file, text(file)));
+    expect(found.sort()).toEqual(Object.keys(NO_SETTINGS));
+  });
+
+  test.each([
+    ["const bytes = options.maxBytes ?? 65_536;", ["x ?? 65_536"]],
+    ["const bytes = options.maxBytes ?? 4 * 2 ** 20;", ["x ?? 4"]],
+    ["function f({ failures: limit = 5, now }) {}", ["x = 5"]],
+    ["function f(\n  depth: number = 8,\n) {}", ["x = 8"]],
+    ["const { connectTimeoutMs: timeoutMs = 5000, ca } = options;", ["x = 5000"]],
+    ["const limit = 5;\nlet count = 7, other = count ?? 0;", []],
+    ["const [one, two] = pair(units ?? 1);", []],
+  ])("the rule for numbers reads %j", (code, expected) => {
+    expect(numbersForNone("x", code)).toEqual(expected);
   });
 
   test("every module of src opens with its purpose", () => {

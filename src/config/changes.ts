@@ -51,6 +51,7 @@ const NAMES: Readonly<Record<string, string>> = {
   "credential.certificatePassword": "AZURE_CLIENT_CERTIFICATE_PASSWORD",
   "credential.sendCertificateChain": "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN",
   "credential.federatedTokenFile": "AZURE_FEDERATED_TOKEN_FILE",
+  "credential.production": "NODE_ENV",
   "credential.clientSecret": "AZURE_CLIENT_SECRET",
   "exchange.cacheKeys": "TOKEN_CACHE_KEYS",
   "exchange.cacheKeysFile": "TOKEN_CACHE_KEYS_FILE",

@@ -14,3 +14,12 @@ export const KEY_SET_TIMINGS = {
   lastKnownGoodMs: 24 * 3_600_000,
   failureBackoffMs: 500,
 } as const;
+
+/** Longest wait for one answer of what gives the gateway a federated token: a platform, a proxy, a callback. Ms. */
+export const ISSUER_TIMEOUT_MS = 10_000;
+
+/** Of every connection to an API. */
+export const TRANSPORT_LIMITS = { connectTimeoutMs: 5_000, maxHeaderBytes: 65_536 } as const;
+
+/** Largest answer that a handler's client takes into memory as a whole, bytes. */
+export const HELD_ANSWER_BYTES = 4 * 2 ** 20;

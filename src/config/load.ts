@@ -28,7 +28,13 @@ import {
   readValidVariables,
 } from "./environment.ts";
 import { faultsOf } from "./faults.ts";
-import { KEY_SET_TIMINGS, VERIFIED_TOKEN_MAX_AGE_MS } from "./fixed.ts";
+import {
+  HELD_ANSWER_BYTES,
+  ISSUER_TIMEOUT_MS,
+  KEY_SET_TIMINGS,
+  TRANSPORT_LIMITS,
+  VERIFIED_TOKEN_MAX_AGE_MS,
+} from "./fixed.ts";
 import { boundsFor, type CacheBounds } from "./heap-bounds.ts";
 import { interpolate } from "./interpolate.ts";
 import { gatewayJsonSchema } from "./json-schema.ts";
@@ -93,6 +99,9 @@ export type LocalConfig = NonNullable<GatewayYaml["local"]> & {
   readonly socket: string | undefined;
 };
 
+/** The audience of federated tokens follows from the authority. */
+export type CredentialFacts = Omit<CredentialOptions, "federationAudience">;
+
 export interface GatewayConfig {
   readonly listen: { readonly host: string; readonly port: number; readonly adminPort: number };
   /** The gateway's app registration, and the authority that it belongs to. */
@@ -109,7 +118,7 @@ export interface GatewayConfig {
     readonly cache: Bounded<GatewayYaml["identity"]>["cache"] & { readonly maxAgeMs: number };
     readonly keySet: typeof KEY_SET_TIMINGS;
   };
-  readonly credential: CredentialOptions;
+  readonly credential: CredentialFacts;
   readonly exchange: Bounded<GatewayYaml["exchange"]> & {
     /** Master keys of the shared tier, base64; the first one seals, all open. */
     readonly cacheKeys: readonly Secret[];
@@ -118,6 +127,10 @@ export interface GatewayConfig {
     readonly consent: { readonly appIdUri: string };
   };
   readonly downstreamApis: Readonly<Record<string, DownstreamApiOptions>>;
+  /** Bounds of every connection to them. */
+  readonly transport: typeof TRANSPORT_LIMITS;
+  /** Largest answer that a handler's client takes into memory as a whole. */
+  readonly heldAnswerBytes: number;
   /** Routes that forward, the longest path first. */
   readonly routes: readonly ProxyRouteConfig[];
   /** Routes that a handler answers. */
@@ -243,7 +256,7 @@ function readYaml(
 }
 
 export interface CredentialSettings {
-  readonly options: CredentialOptions;
+  readonly options: CredentialFacts;
   /** Whether the file's part `credential` is valid. Otherwise the options are those of the environment alone. */
   readonly isFileValid: boolean;
 }
@@ -306,6 +319,8 @@ function assemble(
       cacheKeysFile: yaml.exchange.cache.redis.url.reveal() === "" ? undefined : env.TOKEN_CACHE_KEYS_FILE,
     },
     downstreamApis,
+    transport: TRANSPORT_LIMITS,
+    heldAnswerBytes: HELD_ANSWER_BYTES,
     routes: forwardingRoutes(yaml, downstreamApis),
     handlerRoutes: handlerRoutes(yaml),
     http: yaml.http,
@@ -323,7 +338,7 @@ function assemble(
       onAuditLoss: yaml.audit.onLoss,
     },
     permissionsTable: env.PERMISSIONS_TABLE,
-    production: env.NODE_ENV === "production",
+    production: isProduction(env),
   };
 }
 
@@ -339,8 +354,14 @@ function delegationsOf(
   return { ...rest, scopes: api?.scopes ?? [] };
 }
 
-function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["credential"]): CredentialOptions {
+function isProduction({ NODE_ENV }: Partial<GatewayEnvironment>): boolean {
+  return NODE_ENV === "production";
+}
+
+function credentialOf(env: Partial<GatewayEnvironment>, file: GatewayYaml["credential"]): CredentialFacts {
   return {
+    issuerTimeoutMs: ISSUER_TIMEOUT_MS,
+    production: isProduction(env),
     ...(file.sources && { sources: file.sources }),
     ...(env.AZURE_CLIENT_CERTIFICATE_PATH && { certificatePath: env.AZURE_CLIENT_CERTIFICATE_PATH }),
     ...(env.AZURE_CLIENT_CERTIFICATE && { certificate: env.AZURE_CLIENT_CERTIFICATE }),

@@ -63,11 +63,14 @@ export function createRates() {
   };
 }
 
+/** Shown for what took longer than the last bound, ms. */
+const PAST_ALL_MS = 60_000;
+
 function bound(times: Uint32Array, rank: number): number {
   let seen = 0;
   for (const [index, count] of times.entries()) {
     seen += count;
-    if (seen >= rank) return BOUNDS[index] ?? 60_000;
+    if (seen >= rank) return BOUNDS[index] ?? PAST_ALL_MS;
   }
-  return 60_000;
+  return PAST_ALL_MS;
 }

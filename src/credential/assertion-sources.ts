@@ -15,7 +15,6 @@ import type { SourceCredential, SourcePorts } from "./source.ts";
 
 /** A token with less than this left is renewed before it is used. */
 const RENEW_MS = 60_000;
-const TIMEOUT_MS = 10_000;
 const MAX_BYTES = 64 * 1024;
 
 export interface GitHubActionsOptions {
@@ -26,7 +25,7 @@ export interface GitHubActionsOptions {
   /** `aud` of the token, as the federated credential has it: `api://AzureADTokenExchange` in the public cloud. */
   readonly audience: string;
   /** Milliseconds for one answer. */
-  readonly timeoutMs?: number | undefined;
+  readonly timeoutMs: number;
 }
 
 /**
@@ -65,7 +64,7 @@ export interface AzurePipelinesOptions {
   readonly accessToken: Secret;
   readonly serviceConnectionId: string;
   /** Milliseconds for one answer. */
-  readonly timeoutMs?: number | undefined;
+  readonly timeoutMs: number;
 }
 
 /**
@@ -113,7 +112,7 @@ interface Platform {
   readonly member: string;
   /** What to check when the platform refuses. */
   readonly hint: string;
-  readonly timeoutMs: number | undefined;
+  readonly timeoutMs: number;
 }
 
 function openPlatform(platform: Platform, fetch: Fetch, ports: SourcePorts): Promise<SourceCredential> {
@@ -133,7 +132,7 @@ function openPlatform(platform: Platform, fetch: Fetch, ports: SourcePorts): Pro
 }
 
 async function obtain(
-  { setting, url, request, member, hint, timeoutMs = TIMEOUT_MS }: Platform,
+  { setting, url, request, member, hint, timeoutMs }: Platform,
   fetch: Fetch,
 ): Promise<string> {
   const answer = await boundedFetch(fetch, url.href, {

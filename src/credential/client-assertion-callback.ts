@@ -5,17 +5,12 @@ import type { AuthenticationRequest, ClientAssertionCallback, SourceStatus } fro
 import { readFederatedToken } from "./federated-token.ts";
 import type { Proof, SourceCredential, SourcePorts } from "./source.ts";
 
-const TIMEOUT_MS = 10_000;
-
 /**
  * Nothing is kept: what may be reused, and for how long, only the callback knows. It is one generation for ever,
  * since two assertions that differ need not differ in what Entra thinks of them.
  */
 export async function openClientAssertionCallback(
-  {
-    callback,
-    timeoutMs = TIMEOUT_MS,
-  }: { readonly callback: ClientAssertionCallback; readonly timeoutMs?: number },
+  { callback, timeoutMs }: { readonly callback: ClientAssertionCallback; readonly timeoutMs: number },
   { now }: SourcePorts,
 ): Promise<SourceCredential> {
   let failed:

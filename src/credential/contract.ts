@@ -168,8 +168,8 @@ export type ManagedIdentityToken = (
 
 /** The address of AKS' identity-binding proxy and what its certificate is checked against. */
 export interface TokenProxyOptions {
-  /** Milliseconds for one answer, connecting included. Default 10 000. */
-  readonly timeoutMs?: number | undefined;
+  /** Milliseconds for one answer, connecting included. */
+  readonly timeoutMs: number;
   /** AZURE_KUBERNETES_TOKEN_PROXY: https, without query, fragment and user information. */
   readonly url: string;
   /** AZURE_KUBERNETES_SNI_NAME: name that the proxy's certificate is for. */
@@ -225,17 +225,19 @@ export interface CredentialOptions {
   /** Client id of that identity, for the source that asks for its token over a proxy. */
   readonly managedIdentityClientId?: string | undefined;
   /** AZURE_KUBERNETES_TOKEN_PROXY and its siblings, which AKS sets in a pod with an identity binding. */
-  readonly tokenProxy?: (Omit<TokenProxyOptions, "url"> & { readonly url?: string | undefined }) | undefined;
-  /** Audience of tokens that are asked for. Default `api://AzureADTokenExchange`; other clouds have their own. */
-  readonly federationAudience?: string | undefined;
+  readonly tokenProxy?:
+    | (Omit<TokenProxyOptions, "url" | "timeoutMs"> & { readonly url?: string | undefined })
+    | undefined;
+  /** Audience of tokens that are asked for: `api://AzureADTokenExchange` in the public cloud; others have their own. */
+  readonly federationAudience: string;
   /** Proves what replaces a credential while the old one serves on. Without it, what is new takes over at once. */
   readonly canary?: Canary | undefined;
-  /** Milliseconds for one answer of a platform or proxy that issues federated tokens. Default 10 000. */
-  readonly issuerTimeoutMs?: number | undefined;
+  /** Milliseconds for one answer of a platform, proxy or callback that gives federated tokens. */
+  readonly issuerTimeoutMs: number;
   /** Default the global one. */
   readonly fetch?: Fetch | undefined;
-  /** Whether this process serves production, where a client secret earns a warning. Default false. */
-  readonly production?: boolean | undefined;
+  /** Whether this process serves production, where a client secret earns a warning. */
+  readonly production: boolean;
   /** Milliseconds since the epoch. Default `Date.now`. */
   readonly now?: (() => number) | undefined;
   /** Called synchronously; must not throw. */

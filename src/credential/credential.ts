@@ -30,10 +30,12 @@ export async function openCredential(options: CredentialOptions): Promise<Creden
  * asked, so that a start that ends with other faults anyway can report these beside them.
  */
 export async function findCredentialFaults(
-  options: CredentialOptions,
+  options: Omit<CredentialOptions, "federationAudience">,
 ): Promise<readonly ConfigurationFault[]> {
   const { openers, faults } = chooseSources({
     ...options,
+    // Doubts about a token's audience are events, and no faults.
+    federationAudience: "",
     // Sources that need these count as set up: their settings are there, and none of them is opened here.
     canary: NOT_ASKED,
     managedIdentityToken: options.managedIdentityClientId ? () => Promise.reject(NOT_USED) : undefined,

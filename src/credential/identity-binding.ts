@@ -41,7 +41,7 @@ export async function openIdentityBinding(
   const send = createTokenProxy(options);
   // Quiet, and under no canary: what this source is made of is no source of the operator's.
   const pod = await openWorkloadIdentity(
-    { path: options.federatedTokenFile },
+    { path: options.federatedTokenFile, audience: undefined },
     { now: ports.now, emit: () => {} },
   );
 

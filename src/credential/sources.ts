@@ -4,9 +4,6 @@ import type { ConfigurationFault } from "../errors.ts";
 import type { CredentialOptions, CredentialSource } from "./contract.ts";
 import type { SourceCredential, SourcePorts } from "./source.ts";
 
-/** Entra, "Workload identity federation": audience of federated tokens in the public cloud. */
-const PUBLIC_CLOUD_AUDIENCE = "api://AzureADTokenExchange";
-
 /** Loads the file of a source, and gives what opens it. */
 type LoadOpener = () => Promise<(ports: SourcePorts) => Promise<SourceCredential>>;
 
@@ -33,7 +30,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     asksNetwork: false,
     settings: ["AZURE_FEDERATED_TOKEN_FILE"],
     hint: WEBHOOK_HINT,
-    opener: ({ federatedTokenFile: path, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
+    opener: ({ federatedTokenFile: path, federationAudience: audience }) =>
       path
         ? async () => {
             const { openWorkloadIdentity } = await import("./workload-identity.ts");
@@ -64,21 +61,21 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "client-assertion": {
     asksNetwork: true,
     settings: ["a clientAssertion callback"],
-    opener: ({ clientAssertion: callback }) =>
+    opener: ({ clientAssertion: callback, issuerTimeoutMs: timeoutMs }) =>
       callback &&
       (async () => {
         const { openClientAssertionCallback } = await import("./client-assertion-callback.ts");
-        return (ports) => openClientAssertionCallback({ callback }, ports);
+        return (ports) => openClientAssertionCallback({ callback, timeoutMs }, ports);
       }),
   },
   "github-actions": {
     asksNetwork: true,
     settings: ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"],
-    opener({ githubActions = {}, federationAudience = PUBLIC_CLOUD_AUDIENCE, ...options }) {
+    opener({ githubActions = {}, federationAudience: audience, ...options }) {
       const { fetch = globalThis.fetch, issuerTimeoutMs: timeoutMs } = options;
       const { requestUrl, requestToken } = githubActions;
       if (!requestUrl || !requestToken?.reveal()) return undefined;
-      const issuer = { requestUrl, requestToken, audience: federationAudience, timeoutMs };
+      const issuer = { requestUrl, requestToken, audience, timeoutMs };
       return async () => {
         const { openGitHubActions } = await import("./assertion-sources.ts");
         return (ports) => openGitHubActions(issuer, fetch, ports);
@@ -107,17 +104,16 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
     ],
     opener(options) {
       const { tokenProxy, federatedTokenFile, managedIdentityClientId: clientId, canary } = options;
-      const { federationAudience: audience = PUBLIC_CLOUD_AUDIENCE } = options;
       if (!tokenProxy?.url || !federatedTokenFile || !clientId || canary === undefined) return undefined;
       const { tokenEndpoint } = canary.request;
       const binding = {
-        timeoutMs: options.issuerTimeoutMs,
         ...tokenProxy,
+        timeoutMs: options.issuerTimeoutMs,
         url: tokenProxy.url,
         federatedTokenFile,
         clientId,
         tokenEndpoint,
-        audience,
+        audience: options.federationAudience,
       };
       return async () => {
         const { openIdentityBinding } = await import("./identity-binding.ts");
@@ -128,7 +124,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "managed-identity": {
     asksNetwork: true,
     settings: ["credential.managedIdentityClientId"],
-    opener: ({ managedIdentityToken: obtainToken, federationAudience: audience = PUBLIC_CLOUD_AUDIENCE }) =>
+    opener: ({ managedIdentityToken: obtainToken, federationAudience: audience }) =>
       obtainToken &&
       (async () => {
         const { openManagedIdentity } = await import("./managed-identity.ts");
@@ -138,7 +134,7 @@ const SOURCES: Readonly<Record<CredentialSource, SourceEntry>> = {
   "client-secret": {
     asksNetwork: false,
     settings: ["AZURE_CLIENT_SECRET"],
-    opener: ({ clientSecret: secret, production = false }) =>
+    opener: ({ clientSecret: secret, production }) =>
       secret?.reveal()
         ? async () => {
             const { openClientSecret } = await import("./client-secret.ts");

@@ -5,7 +5,6 @@ import { request } from "node:https";
 import { ConfigurationError } from "../errors.ts";
 import type { TokenProxyOptions } from "./contract.ts";
 
-const TIMEOUT_MS = 10_000;
 const MAX_BYTES = 64 * 1024;
 
 export interface ProxyAnswer {
@@ -39,7 +38,7 @@ export function createTokenProxy(
     return send(target, form.toString(), {
       ca,
       servername: options.sniName || undefined,
-      timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
+      timeoutMs: options.timeoutMs,
     });
   };
 }

@@ -22,7 +22,7 @@ const MARGIN_MS = 10_000;
  * @throws {ConfigurationError} when the file is missing, empty, not a JWT, or its token is over.
  */
 export async function openWorkloadIdentity(
-  { path, audience }: { readonly path: string; readonly audience?: string },
+  { path, audience }: { readonly path: string; readonly audience: string | undefined },
   ports: SourcePorts,
 ): Promise<SourceCredential> {
   const { canary } = ports;

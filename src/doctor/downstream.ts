@@ -44,11 +44,12 @@ function explainFailure({ name, baseUrl }: DownstreamApiOptions, error: GatewayE
 
 function statusOf(
   api: DownstreamApiOptions,
-  { downstreamCa: ca, proxyFor }: Pick<Examination, "downstreamCa" | "proxyFor">,
+  { config, downstreamCa: ca, proxyFor }: Pick<Examination, "config" | "downstreamCa" | "proxyFor">,
 ): Promise<number> {
   const base = readBaseUrl(api);
   const transport = createTransport({
     apis: [api],
+    ...config.transport,
     fairness: { userShare: 1, clientShare: 1 },
     proxyFor,
     ...(ca !== undefined && { ca }),

@@ -44,8 +44,8 @@ export interface DownstreamClientOptions {
   readonly signal?: AbortSignal;
   /** Throws for a call that the route does not allow; see `compileCallRules`. Default: none throws. */
   readonly assertAllowed?: AssertAllowed | undefined;
-  /** Largest answer that `json`, `text` and `bytes` take into memory, bytes. Default 4 MiB. */
-  readonly maxBytes?: number;
+  /** Largest answer that `json`, `text` and `bytes` take into memory, bytes. */
+  readonly maxBytes: number;
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -132,7 +132,7 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       // The new token was not enough: only the user can give what is missing now.
       if (again !== undefined) throw challenged(again);
     }
-    return createResponse(answer, options.maxBytes ?? 4 * 1024 * 1024);
+    return createResponse(answer, options.maxBytes);
   }
 
   async function sendParts(parts: readonly BatchPart[]) {

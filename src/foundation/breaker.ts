@@ -19,24 +19,23 @@ export interface Breaker {
 export interface BreakerOptions {
   /** Milliseconds of any clock that only goes forward. */
   readonly now: () => number;
-  /** Failures in a row that open it; one success starts the count anew, and 0 never opens it. Default 5. */
-  readonly failures?: number;
-  /** Time until the first question after it opened, ms; doubled after each one that fails. Default 500. */
-  readonly firstPauseMs?: number;
-  /** Default 10000. */
-  readonly longestPauseMs?: number;
-  /** Part by which a pause is longer or shorter at random: replicas that lost it together must not return together. Default 0.25. */
-  readonly spread?: number;
+  /** Failures in a row that open it; one success starts the count anew, and 0 never opens it. */
+  readonly failures: number;
+  /** Time until the first question after it opened, ms; doubled after each one that fails. */
+  readonly firstPauseMs: number;
+  readonly longestPauseMs: number;
+  /** Part by which a pause is longer or shorter at random: replicas that lost it together must not return together. */
+  readonly spread: number;
   readonly onOpened?: (reason: string) => void;
   readonly onClosed?: () => void;
 }
 
 export function createBreaker({
   now,
-  failures: limit = 5,
-  firstPauseMs = 500,
-  longestPauseMs = 10_000,
-  spread = 0.25,
+  failures: limit,
+  firstPauseMs,
+  longestPauseMs,
+  spread,
   onOpened,
   onClosed,
 }: BreakerOptions): Breaker {
@@ -94,3 +93,13 @@ export function createBreaker({
     isOpen: () => open,
   };
 }
+
+/** For a dependency that is always asked. */
+export const NO_BREAKER: Breaker = {
+  admit: () => undefined,
+  allows: () => true,
+  succeeded() {},
+  failed() {},
+  ended() {},
+  isOpen: () => false,
+};

@@ -19,7 +19,7 @@ export interface RequestWindow {
 export interface RequestCounterOptions {
   /** Without it, each process counts by itself. */
   readonly counters?: SharedCounters | undefined;
-  /** Windows that are open at once in this process, 350 bytes each. Default 100000. */
+  /** Windows that are open at once in this process, 350 bytes each; for tests. */
   readonly maxWindows?: number;
   readonly onEvent: (event: RateLimitEvent) => void;
 }
@@ -27,7 +27,7 @@ export interface RequestCounterOptions {
 /** Counts one request of the subject. Never rejects. */
 export type CountRequest = (subject: string) => Promise<RequestWindow>;
 
-const DEFAULT_MAX_WINDOWS = 100_000;
+const MAX_WINDOWS = 100_000;
 
 /** Subjects past their limit that are refused without asking Redis again. The package walks all of them for each new one. */
 const MOST_BLOCKED = 2_000;
@@ -41,7 +41,7 @@ export function createRequestCounter(limit: RateLimit, options: RequestCounterOp
 
 function countAlone(
   { requests, perSeconds }: RateLimit,
-  { maxWindows = DEFAULT_MAX_WINDOWS, onEvent }: RequestCounterOptions,
+  { maxWindows = MAX_WINDOWS, onEvent }: RequestCounterOptions,
 ): CountRequest {
   const limiter = new RateLimiterMemory({ points: requests, duration: perSeconds, keyPrefix: "" });
   // A ring of what is open. All windows are equally long, so they end in the order in which they began.

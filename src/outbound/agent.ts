@@ -4,10 +4,8 @@ import { type ClientRequest, Agent as HttpAgent } from "node:http";
 import { type AgentOptions, Agent as HttpsAgent } from "node:https";
 import { connect as connectTcp, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
-import { openTunnel } from "./connector.ts";
+import { CONNECT_TIMEOUT_MS, openTunnel } from "./connector.ts";
 import type { ProxyServer } from "./contract.ts";
-
-const CONNECT_TIMEOUT_MS = 10_000;
 
 /** An agent for requests to one destination, all of which go through the proxy. */
 export function createProxyAgent(proxy: ProxyServer, destination: URL, options: AgentOptions): HttpAgent {

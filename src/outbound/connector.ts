@@ -6,6 +6,9 @@ import type { LookupFunction, Socket } from "node:net";
 import type { Connect, ConnectAttempt, ConnectTarget, ProxyFor, ProxyServer } from "./contract.ts";
 import { buildConnector } from "./undici.ts";
 
+/** `timeoutMs` for everything but APIs, ms: callers bound each of these requests as a whole besides. */
+export const CONNECT_TIMEOUT_MS = 10_000;
+
 export interface ConnectorOptions {
   /** Longest time for one step, ms: connecting to the destination or the proxy, the tunnel, the TLS handshake. */
   readonly timeoutMs: number;

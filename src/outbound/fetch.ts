@@ -1,11 +1,9 @@
 /** `fetch` by way of the environment's proxies, for everything outside the APIs: Entra, its keys, token platforms. */
 
 import type { Fetch } from "../foundation/bounded-fetch.ts";
-import { createConnector, openTunnel } from "./connector.ts";
+import { CONNECT_TIMEOUT_MS, createConnector, openTunnel } from "./connector.ts";
 import type { Connect, ProxyFor } from "./contract.ts";
 import { loadAgent } from "./undici.ts";
-
-const CONNECT_TIMEOUT_MS = 10_000;
 
 export interface OutboundFetch {
   readonly fetch: Fetch;

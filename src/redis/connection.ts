@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** Silence with questions open, ms, after which the connection is taken for dead. */
 const SILENCE_MS = 3_000;
 const LONGEST_RECONNECT_MS = 2_000;
+/** Replicas that lost Redis together must not return together. */
+const BREAKER = { failures: 5, firstPauseMs: 500, longestPauseMs: 10_000, spread: 0.25 };
 /** Label of a connection that ended without saying why. */
 const DISCONNECTED = "disconnected";
 /** First word of Redis' refusal of a write that its `maxmemory` has no room for. */
@@ -39,6 +41,7 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
   const signIn = options.signIn && openTokens(options.signIn);
   const redis = connect(options.address, signIn?.current);
   const breaker = createBreaker({
+    ...BREAKER,
     now: () => performance.now(),
     onOpened: (reason) => onEvent({ type: "shared_suspended", reason }),
     onClosed: () => onEvent({ type: "shared_resumed" }),

@@ -12,6 +12,7 @@ import { openCredential } from "../../src/credential/credential.ts";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";
+import { SETTINGS } from "./settings.ts";
 
 const MINUTE_MS = 60_000;
 const JOB_TOKEN = "token-of-the-job";
@@ -109,7 +110,7 @@ afterEach(async () => {
 
 const open = async (platform: Platform, options: Partial<CredentialOptions> = {}) =>
   openCredential({
-    sendCertificateChain: false,
+    ...SETTINGS,
     now: () => clock.now,
     onEvent: (event) => events.push(event),
     fetch: await startEndpoint(platform),
@@ -218,7 +219,7 @@ describe.each([github, pipelines])("$name that does not answer", ({ setting, opt
   ])("%s is given up after its time, which is ten seconds unless set", async (_, fetch) => {
     const began = performance.now();
     const error: unknown = await openCredential({
-      sendCertificateChain: false,
+      ...SETTINGS,
       now: () => NOON,
       ...options,
       fetch,
@@ -237,7 +238,7 @@ test.each([github, pipelines])(
     const limits = jest.spyOn(globalThis, "setTimeout");
     try {
       await openCredential({
-        sendCertificateChain: false,
+        ...SETTINGS,
         now: () => NOON,
         ...options,
         fetch: () => Promise.reject(new Error("no network")),

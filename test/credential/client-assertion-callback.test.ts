@@ -4,6 +4,7 @@ import type { ClientAssertionCallback } from "../../src/credential/contract.ts";
 import { openCredential } from "../../src/credential/credential.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";
+import { SETTINGS } from "./settings.ts";
 
 const key = generateRsa();
 const request = { clientId: "client", tokenEndpoint: "https://login.example/token" };
@@ -14,11 +15,8 @@ beforeEach(() => {
   clock = { now: NOON };
 });
 
-const open = (callback: ClientAssertionCallback, timeoutMs?: number) =>
-  openClientAssertionCallback(
-    { callback, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
-    { now: () => clock.now, emit: () => {} },
-  );
+const open = (callback: ClientAssertionCallback, timeoutMs = 10_000) =>
+  openClientAssertionCallback({ callback, timeoutMs }, { now: () => clock.now, emit: () => {} });
 
 test("the callback is told what each proof is for, and its assertion is used unchanged", async () => {
   const asked: unknown[] = [];
@@ -87,13 +85,13 @@ test("an embedding program's callback comes before a secret, which serves when t
   const clientSecret = new Secret("development");
   const current = await serviceAccountToken(key, Date.now() + 3_600_000);
   const working = await openCredential({
-    sendCertificateChain: false,
+    ...SETTINGS,
     clientAssertion: async () => current,
     clientSecret,
   });
   expect(await working.authenticate(request)).toMatchObject({ method: "client_assertion" });
   const credential = await openCredential({
-    sendCertificateChain: false,
+    ...SETTINGS,
     clientAssertion: () => Promise.reject(new Error("vault is sealed")),
     clientSecret,
   });

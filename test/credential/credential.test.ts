@@ -8,6 +8,7 @@ import { ConfigurationError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory, type Directory } from "./files.ts";
 import { generateRsa, issue, keyAndCertificate, NOON, serviceAccountToken } from "./keys.ts";
+import { SETTINGS } from "./settings.ts";
 
 const HOUR_MS = 3_600_000;
 const key = generateRsa();
@@ -20,7 +21,7 @@ beforeEach(() => {
 afterEach(() => directory.remove());
 
 const open = (options: Partial<CredentialOptions>) =>
-  openCredential({ sendCertificateChain: false, now: () => NOON, ...options });
+  openCredential({ ...SETTINGS, now: () => NOON, ...options });
 
 async function faultsOf(options: Partial<CredentialOptions>) {
   const error: unknown = await open(options).catch((cause: unknown) => cause);

@@ -6,6 +6,7 @@ import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory } from "./files.ts";
 import { generateRsa, keyAndCertificate, NOON } from "./keys.ts";
+import { SETTINGS } from "./settings.ts";
 
 const request = { clientId: "client", tokenEndpoint: "https://login.example/home/token" };
 const REFUSED = { verdict: "refused", problem: "client_rejected: secret_wrong (AADSTS7000215)" } as const;
@@ -307,7 +308,7 @@ describe("a trial", () => {
 
 describe("an opened credential", () => {
   test("counts as accepted where nothing can try it", async () => {
-    const credential = await openCredential({ sendCertificateChain: false, clientSecret: new Secret("s") });
+    const credential = await openCredential({ ...SETTINGS, clientSecret: new Secret("s") });
     expect(credential.status()).toMatchObject({ accepted: true, usable: true });
   });
 
@@ -316,7 +317,7 @@ describe("an opened credential", () => {
     const tried: string[] = [];
     const events: CredentialEvent[] = [];
     const credential = await openCredential({
-      sendCertificateChain: false,
+      ...SETTINGS,
       now: () => NOON,
       certificatePath: directory.write("gateway.pem", keyAndCertificate(generateRsa())),
       clientSecret: new Secret("s"),
@@ -343,7 +344,7 @@ describe("an opened credential", () => {
 
   test("is not accepted when Entra refuses every source", async () => {
     const credential = await openCredential({
-      sendCertificateChain: false,
+      ...SETTINGS,
       clientSecret: new Secret("s"),
       canary: { request, proveWith: async () => REFUSED },
     });

@@ -7,6 +7,7 @@ import { openCredential } from "../../src/credential/credential.ts";
 import { createCertificateAuthority } from "../emulator/certificate-authority.ts";
 import { createDirectory, type Directory } from "./files.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";
+import { SETTINGS } from "./settings.ts";
 
 const HOUR_MS = 3_600_000;
 const SNI = "binding.aks.internal";
@@ -65,7 +66,7 @@ afterEach(async () => {
 
 const open = (tokenProxy: CredentialOptions["tokenProxy"] = {}, options: Partial<CredentialOptions> = {}) =>
   openCredential({
-    sendCertificateChain: false,
+    ...SETTINGS,
     now: () => clock.now,
     onEvent: (event) => events.push(event),
     canary: { request, proveWith: async () => ({ verdict: "accepted" }) },

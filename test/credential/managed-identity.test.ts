@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from "@jest/globals";
 import type { CredentialEvent, ManagedIdentityToken } from "../../src/credential/contract.ts";
 import { openCredential } from "../../src/credential/credential.ts";
 import { generateRsa, NOON, serviceAccountToken } from "./keys.ts";
+import { SETTINGS } from "./settings.ts";
 
 const DAY_MS = 24 * 3_600_000;
 const key = generateRsa();
@@ -20,7 +21,7 @@ beforeEach(() => {
 
 const open = () =>
   openCredential({
-    sendCertificateChain: false,
+    ...SETTINGS,
     federationAudience: "api://federation",
     managedIdentityToken: (audience) => {
       asked.push(audience);

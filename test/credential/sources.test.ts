@@ -6,6 +6,7 @@ import { ConfigurationError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
 import { createDirectory } from "./files.ts";
 import { DAY_MS, generateRsa, keyAndCertificate, NOON } from "./keys.ts";
+import { SETTINGS } from "./settings.ts";
 
 const directory = createDirectory();
 afterAll(directory.remove);
@@ -56,8 +57,7 @@ const OFF_THIS_MACHINE: readonly CredentialSource[] = [
   "managed-identity",
 ];
 
-const choose = (options: Partial<CredentialOptions>) =>
-  chooseSources({ sendCertificateChain: false, ...options });
+const choose = (options: Partial<CredentialOptions>) => chooseSources({ ...SETTINGS, ...options });
 
 describe("a named source", () => {
   test.each(NAMES)(
@@ -200,14 +200,14 @@ describe("without a list of names", () => {
   test("what the platform renews by itself serves before a certificate, and a secret last", async () => {
     const path = directory.write("gateway.pem", keyAndCertificate(generateRsa()));
     const credential = await openCredential({
-      sendCertificateChain: false,
+      ...SETTINGS,
       certificatePath: path,
       clientSecret: secret,
       now: () => NOON,
     });
     expect(credential.status().sources.map(({ source }) => source)).toEqual(["certificate", "client-secret"]);
     const all = await openCredential({
-      sendCertificateChain: false,
+      ...SETTINGS,
       ...SET_UP["client-secret"],
       clientAssertion: async () => "",
     });
@@ -227,7 +227,7 @@ describe("faults of a credential", () => {
 
   test("are found on this machine without asking a platform, all at once", async () => {
     const faults = await findCredentialFaults({
-      sendCertificateChain: false,
+      ...SETTINGS,
       sources: ["workload-identity", "certificate", "github-actions", "nobody" as CredentialSource],
       federatedTokenFile: "/nowhere/token",
       certificatePath: "/nowhere/gateway.pem",
@@ -244,7 +244,7 @@ describe("faults of a credential", () => {
   test("are none for a binding and a managed identity whose settings are there", async () => {
     for (const name of ["identity-binding", "managed-identity"] as const) {
       const options = {
-        sendCertificateChain: false,
+        ...SETTINGS,
         sources: [name],
         tokenProxy: { url: "https://proxy.example" },
         federatedTokenFile: "/nowhere/token",
@@ -258,16 +258,14 @@ describe("faults of a credential", () => {
   test("are found by the clock that is given", async () => {
     const certificatePath = directory.write("by-clock.pem", keyAndCertificate(generateRsa()));
     const pathsAt = async (time: number) =>
-      (await findCredentialFaults({ sendCertificateChain: false, certificatePath, now: () => time })).map(
-        ({ path }) => path,
-      );
+      (await findCredentialFaults({ ...SETTINGS, certificatePath, now: () => time })).map(({ path }) => path);
     expect(await pathsAt(NOON)).toEqual([]);
     expect(await pathsAt(NOON + 366 * DAY_MS)).toEqual(["AZURE_CLIENT_CERTIFICATE_PATH"]);
   });
 
   test("of the choice and of opening end the start together", async () => {
     const opening = openCredential({
-      sendCertificateChain: false,
+      ...SETTINGS,
       sources: ["certificate", "client-secret", "client-secret"],
       certificatePath: "/nowhere/gateway.pem",
       clientSecret: secret,
@@ -281,7 +279,7 @@ describe("faults of a credential", () => {
   test("a source that is passed over is reported once, with what it needs", async () => {
     const events: unknown[] = [];
     await openCredential({
-      sendCertificateChain: false,
+      ...SETTINGS,
       sources: ["certificate", "client-secret"],
       clientSecret: secret,
       onEvent: (event) => events.push(event),

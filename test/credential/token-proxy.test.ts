@@ -51,6 +51,7 @@ beforeEach(() => {
 const proxyAt = (path = "", options: Partial<TokenProxyOptions> = {}) =>
   createTokenProxy({
     url: base + path,
+    timeoutMs: 10_000,
     sniName: "proxy.internal",
     caData: authority.certificatePem,
     ...options,
@@ -168,13 +169,13 @@ describe("the settings of the proxy", () => {
     ["https://user@proxy.example", "must hold neither query nor fragment nor user information"],
     ["https://:password@proxy.example", "must hold neither query nor fragment nor user information"],
   ])("refuse the address %s", (url, problem) => {
-    expect(() => createTokenProxy({ url })).toThrow(
+    expect(() => createTokenProxy({ url, timeoutMs: 1 })).toThrow(
       expect.objectContaining({ faults: [{ path: "AZURE_KUBERNETES_TOKEN_PROXY", problem }] }),
     );
   });
 
   test("take one source of the CA", () => {
-    expect(() => createTokenProxy({ url: base, caFile: "f", caData: "d" })).toThrow(
+    expect(() => createTokenProxy({ url: base, timeoutMs: 1, caFile: "f", caData: "d" })).toThrow(
       expect.objectContaining({
         faults: [
           {
@@ -184,6 +185,6 @@ describe("the settings of the proxy", () => {
         ],
       }),
     );
-    expect(() => createTokenProxy({ url: base, caFile: "", caData: "" })).not.toThrow();
+    expect(() => createTokenProxy({ url: base, timeoutMs: 1, caFile: "", caData: "" })).not.toThrow();
   });
 });

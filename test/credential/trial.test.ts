@@ -10,6 +10,7 @@ import type {
 import { openCredential } from "../../src/credential/credential.ts";
 import { createDirectory, type Directory } from "./files.ts";
 import { DAY_MS, generateRsa, keyAndCertificate, NOON, serviceAccountToken } from "./keys.ts";
+import { SETTINGS } from "./settings.ts";
 
 const HOUR_MS = 3_600_000;
 const keys = [generateRsa(), generateRsa(), generateRsa()] as const;
@@ -32,7 +33,7 @@ afterEach(() => directory.remove());
 
 const open = (options: Partial<CredentialOptions>) =>
   openCredential({
-    sendCertificateChain: false,
+    ...SETTINGS,
     now: () => clock.now,
     onEvent: (event) => events.push(event),
     canary: {

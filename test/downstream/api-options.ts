@@ -22,3 +22,13 @@ export function apiAt(port: number, overrides: Partial<DownstreamApiOptions> = {
     ...overrides,
   };
 }
+
+/** What a handler's client takes into memory, where a test needs no other bound. */
+export const HELD_BYTES = 4 * 2 ** 20;
+
+/** Bounds of connections, where a test needs no others. */
+export const LIMITS = {
+  connectTimeoutMs: 5_000,
+  maxHeaderBytes: 65_536,
+  fairness: { userShare: 1, clientShare: 1 },
+};

@@ -4,7 +4,7 @@ import { Readable } from "node:stream";
 import { describe, expect, test } from "@jest/globals";
 import { createDownstreamClient, type DownstreamClientOptions } from "../../src/downstream/client.ts";
 import { Secret } from "../../src/foundation/secret.ts";
-import { apiAt } from "./api-options.ts";
+import { apiAt, HELD_BYTES } from "./api-options.ts";
 import {
   bodyOf,
   createInbox,
@@ -30,6 +30,7 @@ function clientAt(
   const api = apiAt(port, apiOverrides);
   const asked: (string | undefined)[] = [];
   const client = createDownstreamClient({
+    maxBytes: HELD_BYTES,
     transport: transportFor(api),
     api,
     correlationId: "c-1",

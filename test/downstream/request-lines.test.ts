@@ -11,7 +11,7 @@ import { compileTarget } from "../../src/downstream/target/downstream-api.ts";
 import { createTransport } from "../../src/downstream/transport/pool.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
-import { apiAt } from "./api-options.ts";
+import { apiAt, LIMITS } from "./api-options.ts";
 import { NO_SHARES } from "./support.ts";
 
 const GRAPH = `
@@ -268,7 +268,7 @@ beforeAll(async () => {
   ];
   for (const [name, option] of options) {
     const api = apiAt(apiPort, { ...option, name });
-    const transport = createTransport({ apis: [api], fairness: NO_SHARES });
+    const transport = createTransport({ apis: [api], ...LIMITS });
     cleanups.push(() => transport.destroy());
     const forward = createForward({ transport, fairness: { replayBytes: 2 ** 20, ...NO_SHARES } });
     const check = compileTarget(api, {

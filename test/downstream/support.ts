@@ -15,6 +15,7 @@ import { compileTarget } from "../../src/downstream/target/downstream-api.ts";
 import { createTransport, type TransportOptions } from "../../src/downstream/transport/pool.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
+import { LIMITS } from "./api-options.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
 
@@ -76,7 +77,7 @@ export const NO_SHARES = { userShare: 1, clientShare: 1 };
 export type TestTransportOptions = Partial<Omit<TransportOptions, "apis">>;
 
 export function transportFor(api: DownstreamApiOptions, options: TestTransportOptions = {}): Transport {
-  const transport = createTransport({ apis: [api], fairness: NO_SHARES, ...options });
+  const transport = createTransport({ apis: [api], ...LIMITS, ...options });
   onCleanup(() => transport.destroy());
   return transport;
 }

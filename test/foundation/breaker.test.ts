@@ -96,7 +96,13 @@ describe("a breaker", () => {
 
   test("spreads its pauses, so that replicas do not return together", () => {
     const pauses = Array.from({ length: 50 }, () => {
-      const breaker = createBreaker({ now: () => 0, failures: 1, firstPauseMs: 100 });
+      const breaker = createBreaker({
+        now: () => 0,
+        failures: 1,
+        firstPauseMs: 100,
+        longestPauseMs: 1_000,
+        spread: 0.25,
+      });
       breaker.failed("refused");
       return breaker.admit() ?? 0;
     });

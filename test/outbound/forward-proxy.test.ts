@@ -11,7 +11,7 @@ import type { ConfigurationFault } from "../../src/errors.ts";
 import { createProxyAgent } from "../../src/outbound/agent.ts";
 import { createOutboundFetch } from "../../src/outbound/fetch.ts";
 import { createProxyRules } from "../../src/outbound/proxies.ts";
-import { apiAt } from "../downstream/api-options.ts";
+import { apiAt, LIMITS } from "../downstream/api-options.ts";
 import { listen } from "../downstream/support.ts";
 import { createCertificate, toPem } from "../emulator/certificate.ts";
 import { describeWithProxies, type ForwardProxy, startForwardProxy } from "../support/forward-proxy.ts";
@@ -60,7 +60,7 @@ describeWithProxies("connections through a forward proxy", (kind) => {
     const { proxyFor } = rulesFor(env);
     const transport = createTransport({
       apis: [api],
-      fairness: { userShare: 1, clientShare: 1 },
+      ...LIMITS,
       proxyFor,
       ca,
     });
@@ -189,7 +189,7 @@ test("a proxy that is not there is named as such", async () => {
   await new Promise((resolve) => vacated.close(resolve));
   const { proxyFor } = rulesFor({ HTTPS_PROXY: `http://127.0.0.1:${port}` });
   const api = apiAt(443, { baseUrl: "https://api.example" });
-  const transport = createTransport({ apis: [api], fairness: { userShare: 1, clientShare: 1 }, proxyFor });
+  const transport = createTransport({ apis: [api], ...LIMITS, proxyFor });
   const reason = await new Promise((resolve) => {
     transport.send(
       {

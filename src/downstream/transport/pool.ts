@@ -3,7 +3,7 @@
 import type { lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import type { GatewayError } from "../../errors.ts";
-import { type Breaker, createBreaker } from "../../foundation/breaker.ts";
+import { type Breaker, createBreaker, NO_BREAKER } from "../../foundation/breaker.ts";
 import { createMembers } from "../../foundation/members.ts";
 import { createConnector } from "../../outbound/connector.ts";
 import type { Connect, ProxyFor } from "../../outbound/contract.ts";
@@ -33,10 +33,10 @@ export interface TransportOptions {
   readonly onEvent?: (event: TransportEvent) => void;
   /** Ms since the epoch. */
   readonly now?: () => number;
-  /** Longest wait for a connection, TLS handshake included, ms. Default 5000. */
-  readonly connectTimeoutMs?: number;
-  /** Largest header section of an answer, bytes. Default 65536. */
-  readonly maxHeaderBytes?: number;
+  /** Longest wait for a connection, TLS handshake included, ms. */
+  readonly connectTimeoutMs: number;
+  /** Largest header section of an answer, bytes. */
+  readonly maxHeaderBytes: number;
   /** Certificate authorities in PEM to trust instead of the system's, for tests; production sets NODE_EXTRA_CA_CERTS. */
   readonly ca?: string;
   /** Name resolution, for tests. */
@@ -151,7 +151,7 @@ function createApiPool(
       keepAliveMs: keepMs,
       maxRequests,
       maxAgeMs,
-      maxHeaderBytes: options.maxHeaderBytes ?? 65_536,
+      maxHeaderBytes: options.maxHeaderBytes,
       proxy: origin.startsWith("http:") ? proxyFor(new URL(origin)) : undefined,
       now: options.now ?? Date.now,
     });
@@ -161,8 +161,6 @@ function createApiPool(
     breaker,
     onEnd,
   };
-  // Without a breaker: hosts that come and go would need one each.
-  const noBreaker = createBreaker({ failures: 0, now: Date.now });
   const placesElsewhere = createPlaces(placesOptions);
   const elsewhere = new Map<string, Connections>();
 
@@ -172,7 +170,8 @@ function createApiPool(
       for (const [other, connections] of elsewhere) if (connections.open() === 0) elsewhere.delete(other);
       const connections = elsewhere.get(origin) ?? connectionsTo(origin, KEEP_ALIVE_ELSEWHERE_MS);
       elsewhere.set(origin, connections);
-      return { places: placesElsewhere, connections, breaker: noBreaker, onEnd };
+      // Hosts that come and go would need a breaker each.
+      return { places: placesElsewhere, connections, breaker: NO_BREAKER, onEnd };
     },
     close() {
       for (const connections of [line.connections, ...elsewhere.values()]) connections.close();
@@ -182,7 +181,7 @@ function createApiPool(
 
 /** The rule against private addresses holds where the gateway connects itself; a proxy resolves names by its own rules. */
 function createConnect(api: DownstreamApiOptions, options: TransportOptions): Connect {
-  const { connectTimeoutMs: timeoutMs = 5000, ca, proxyFor = () => undefined } = options;
+  const { connectTimeoutMs: timeoutMs, ca, proxyFor = () => undefined } = options;
   const lookup = api.allowPrivateNetwork ? options.resolve : publicLookup(options.resolve);
   const connect = createConnector({ timeoutMs, ca, proxyFor, lookup: lookup as never });
   if (api.allowPrivateNetwork) return connect;

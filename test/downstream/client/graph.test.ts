@@ -4,7 +4,7 @@ import { describe, expect, test } from "@jest/globals";
 import { createDownstreamClient } from "../../../src/downstream/client.ts";
 import type { DownstreamClient } from "../../../src/downstream/contract.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
-import { apiAt } from "../api-options.ts";
+import { apiAt, HELD_BYTES } from "../api-options.ts";
 import { bodyOf, call, listen, startApi, startRawApi, startTorrent, transportFor } from "../support.ts";
 
 const CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}';
@@ -13,6 +13,7 @@ function clientAt(port: number, overrides: Parameters<typeof apiAt>[1] = {}) {
   const api = apiAt(port, overrides);
   const asked: (string | undefined)[] = [];
   const client = createDownstreamClient({
+    maxBytes: HELD_BYTES,
     transport: transportFor(api),
     api,
     correlationId: "c-1",

@@ -4,7 +4,7 @@ import http from "node:http";
 import net, { type Socket } from "node:net";
 import { describe, expect, test } from "@jest/globals";
 import type { DownstreamApiOptions, Transport } from "../../../src/downstream/contract.ts";
-import { apiAt } from "../api-options.ts";
+import { apiAt, LIMITS } from "../api-options.ts";
 import {
   bodyOf,
   call,
@@ -345,7 +345,7 @@ test("one API's leave to enter private networks is not lent to another API's red
   const [open, shut] = [apiAt(1, { name: "open" }), apiAt(1, { name: "shut" })];
   Object.assign(shut, { baseUrl: "https://api.example", allowPrivateNetwork: false });
   const { createTransport } = await import("../../../src/downstream/transport/pool.ts");
-  const transport = createTransport({ apis: [open, shut], fairness: { userShare: 1, clientShare: 1 } });
+  const transport = createTransport({ apis: [open, shut], ...LIMITS });
   const follow = (api: DownstreamApiOptions) =>
     new Promise<string>((resolve) => {
       transport.send(

@@ -8,15 +8,8 @@ import type { DownstreamApiOptions, Transport } from "../../../src/downstream/co
 import { createTransport } from "../../../src/downstream/transport/pool.ts";
 import type { GatewayError } from "../../../src/errors.ts";
 import { createCertificate, toPem } from "../../emulator/certificate.ts";
-import { apiAt } from "../api-options.ts";
-import {
-  listen,
-  NO_SHARES,
-  onCleanup,
-  startApi,
-  type TestTransportOptions,
-  transportFor,
-} from "../support.ts";
+import { apiAt, LIMITS } from "../api-options.ts";
+import { listen, onCleanup, startApi, type TestTransportOptions, transportFor } from "../support.ts";
 
 /** Asks for the API's root and says how it went. */
 function ask(transport: Transport, api: DownstreamApiOptions): Promise<number | GatewayError> {
@@ -185,7 +178,7 @@ describe("a transport", () => {
       response.flushHeaders();
     });
     const api = apiAt(port);
-    const transport = createTransport({ apis: [api], fairness: NO_SHARES });
+    const transport = createTransport({ apis: [api], ...LIMITS });
     expect(await ask(transport, api)).toBe(200);
     const closed = transport.close();
     expect(await ask(transport, api)).toMatchObject({ code: "draining" });
@@ -201,7 +194,7 @@ describe("a transport", () => {
       apiAt(port, { name: "slow", maxConcurrent: 1 }),
       apiAt(port, { name: "quick", maxConcurrent: 1 }),
     ] as const;
-    const transport = createTransport({ apis, fairness: NO_SHARES });
+    const transport = createTransport({ apis, ...LIMITS });
     onCleanup(() => transport.destroy());
     const target = (api: DownstreamApiOptions) => ({ api, origin: new URL(api.baseUrl).origin, path: "/" });
     for (let round = 0; round < 2; round++) {
@@ -214,7 +207,7 @@ describe("a transport", () => {
   });
 
   test("knows only the APIs it was made for", async () => {
-    await expect(ask(createTransport({ apis: [], fairness: NO_SHARES }), apiAt(1))).rejects.toThrow(
+    await expect(ask(createTransport({ apis: [], ...LIMITS }), apiAt(1))).rejects.toThrow(
       "no downstream API named graph",
     );
   });

@@ -11,7 +11,7 @@ import { compileTarget } from "../../../src/downstream/target/downstream-api.ts"
 import type { GatewayError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { createCertificate, toPem } from "../../emulator/certificate.ts";
-import { apiAt } from "../api-options.ts";
+import { apiAt, HELD_BYTES } from "../api-options.ts";
 import {
   CHUNK,
   call,
@@ -359,6 +359,7 @@ describe("a handler's client", () => {
     const port = await startApi(listener("api", to(`${elsewhere}/file`)));
     const api = apiAt(port, { followRedirects: true });
     const client = createDownstreamClient({
+      maxBytes: HELD_BYTES,
       api,
       transport: transportFor(api, { ca }),
       correlationId: "c-1",

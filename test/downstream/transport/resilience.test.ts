@@ -10,7 +10,7 @@ import {
 } from "../../../src/downstream/headers/headers.ts";
 import { ConfigurationError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
-import { apiAt } from "../api-options.ts";
+import { apiAt, HELD_BYTES } from "../api-options.ts";
 import { bodyOf, call, createInbox, listen, startApi, startGateway, transportFor } from "../support.ts";
 
 test("a host that refuses connections is not asked again until its time is over, and then once", async () => {
@@ -21,6 +21,7 @@ test("a host that refuses connections is not asked again until its time is over,
   const events: TransportEvent[] = [];
   const api = apiAt(port, { breaker: { failures: 2, openMs: 5000 } });
   const client = createDownstreamClient({
+    maxBytes: HELD_BYTES,
     transport: transportFor(api, { now: () => clock.now, onEvent: (event) => events.push(event) }),
     api,
     correlationId: "c",
@@ -109,6 +110,7 @@ describe("a throttled request", () => {
     const again = await startThrottled(answers);
     const api = apiAt(again.port, { maxThrottleWaitMs: 1000 });
     const client = createDownstreamClient({
+      maxBytes: HELD_BYTES,
       transport: transportFor(api),
       api,
       correlationId: "c",

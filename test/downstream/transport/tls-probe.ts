@@ -1,11 +1,11 @@
 /** Connects to the URL it is given and prints why that failed, or the status. */
 
 import { createTransport } from "../../../src/downstream/transport/pool.ts";
-import { apiAt } from "../api-options.ts";
+import { apiAt, LIMITS } from "../api-options.ts";
 
 const baseUrl = process.argv[2] ?? "";
 const api = apiAt(0, { baseUrl });
-const transport = createTransport({ apis: [api], fairness: { userShare: 1, clientShare: 1 } });
+const transport = createTransport({ apis: [api], ...LIMITS });
 transport.send(
   {
     target: { api, origin: new URL(baseUrl).origin, path: "/" },
