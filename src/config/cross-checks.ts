@@ -2,6 +2,7 @@
 
 import type { ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
+import { GRAPH_MCP } from "../foundation/graph-mcp.ts";
 import { isLoopback, parseRedisAddress } from "../redis/address.ts";
 
 /**
@@ -48,9 +49,6 @@ function routeFaults(
     return faults;
   });
 }
-
-/** The handler that is a server of the Model Context Protocol itself, and calls Graph with the methods of its route. */
-export const GRAPH_MCP = "graph-mcp";
 
 /** A route forwards to an API, or a handler answers it. */
 function kindFaults(route: Record<string, unknown>, path: string): ConfigurationFault[] {

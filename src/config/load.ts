@@ -9,18 +9,13 @@ import { LineCounter, parseDocument } from "yaml";
 import type { CredentialOptions } from "../credential/contract.ts";
 import type { DownstreamApiOptions, TargetRules } from "../downstream/contract.ts";
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
+import { GRAPH_MCP } from "../foundation/graph-mcp.ts";
 import type { Secret } from "../foundation/secret.ts";
 import { decodeText } from "../foundation/text.ts";
 import type { RoutePolicy } from "../identity/contract.ts";
 import type { ProxyOptions } from "../outbound/contract.ts";
 import type { TracingOptions } from "../telemetry/contract.ts";
-import {
-  cacheKeyFaults,
-  crossChecks,
-  GRAPH_MCP,
-  localListenerFaults,
-  unusedListener,
-} from "./cross-checks.ts";
+import { cacheKeyFaults, crossChecks, localListenerFaults, unusedListener } from "./cross-checks.ts";
 import {
   cleanEnvironment,
   type GatewayEnvironment,

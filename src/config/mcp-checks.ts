@@ -1,7 +1,8 @@
 /** Checks of `mcp` across keys: what sign-in through the gateway needs of routes, public address and registrations. */
 
 import type { ConfigurationFault } from "../errors.ts";
-import { GRAPH_MCP, list, members } from "./cross-checks.ts";
+import { GRAPH_MCP } from "../foundation/graph-mcp.ts";
+import { list, members } from "./cross-checks.ts";
 
 /** The endpoints of the bridge and the folders of its documents, where no route may stand. */
 const TAKEN = ["/oauth2/authorize", "/oauth2/token", "/oauth2/register", "/.well-known"];

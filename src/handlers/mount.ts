@@ -2,6 +2,7 @@
 
 import { ConfigurationError, type ConfigurationFault } from "../errors.ts";
 import { didYouMean } from "../foundation/did-you-mean.ts";
+import { GRAPH_MCP } from "../foundation/graph-mcp.ts";
 import { type CodeRoute, type RouteHandler, routeHandler, type ServedCodeRoute } from "../http/code-route.ts";
 import { files } from "./files.ts";
 import { inbox } from "./inbox.ts";
@@ -9,8 +10,6 @@ import { profile } from "./profile.ts";
 
 /** Handlers that ship with the gateway, by the names that gateway.yaml uses. None is mounted by itself. */
 export const shippedHandlers: Readonly<Record<string, RouteHandler>> = { profile, inbox, files };
-
-const GRAPH_MCP = "graph-mcp";
 
 /** All that ship: those above, and those that are made for the route that mounts them. */
 export async function handlersFor({
