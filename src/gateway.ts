@@ -22,7 +22,6 @@ import { createTokenExchange } from "./exchange/exchange.ts";
 import type { Fetch } from "./foundation/bounded-fetch.ts";
 import { createBudget } from "./foundation/budget.ts";
 import { createClosing, type Keep } from "./foundation/closing.ts";
-import { needed } from "./foundation/optional-modules.ts";
 import { type AdminPages, adminListener, adminPages, createReadiness } from "./http/admin.ts";
 import type { CallableApi, ServedCodeRoute } from "./http/code-route.ts";
 import { createMiddleware, type DelegationMiddleware } from "./http/code-route.ts";
@@ -191,10 +190,10 @@ async function openBuilding({ config, rooms }: Served, parts: GatewayParts, keep
   const permissions =
     config.permissionsTable === undefined
       ? undefined
-      : needed(rooms.permissions).watchPermissions(config.permissionsTable, observability);
+      : rooms.watchPermissions(config.permissionsTable, observability);
   const signals = permissions?.signals ?? observability.signals;
   const console = config.console.enabled
-    ? keep(await needed(rooms.console).createConsole({ explain: aadstsEntry, now }))
+    ? keep(await rooms.createConsole({ explain: aadstsEntry, now }))
     : undefined;
   return {
     config,
@@ -409,7 +408,7 @@ async function openSharedStore(
   const { cache, cacheKeys, cacheKeysFile } = config.exchange;
   if (cache.redis.url.reveal() === "") return undefined;
   const onEvent = signals.exchange;
-  return needed(rooms.redis).openRedis({
+  return rooms.openRedis({
     ...cache.redis,
     keys: cacheKeys,
     keysFile: cacheKeysFile,
@@ -430,7 +429,7 @@ function openDelegations(
   // The configuration's own check speaks of the file; this is for a configuration that a program puts together.
   if (redis === undefined)
     throw new ConfigurationError([{ path: "delegations", problem: "need exchange.cache.redis.url" }]);
-  const delegations = needed(rooms.delegations).createDelegations({
+  const delegations = rooms.createDelegations({
     rules,
     scopes,
     authorityHost: `${authority.origin}/`,
@@ -588,7 +587,7 @@ function assembleLocalSide(
 ) {
   const { local, application } = config;
   if (local === undefined) return undefined;
-  const { createLocalSide, recognizeLocally } = needed(rooms.local);
+  const { createLocalSide, recognizeLocally } = rooms;
   const sideOf = (serving: Served, open: OpenSecondSide) => {
     const callable = apisOf(serving);
     return createLocalSide({
@@ -641,8 +640,7 @@ function localConnections(
 /** What else the gateway says of itself, where that is switched on. */
 function publishedDocuments({ config, routes, rooms }: Served) {
   if (!config.http.openapi) return {};
-  const { openapiDocument } = needed(rooms.openapi);
-  return { "/.well-known/openapi.json": openapiDocument({ config, codeRoutes: routes }) };
+  return { "/.well-known/openapi.json": rooms.openapiDocument({ config, codeRoutes: routes }) };
 }
 
 /**
@@ -657,14 +655,14 @@ function bridges({ authority, fetch, now }: Building, redis: OpenRedis | undefin
     if (mcp === undefined || publicUrl === undefined) return undefined;
     const asked = { ...mcp, publicUrl, routes: mcpRoutes(config) };
     if (last === undefined || !isDeepStrictEqual(last.asked, asked))
-      last = { asked, bridge: openBridge(asked, config, needed(rooms.bridge).createBridge) };
+      last = { asked, bridge: openBridge(asked, config, rooms.createBridge) };
     return last.bridge;
   };
 
   function openBridge(
     asked: NonNullable<GatewayConfig["mcp"]> & { publicUrl: string; routes: readonly McpRoute[] },
     config: GatewayConfig,
-    createBridge: NonNullable<OptionalRooms["bridge"]>["createBridge"],
+    createBridge: OptionalRooms["createBridge"],
   ): Bridge {
     const { exchange, identity } = config;
     return createBridge({

@@ -1,7 +1,7 @@
 /** What only some configurations use, and which of their settings asks for it; docs/performance.md says what that saves. */
 
 import type { GatewayConfig } from "./config/load.ts";
-import { type Loaded, loadAskedFor, type OptionalModule } from "./foundation/optional-modules.ts";
+import { notAskedFor } from "./foundation/optional-modules.ts";
 
 /** What decides about the rooms that are loaded. */
 export interface AskingForRooms {
@@ -10,25 +10,33 @@ export interface AskingForRooms {
   readonly hasCode: boolean;
 }
 
-const OPTIONAL_ROOMS = {
-  bridge: [({ config }) => config.mcp !== undefined, () => import("./mcp/bridge.ts")],
-  clients: [
-    ({ config, hasCode }) => hasCode || config.local !== undefined,
-    () => import("./downstream/client.ts"),
-  ],
-  console: [({ config }) => config.console.enabled, () => import("./console/console.ts")],
-  delegations: [
-    ({ config }) => config.delegations !== undefined,
-    () => import("./delegations/delegations.ts"),
-  ],
-  local: [({ config }) => config.local !== undefined, () => import("./local/local-side.ts")],
-  openapi: [({ config }) => config.http.openapi, () => import("./openapi.ts")],
-  permissions: [({ config }) => config.permissionsTable !== undefined, () => import("./permission-watch.ts")],
-  redis: [({ config }) => config.exchange.cache.redis.url.reveal() !== "", () => import("./redis/redis.ts")],
-} as const satisfies Readonly<Record<string, OptionalModule<AskingForRooms>>>;
+/** The doors of rooms that a configuration may do without. */
+export type OptionalRooms = Awaited<ReturnType<typeof loadRooms>>;
 
-export type OptionalRooms = Loaded<typeof OPTIONAL_ROOMS>;
-
-export function loadRooms(asking: AskingForRooms): Promise<OptionalRooms> {
-  return loadAskedFor(OPTIONAL_ROOMS, asking);
+/** Rejects when a room that is asked for cannot be loaded: a fault of the start or of a reload, and never of a request. */
+export async function loadRooms({ config, hasCode }: AskingForRooms) {
+  const hasRedis = config.exchange.cache.redis.url.reveal() !== "";
+  const callsApis = hasCode || config.local !== undefined;
+  // One after the other: they share most of what they import.
+  const bridge = config.mcp && (await import("./mcp/bridge.ts"));
+  const clients = callsApis ? await import("./downstream/client.ts") : undefined;
+  const console = config.console.enabled ? await import("./console/console.ts") : undefined;
+  const delegations = config.delegations && (await import("./delegations/delegations.ts"));
+  const local = config.local && (await import("./local/local-side.ts"));
+  const openapi = config.http.openapi ? await import("./openapi.ts") : undefined;
+  const watchesPermissions = config.permissionsTable !== undefined;
+  const permissions = watchesPermissions ? await import("./permission-watch.ts") : undefined;
+  const redis = hasRedis ? await import("./redis/redis.ts") : undefined;
+  return {
+    createBridge: bridge?.createBridge ?? notAskedFor,
+    /** Undefined where no code calls APIs. */
+    clients,
+    createConsole: console?.createConsole ?? notAskedFor,
+    createDelegations: delegations?.createDelegations ?? notAskedFor,
+    createLocalSide: local?.createLocalSide ?? notAskedFor,
+    recognizeLocally: local?.recognizeLocally ?? notAskedFor,
+    openapiDocument: openapi?.openapiDocument ?? notAskedFor,
+    watchPermissions: permissions?.watchPermissions ?? notAskedFor,
+    openRedis: redis?.openRedis ?? notAskedFor,
+  };
 }

@@ -2,21 +2,22 @@
 
 import { expect, test } from "@jest/globals";
 import type { GatewayConfig } from "../src/config/load.ts";
+import { notAskedFor } from "../src/foundation/optional-modules.ts";
 import { Secret } from "../src/foundation/secret.ts";
 import { type AskingForParts, loadParts } from "../src/http/optional-parts.ts";
 import { loadRooms } from "../src/optional-rooms.ts";
 
 const namesIn = (loaded: object) =>
-  Object.entries(loaded).flatMap(([name, module]) => (module === undefined ? [] : [name]));
+  Object.entries(loaded).flatMap(([name, part]) => ([undefined, notAskedFor].includes(part) ? [] : [name]));
 
+const PLAIN = {
+  routes: [{ api: { baseUrl: "https://api.example" } }],
+  console: { enabled: false },
+  http: { openapi: false },
+  exchange: { cache: { redis: { url: new Secret("") } } },
+};
 const roomsOf = async (changes: object, hasCode = false) => {
-  const plain = {
-    routes: [{ api: { baseUrl: "https://api.example" } }],
-    console: { enabled: false },
-    http: { openapi: false },
-    exchange: { cache: { redis: { url: new Secret("") } } },
-  };
-  const config = { ...plain, ...changes } as unknown as GatewayConfig;
+  const config = { ...PLAIN, ...changes } as unknown as GatewayConfig;
   return namesIn(await loadRooms({ config, hasCode }));
 };
 
@@ -25,16 +26,16 @@ test("routes that only forward ask for no further room", async () => {
 });
 
 test.each<[string, object, readonly string[]]>([
-  ["mcp", { mcp: {} }, ["bridge"]],
-  ["console.enabled", { console: { enabled: true } }, ["console"]],
-  ["delegations", { delegations: {} }, ["delegations"]],
-  ["local", { local: {} }, ["clients", "local"]],
-  ["http.openapi", { http: { openapi: true } }, ["openapi"]],
-  ["PERMISSIONS_TABLE", { permissionsTable: "/table.json" }, ["permissions"]],
+  ["mcp", { mcp: {} }, ["createBridge"]],
+  ["console.enabled", { console: { enabled: true } }, ["createConsole"]],
+  ["delegations", { delegations: {} }, ["createDelegations"]],
+  ["local", { local: {} }, ["clients", "createLocalSide", "recognizeLocally"]],
+  ["http.openapi", { http: { openapi: true } }, ["openapiDocument"]],
+  ["PERMISSIONS_TABLE", { permissionsTable: "/table.json" }, ["watchPermissions"]],
   [
     "exchange.cache.redis.url",
     { exchange: { cache: { redis: { url: new Secret("redis://127.0.0.1") } } } },
-    ["redis"],
+    ["openRedis"],
   ],
 ])("%s asks for its room", async (_, changes, expected) => {
   expect(await roomsOf(changes)).toEqual(expected);
@@ -42,6 +43,11 @@ test.each<[string, object, readonly string[]]>([
 
 test("code that calls APIs asks for their clients", async () => {
   expect(await roomsOf({}, true)).toEqual(["clients"]);
+});
+
+test("a room that is used although no setting asked for it is a fault, and never passed over", async () => {
+  const { createBridge } = await loadRooms({ config: PLAIN as unknown as GatewayConfig, hasCode: false });
+  expect(createBridge).toThrow("no setting asked for");
 });
 
 const LIMIT = { perUser: { requests: 1, perSeconds: 1 } };
@@ -64,13 +70,13 @@ test("routes without limits and tools ask for no further file of the public side
 });
 
 test.each<[string, object, readonly string[]]>([
-  ["sign-in of MCP clients", { bridge: {} }, ["mcpChallenges", "mcpEndpoints"]],
-  ["a route of an MCP server", forwarding({ mcp: true }), ["mcpGate"]],
-  ["a handler that speaks MCP", { codeRoutes: [{ mcp: true }] }, ["mcpGate"]],
-  ["a limit for all routes", { limits: LIMIT }, ["rateLimits"]],
-  ["a limit of one route", forwarding({ limits: LIMIT }), ["rateLimits"]],
-  ["a limit of a route in code", { codeRoutes: [{ limits: LIMIT }] }, ["rateLimits"]],
-  ["a limit of a tool", forwarding({ tools: { limits: { "send*": LIMIT } } }), ["rateLimits"]],
+  ["sign-in of MCP clients", { bridge: { endpoints: [] } }, ["mcpSignIn"]],
+  ["a route of an MCP server", forwarding({ mcp: true }), ["createMcpGate"]],
+  ["a handler that speaks MCP", { codeRoutes: [{ mcp: true }] }, ["createMcpGate"]],
+  ["a limit for all routes", { limits: LIMIT }, ["createRateLimits"]],
+  ["a limit of one route", forwarding({ limits: LIMIT }), ["createRateLimits"]],
+  ["a limit of a route in code", { codeRoutes: [{ limits: LIMIT }] }, ["createRateLimits"]],
+  ["a limit of a tool", forwarding({ tools: { limits: { "send*": LIMIT } } }), ["createRateLimits"]],
   ["a second side", { hasSecondSides: true }, ["secondSides"]],
 ])("%s asks for its file", async (_, changes, expected) => {
   expect(await partsOf(changes)).toEqual(expected);

@@ -1,7 +1,7 @@
 /** Types of this room that its files and other rooms share. */
 
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
-import type { Request, Response } from "express";
+import type { Request, RequestHandler, Response } from "express";
 import type { ResumedDelegation } from "../delegations/contract.ts";
 import type {
   ForwardRecord,
@@ -21,6 +21,7 @@ import type {
 import type { Owner } from "../foundation/budget.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { RoutePolicy, VerifiedCaller } from "../identity/contract.ts";
+import type { RouteChallenge } from "../mcp/contract.ts";
 
 /** How many callers may be connected, how much each may have under way, and how long each may take. */
 export interface ConnectionLimits {
@@ -316,4 +317,23 @@ export interface TokenAccess {
   readonly obtain: ObtainToken;
   /** Takes a token out of the caches: the one that was refused, or whichever is there. */
   forget(refused?: Secret): void;
+}
+
+/** A refusal on the route of an MCP server. */
+export interface CarriedError {
+  readonly error: GatewayError;
+  /** Undefined where the error is no demand, or does not fit into a scope. */
+  readonly carriedScope: string | undefined;
+}
+
+/** Sign-in of MCP clients, where it is configured. */
+export interface McpSignIn {
+  /** Answers with the documents that scripts of any origin may read. */
+  readonly documents: RequestHandler;
+  /** The other endpoints, behind the rules for origins. */
+  readonly endpoints: RequestHandler;
+  /** What challenges name on the route of an MCP server, by its mount path; undefined on any other. */
+  challengeOf(route: string): RouteChallenge | undefined;
+  /** Puts a demand on the user into a scope that the client signs in for next. */
+  carry(error: GatewayError, record: RequestRecord, route: RouteChallenge): Promise<CarriedError>;
 }

@@ -1,6 +1,7 @@
 /** Files of this room that only some routes and settings use, and which of these asks for each. */
 
-import { type Loaded, loadAskedFor, type OptionalModule } from "../foundation/optional-modules.ts";
+import type { OwnFields } from "../downstream/contract.ts";
+import { notAskedFor } from "../foundation/optional-modules.ts";
 import type { Bridge } from "../mcp/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
 import type { RateLimitRules } from "./contract.ts";
@@ -16,26 +17,31 @@ export interface AskingForParts {
   readonly proxyRoutes: readonly AskingRoute[];
   readonly codeRoutes: readonly AskingRoute[];
   readonly limits: RateLimitRules;
+  /** Sign-in of MCP clients; undefined where it is not configured. */
   readonly bridge?: Bridge | undefined;
+  readonly own: OwnFields;
   /** Whether other sides serve the same routes. */
   readonly hasSecondSides: boolean;
 }
 
-const OPTIONAL_PARTS = {
-  mcpChallenges: [({ bridge }) => bridge !== undefined, () => import("./mcp-challenges.ts")],
-  mcpEndpoints: [({ bridge }) => bridge !== undefined, () => import("./mcp-endpoints.ts")],
-  mcpGate: [
-    ({ proxyRoutes, codeRoutes }) => [...proxyRoutes, ...codeRoutes].some(({ mcp }) => mcp === true),
-    () => import("./mcp-gate.ts"),
-  ],
-  rateLimits: [limitsSomething, () => import("./rate-limits.ts")],
-  secondSides: [({ hasSecondSides }) => hasSecondSides, () => import("./second-side.ts")],
-} as const satisfies Readonly<Record<string, OptionalModule<AskingForParts>>>;
+/** What these files give. */
+export type OptionalParts = Awaited<ReturnType<typeof loadParts>>;
 
-export type OptionalParts = Loaded<typeof OPTIONAL_PARTS>;
-
-export function loadParts(asking: AskingForParts): Promise<OptionalParts> {
-  return loadAskedFor(OPTIONAL_PARTS, asking);
+/** Rejects when a file that is asked for cannot be loaded. */
+export async function loadParts(asking: AskingForParts) {
+  const { bridge, own, proxyRoutes, codeRoutes, hasSecondSides } = asking;
+  const speaksMcp = [...proxyRoutes, ...codeRoutes].some(({ mcp }) => mcp === true);
+  const signIn = bridge && (await import("./mcp-sign-in.ts")).createMcpSignIn(bridge, own);
+  const gate = speaksMcp ? await import("./mcp-gate.ts") : undefined;
+  const limits = limitsSomething(asking) ? await import("./rate-limits.ts") : undefined;
+  const sides = hasSecondSides ? await import("./second-side.ts") : undefined;
+  return {
+    mcpSignIn: signIn,
+    createMcpGate: gate?.createMcpGate ?? notAskedFor,
+    /** Undefined where nothing is limited. */
+    createRateLimits: limits?.createRateLimits,
+    secondSides: sides?.secondSides ?? notAskedFor,
+  };
 }
 
 function limitsSomething({ limits, proxyRoutes, codeRoutes }: AskingForParts): boolean {

@@ -9,18 +9,24 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { Budget } from "../foundation/budget.ts";
-import { needed } from "../foundation/optional-modules.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { Bridge } from "../mcp/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
 import { createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts";
-import type { OpenSecondSide, RateLimitRules, RequestObserver, RequestRecord } from "./contract.ts";
+import type {
+  McpGate,
+  McpSignIn,
+  OpenSecondSide,
+  RateLimitRules,
+  RequestObserver,
+  RequestRecord,
+} from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin, withMcpFields } from "./cross-origin.ts";
 import { type DelegationRoutes, mountDelegations } from "./delegations.ts";
 import { createLoadShedding, type LoadSheddingOptions } from "./load-shedding.ts";
 import type { McpGateOptions } from "./mcp-gate.ts";
-import { isLimit, loadParts, type OptionalParts } from "./optional-parts.ts";
+import { isLimit, loadParts } from "./optional-parts.ts";
 import {
   claimedUserOf,
   type ProxyRoute,
@@ -34,16 +40,19 @@ import {
 import { answerProbe } from "./probe.ts";
 import { bearerChallenge, type ChallengeFacts } from "./problem.ts";
 import type { ConfiguredLimits, LimitRoute, RateLimits, RateLimitsOptions } from "./rate-limits.ts";
-import { answerErrors, createRefusal, type ErrorAnswerOptions } from "./refusal.ts";
+import { answerErrors, createRefusal } from "./refusal.ts";
 import { methodsOf } from "./route-table.ts";
 
 /** For the description of the API, which lists what a route may answer. */
 export { statusOf } from "./problem.ts";
 
 /** What the public side follows from, and what changes with a configuration. */
-export interface PublicSideOptions extends Omit<PublicRouterOptions, "limit" | "challenge"> {
+export interface PublicSideOptions
+  extends Omit<PublicRouterOptions, "limit" | "challenge" | "mcpSignIn" | "createMcpGate"> {
   readonly authorizeEndpoint: ChallengeFacts["authorizeEndpoint"];
   readonly limits: RateLimitRules;
+  /** Sign-in of MCP clients; none where it is not configured. */
+  readonly bridge?: Bridge | undefined;
   /** Addresses and networks whose `X-Forwarded-*` are believed. */
   readonly trustedProxies: readonly string[];
 }
@@ -76,13 +85,12 @@ export async function createPublicSide(first: PublicSideOptions, ports: PublicSi
 
   async function prepare(options: PublicSideOptions) {
     const { own, cors, limits, trustedProxies } = options;
-    const parts = await loadParts({ ...options, hasSecondSides });
+    const { createRateLimits, secondSides, ...parts } = await loadParts({ ...options, hasSecondSides });
     const challenge = challengeFacts({ ...options, clientId });
-    rateLimits ??= parts.rateLimits?.createRateLimits({ clientId, counters, onEvent: onRateLimit });
+    rateLimits ??= createRateLimits?.({ clientId, counters, onEvent: onRateLimit });
     const { limit, takeOver } = rateLimits?.under(limits) ?? NO_LIMITS;
-    const carryDemand = parts.mcpChallenges?.carryDemand;
-    const whole = { ...options, clientId, challenge, limit, carryDemand };
-    const router = createPublicRouter(whole, parts);
+    const whole = { ...options, ...parts, clientId, challenge, limit };
+    const router = createPublicRouter(whole);
     const refuseByThis: RefuseWith = (refusal) => createRefusal({ challenge, own, cors }, refusal);
     const begin = () => {
       takeOver();
@@ -92,7 +100,7 @@ export async function createPublicSide(first: PublicSideOptions, ports: PublicSi
       Object.defineProperty(app, "router", { value: router, configurable: true });
     };
     /** Opens other sides that serve this configuration. */
-    const besides: OpenSecondSide = (look) => needed(parts.secondSides).secondSides(whole)(look);
+    const besides: OpenSecondSide = (look) => secondSides(whole)(look);
     return { begin, besides };
   }
 
@@ -193,9 +201,9 @@ export interface PublicRouterOptions {
   /** Further documents that every client may read, by path. */
   readonly documents?: Readonly<Record<string, unknown>>;
   /** Sign-in of MCP clients; none where it is not configured. */
-  readonly bridge?: Bridge | undefined;
-  /** See `ErrorAnswerOptions`. */
-  readonly carryDemand?: ErrorAnswerOptions["carryDemand"];
+  readonly mcpSignIn: McpSignIn | undefined;
+  /** Throws where no route asked for it. */
+  readonly createMcpGate: (options: McpGateOptions) => McpGate;
   readonly cors: CrossOriginOptions;
   /** Path at which anybody learns whether the gateway is ready; none where it is not configured. */
   readonly probePath?: string | undefined;
@@ -210,15 +218,15 @@ export interface PublicRouterOptions {
 }
 
 /** Every route of one configuration, and the answers of last resort. */
-export function createPublicRouter(options: PublicRouterOptions, parts: Partial<OptionalParts>): Router {
-  const { exchange, forward, forwardBatch, publicUrl } = options;
+export function createPublicRouter(options: PublicRouterOptions): Router {
+  const { exchange, forward, forwardBatch, publicUrl, mcpSignIn } = options;
   const { clientId } = options.challenge;
   const router = express.Router({ caseSensitive: true, strict: true });
 
   const mountsBelow = createMounts(options);
   const { limit } = options;
   const gateOf = (path: string, tools: ToolRules | undefined, body: McpGateOptions["body"]) =>
-    needed(parts.mcpGate).createMcpGate({
+    options.createMcpGate({
       path,
       rules: tools,
       body,
@@ -233,15 +241,12 @@ export function createPublicRouter(options: PublicRouterOptions, parts: Partial<
   router.use(receive(options.observer, options.auditIsAtRisk));
   // The forwarder writes the gateway's fields along with the API's. For other answers they are set beforehand.
   const say = saying(options.own);
-  const { bridge } = options;
-  const endpoints = (bridge: Bridge, anyOrigin: boolean) =>
-    needed(parts.mcpEndpoints).mcpEndpoints(bridge, options.own, { anyOrigin });
-  if (bridge !== undefined) router.use(endpoints(bridge, true));
+  if (mcpSignIn !== undefined) router.use(mcpSignIn.documents);
   const admitted = createAdmission(options);
   const speaksMcp = [...options.proxyRoutes, ...options.codeRoutes].some(({ mcp }) => mcp === true);
   if (options.cors.origins.length > 0)
     router.use(say, crossOrigin(speaksMcp ? withMcpFields(options.cors) : options.cors));
-  if (bridge !== undefined) router.use(endpoints(bridge, false));
+  if (mcpSignIn !== undefined) router.use(mcpSignIn.endpoints);
   const documents = { ...options.documents, ...(options.resource && resourceDocuments(options.resource)) };
   if (Object.keys(documents).length > 0) router.use(publishing(documents, say));
 
@@ -278,7 +283,7 @@ export function createPublicRouter(options: PublicRouterOptions, parts: Partial<
   for (const route of options.proxyRoutes) {
     const { path } = route.target;
     const target = { ...route.target, reserved: mountsBelow(path) };
-    const challenge = bearerChallenge({ ...options.challenge, mcp: bridge?.routes.get(path) });
+    const challenge = bearerChallenge({ ...options.challenge, mcp: mcpSignIn?.challengeOf(path) });
     const gate = route.mcp === true ? gateOf(path, route.tools, route.api) : undefined;
     router.use(
       path,

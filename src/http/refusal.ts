@@ -3,11 +3,9 @@
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
-import { needed } from "../foundation/optional-modules.ts";
 import type { RouteChallenge } from "../mcp/contract.ts";
-import type { Problem, RequestRecord } from "./contract.ts";
+import type { McpSignIn, Problem, RequestRecord } from "./contract.ts";
 import { type CrossOriginOptions, crossOrigin } from "./cross-origin.ts";
-import type { carryDemand, McpChallenges } from "./mcp-challenges.ts";
 import { openRecord, recordOf, sayOwnFields, targetBelowPrefix } from "./pipeline.ts";
 import { type ChallengeFacts, phraseProblem, sendProblem } from "./problem.ts";
 
@@ -43,10 +41,8 @@ export function draining(): GatewayError {
 }
 
 export interface ErrorAnswerOptions extends Pick<RefusalOptions, "challenge" | "own"> {
-  /** Challenges of the routes of MCP servers, where their clients sign in through the gateway. */
-  readonly bridge?: McpChallenges | undefined;
-  /** Comes along with these. */
-  readonly carryDemand?: typeof carryDemand | undefined;
+  /** Undefined where MCP clients do not sign in through the gateway. */
+  readonly mcpSignIn?: Pick<McpSignIn, "challengeOf" | "carry"> | undefined;
   /** An error that no room throws as a refusal: a defect of the gateway. */
   readonly onInternalError: (error: unknown, record: RequestRecord) => void;
   /** Phrases the problem as the interface's clients know it. Default: as it is. */
@@ -55,7 +51,7 @@ export interface ErrorAnswerOptions extends Pick<RefusalOptions, "challenge" | "
 
 /** Every error of an app becomes a problem. */
 export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
-  const carry = options.bridge && needed(options.carryDemand);
+  const { mcpSignIn } = options;
   const answer = (
     thrown: unknown,
     error: GatewayError,
@@ -82,11 +78,10 @@ export function answerErrors(options: ErrorAnswerOptions): ErrorRequestHandler {
   return (thrown: unknown, request, response, _next) => {
     const error = asGatewayError(thrown);
     const record = recordOf(request);
-    const { bridge } = options;
-    const route = bridge?.routes.get(record.route ?? "");
-    if (bridge === undefined || carry === undefined || route === undefined || response.headersSent)
+    const route = mcpSignIn?.challengeOf(record.route ?? "");
+    if (mcpSignIn === undefined || route === undefined || response.headersSent)
       return answer(thrown, error, request, response);
-    return carry(error, record, route, bridge).then(
+    return mcpSignIn.carry(error, record, route).then(
       (carried) => answer(thrown, carried.error, request, response, { route, ...carried }),
       // A defect in carrying must not leave the caller without the answer that it would have had without it.
       (defect: unknown) => {

@@ -104,6 +104,6 @@ test("two methods at one path of code are two routes, whose limits are counted a
     cors: { origins: [], maxAgeSeconds: 0 },
     challenge: { clientId: "gateway" },
   } as unknown as PublicRouterOptions;
-  createPublicRouter(options, {});
+  createPublicRouter(options);
   expect(new Set(scopes).size).toBe(2);
 });

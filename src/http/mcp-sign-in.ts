@@ -1,23 +1,26 @@
-/** On the routes of MCP servers: demands on the user become challenges that carry them through the client's next sign-in. */
+/** Sign-in of MCP clients as the public side shows it: its endpoints, and refusals that carry demands on the user through the client's next sign-in. */
 
+import type { OwnFields } from "../downstream/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { Bridge, Demand, RouteChallenge } from "../mcp/contract.ts";
-import type { RequestRecord } from "./contract.ts";
+import type { CarriedError, McpSignIn, RequestRecord } from "./contract.ts";
+import { mcpEndpoints } from "./mcp-endpoints.ts";
 import { TOOL_SCOPE } from "./mcp-gate.ts";
 
-export type McpChallenges = Pick<Bridge, "clientId" | "routes" | "carry">;
-
-export interface CarriedError {
-  readonly error: GatewayError;
-  /** Undefined where the error is no demand, or does not fit into a scope. */
-  readonly carriedScope: string | undefined;
+export function createMcpSignIn(bridge: Bridge, own: OwnFields): McpSignIn {
+  return {
+    documents: mcpEndpoints(bridge, own, { anyOrigin: true }),
+    endpoints: mcpEndpoints(bridge, own, { anyOrigin: false }),
+    challengeOf: (route) => bridge.routes.get(route),
+    carry: (error, record, route) => carryDemand(error, record, route, bridge),
+  };
 }
 
-export async function carryDemand(
+async function carryDemand(
   error: GatewayError,
   { caller, delegation }: RequestRecord,
   route: RouteChallenge,
-  bridge: McpChallenges,
+  bridge: Pick<Bridge, "clientId" | "carry">,
 ): Promise<CarriedError> {
   const plain = { error, carriedScope: undefined };
   const demand = demandOf(error);
