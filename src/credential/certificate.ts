@@ -8,8 +8,7 @@ import { createAssertionSigner } from "./client-assertion.ts";
 import type { AuthenticationRequest, Canary, TrialVerdict } from "./contract.ts";
 import { readKeyAndChain } from "./key-file.ts";
 import { type KeyAndChain, PemFault } from "./pem.ts";
-import { openReloadingFile } from "./reloading-file.ts";
-import { openReloadingValue, type ReloadingValue } from "./reloading-value.ts";
+import { openReloadingFile, openReloadingValue, type ReloadingValue } from "./reloading-value.ts";
 import type { SourceCredential, SourcePorts } from "./source.ts";
 
 const SETTING = "AZURE_CLIENT_CERTIFICATE_PATH";

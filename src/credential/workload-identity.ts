@@ -3,7 +3,7 @@
 import { ConfigurationError } from "../errors.ts";
 import type { CredentialEvent } from "./contract.ts";
 import { type FederatedToken, readFederatedToken } from "./federated-token.ts";
-import { openReloadingFile } from "./reloading-file.ts";
+import { openReloadingFile } from "./reloading-value.ts";
 import type { SourceCredential, SourcePorts } from "./source.ts";
 
 const SETTING = "AZURE_FEDERATED_TOKEN_FILE";

@@ -5,7 +5,7 @@ import { GatewayError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import { type BudgetOptions, createBudget, type Exhausted, type Owner } from "../foundation/budget.ts";
 import type { OpenRedis } from "../redis/contract.ts";
-import { createKeyMaker } from "./cache/keys.ts";
+import { canonicalClaims, createKeyMaker } from "./cache/keys.ts";
 import { createSharedTokens } from "./cache/shared-tokens.ts";
 import { createTokenCache, type TokenCacheOptions } from "./cache/token-cache.ts";
 import type {
@@ -23,7 +23,6 @@ import { createTokenResponses } from "./entra/token-response.ts";
 import { createFailureDomains } from "./failure-domains.ts";
 import { createFlight, createSingleFlight } from "./flight.ts";
 import { createRefreshAhead } from "./refresh.ts";
-import { assertExchangeable, canonicalClaims } from "./request-policy.ts";
 
 export interface TokenExchangeOptions {
   /** Application (client) id of the gateway. */
@@ -211,6 +210,37 @@ export function createTokenExchange(
     },
     close: async () => shared?.settled(),
   };
+}
+
+/** The tenant becomes a path segment of the address that gets the assertion and the gateway's proof. */
+const TENANT_ID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
+/**
+ * Refuses an exchange that must not be requested at all.
+ *
+ * @throws {GatewayError} `tenant_not_onboarded`, or `token_rejected` for an assertion that is over.
+ */
+export function assertExchangeable(
+  { assertion: { tenantId, expiresAt } }: Pick<ExchangeRequest, "assertion">,
+  { allowedTenants }: Pick<TokenExchangeOptions, "allowedTenants">,
+  now: number,
+): void {
+  if (!TENANT_ID.test(tenantId) || !isAllowed(tenantId, allowedTenants)) {
+    throw new GatewayError("tenant_not_onboarded", {
+      detail: "The user's organisation has not been set up for this application.",
+      reason: "tenant_not_allowed",
+    });
+  }
+  // Entra grants no leeway on `exp`, and a token that it granted could not be used past it.
+  if (expiresAt <= now) {
+    throw new GatewayError("token_rejected", {
+      detail: "The access token has expired; acquire a new one.",
+      reason: "assertion_expired",
+    });
+  }
+}
+
+function isAllowed(tenantId: string, allowed: readonly string[] | "*"): boolean {
+  return allowed === "*" || allowed.some((tenant) => tenant.toLowerCase() === tenantId.toLowerCase());
 }
 
 /** Entra leaves it out where the registration may not have `offline_access`. */

@@ -2,7 +2,6 @@
 
 import { GatewayError } from "../errors.ts";
 import { createBoundedMap } from "../foundation/bounded-map.ts";
-import { createSteadyClock } from "../foundation/steady-clock.ts";
 import type { ExchangeKeys } from "./cache/keys.ts";
 import type { RefusalCode } from "./entra/codes.ts";
 import type { Refusal } from "./entra/refusals.ts";
@@ -260,4 +259,23 @@ function live(users: ReadonlyMap<string, number>, time: number): number {
   let count = 0;
   for (const end of users.values()) if (end > time) count += 1;
   return count;
+}
+
+/**
+ * A clock that never goes back, made of one that may be set.
+ *
+ * Goes on from where it was when the other clock is set back, so that what was to last for seconds does not begin anew and
+ * last for as long as the clock was set back.
+ *
+ * @param now Milliseconds since the epoch, as the host has it.
+ */
+export function createSteadyClock(now: () => number): () => number {
+  let latest = Number.NEGATIVE_INFINITY;
+  let setBackMs = 0;
+  return () => {
+    const time = now() + setBackMs;
+    if (time < latest) setBackMs += latest - time;
+    latest = Math.max(latest, time);
+    return latest;
+  };
 }

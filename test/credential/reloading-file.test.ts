@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, readFileSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { openReloadingFile, type ReloadingFileOptions } from "../../src/credential/reloading-file.ts";
+import { openReloadingFile, type ReloadingFileOptions } from "../../src/credential/reloading-value.ts";
 import { createDirectory, type Directory } from "./files.ts";
 
 let directory: Directory;

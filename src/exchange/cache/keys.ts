@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { GatewayError } from "../../errors.ts";
+import { isJsonObject, type JsonObject, parseJsonObject } from "../../foundation/json.ts";
 import type { TokenSubject } from "../contract.ts";
 
 /** One exchange, by everything that it is known under. */
@@ -37,6 +38,11 @@ export interface KeyMaker {
 
 /** RFC 6749 §3.3 `scope-token`. A blank inside would make two scopes of one on the wire. */
 const SCOPE_TOKEN = /^[\x21\x23-\x5B\x5D-\x7E]+$/;
+
+/** Longest claims request, characters. */
+const MAX_CLAIMS_LENGTH = 8192;
+/** Claims requests are three levels deep (OpenID Connect Core §5.5); an array of values makes it four. */
+const DEEPEST_CLAIMS = 8;
 
 /** Tenants whose keys are remembered for each set of scopes; the keys of others are put together each time. */
 const MAX_TENANTS = 1_000;
@@ -101,6 +107,50 @@ function canonicalScopes(scopes: readonly string[]): string[] {
     });
   }
   return [...new Set(scopes)].sort();
+}
+
+/**
+ * The claims request with its members in order and without blanks: an API that spells the same request anew each time
+ * must not make each of them an exchange of its own.
+ *
+ * @throws {GatewayError} `internal` for text that is no claims request (OpenID Connect Core §5.5: an object of
+ * objects). MSAL sends anything else as if no claims had been requested.
+ */
+export function canonicalClaims(claims: string): string {
+  const members = claims.length > MAX_CLAIMS_LENGTH ? undefined : parseJsonObject(claims);
+  if (
+    members === undefined ||
+    !Object.values(members).every(isJsonObject) ||
+    depthOf(claims) > DEEPEST_CLAIMS
+  ) {
+    throw new GatewayError("internal", {
+      detail: "The gateway could not form its token request.",
+      reason: "claims_malformed",
+    });
+  }
+  return JSON.stringify(ordered(members));
+}
+
+/** Brackets that are open at once, those inside of strings included: an upper bound of how deep the value is. */
+function depthOf(json: string): number {
+  let open = 0;
+  let deepest = 0;
+  for (const character of json) {
+    if (character === "{" || character === "[") deepest = Math.max(deepest, ++open);
+    else if (character === "}" || character === "]") open -= 1;
+  }
+  return deepest;
+}
+
+function ordered(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(ordered);
+  if (!isJsonObject(value)) return value;
+  const members: JsonObject = value;
+  return Object.fromEntries(
+    Object.keys(members)
+      .sort()
+      .map((name) => [name, ordered(members[name])]),
+  );
 }
 
 function digestOf(text: string): string {

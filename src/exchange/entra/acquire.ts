@@ -6,10 +6,9 @@ import { ACTOR_OF, GatewayError } from "../../errors.ts";
 import type { Secret } from "../../foundation/secret.ts";
 import type { ClockDrift, ExchangeEvent, ExchangeRequest, TokenRequestFacts } from "../contract.ts";
 import type { ExchangeSubject, FailureDomains } from "../failure-domains.ts";
-import { requestIdOf } from "./answers.ts";
 import type { SendGrant } from "./msal.ts";
 import type { Refusal } from "./refusals.ts";
-import type { TokenOutcome, TokenResponses } from "./token-response.ts";
+import { requestIdOf, type TokenOutcome, type TokenResponses } from "./token-response.ts";
 
 export interface AcquireOptions {
   readonly clientId: string;

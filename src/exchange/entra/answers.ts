@@ -28,7 +28,8 @@ export interface EntraAnswer {
 const MAX_CLAIMS_LENGTH = 8192;
 const MOST_NUMBERS = 8;
 const LABEL = /^[\w.-]{1,64}$/;
-const IDENTIFIER = /^[\w-]{1,64}$/;
+/** An id that Entra gave to a request or an answer. */
+export const IDENTIFIER = /^[\w-]{1,64}$/;
 /** Printable ASCII of a length that a log can bear. */
 const CLAIM = /^[\x20-\x7E]{1,256}$/;
 const TIMESTAMP = /^[\d\-: ]{1,32}Z$/;
@@ -74,11 +75,6 @@ export function diagnosticsOf({
 
 function textOf(value: unknown, shape: RegExp): string | undefined {
   return typeof value === "string" && shape.test(value) ? value : undefined;
-}
-
-/** Entra's `x-ms-request-id`, its own word for a trace id. */
-export function requestIdOf(headers: Headers): string | undefined {
-  return textOf(headers.get("x-ms-request-id"), IDENTIFIER);
 }
 
 /**

@@ -4,6 +4,7 @@ import { type BoundedResponse, FetchFailure } from "../../foundation/bounded-fet
 import { createBoundedMap } from "../../foundation/bounded-map.ts";
 import { parseJsonObject } from "../../foundation/json.ts";
 import { Secret } from "../../foundation/secret.ts";
+import { IDENTIFIER } from "./answers.ts";
 import { createRefusals, type Refusal, type RefusalOptions, type RefusedExchange } from "./refusals.ts";
 
 export type TokenOutcome =
@@ -91,4 +92,10 @@ function refused(refusal: Refusal): TokenOutcome {
 function parseLifetime(value: unknown): number | undefined {
   const seconds = typeof value === "string" && /^\d{1,9}$/.test(value) ? Number(value) : value;
   return typeof seconds === "number" && Number.isFinite(seconds) && seconds > 0 ? seconds : undefined;
+}
+
+/** Entra's `x-ms-request-id`, its own word for a trace id. */
+export function requestIdOf(headers: Headers): string | undefined {
+  const id = headers.get("x-ms-request-id");
+  return id !== null && IDENTIFIER.test(id) ? id : undefined;
 }

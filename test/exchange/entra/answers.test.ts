@@ -6,9 +6,9 @@ import {
   diagnosticsOf,
   labelOf,
   numbersOf,
-  requestIdOf,
 } from "../../../src/exchange/entra/answers.ts";
 import { AADSTS } from "../../../src/exchange/entra/codes.ts";
+import { requestIdOf } from "../../../src/exchange/entra/token-response.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 
 describe("a label", () => {

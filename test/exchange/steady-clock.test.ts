@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { createSteadyClock } from "../../src/foundation/steady-clock.ts";
+import { createSteadyClock } from "../../src/exchange/failure-domains.ts";
 
 test("a steady clock goes with the host's, stands while that is set back, and goes on from there", () => {
   let host = 1_000;
