@@ -36,10 +36,7 @@ export async function createConsole(options: {
 }): Promise<Console> {
   const { explain, now } = options;
   const pages = await readPages();
-  // A digest that is not the user's in any other place: a list of object ids must not lead back to users.
-  const key = randomBytes(32);
   const rates = createRates();
-  const digests = createBoundedMap<string>({ maxEntries: MOST_DIGESTS });
   const breakers = new Map<string, "open" | "closed">();
   const counts = {
     connections: 0,
@@ -51,91 +48,11 @@ export async function createConsole(options: {
   let state: WatchedState | undefined;
   let watched = 0;
   let send: SendEvents = () => {};
-  let batch: EndedRequest[] = [];
-  let room = { granted: MOST_IN_TURN, refused: MOST_IN_TURN };
-  let passedOver = 0;
-  let turns = 0;
-  let timer: NodeJS.Timeout | undefined;
-
-  function turn(): void {
-    turns += 1;
-    const passing = turns % TURNS_OF_STATE === 0 ? [stateNow()] : [];
-    if (batch.length === 0 && passing.length === 0) return;
-    const kept = batch.map((request) => JSON.stringify(describe(request)));
-    if (passedOver > 0) kept.push(JSON.stringify({ kind: "passed_over", requests: passedOver }));
-    empty();
-    send(kept, passing);
-  }
-
-  function empty(): void {
-    batch = [];
-    room = { granted: MOST_IN_TURN, refused: MOST_IN_TURN };
-    passedOver = 0;
-  }
-
-  function begin(): void {
-    turns = 0;
-    timer = setInterval(turn, TURN_MS).unref();
-  }
-
-  function end(): void {
-    clearInterval(timer);
-    empty();
-  }
-
-  /** Only what is at hand is kept until the turn. */
-  function show(request: EndedRequest): void {
-    const kind = request.record.refusal === undefined ? "granted" : "refused";
-    if (room[kind] === 0) {
-      passedOver += 1;
-      return;
-    }
-    room[kind] -= 1;
-    batch.push(request);
-  }
-
-  function describe({ record, end, at, ms }: EndedRequest): ShownRequest {
-    const { method, status, completed } = end;
-    const { refusal, caller, tokenRequest } = record;
-    const code = refusal?.code ?? (completed ? "granted" : "cut");
-    return {
-      kind: "request",
-      at,
-      correlationId: record.correlationId,
-      user: caller && digest(`${caller.principal.tenantId} ${caller.principal.objectId}`),
-      route: record.route ?? "none",
-      method,
-      status,
-      code,
-      reason: refusal?.reason,
-      actor: ACTOR_OF[code as GatewayErrorCode],
-      fix: fixOf(refusal?.diagnostics),
-      completed,
-      ms: rounded(ms),
-      verifyMs: rounded(record.verifyMs),
-      exchangeMs: rounded(record.exchangeMs),
-      downstreamMs: rounded(record.downstreamMs),
-      origin: record.tokenOrigin,
-      credential: tokenRequest?.source,
-      generation: tokenRequest?.generation,
-      downstreamStatus: record.downstreamStatus,
-    };
-  }
-
-  function digest(text: string): string {
-    const known = digests.get(text, 0);
-    if (known !== undefined) return known;
-    const made = createHmac("sha256", key).update(text).digest("hex").slice(0, 8);
-    digests.set(text, made);
-    return made;
-  }
-
-  function fixOf(diagnostics: object | undefined): string | undefined {
-    const numbers = (diagnostics as { readonly error_codes?: unknown } | undefined)?.error_codes;
-    if (!Array.isArray(numbers)) return undefined;
-    const row = explain(numbers);
-    return row && `AADSTS${numbers[0]}: ${row.meaning}. Fix: ${row.fix}.`;
-  }
+  const turns = createTurns({
+    describe: createDescription(explain),
+    stateNow,
+    send: (kept, passing) => send(kept, passing),
+  });
 
   function stateNow(): string {
     const credential = state?.credential();
@@ -165,8 +82,8 @@ export async function createConsole(options: {
     viewers(count) {
       const before = watched;
       watched = count;
-      if (count === 0) end();
-      else if (before === 0) begin();
+      if (count === 0) turns.end();
+      else if (before === 0) turns.begin();
       if (count > before) send([], [stateNow()]);
     },
     watch(watchedState) {
@@ -184,13 +101,13 @@ export async function createConsole(options: {
           const ms = performance.now() - record.startedAt;
           const at = now();
           rates.count(at, ms, record.refusal !== undefined);
-          if (watched > 0) show({ record, end, at, ms });
+          if (watched > 0) turns.show({ record, end, at, ms });
           signals.requests.ended(record, end);
         },
       },
       ...tapEvents(signals, counts, breakers),
     }),
-    close: end,
+    close: turns.end,
   };
 }
 
@@ -200,6 +117,110 @@ interface EndedRequest {
   readonly end: RequestEnd;
   readonly at: number;
   readonly ms: number;
+}
+
+interface TurnsOptions {
+  readonly describe: (request: EndedRequest) => ShownRequest;
+  readonly stateNow: () => string;
+  readonly send: SendEvents;
+}
+
+/** Gathers what has ended, and hands it over turn by turn while viewers watch. */
+function createTurns({ describe, stateNow, send }: TurnsOptions) {
+  let batch: EndedRequest[] = [];
+  let room = { granted: MOST_IN_TURN, refused: MOST_IN_TURN };
+  let passedOver = 0;
+  let turns = 0;
+  let timer: NodeJS.Timeout | undefined;
+
+  function turn(): void {
+    turns += 1;
+    const passing = turns % TURNS_OF_STATE === 0 ? [stateNow()] : [];
+    if (batch.length === 0 && passing.length === 0) return;
+    const kept = batch.map((request) => JSON.stringify(describe(request)));
+    if (passedOver > 0) kept.push(JSON.stringify({ kind: "passed_over", requests: passedOver }));
+    empty();
+    send(kept, passing);
+  }
+
+  function empty(): void {
+    batch = [];
+    room = { granted: MOST_IN_TURN, refused: MOST_IN_TURN };
+    passedOver = 0;
+  }
+
+  return {
+    begin() {
+      turns = 0;
+      timer = setInterval(turn, TURN_MS).unref();
+    },
+
+    end() {
+      clearInterval(timer);
+      empty();
+    },
+
+    /** Only what is at hand is kept until the turn. */
+    show(request: EndedRequest) {
+      const kind = request.record.refusal === undefined ? "granted" : "refused";
+      if (room[kind] === 0) {
+        passedOver += 1;
+        return;
+      }
+      room[kind] -= 1;
+      batch.push(request);
+    },
+  };
+}
+
+/** A request as viewers see it: times, facts of telemetry, and a digest in the place of the user. */
+function createDescription(explain: ExplainNumbers): (request: EndedRequest) => ShownRequest {
+  // A digest that is not the user's in any other place: a list of object ids must not lead back to users.
+  const key = randomBytes(32);
+  const digests = createBoundedMap<string>({ maxEntries: MOST_DIGESTS });
+
+  function digest(text: string): string {
+    const known = digests.get(text, 0);
+    if (known !== undefined) return known;
+    const made = createHmac("sha256", key).update(text).digest("hex").slice(0, 8);
+    digests.set(text, made);
+    return made;
+  }
+
+  function fixOf(diagnostics: object | undefined): string | undefined {
+    const numbers = (diagnostics as { readonly error_codes?: unknown } | undefined)?.error_codes;
+    if (!Array.isArray(numbers)) return undefined;
+    const row = explain(numbers);
+    return row && `AADSTS${numbers[0]}: ${row.meaning}. Fix: ${row.fix}.`;
+  }
+
+  return ({ record, end, at, ms }) => {
+    const { method, status, completed } = end;
+    const { refusal, caller, tokenRequest } = record;
+    const code = refusal?.code ?? (completed ? "granted" : "cut");
+    return {
+      kind: "request",
+      at,
+      correlationId: record.correlationId,
+      user: caller && digest(`${caller.principal.tenantId} ${caller.principal.objectId}`),
+      route: record.route ?? "none",
+      method,
+      status,
+      code,
+      reason: refusal?.reason,
+      actor: ACTOR_OF[code as GatewayErrorCode],
+      fix: fixOf(refusal?.diagnostics),
+      completed,
+      ms: rounded(ms),
+      verifyMs: rounded(record.verifyMs),
+      exchangeMs: rounded(record.exchangeMs),
+      downstreamMs: rounded(record.downstreamMs),
+      origin: record.tokenOrigin,
+      credential: tokenRequest?.source,
+      generation: tokenRequest?.generation,
+      downstreamStatus: record.downstreamStatus,
+    };
+  };
 }
 
 /** To a hundredth: a clock's sixteen digits would be a sixth of what viewers are sent. */

@@ -16,6 +16,7 @@ import {
   createRecords,
   type DelegationContent,
   type DelegationRecord,
+  type DelegationRecords,
   type Full,
   idOf,
   isHandle,
@@ -34,6 +35,7 @@ const MOST_READINGS = 3;
 export function createDelegations(options: DelegationsOptions): Delegations {
   const { rules, exchange, scopes, now, onEvent } = options;
   const records = createRecords({ ...options, ...rules, ...options.redis });
+  const renewalOf = createRenewals(records, onEvent);
   const clients = rules.clients.map((client) => client.toLowerCase());
   const maxMs = rules.maxDays * DAY_MS;
 
@@ -48,65 +50,6 @@ export function createDelegations(options: DelegationsOptions): Delegations {
 
   const endOf = ({ createdAt, expiresAt }: Pick<DelegationContent, "createdAt" | "expiresAt">) =>
     Math.min(expiresAt, createdAt + maxMs);
-
-  /** Keeps the refresh token that Entra returned, with the one that was redeemed for it. */
-  async function rotate(
-    handle: Secret,
-    record: DelegationRecord,
-    redeemed: Secret,
-    next: Secret | undefined,
-  ): Promise<void> {
-    if (next === undefined || next.reveal() === redeemed.reveal()) return;
-    const outcome = await records.replace(handle, record, {
-      ...record.content,
-      refreshTokens: [next, redeemed],
-    });
-    // Ended while Entra was asked: the token that Entra gave is not to be used any more.
-    if (outcome === "gone") throw ended("gone");
-    // `lost`: another process was first, and has a token that is as new.
-    if (outcome !== "lost") onEvent({ type: outcome === "kept" ? "renewed" : "renewal_lost" });
-  }
-
-  function renewalOf(handle: Secret, first: DelegationRecord, facts: DelegationFacts): Renewal {
-    async function redeemAny<Granted extends RenewedGrant>(
-      record: DelegationRecord,
-      redeem: (refreshToken: Secret) => Promise<Granted>,
-    ): Promise<Granted | GatewayError> {
-      let refusal = ended("no_refresh_token");
-      for (const refreshToken of record.content.refreshTokens) {
-        let granted: Granted;
-        try {
-          granted = await redeem(refreshToken);
-        } catch (error) {
-          if (!(error instanceof GatewayError) || error.code !== "delegation_ended") throw error;
-          refusal = error;
-          continue;
-        }
-        await rotate(handle, record, refreshToken, granted.refreshToken);
-        return granted;
-      }
-      return refusal;
-    }
-
-    return {
-      async renew(redeem) {
-        let record = first;
-        for (let reading = 1; ; reading += 1) {
-          const outcome = await redeemAny(record, redeem);
-          if (!(outcome instanceof GatewayError)) return outcome;
-          // Entra ended the tokens that this process knows; another process may have kept newer ones meanwhile.
-          const removed = await records.removeIf(record);
-          if (removed === true) onEvent({ type: "ended", facts, by: "authority", reason: outcome.reason });
-          if (removed === true) throw outcome;
-          const latest = await records.open(handle);
-          if (removed === undefined || latest === undefined || reading === MOST_READINGS)
-            throw unavailable(outcome);
-          if (latest === null) throw outcome;
-          record = latest;
-        }
-      },
-    };
-  }
 
   function resumed(
     handle: Secret,
@@ -137,24 +80,7 @@ export function createDelegations(options: DelegationsOptions): Delegations {
       expiresAt,
     });
     const caller: VerifiedCaller = { principal, assertion, owner: ownerOf(principal) };
-    return { id, caller, demanded: (error) => demanded(error, facts) };
-  }
-
-  function demanded(error: unknown, facts: DelegationFacts): unknown {
-    if (!(error instanceof GatewayError)) return error;
-    // The handle stands in the place of the user's token, and no other token of the job's would do.
-    if (error.code === "token_rejected") return ended(error.reason, error);
-    if (error.actor !== "user") return error;
-    const { code, claims, consentUri, reason, diagnostics } = error;
-    onEvent({ type: "user_needed", facts, code, claims, consentUri });
-    return new GatewayError(code, {
-      detail: DEMANDS[code] ?? error.detail,
-      cause: error,
-      ...(claims !== undefined && { claims }),
-      ...(consentUri !== undefined && { consentUri }),
-      ...(reason !== undefined && { reason }),
-      ...(diagnostics !== undefined && { diagnostics }),
-    });
+    return { id, caller, demanded: (error) => demanded(error, facts, onEvent) };
   }
 
   return {
@@ -225,6 +151,68 @@ export function createDelegations(options: DelegationsOptions): Delegations {
   };
 }
 
+/** Redeems the refresh tokens of a record, and keeps those that Entra gives for them. */
+function createRenewals(records: DelegationRecords, onEvent: DelegationsOptions["onEvent"]) {
+  /** Keeps the refresh token that Entra returned, with the one that was redeemed for it. */
+  async function rotate(
+    handle: Secret,
+    record: DelegationRecord,
+    redeemed: Secret,
+    next: Secret | undefined,
+  ): Promise<void> {
+    if (next === undefined || next.reveal() === redeemed.reveal()) return;
+    const outcome = await records.replace(handle, record, {
+      ...record.content,
+      refreshTokens: [next, redeemed],
+    });
+    // Ended while Entra was asked: the token that Entra gave is not to be used any more.
+    if (outcome === "gone") throw ended("gone");
+    // `lost`: another process was first, and has a token that is as new.
+    if (outcome !== "lost") onEvent({ type: outcome === "kept" ? "renewed" : "renewal_lost" });
+  }
+
+  return (handle: Secret, first: DelegationRecord, facts: DelegationFacts): Renewal => {
+    async function redeemAny<Granted extends RenewedGrant>(
+      record: DelegationRecord,
+      redeem: (refreshToken: Secret) => Promise<Granted>,
+    ): Promise<Granted | GatewayError> {
+      let refusal = ended("no_refresh_token");
+      for (const refreshToken of record.content.refreshTokens) {
+        let granted: Granted;
+        try {
+          granted = await redeem(refreshToken);
+        } catch (error) {
+          if (!(error instanceof GatewayError) || error.code !== "delegation_ended") throw error;
+          refusal = error;
+          continue;
+        }
+        await rotate(handle, record, refreshToken, granted.refreshToken);
+        return granted;
+      }
+      return refusal;
+    }
+
+    return {
+      async renew(redeem) {
+        let record = first;
+        for (let reading = 1; ; reading += 1) {
+          const outcome = await redeemAny(record, redeem);
+          if (!(outcome instanceof GatewayError)) return outcome;
+          // Entra ended the tokens that this process knows; another process may have kept newer ones meanwhile.
+          const removed = await records.removeIf(record);
+          if (removed === true) onEvent({ type: "ended", facts, by: "authority", reason: outcome.reason });
+          if (removed === true) throw outcome;
+          const latest = await records.open(handle);
+          if (removed === undefined || latest === undefined || reading === MOST_READINGS)
+            throw unavailable(outcome);
+          if (latest === null) throw outcome;
+          record = latest;
+        }
+      },
+    };
+  };
+}
+
 /** What the user can do, for a job to pass on. The claims, or the address, stand in the problem beside it. */
 const DEMANDS: Partial<Readonly<Record<string, string>>> = {
   claims_challenged: "The user has to sign in with these claims and delegate anew; a job cannot meet them.",
@@ -233,6 +221,24 @@ const DEMANDS: Partial<Readonly<Record<string, string>>> = {
   admin_consent_required:
     "An administrator has to consent, at this address; the delegation goes on after that.",
 };
+
+/** What Entra or an API wants of the user, in words for the job that acts for the user. */
+function demanded(error: unknown, facts: DelegationFacts, onEvent: DelegationsOptions["onEvent"]): unknown {
+  if (!(error instanceof GatewayError)) return error;
+  // The handle stands in the place of the user's token, and no other token of the job's would do.
+  if (error.code === "token_rejected") return ended(error.reason, error);
+  if (error.actor !== "user") return error;
+  const { code, claims, consentUri, reason, diagnostics } = error;
+  onEvent({ type: "user_needed", facts, code, claims, consentUri });
+  return new GatewayError(code, {
+    detail: DEMANDS[code] ?? error.detail,
+    cause: error,
+    ...(claims !== undefined && { claims }),
+    ...(consentUri !== undefined && { consentUri }),
+    ...(reason !== undefined && { reason }),
+    ...(diagnostics !== undefined && { diagnostics }),
+  });
+}
 
 /** @throws {GatewayError} unless there is room. */
 function assertRoom(full: Full | "none" | undefined): void {

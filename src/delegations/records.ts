@@ -6,6 +6,7 @@ import { Secret } from "../foundation/secret.ts";
 import type { Principal } from "../identity/contract.ts";
 import type { RedisStore, SealedPlace, Sealing, Unavailable } from "../redis/contract.ts";
 import type { ListedDelegation } from "./contract.ts";
+import { createLists } from "./lists.ts";
 
 /** The part of a delegation that only its handle opens. */
 export interface DelegationContent {
@@ -99,20 +100,8 @@ if stored ~= ARGV[1] then return 0 end
 redis.call("set", KEYS[1], ARGV[2], "PX", ARGV[3])
 return 1`;
 const REMOVE = `return redis.call("del", KEYS[1])`;
-/** An id that is listed already is listed on, whatever the bound. */
-const ENLIST = `
-redis.call("zremrangebyscore", KEYS[1], "-inf", ARGV[2])
-if redis.call("zcard", KEYS[1]) >= tonumber(ARGV[4]) and not redis.call("zscore", KEYS[1], ARGV[1]) then return 0 end
-redis.call("zadd", KEYS[1], ARGV[3], ARGV[1])
-local last = redis.call("zrange", KEYS[1], -1, -1, "WITHSCORES")[2]
-redis.call("pexpire", KEYS[1], math.max(1, math.floor(tonumber(last) - tonumber(ARGV[2]))))
-return 1`;
-const COUNT = `return redis.call("zcount", KEYS[1], "(" .. ARGV[1], "+inf")`;
-const LISTED = `return redis.call("zrangebyscore", KEYS[1], "(" .. ARGV[1], "+inf")`;
-const STRIKE = `return redis.call("zrem", KEYS[1], ARGV[1])`;
 
 const recordName = (id: string) => `obo:{${id}}:delegation`;
-const listName = (tag: string) => `obo:{${tag}}:delegations`;
 
 /**
  * A record is a line that its id alone leads to, authenticated by the master key, and the sealed content behind it. The
@@ -127,35 +116,18 @@ interface Line {
   readonly clients: readonly string[];
 }
 
-export function createRecords(options: RecordsOptions): DelegationRecords {
-  const { authorityHost, clientId, store, sealing, maxPerUser, maxPerClient, now } = options;
-  const binding = JSON.stringify(["delegation", authorityHost, clientId]);
+/** Keyed hashes of users, tenants and clients, which name lists; and lines, which hold and prove them. */
+function createLines({
+  authorityHost,
+  clientId,
+  sealing,
+}: Pick<RecordsOptions, "authorityHost" | "clientId" | "sealing">) {
   const namesOf = (...parts: readonly string[]) =>
     sealing.userNames(JSON.stringify(["delegation", authorityHost, clientId, ...parts]));
   const userTags = ({ tenantId, objectId }: Pick<DelegatingUser, "tenantId" | "objectId">) =>
     namesOf("user", tenantId, objectId);
   const tenantTags = (tenantId: string) => namesOf("tenant", tenantId);
   const clientTags = (user: DelegatingUser) => namesOf("client", user.tenantId, user.clientId);
-  const decoy = Buffer.concat([
-    Buffer.from(writeLine({ user: "", tenant: "", client: "", createdAt: 0, expiresAt: 0, clients: [] })),
-    Buffer.of(1),
-    randomBytes(DECOY_BYTES),
-  ]);
-  const decoyText = writeContent({
-    user: {
-      tenantId: "",
-      objectId: "",
-      subject: "",
-      clientId: "",
-      tokenVersion: "2.0",
-      scopes: [],
-      roles: [],
-    },
-    createdAt: 0,
-    expiresAt: 0,
-    clients: [],
-    refreshTokens: [new Secret("x".repeat(DECOY_BYTES / 2))],
-  });
 
   function writeLine(line: Line): string {
     const text = JSON.stringify(line);
@@ -172,6 +144,21 @@ export function createRecords(options: RecordsOptions): DelegationRecords {
     return { line: JSON.parse(text) as Line, end };
   }
 
+  return { userTags, tenantTags, clientTags, writeLine, readLine };
+}
+
+export function createRecords(options: RecordsOptions): DelegationRecords {
+  const { authorityHost, clientId, store, sealing, maxPerUser, maxPerClient, now } = options;
+  const binding = JSON.stringify(["delegation", authorityHost, clientId]);
+  const { userTags, tenantTags, clientTags, writeLine, readLine } = createLines(options);
+  const { enlist, strike, idsOf, count } = createLists(store, now);
+  /** Is opened in the place of a record that is not there. */
+  const decoy = Buffer.concat([
+    Buffer.from(writeLine({ user: "", tenant: "", client: "", createdAt: 0, expiresAt: 0, clients: [] })),
+    Buffer.of(1),
+    randomBytes(DECOY_BYTES),
+  ]);
+
   function compose([home]: readonly [SealedPlace, ...SealedPlace[]], content: DelegationContent): Buffer {
     const { user, createdAt, expiresAt, clients } = content;
     const line = writeLine({
@@ -185,28 +172,6 @@ export function createRecords(options: RecordsOptions): DelegationRecords {
     return Buffer.concat([Buffer.from(line), home.seal(writeContent(content))]);
   }
 
-  async function enlist(
-    tag: string,
-    id: string,
-    expiresAt: number,
-    most: number,
-  ): Promise<boolean | Unavailable> {
-    const args = [id, String(now()), String(expiresAt), String(most)];
-    const answer = await store.run(ENLIST, listName(tag), args);
-    return answer === undefined ? undefined : answer === 1;
-  }
-
-  /** Lists are for counting and showing: a stroke that fails costs its user a place until the delegation's end. */
-  async function strike(id: string, tags: readonly string[]): Promise<void> {
-    await Promise.all(tags.map((tag) => store.run(STRIKE, listName(tag), [id])));
-  }
-
-  async function idsOf(tags: readonly string[]): Promise<ReadonlyMap<string, string> | Unavailable> {
-    const lists = await Promise.all(tags.map((tag) => store.run(LISTED, listName(tag), [String(now())])));
-    if (lists.some((list) => !Array.isArray(list))) return undefined;
-    return new Map(tags.flatMap((tag, index) => (lists[index] as string[]).map((id) => [id, tag] as const)));
-  }
-
   /** Takes ids out of the user's lists whose records are no more, as after a refusal by Entra that Redis missed. */
   async function prune(user: DelegatingUser): Promise<void> {
     const ids = (await idsOf(userTags(user))) ?? new Map<string, string>();
@@ -215,12 +180,6 @@ export function createRecords(options: RecordsOptions): DelegationRecords {
         if ((await store.isTaken(recordName(id))) === false) await strike(id, [tag, clientTags(user)[0]]);
       }),
     );
-  }
-
-  async function count(tags: readonly string[]): Promise<number | Unavailable> {
-    const counts = await Promise.all(tags.map((tag) => store.run(COUNT, listName(tag), [String(now())])));
-    if (counts.some((one) => typeof one !== "number")) return undefined;
-    return counts.reduce<number>((sum, one) => sum + (one as number), 0);
   }
 
   async function full(user: DelegatingUser, pruned = false): Promise<Full | "none" | Unavailable> {
@@ -281,7 +240,7 @@ export function createRecords(options: RecordsOptions): DelegationRecords {
       const end = readLine(stored)?.end ?? 0;
       const sealed = stored.subarray(end + 1);
       const opened = places.map((place) => place.open(sealed)).find((text) => text !== undefined);
-      const content = readContent(opened ?? decoyText);
+      const content = readContent(opened ?? DECOY);
       return opened === undefined || content === undefined ? null : { id, content, stored };
     },
 
@@ -360,3 +319,20 @@ function readContent(text: string): DelegationContent | undefined {
     refreshTokens: refreshTokens.map((token) => new Secret(String(token))),
   };
 }
+
+/** Is read in the place of a content that does not open. */
+const DECOY = writeContent({
+  user: {
+    tenantId: "",
+    objectId: "",
+    subject: "",
+    clientId: "",
+    tokenVersion: "2.0",
+    scopes: [],
+    roles: [],
+  },
+  createdAt: 0,
+  expiresAt: 0,
+  clients: [],
+  refreshTokens: [new Secret("x".repeat(DECOY_BYTES / 2))],
+});

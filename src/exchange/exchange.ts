@@ -5,7 +5,7 @@ import { GatewayError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import { type BudgetOptions, createBudget, type Exhausted, type Owner } from "../foundation/budget.ts";
 import type { OpenRedis } from "../redis/contract.ts";
-import { canonicalClaims, createKeyMaker } from "./cache/keys.ts";
+import { canonicalClaims, createKeyMaker, type KeyMaker } from "./cache/keys.ts";
 import { createSharedTokens } from "./cache/shared-tokens.ts";
 import { createTokenCache, type TokenCacheOptions } from "./cache/token-cache.ts";
 import type {
@@ -20,7 +20,7 @@ import { createAcquire } from "./entra/acquire.ts";
 import { type ConsentOptions, createConsentUris } from "./entra/consent.ts";
 import { createMsalWire, loadMsal, type SendGrant } from "./entra/msal.ts";
 import { createTokenResponses } from "./entra/token-response.ts";
-import { createFailureDomains } from "./failure-domains.ts";
+import { createFailureDomains, type FailureDomains } from "./failure-domains.ts";
 import { createFlight, createSingleFlight } from "./flight.ts";
 import { createRefreshAhead } from "./refresh.ts";
 
@@ -87,8 +87,6 @@ export function createTokenExchange(
       now,
       onEvent,
     });
-  const flights = createSingleFlight<ExchangeResult>();
-  const budget = createBudget(options.budget);
   const domains = createFailureDomains({ refusalMs: options.refusalMemoryMs, now });
   const clockDrift = createClockDrift({ now, onEvent });
   const acquire = createAcquire(
@@ -111,50 +109,11 @@ export function createTokenExchange(
     },
   );
   const fly = createFlight({ keyMaker, cache, shared, domains, acquire, now, onEvent });
+  const board = createBoarding(options, { keyMaker, domains, fly, onEvent });
   const refreshAhead = createRefreshAhead(
     { maxConcurrent: Math.max(1, Math.floor(options.budget.total * REFRESH_SHARE)) },
     { exchange: async (request, endingAfter) => board(request, undefined, endingAfter).result, onEvent },
   );
-
-  /** Two delegations never begin with the same refresh token, so each request for one is a flight of its own. */
-  let offline = 0;
-
-  /**
-   * Joins the exchange that is under way, or starts it, if its user, its client and the process may hold one more.
-   *
-   * @param claims The request's claims in canonical spelling, for keys. Entra gets them as the API wrote them.
-   */
-  function board(asked: ExchangeRequest, claims: string | undefined, endingAfter?: number) {
-    // The keys stand for the scopes as they are now, so later changes of the array must not reach Entra.
-    const { clientId = options.clientId, assertion, signal } = asked;
-    const request = { ...asked, scopes: [...asked.scopes] };
-    const keys = keyMaker.of(assertion, asked.scopes);
-    const subject = {
-      keys,
-      tenantId: assertion.tenantId,
-      claims,
-      assertionExpiresAt: assertion.expiresAt,
-    };
-    const ended = domains.recallEnded(subject);
-    if (ended !== undefined) {
-      onEvent({ type: "held_back", tenantId: assertion.tenantId, code: ended.code });
-      throw ended;
-    }
-    const flightKey = `${keys.token}${asked.isOffline === true ? `\noffline ${++offline}` : ""}${claims === undefined ? "" : `\n${claims}`}`;
-    const start = () => {
-      const owner = { user: keys.user, client: `${assertion.tenantId} ${clientId}` };
-      take(owner);
-      return fly(request, subject, endingAfter).finally(() => budget.give(owner));
-    };
-    return flights.board(flightKey, start, signal);
-  }
-
-  function take(owner: Owner): void {
-    const bound = budget.take(owner);
-    if (bound === undefined) return;
-    onEvent({ type: "share_exhausted", bound });
-    throw exhausted(bound);
-  }
 
   function recall(request: ExchangeRequest): ExchangeResult | undefined {
     const { assertion, scopes, claims } = request;
@@ -241,6 +200,61 @@ export function assertExchangeable(
 
 function isAllowed(tenantId: string, allowed: readonly string[] | "*"): boolean {
   return allowed === "*" || allowed.some((tenant) => tenant.toLowerCase() === tenantId.toLowerCase());
+}
+
+interface BoardingPorts {
+  readonly keyMaker: KeyMaker;
+  readonly domains: Pick<FailureDomains, "recallEnded">;
+  readonly fly: ReturnType<typeof createFlight>;
+  readonly onEvent: (event: ExchangeEvent) => void;
+}
+
+/** Concurrent requests for one token share one exchange, and a caller holds a share of those that are under way. */
+function createBoarding(
+  { clientId: gateway, budget: bounds }: Pick<TokenExchangeOptions, "clientId" | "budget">,
+  { keyMaker, domains, fly, onEvent }: BoardingPorts,
+) {
+  const flights = createSingleFlight<ExchangeResult>();
+  const budget = createBudget(bounds);
+  /** Two delegations never begin with the same refresh token, so each request for one is a flight of its own. */
+  let offline = 0;
+
+  function take(owner: Owner): void {
+    const bound = budget.take(owner);
+    if (bound === undefined) return;
+    onEvent({ type: "share_exhausted", bound });
+    throw exhausted(bound);
+  }
+
+  /**
+   * Joins the exchange that is under way, or starts it, if its user, its client and the process may hold one more.
+   *
+   * @param claims The request's claims in canonical spelling, for keys. Entra gets them as the API wrote them.
+   */
+  return (asked: ExchangeRequest, claims: string | undefined, endingAfter?: number) => {
+    // The keys stand for the scopes as they are now, so later changes of the array must not reach Entra.
+    const { clientId = gateway, assertion, signal } = asked;
+    const request = { ...asked, scopes: [...asked.scopes] };
+    const keys = keyMaker.of(assertion, asked.scopes);
+    const subject = {
+      keys,
+      tenantId: assertion.tenantId,
+      claims,
+      assertionExpiresAt: assertion.expiresAt,
+    };
+    const ended = domains.recallEnded(subject);
+    if (ended !== undefined) {
+      onEvent({ type: "held_back", tenantId: assertion.tenantId, code: ended.code });
+      throw ended;
+    }
+    const flightKey = `${keys.token}${asked.isOffline === true ? `\noffline ${++offline}` : ""}${claims === undefined ? "" : `\n${claims}`}`;
+    const start = () => {
+      const owner = { user: keys.user, client: `${assertion.tenantId} ${clientId}` };
+      take(owner);
+      return fly(request, subject, endingAfter).finally(() => budget.give(owner));
+    };
+    return flights.board(flightKey, start, signal);
+  };
 }
 
 /** Entra leaves it out where the registration may not have `offline_access`. */

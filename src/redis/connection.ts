@@ -51,7 +51,7 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
   let disconnection = DISCONNECTED;
   const onConnectionError = (error: unknown) => {
     disconnection = labelOf(error, DISCONNECTED);
-    noteRefusal(disconnection);
+    acceptance.refused(disconnection);
   };
   redis.on("error", onConnectionError);
   redis.on("node error", onConnectionError);
@@ -59,7 +59,7 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
     disconnection = DISCONNECTED;
   });
   let full = false;
-  let refusedFor: string | undefined;
+  const acceptance = createAcceptance(signIn, onEvent);
   // With tokens, the first of them starts it. A failed first attempt becomes the event above, and the retry strategy
   // repeats it.
   if (signIn === undefined) redis.connect().catch(() => {});
@@ -90,25 +90,11 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
     if (token === undefined) return;
     try {
       await node.auth(token.objectId, token.token.reveal());
-      if (refusedFor !== "NOPERM") noteAcceptance();
+      if (acceptance.refusal() !== "NOPERM") acceptance.accepted();
     } catch (error) {
       // A connection that was lost meanwhile signs in when it is made again.
-      noteRefusal(labelOf(error, DISCONNECTED));
+      acceptance.refused(labelOf(error, DISCONNECTED));
     }
-  }
-
-  function noteRefusal(label: string): void {
-    if (!REFUSALS.has(label)) return;
-    if (label !== "NOPERM") signIn?.refused();
-    if (refusedFor === label) return;
-    refusedFor = label;
-    onEvent({ type: "shared_refused", reason: label, objectId: signIn?.current()?.objectId });
-  }
-
-  function noteAcceptance(): void {
-    if (refusedFor === undefined) return;
-    refusedFor = undefined;
-    onEvent({ type: "shared_accepted" });
   }
 
   async function ask<T>(operation: () => Promise<T>): Promise<T | Unavailable> {
@@ -117,11 +103,11 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
       if (redis.status !== "ready") throw new Error("not connected");
       const answer = await within(timeoutMs, operation());
       breaker.succeeded();
-      noteAcceptance();
+      acceptance.accepted();
       return answer;
     } catch (error) {
       const reason = redis.status === "ready" ? labelOf(error, "failed") : absence();
-      noteRefusal(reason);
+      acceptance.refused(reason);
       // A full Redis answers, and what it holds serves on; it only takes nothing more.
       if (reason === FULL) {
         breaker.succeeded();
@@ -137,7 +123,7 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
   function absence(): string {
     if (signIn !== undefined && signIn.current() === undefined) return NO_TOKEN;
     // While it signs in once more, what it was refused for is still the reason.
-    return disconnection === DISCONNECTED ? (refusedFor ?? DISCONNECTED) : disconnection;
+    return disconnection === DISCONNECTED ? (acceptance.refusal() ?? DISCONNECTED) : disconnection;
   }
 
   async function store(operation: () => Promise<unknown>): Promise<boolean | Unavailable> {
@@ -163,6 +149,27 @@ export function openRedisStore(options: RedisStoreOptions): RedisStore {
       signIn?.close();
       redis.disconnect();
     },
+  };
+}
+
+/** Whether Redis lets this gateway in: events tell when that changes, and a refused token is asked for anew. */
+function createAcceptance(signIn: SignIn | undefined, onEvent: (event: RedisEvent) => void) {
+  let refusedFor: string | undefined;
+  return {
+    refused(label: string) {
+      if (!REFUSALS.has(label)) return;
+      if (label !== "NOPERM") signIn?.refused();
+      if (refusedFor === label) return;
+      refusedFor = label;
+      onEvent({ type: "shared_refused", reason: label, objectId: signIn?.current()?.objectId });
+    },
+    accepted() {
+      if (refusedFor === undefined) return;
+      refusedFor = undefined;
+      onEvent({ type: "shared_accepted" });
+    },
+    /** The label of the refusal that stands. */
+    refusal: () => refusedFor,
   };
 }
 

@@ -74,8 +74,7 @@ const lockName = (place: SealedPlace) => `obo:{${place.name}}:lock`;
 const purgeName = (user: string) => `obo:{${user}}:purged`;
 
 export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
-  const { sealing, store, expiryMarginMs, now, onEvent } = options;
-  const waitMs = Math.min(LONGEST_WAIT_MS, options.exchangeTimeoutMs / 4);
+  const { sealing, store, now, onEvent } = options;
   const pending = new Set<Promise<unknown>>();
 
   /** Only `settled` waits for these. */
@@ -100,97 +99,7 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
     return content && { ...content, place, sealed };
   }
 
-  function of(subject: SharedSubject): SharedToken {
-    const { assertion, assertionExpiresAt, binding, user, endingAfter = 0 } = subject;
-    const places = sealing.places(assertion, binding);
-    const [home] = places;
-    /** Redis has let a question of this exchange run out of time: it costs the exchange no second one. */
-    let unanswered = false;
-
-    const read: RedisStore["read"] = async (name) => {
-      const value = await store.read(name);
-      if (value === undefined) unanswered = true;
-      return value;
-    };
-
-    async function find(): Promise<AcquiredToken | undefined> {
-      const [purged, ...kept] = await Promise.all([
-        purgedAt(user, read),
-        ...places.map((place) => keptAt(place, read)),
-      ]);
-      const usable = kept.find(
-        (one) =>
-          one !== undefined &&
-          // Not "later than": a mark that is no number compares with nothing.
-          one.askedAt > purged &&
-          one.token.expiresAt > Math.max(now() + expiryMarginMs, endingAfter),
-      );
-      return usable?.token;
-    }
-
-    async function put(token: AcquiredToken, askedAt: number): Promise<void> {
-      const lifeMs = Math.min(token.expiresAt - expiryMarginMs, assertionExpiresAt) - now();
-      const { accessToken, expiresAt, grantedScopes: s } = token;
-      const text = JSON.stringify({ t: accessToken.reveal(), e: expiresAt, a: askedAt, s });
-      const sealed = home.seal(text);
-      if (lifeMs > 0 && sealed.length <= MOST_SEALED_BYTES)
-        await store.write(valueName(home), sealed, lifeMs);
-    }
-
-    const replace: SharedToken["replace"] = async (exchange) => {
-      const askedAt = now();
-      const token = await exchange();
-      inBackground(put(token, askedAt));
-      return { ...token, shared: false };
-    };
-
-    async function asOwner(owner: string, exchange: () => Promise<AcquiredToken>): Promise<AcquiredToken> {
-      const release = () => store.removeIf(lockName(home), owner);
-      const askedAt = now();
-      try {
-        const token = await exchange();
-        // Released after the token is there, so that a lock that is gone without a token means failure.
-        inBackground(put(token, askedAt).then(release));
-        return token;
-      } catch (error) {
-        inBackground(release());
-        throw error;
-      }
-    }
-
-    /** The other process' token, or undefined when that process failed, died or takes too long. */
-    async function awaitOther(): Promise<AcquiredToken | undefined> {
-      onEvent({ type: "shared_awaited" });
-      const deadline = performance.now() + waitMs;
-      for (let pauseMs = FIRST_POLL_MS; performance.now() < deadline; pauseMs *= 1.5) {
-        await sleep(Math.min(pauseMs, LONGEST_POLL_MS) * (0.5 + Math.random()));
-        // Sent in this order, and answered so: a lock seen gone means that its token would be seen.
-        const [taken, found] = await Promise.all([store.isTaken(lockName(home)), find()]);
-        if (found !== undefined || taken !== true) return found;
-      }
-      return undefined;
-    }
-
-    return {
-      find,
-      replace,
-
-      async obtain(exchange) {
-        if (unanswered) return replace(exchange);
-        const owner = randomUUID();
-        // Asked again with the lock: between the first look and now its former owner may have finished.
-        const [taken, found] = await Promise.all([store.take(lockName(home), owner, LOCK_MS), find()]);
-        if (found !== undefined) {
-          if (taken === true) inBackground(store.removeIf(lockName(home), owner));
-          return { ...found, shared: true };
-        }
-        if (taken === true) return { ...(await asOwner(owner, exchange)), shared: false };
-        const others = taken === false ? await awaitOther() : undefined;
-        if (others !== undefined) return { ...others, shared: true };
-        return replace(exchange);
-      },
-    };
-  }
+  const tier: Tier = { ...options, inBackground, purgedAt, keptAt };
 
   async function forget(assertion: Secret, { binding }: SharedKeys, refused: Secret): Promise<void> {
     const kept = await Promise.all(
@@ -203,7 +112,7 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
   }
 
   return {
-    of,
+    of: (subject) => sharedTokenOf(subject, tier),
     forget: (assertion, keys, refused) => inBackground(forget(assertion, keys, refused)),
     purgeUser({ user }) {
       const [name] = sealing.userNames(user);
@@ -211,6 +120,106 @@ export function createSharedTokens(options: SharedTokensOptions): SharedTokens {
     },
     async settled() {
       await Promise.all(pending);
+    },
+  };
+}
+
+/** What the places of all exchanges have in common. */
+interface Tier extends SharedTokensOptions {
+  readonly inBackground: (work: Promise<unknown>) => void;
+  readonly purgedAt: (user: string, read: RedisStore["read"]) => Promise<number>;
+  readonly keptAt: (place: SealedPlace, read: RedisStore["read"]) => Promise<Kept | undefined>;
+}
+
+function sharedTokenOf(subject: SharedSubject, tier: Tier): SharedToken {
+  const { sealing, store, expiryMarginMs, now, onEvent, inBackground, purgedAt, keptAt } = tier;
+  const waitMs = Math.min(LONGEST_WAIT_MS, tier.exchangeTimeoutMs / 4);
+  const { assertion, assertionExpiresAt, binding, user, endingAfter = 0 } = subject;
+  const places = sealing.places(assertion, binding);
+  const [home] = places;
+  /** Redis has let a question of this exchange run out of time: it costs the exchange no second one. */
+  let unanswered = false;
+
+  const read: RedisStore["read"] = async (name) => {
+    const value = await store.read(name);
+    if (value === undefined) unanswered = true;
+    return value;
+  };
+
+  async function find(): Promise<AcquiredToken | undefined> {
+    const [purged, ...kept] = await Promise.all([
+      purgedAt(user, read),
+      ...places.map((place) => keptAt(place, read)),
+    ]);
+    const usable = kept.find(
+      (one) =>
+        one !== undefined &&
+        // Not "later than": a mark that is no number compares with nothing.
+        one.askedAt > purged &&
+        one.token.expiresAt > Math.max(now() + expiryMarginMs, endingAfter),
+    );
+    return usable?.token;
+  }
+
+  async function put(token: AcquiredToken, askedAt: number): Promise<void> {
+    const lifeMs = Math.min(token.expiresAt - expiryMarginMs, assertionExpiresAt) - now();
+    const { accessToken, expiresAt, grantedScopes: s } = token;
+    const text = JSON.stringify({ t: accessToken.reveal(), e: expiresAt, a: askedAt, s });
+    const sealed = home.seal(text);
+    if (lifeMs > 0 && sealed.length <= MOST_SEALED_BYTES) await store.write(valueName(home), sealed, lifeMs);
+  }
+
+  const replace: SharedToken["replace"] = async (exchange) => {
+    const askedAt = now();
+    const token = await exchange();
+    inBackground(put(token, askedAt));
+    return { ...token, shared: false };
+  };
+
+  async function asOwner(owner: string, exchange: () => Promise<AcquiredToken>): Promise<AcquiredToken> {
+    const release = () => store.removeIf(lockName(home), owner);
+    const askedAt = now();
+    try {
+      const token = await exchange();
+      // Released after the token is there, so that a lock that is gone without a token means failure.
+      inBackground(put(token, askedAt).then(release));
+      return token;
+    } catch (error) {
+      inBackground(release());
+      throw error;
+    }
+  }
+
+  /** The other process' token, or undefined when that process failed, died or takes too long. */
+  async function awaitOther(): Promise<AcquiredToken | undefined> {
+    onEvent({ type: "shared_awaited" });
+    const deadline = performance.now() + waitMs;
+    for (let pauseMs = FIRST_POLL_MS; performance.now() < deadline; pauseMs *= 1.5) {
+      await sleep(Math.min(pauseMs, LONGEST_POLL_MS) * (0.5 + Math.random()));
+      // Sent in this order, and answered so: a lock seen gone means that its token would be seen.
+      const [taken, found] = await Promise.all([store.isTaken(lockName(home)), find()]);
+      if (found !== undefined || taken !== true) return found;
+    }
+    return undefined;
+  }
+
+  return {
+    find,
+    replace,
+
+    async obtain(exchange) {
+      if (unanswered) return replace(exchange);
+      const owner = randomUUID();
+      // Asked again with the lock: between the first look and now its former owner may have finished.
+      const [taken, found] = await Promise.all([store.take(lockName(home), owner, LOCK_MS), find()]);
+      if (found !== undefined) {
+        if (taken === true) inBackground(store.removeIf(lockName(home), owner));
+        return { ...found, shared: true };
+      }
+      if (taken === true) return { ...(await asOwner(owner, exchange)), shared: false };
+      const others = taken === false ? await awaitOther() : undefined;
+      if (others !== undefined) return { ...others, shared: true };
+      return replace(exchange);
     },
   };
 }

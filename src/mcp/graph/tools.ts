@@ -27,113 +27,121 @@ const FIELDS = ["ConsistencyLevel", "Prefer", "If-Match"] as const;
 const CORRECTABLE: ReadonlySet<GatewayError["code"]> = new Set(["target_forbidden", "request_malformed"]);
 
 export function createGraphTools(options: GraphToolsOptions): readonly ToolDefinition[] {
-  const { methods, onRefused } = options;
-  const isReadOnly = methods.every((method) => method === "GET");
-  /** A refusal of the gateway is thrown on, so that the answer to the request becomes the challenge. */
+  /** A refusal of the gateway is the failure of the call; one that the model cannot correct is handed on besides. */
   const guarded =
-    (run: ToolDefinition["run"]): ToolDefinition["run"] =>
+    (run: (options: GraphToolsOptions, input: Input) => Promise<ToolResult>): ToolDefinition["run"] =>
     async (input) => {
       try {
-        return await run(input);
+        return await run(options, input);
       } catch (error) {
         if (!(error instanceof GatewayError)) throw error;
-        if (CORRECTABLE.has(error.code)) return failure(error.detail);
-        onRefused(error);
+        if (!CORRECTABLE.has(error.code)) options.onRefused(error);
         return failure(error.detail);
       }
     };
-  const local = { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false };
   return [
-    {
-      name: "graph_search",
-      description:
-        "Finds operations of Microsoft Graph that may be called here, by words such as 'messages' or 'calendar events'. Returns operations with the permissions that open them.",
-      inputSchema: {
-        type: "object",
-        properties: {
-          query: {
-            type: "string",
-            maxLength: 200,
-            description: "Words; left out, all operations are listed.",
-          },
-          limit: {
-            type: "integer",
-            minimum: 1,
-            maximum: MAX_LIMIT,
-            description: `Default ${DEFAULT_LIMIT}.`,
-          },
-          cursor: { type: "string", maxLength: 64, description: "From the result before." },
-        },
-        additionalProperties: false,
-      },
-      annotations: { title: "Search operations of Microsoft Graph", ...local },
-      run: guarded((input) => search(options, input)),
-    },
-    {
-      name: "graph_describe",
-      description:
-        "Describes one operation of Microsoft Graph: whether it may be called here, which permissions open it, and how it is called.",
-      inputSchema: {
-        type: "object",
-        properties: {
-          method: { type: "string", enum: [...ALL_METHODS] },
-          path: { type: "string", maxLength: 2_048, description: "Such as /me/messages or /users/{id}." },
-        },
-        required: ["method", "path"],
-        additionalProperties: false,
-      },
-      annotations: { title: "Describe an operation of Microsoft Graph", ...local },
-      run: guarded((input) => describe(options, input)),
-    },
-    {
-      name: "graph_call",
-      description: `Calls one operation of Microsoft Graph as the signed-in user (${methods.join(", ")}). Long results come in pieces: call again with the cursor alone.`,
-      inputSchema: {
-        type: "object",
-        properties: {
-          method: { type: "string", enum: [...methods], description: `Default ${methods[0]}.` },
-          path: {
-            type: "string",
-            maxLength: 2_048,
-            description: "Below the version, with real values for parameters: /me/messages.",
-          },
-          query: {
-            type: "object",
-            maxProperties: 30,
-            additionalProperties: { type: ["string", "number", "boolean"] },
-            description: "OData parameters: $select, $filter, $top, $orderby, $expand, $search, $count.",
-          },
-          headers: {
-            type: "object",
-            properties: Object.fromEntries(FIELDS.map((name) => [name, { type: "string", maxLength: 500 }])),
-            additionalProperties: false,
-          },
-          ...(isReadOnly ? {} : { body: { type: "object", description: "Sent as JSON." } }),
-          cursor: {
-            type: "string",
-            maxLength: 8_192,
-            description: "From the result before, without any other argument.",
-          },
-        },
-        additionalProperties: false,
-      },
-      annotations: {
-        title: "Call Microsoft Graph",
-        readOnlyHint: isReadOnly,
-        destructiveHint: methods.some((method) => method !== "GET" && method !== "POST"),
-        idempotentHint: isReadOnly,
-        openWorldHint: true,
-      },
-      run: guarded((input) => call(options, input)),
-    },
+    { ...SEARCH, run: guarded(search) },
+    { ...DESCRIBE, run: guarded(describe) },
+    { ...callTool(options.methods), run: guarded(call) },
   ];
 }
 
+type Input = Readonly<Record<string, unknown>>;
+/** What a client reads of a tool. */
+type Described = Omit<ToolDefinition, "run">;
+
 const ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
+/** Of tools that look things up in the gateway's table. */
+const LOOKS_UP = { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false };
+
+const SEARCH: Described = {
+  name: "graph_search",
+  description:
+    "Finds operations of Microsoft Graph that may be called here, by words such as 'messages' or 'calendar events'. Returns operations with the permissions that open them.",
+  inputSchema: {
+    type: "object",
+    properties: {
+      query: {
+        type: "string",
+        maxLength: 200,
+        description: "Words; left out, all operations are listed.",
+      },
+      limit: {
+        type: "integer",
+        minimum: 1,
+        maximum: MAX_LIMIT,
+        description: `Default ${DEFAULT_LIMIT}.`,
+      },
+      cursor: { type: "string", maxLength: 64, description: "From the result before." },
+    },
+    additionalProperties: false,
+  },
+  annotations: { title: "Search operations of Microsoft Graph", ...LOOKS_UP },
+};
+
+const DESCRIBE: Described = {
+  name: "graph_describe",
+  description:
+    "Describes one operation of Microsoft Graph: whether it may be called here, which permissions open it, and how it is called.",
+  inputSchema: {
+    type: "object",
+    properties: {
+      method: { type: "string", enum: [...ALL_METHODS] },
+      path: { type: "string", maxLength: 2_048, description: "Such as /me/messages or /users/{id}." },
+    },
+    required: ["method", "path"],
+    additionalProperties: false,
+  },
+  annotations: { title: "Describe an operation of Microsoft Graph", ...LOOKS_UP },
+};
+
+function callTool(methods: readonly string[]): Described {
+  const isReadOnly = methods.every((method) => method === "GET");
+  return {
+    name: "graph_call",
+    description: `Calls one operation of Microsoft Graph as the signed-in user (${methods.join(", ")}). Long results come in pieces: call again with the cursor alone.`,
+    inputSchema: {
+      type: "object",
+      properties: {
+        method: { type: "string", enum: [...methods], description: `Default ${methods[0]}.` },
+        path: {
+          type: "string",
+          maxLength: 2_048,
+          description: "Below the version, with real values for parameters: /me/messages.",
+        },
+        query: {
+          type: "object",
+          maxProperties: 30,
+          additionalProperties: { type: ["string", "number", "boolean"] },
+          description: "OData parameters: $select, $filter, $top, $orderby, $expand, $search, $count.",
+        },
+        headers: {
+          type: "object",
+          properties: Object.fromEntries(FIELDS.map((name) => [name, { type: "string", maxLength: 500 }])),
+          additionalProperties: false,
+        },
+        ...(isReadOnly ? {} : { body: { type: "object", description: "Sent as JSON." } }),
+        cursor: {
+          type: "string",
+          maxLength: 8_192,
+          description: "From the result before, without any other argument.",
+        },
+      },
+      additionalProperties: false,
+    },
+    annotations: {
+      title: "Call Microsoft Graph",
+      readOnlyHint: isReadOnly,
+      destructiveHint: methods.some((method) => method !== "GET" && method !== "POST"),
+      idempotentHint: isReadOnly,
+      openWorldHint: true,
+    },
+  };
+}
 
 async function search(
   { operations, granted }: GraphToolsOptions,
-  { query = "", limit = DEFAULT_LIMIT, cursor }: Readonly<Record<string, unknown>>,
+  { query = "", limit = DEFAULT_LIMIT, cursor }: Input,
 ): Promise<ToolResult> {
   const from = cursor === undefined ? 0 : Number(cursor);
   if (!Number.isSafeInteger(from) || from < 0) return failure("The cursor is not one of this tool.");
@@ -163,7 +171,7 @@ function listed({ operation, permissions, least }: Operation) {
 
 async function describe(
   { operations, methods, granted }: GraphToolsOptions,
-  { method, path }: Readonly<Record<string, unknown>>,
+  { method, path }: Input,
 ): Promise<ToolResult> {
   const [asked, below] = [String(method), String(path)];
   if (!methods.includes(asked))
@@ -202,10 +210,7 @@ async function describe(
   });
 }
 
-async function call(
-  { client, methods }: GraphToolsOptions,
-  input: Readonly<Record<string, unknown>>,
-): Promise<ToolResult> {
+async function call({ client, methods }: GraphToolsOptions, input: Input): Promise<ToolResult> {
   const { cursor, method = methods[0], path, query = {}, headers = {}, body } = input;
   const at = cursor === undefined ? undefined : readCursor(String(cursor));
   if (cursor !== undefined && (at === undefined || Object.keys(input).length > 1))
