@@ -32,34 +32,42 @@ export type ToAdminThread =
   | { readonly kept: string; readonly count: number; readonly passing: string };
 
 /**
- * Runs in the thread, from its own text: it can refer to nothing outside itself. The main thread's answers are waited
- * for within bounds, and each page is asked for once at a time however many want it.
+ * The functions below run in the thread, each from its own text: they can refer to one another and to nothing else of this
+ * file, so each holds its own constants.
  */
-export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof workers): void {
+export const ADMIN_THREAD = [serveAdmin, createPages, createViewers, isMeant, jsonPage, tell] as const;
+
+function tell(main: workers.MessagePort, message: FromAdminThread): void {
+  main.postMessage(message);
+}
+
+function jsonPage(status: number, value: unknown): AdminPage {
+  return { status, contentType: "application/json; charset=utf-8", body: JSON.stringify(value) };
+}
+
+/**
+ * A page that a browser has open may have its name resolved to this address (DNS rebinding), and reads the answers
+ * then. It cannot choose an address as `Host`; who sends none is no browser.
+ */
+function isMeant(field: string | undefined, hosts: readonly string[]): boolean {
+  if (field === undefined) return true;
+  const name = field.replace(/:\d*$/, "").toLowerCase();
+  return /^(?:[\d.]+|\[[\da-f:.]+\]|localhost)$/.test(name) || hosts.includes(name);
+}
+
+/**
+ * Pages: the thread's own, and the main thread's, whose answers are waited for within bounds. Each page is asked for once at
+ * a time however many want it.
+ */
+function createPages(main: workers.MessagePort, { lastTurn, maxBusyMs, consolePages }: AdminThreadData) {
   /** How long a page is waited for, ms. A scrape may take a while; a probe gets the last state that is known. */
   const WAITS: Readonly<Record<string, number>> = {
     "/readyz": 200,
     "/metrics": 5_000,
     "/permissions": 2_000,
   };
-  const MOST_CONNECTIONS = 64;
-  const SILENT_MS = 15_000;
-  const MOST_VIEWERS = 20;
-  /** Events that a newcomer sees of the time before. */
-  const REMEMBERED = 200;
-  /** What a viewer may leave unread, bytes; one who leaves more is dropped. */
-  const MOST_UNREAD = 262_144;
-
-  const main = parentPort as workers.MessagePort;
-  const { host, port, lastTurn, maxBusyMs, hosts, consolePages } = workerData as AdminThreadData;
   const known = new Map<string, AdminPage>();
   const wanted = new Map<string, ((page: AdminPage | undefined) => void)[]>();
-
-  const json = (status: number, value: unknown): AdminPage => ({
-    status,
-    contentType: "application/json; charset=utf-8",
-    body: JSON.stringify(value),
-  });
 
   function busyMs(): number {
     return Number(process.hrtime.bigint() - Atomics.load(lastTurn, 0)) / 1e6;
@@ -70,37 +78,45 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
       const waiting = wanted.get(path);
       if (waiting === undefined) {
         wanted.set(path, [resolve]);
-        main.postMessage({ type: "asked", path } satisfies FromAdminThread);
+        tell(main, { type: "asked", path });
       } else waiting.push(resolve);
       setTimeout(resolve, WAITS[path] ?? 0, undefined);
     });
   }
 
-  async function pageAt(path: string): Promise<AdminPage> {
+  async function at(path: string): Promise<AdminPage> {
     if (path === "/livez") {
       const alive = busyMs() <= maxBusyMs;
-      return json(alive ? 200 : 503, { alive });
+      return jsonPage(alive ? 200 : 503, { alive });
     }
     const fixed = consolePages[path];
     if (fixed !== undefined) return fixed;
-    if (WAITS[path] === undefined) return json(404, { paths: ["/livez", "/readyz", "/metrics"] });
+    if (WAITS[path] === undefined) return jsonPage(404, { paths: ["/livez", "/readyz", "/metrics"] });
     const page = await ask(path);
     if (page !== undefined) return page;
     // Readiness changes seldom, so the last state holds while the main thread is busy; numbers would be wrong.
     const last = path === "/readyz" && busyMs() <= maxBusyMs ? known.get(path) : undefined;
-    return last ?? json(503, { busyMs: Math.round(busyMs()) });
+    return last ?? jsonPage(503, { busyMs: Math.round(busyMs()) });
   }
 
-  /**
-   * A page that a browser has open may have its name resolved to this address (DNS rebinding), and reads the answers
-   * then. It cannot choose an address as `Host`; who sends none is no browser.
-   */
-  function isMeant(field: string | undefined): boolean {
-    if (field === undefined) return true;
-    const name = field.replace(/:\d*$/, "").toLowerCase();
-    return /^(?:[\d.]+|\[[\da-f:.]+\]|localhost)$/.test(name) || hosts.includes(name);
+  /** What the main thread answered. */
+  function arrived(path: string, page: AdminPage): void {
+    known.set(path, page);
+    const waiting = wanted.get(path) ?? [];
+    wanted.delete(path);
+    for (const settle of waiting) settle(page);
   }
 
+  return { at, arrived };
+}
+
+/** Those who watch the console's stream of events; a newcomer sees some of the time before. */
+function createViewers(main: workers.MessagePort) {
+  const MOST_VIEWERS = 20;
+  /** Events that a newcomer sees of the time before. */
+  const REMEMBERED = 200;
+  /** What a viewer may leave unread, bytes; one who leaves more is dropped. */
+  const MOST_UNREAD = 262_144;
   const viewers = new Set<http.ServerResponse>();
   /** Batches as they were sent, the oldest first; together they hold as many events as are remembered, or more. */
   let remembered: { readonly bytes: Buffer; readonly count: number }[] = [];
@@ -111,7 +127,9 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
     if (viewer.writableLength > MOST_UNREAD) viewer.destroy();
   }
 
-  function admit(viewer: http.ServerResponse): void {
+  /** Says whether there is room. */
+  function admit(viewer: http.ServerResponse): boolean {
+    if (viewers.size >= MOST_VIEWERS) return false;
     // The end of the connection is the end of the stream: chunks would cost three more pieces for each write.
     viewer.useChunkedEncodingByDefault = false;
     viewer.shouldKeepAlive = false;
@@ -123,13 +141,14 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
         remembered = [];
         rememberedCount = 0;
       }
-      main.postMessage({ type: "viewers", count: viewers.size } satisfies FromAdminThread);
+      tell(main, { type: "viewers", count: viewers.size });
     });
     const events = Buffer.concat(remembered.map(({ bytes }) => bytes))
       .toString()
       .split(/(?<=\n\n)/);
     write(viewer, `retry: 2000\n\n${events.slice(-REMEMBERED).join("")}`);
-    main.postMessage({ type: "viewers", count: viewers.size } satisfies FromAdminThread);
+    tell(main, { type: "viewers", count: viewers.size });
+    return true;
   }
 
   /** Written out once for all viewers. */
@@ -156,13 +175,23 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
     }
   }
 
+  return { admit, publish, most: MOST_VIEWERS };
+}
+
+/** The listener. Nothing that is asked here has a body; one that comes is not read. */
+function serveAdmin(node: typeof http, { parentPort, workerData }: typeof workers): void {
+  const MOST_CONNECTIONS = 64;
+  const SILENT_MS = 15_000;
+
+  const main = parentPort as workers.MessagePort;
+  const options = workerData as AdminThreadData;
+  const { host, port, hosts, consolePages } = options;
+  const pages = createPages(main, options);
+  const viewers = createViewers(main);
+
   main.on("message", (message: ToAdminThread) => {
-    if ("kept" in message) return publish(message.kept, message.count, message.passing);
-    const { path, page } = message;
-    known.set(path, page);
-    const waiting = wanted.get(path) ?? [];
-    wanted.delete(path);
-    for (const settle of waiting) settle(page);
+    if ("kept" in message) viewers.publish(message.kept, message.count, message.passing);
+    else pages.arrived(message.path, message.page);
   });
 
   const server = node.createServer(
@@ -183,17 +212,15 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
         });
         response.end(method === "HEAD" ? undefined : body);
       };
-      // Nothing that is asked here has a body; one that comes is not read.
       if (method !== "GET" && method !== "HEAD") {
         response.shouldKeepAlive = false;
-        answer(json(405, { methods: ["GET", "HEAD"] }));
-      } else if (isMeant(headers.host)) {
+        answer(jsonPage(405, { methods: ["GET", "HEAD"] }));
+      } else if (isMeant(headers.host, hosts)) {
         const path = url.replace(/\?.*$/s, "");
         if (path !== "/console/events" || method !== "GET" || consolePages["/console"] === undefined)
-          void pageAt(path).then(answer);
-        else if (viewers.size < MOST_VIEWERS) admit(response);
-        else answer(json(503, { problem: `${MOST_VIEWERS} are watching` }));
-      } else answer(json(421, { problem: "name this host in admin.hosts" }));
+          void pages.at(path).then(answer);
+        else if (!viewers.admit(response)) answer(jsonPage(503, { problem: `${viewers.most} are watching` }));
+      } else answer(jsonPage(421, { problem: "name this host in admin.hosts" }));
     },
   );
   server.setTimeout(SILENT_MS);
@@ -204,12 +231,10 @@ export function serveAdmin(node: typeof http, { parentPort, workerData }: typeof
     socket.once("close", () => connections.delete(socket));
     if (connections.size > MOST_CONNECTIONS) for (const first of connections) return void first.destroy();
   });
-  server.once("error", ({ code }: NodeJS.ErrnoException) =>
-    main.postMessage({ type: "failed", code: code ?? "" } satisfies FromAdminThread),
-  );
+  server.once("error", ({ code }: NodeJS.ErrnoException) => tell(main, { type: "failed", code: code ?? "" }));
   server.listen(port, host, () => {
     const address = server.address();
     const bound = typeof address === "object" ? (address?.port ?? 0) : 0;
-    main.postMessage({ type: "listening", port: bound } satisfies FromAdminThread);
+    tell(main, { type: "listening", port: bound });
   });
 }

@@ -5,9 +5,9 @@ import { Worker } from "node:worker_threads";
 import type { CredentialRing } from "../credential/contract.ts";
 import type { TokenVerifier } from "../identity/contract.ts";
 import {
+  ADMIN_THREAD,
   type AdminThreadData,
   type FromAdminThread,
-  serveAdmin,
   type ToAdminThread,
 } from "./admin-thread.ts";
 import type { AdminFeed, AdminPage } from "./contract.ts";
@@ -157,7 +157,8 @@ const TURN_MS = 100;
  * What runs the source names functions by a helper that the text has to bring along.
  */
 const PROGRAM = `const __name = (one) => one;
-(${serveAdmin.toString()})(require("node:http"), require("node:worker_threads"));`;
+${ADMIN_THREAD.map(String).join("\n")}
+serveAdmin(require("node:http"), require("node:worker_threads"));`;
 
 /** @throws {ConfigurationError} when the address cannot be had. */
 export async function listenForAdmin(options: AdminListenerOptions): Promise<AdminListener> {
