@@ -58,7 +58,7 @@ export function compileCallRules(api: DownstreamApiOptions, allow: readonly stri
 
 /** A client bound to one user and one API, made for one request and dropped with it. */
 export function createDownstreamClient(options: DownstreamClientOptions): DownstreamClient {
-  const { api, obtainToken, record } = options;
+  const { api, obtainToken } = options;
   const { assertAllowed = () => {} } = options;
   const base = readBaseUrl(api);
 
@@ -90,34 +90,8 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
       return accessToken;
     };
 
-    const attempt = async (claims?: string): Promise<Answer> => {
-      const accessToken = await tokenFor(claims);
-      const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
-      const headers = downstreamRequestHeaders(fieldsOf(request), ours, headerRulesOf(api).request);
-      const signal = anyOf(options.signal, request.signal);
-      const until = Date.now() + Math.min(request.timeoutMs ?? api.timeoutMs, api.timeoutMs);
-      for (let round = 1; ; round++) {
-        const msLeft = until - Date.now();
-        const answer = await openAnswer(
-          options.transport,
-          { target, method, headers, body, record },
-          {
-            timeoutMs: msLeft,
-            idleTimeoutMs: api.idleTimeoutMs,
-            streamIdleTimeoutMs: api.streamIdleTimeoutMs,
-            signal,
-          },
-        );
-        const nowMs = Date.now();
-        const { status, headers: fields } = answer;
-        const throttled = { attempt: round, method, status, headers: fields, msLeft: until - nowMs, nowMs };
-        const pauseMs = throttlePauseMs(api, throttled);
-        if (pauseMs === undefined || body instanceof Readable) return answer;
-        answer.body.destroy();
-        throttleWaited(record, pauseMs);
-        await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
-      }
-    };
+    const attempt = async (claims?: string): Promise<Answer> =>
+      sendPatiently(options, { target, method, body, request, token: await tokenFor(claims) });
 
     let answer = await attempt();
     const claims = takeChallenge(answer);
@@ -135,51 +109,95 @@ export function createDownstreamClient(options: DownstreamClientOptions): Downst
     return createResponse(answer, options.maxBytes);
   }
 
-  async function sendParts(parts: readonly BatchPart[]) {
-    const until = Date.now() + api.timeoutMs;
-    const msLeft = () => Math.max(1, until - Date.now());
-    const signal = options.signal;
-    let token = await obtainToken({});
-    return await sendBatch({
-      parts,
-      msLeft,
-      now: Date.now,
-      fields: { rules: headerRulesOf(api).response },
-      // The handler is the operator's own code: the answer's largest size is bound enough.
-      mayKeep: () => true,
-      owner: record?.owner?.user,
-      pause(ms) {
-        throttleWaited(record, ms);
-        return sleep(ms, undefined, signal === undefined ? {} : { signal });
-      },
-      async send(body, claims) {
-        if (claims !== undefined) token = await obtainToken({ claims });
-        const { accessToken } = token;
-        const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
-        const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), ours);
-        const target: Target = { api, origin: base.origin, path: joinBase(base, "/$batch") };
-        return openAnswer(
-          options.transport,
-          { target, method: "POST", headers, body, record },
-          { timeoutMs: msLeft(), idleTimeoutMs: api.idleTimeoutMs, signal },
-        );
-      },
-    });
-  }
-
   return {
     pages: (path, request = {}) =>
       // A link holds the query already.
       readPages(base, path, (asked, isFirst) =>
         call("GET", asked, isFirst ? request : { ...request, query: {} }),
       ),
-    batch: () => createBatch(sendParts, assertAllowed),
+    batch: () => createBatch((parts) => sendParts(options, parts), assertAllowed),
     get: (path, request) => call("GET", path, request),
     post: (path, request) => call("POST", path, request),
     put: (path, request) => call("PUT", path, request),
     patch: (path, request) => call("PATCH", path, request),
     delete: (path, request) => call("DELETE", path, request),
   };
+}
+
+/** A call with the token that it goes with. */
+interface TokenCall {
+  readonly target: Target;
+  readonly method: string;
+  readonly body: ReturnType<typeof bodyOf>;
+  readonly request: DownstreamRequestOptions;
+  readonly token: Secret;
+}
+
+/** Sends it, and again after the pause that a throttled answer asks for, while the call has time. */
+async function sendPatiently(
+  { api, transport, correlationId, record, signal: ofClient }: DownstreamClientOptions,
+  { target, method, body, request, token }: TokenCall,
+): Promise<Answer> {
+  const ours = { token, correlationId, contentLength: undefined };
+  const headers = downstreamRequestHeaders(fieldsOf(request), ours, headerRulesOf(api).request);
+  const signal = anyOf(ofClient, request.signal);
+  const until = Date.now() + Math.min(request.timeoutMs ?? api.timeoutMs, api.timeoutMs);
+  for (let round = 1; ; round++) {
+    const msLeft = until - Date.now();
+    const answer = await openAnswer(
+      transport,
+      { target, method, headers, body, record },
+      {
+        timeoutMs: msLeft,
+        idleTimeoutMs: api.idleTimeoutMs,
+        streamIdleTimeoutMs: api.streamIdleTimeoutMs,
+        signal,
+      },
+    );
+    const nowMs = Date.now();
+    const { status, headers: fields } = answer;
+    const throttled = { attempt: round, method, status, headers: fields, msLeft: until - nowMs, nowMs };
+    const pauseMs = throttlePauseMs(api, throttled);
+    if (pauseMs === undefined || body instanceof Readable) return answer;
+    answer.body.destroy();
+    throttleWaited(record, pauseMs);
+    await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
+  }
+}
+
+/** One `$batch` request, sent again as far as its parts are throttled. */
+async function sendParts(options: DownstreamClientOptions, parts: readonly BatchPart[]) {
+  const { api, obtainToken, record } = options;
+  const base = readBaseUrl(api);
+  const until = Date.now() + api.timeoutMs;
+  const msLeft = () => Math.max(1, until - Date.now());
+  const signal = options.signal;
+  let token = await obtainToken({});
+  return await sendBatch({
+    parts,
+    msLeft,
+    now: Date.now,
+    fields: { rules: headerRulesOf(api).response },
+    // The handler is the operator's own code: the answer's largest size is bound enough.
+    mayKeep: () => true,
+    owner: record?.owner?.user,
+    pause(ms) {
+      throttleWaited(record, ms);
+      return sleep(ms, undefined, signal === undefined ? {} : { signal });
+    },
+    async send(body, claims) {
+      if (claims !== undefined) token = await obtainToken({ claims });
+      const { accessToken } = token;
+      const ours = { token: accessToken, correlationId: options.correlationId, contentLength: undefined };
+      const headers = downstreamRequestHeaders(fieldsOf({ json: parts }), ours);
+      const target: Target = { api, origin: base.origin, path: joinBase(base, "/$batch") };
+      return openAnswer(
+        options.transport,
+        { target, method: "POST", headers, body, record },
+        { timeoutMs: msLeft(), idleTimeoutMs: api.idleTimeoutMs, signal },
+      );
+    },
+  });
 }
 
 function bodyOf({ json, body }: DownstreamRequestOptions): Readable | Uint8Array | undefined {
