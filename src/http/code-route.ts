@@ -236,11 +236,11 @@ export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
   const { apis, exchange, clientId, delegations, gate, checksNeeds = false } = ports;
   const actor = actorOf(route.as, clientId);
   const asUser = actorOf("user", clientId);
-  const used = route.uses.map((name) => {
+  const used = route.uses.map((name): UsedApi => {
     const api = apis[configuredApi(route, name)];
     if (api === undefined) throw new Error(`route ${route.path} uses ${name}, which is not a downstream API`);
     const rules = route.allow && api.callRules(route.allow);
-    return [name, api, checksNeeds ? both(rules, declared(route, name)) : rules] as const;
+    return { name, api, assertAllowed: checksNeeds ? both(rules, declared(route, name)) : rules };
   });
 
   const { timeoutMs = DEFAULT_TIMEOUT_MS } = route;
@@ -267,33 +267,15 @@ export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
     response.setHeader("cache-control", "no-store");
     const { principal } = callerOf(record);
     let failure: TokenCredentialError | undefined;
-    /** What acts for the caller of this record. */
-    function acting(one: RequestRecord, actor: Actor) {
-      const clients = used.map(([name, api, assertAllowed]) => [
-        name,
-        boundClient({ record: one, actor, api, exchange, signal, assertAllowed }),
-      ]);
-      const credential = (name: string): UserTokenCredential => {
-        const api = used.find(([known]) => known === name)?.[1];
-        if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
-        return createTokenCredential({
-          scopes: api.scopes,
-          tenantId: callerOf(one).principal.tenantId,
-          obtainToken: obtainWith(one, { actor, scopes: api.scopes, exchange }),
-          signal,
-          onFailure: (latest) => {
-            failure = latest;
-          },
-        });
-      };
-      const grantedScopes = async (name: string): Promise<readonly string[] | undefined> => {
-        const api = used.find(([known]) => known === name)?.[1];
-        if (api === undefined) throw new Error(`route ${route.path} does not use ${name}`);
-        const token = await obtainWith(one, { actor, scopes: api.scopes, exchange })({ signal });
-        return token.grantedScopes;
-      };
-      return { downstream: Object.fromEntries(clients), credential, grantedScopes };
-    }
+    const acting = createActing({
+      route,
+      used,
+      exchange,
+      signal,
+      onFailure: (latest) => {
+        failure = latest;
+      },
+    });
     const delegation: HandlerDelegation = {
       async keep() {
         const caller = callerOf(record);
@@ -322,6 +304,53 @@ export function handle(route: CodeRoute, ports: HandlerPorts): RequestHandler {
       // Express reads some thrown strings as orders to look for another route.
       throw error instanceof Error ? error : new TypeError("the handler threw no Error", { cause: error });
     }
+  };
+}
+
+/** An API of `uses`, under the name that the handler has for it. */
+interface UsedApi {
+  readonly name: string;
+  readonly api: CallableApi;
+  readonly assertAllowed: AssertAllowed | undefined;
+}
+
+interface ActingOptions {
+  readonly route: CodeRoute;
+  readonly used: readonly UsedApi[];
+  readonly exchange: TokenExchange;
+  readonly signal: AbortSignal;
+  /** Called with the latest failure of a credential, which an SDK may hide behind an error of its own. */
+  readonly onFailure: (latest: TokenCredentialError) => void;
+}
+
+/** Makes what a handler acts by, for the caller of one record: clients of APIs, credentials, scopes. */
+function createActing({ route, used, exchange, signal, onFailure }: ActingOptions) {
+  function apiOf(name: string): CallableApi {
+    const found = used.find((one) => one.name === name);
+    if (found === undefined) throw new Error(`route ${route.path} does not use ${name}`);
+    return found.api;
+  }
+
+  return (record: RequestRecord, actor: Actor) => {
+    const clients = used.map(({ name, api, assertAllowed }) => [
+      name,
+      boundClient({ record, actor, api, exchange, signal, assertAllowed }),
+    ]);
+    const credential = (name: string): UserTokenCredential => {
+      const { scopes } = apiOf(name);
+      return createTokenCredential({
+        scopes,
+        tenantId: callerOf(record).principal.tenantId,
+        obtainToken: obtainWith(record, { actor, scopes, exchange }),
+        signal,
+        onFailure,
+      });
+    };
+    const grantedScopes = async (name: string): Promise<readonly string[] | undefined> => {
+      const token = await obtainWith(record, { actor, scopes: apiOf(name).scopes, exchange })({ signal });
+      return token.grantedScopes;
+    };
+    return { downstream: Object.fromEntries(clients), credential, grantedScopes };
   };
 }
 

@@ -49,7 +49,7 @@ export interface GivingWay {
   makeRoom(room: ConnectionRoom): boolean;
 }
 
-/** Without progress for so long, a connection gives way whoever its caller is, ms. */
+/** Without progress for so long, a connection gives way, known caller or not, ms. */
 const GIVES_WAY_MS = 5_000;
 
 /**

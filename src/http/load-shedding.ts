@@ -30,7 +30,7 @@ export interface LoadShedding {
 const WINDOW_MS = 500;
 /**
  * A request may wait for its turn this many times as long as the event loop may lag: a burst of callers whose tokens are
- * not known yet, as after a restart, is served, and those behind a flood are told to come again.
+ * not known yet, as after a restart, is served, and those behind a flood are asked to come again.
  */
 const LAGS_TO_WAIT = 4;
 /** A single stall is over when it is seen, and turning requests away would not have shortened it. */
