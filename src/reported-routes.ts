@@ -20,7 +20,7 @@ export function reportedRoutes(
         .flatMap((method) => target.allow.map((pattern) => `${method} ${pattern}`)),
     }));
   const coded = codeRoutes
-    .filter((route) => (route.as ?? "user") === "user")
+    .filter(({ as }) => as !== "app")
     .flatMap((route) =>
       route.uses.flatMap((use) => {
         const api = config.downstreamApis[configuredApi(route, use)];

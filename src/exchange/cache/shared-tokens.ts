@@ -131,9 +131,9 @@ interface Tier extends SharedTokensOptions {
   readonly keptAt: (place: SealedPlace, read: RedisStore["read"]) => Promise<Kept | undefined>;
 }
 
-function sharedTokenOf(subject: SharedSubject, tier: Tier): SharedToken {
-  const { sealing, store, expiryMarginMs, now, onEvent, inBackground, purgedAt, keptAt } = tier;
-  const waitMs = Math.min(LONGEST_WAIT_MS, tier.exchangeTimeoutMs / 4);
+/** Where one exchange's token is kept: sealed under the first key, found under any. */
+function placeOf(subject: SharedSubject, tier: Tier) {
+  const { sealing, store, expiryMarginMs, now, purgedAt, keptAt } = tier;
   const { assertion, assertionExpiresAt, binding, user, endingAfter = 0 } = subject;
   const places = sealing.places(assertion, binding);
   const [home] = places;
@@ -169,6 +169,14 @@ function sharedTokenOf(subject: SharedSubject, tier: Tier): SharedToken {
     if (lifeMs > 0 && sealed.length <= MOST_SEALED_BYTES) await store.write(valueName(home), sealed, lifeMs);
   }
 
+  return { find, put, lock: lockName(home), hasFailed: () => unanswered };
+}
+
+function sharedTokenOf(subject: SharedSubject, tier: Tier): SharedToken {
+  const { store, now, onEvent, inBackground } = tier;
+  const waitMs = Math.min(LONGEST_WAIT_MS, tier.exchangeTimeoutMs / 4);
+  const { find, put, lock, hasFailed } = placeOf(subject, tier);
+
   const replace: SharedToken["replace"] = async (exchange) => {
     const askedAt = now();
     const token = await exchange();
@@ -177,7 +185,7 @@ function sharedTokenOf(subject: SharedSubject, tier: Tier): SharedToken {
   };
 
   async function asOwner(owner: string, exchange: () => Promise<AcquiredToken>): Promise<AcquiredToken> {
-    const release = () => store.removeIf(lockName(home), owner);
+    const release = () => store.removeIf(lock, owner);
     const askedAt = now();
     try {
       const token = await exchange();
@@ -197,7 +205,7 @@ function sharedTokenOf(subject: SharedSubject, tier: Tier): SharedToken {
     for (let pauseMs = FIRST_POLL_MS; performance.now() < deadline; pauseMs *= 1.5) {
       await sleep(Math.min(pauseMs, LONGEST_POLL_MS) * (0.5 + Math.random()));
       // Sent in this order, and answered so: a lock seen gone means that its token would be seen.
-      const [taken, found] = await Promise.all([store.isTaken(lockName(home)), find()]);
+      const [taken, found] = await Promise.all([store.isTaken(lock), find()]);
       if (found !== undefined || taken !== true) return found;
     }
     return undefined;
@@ -208,12 +216,12 @@ function sharedTokenOf(subject: SharedSubject, tier: Tier): SharedToken {
     replace,
 
     async obtain(exchange) {
-      if (unanswered) return replace(exchange);
+      if (hasFailed()) return replace(exchange);
       const owner = randomUUID();
       // Asked again with the lock: between the first look and now its former owner may have finished.
-      const [taken, found] = await Promise.all([store.take(lockName(home), owner, LOCK_MS), find()]);
+      const [taken, found] = await Promise.all([store.take(lock, owner, LOCK_MS), find()]);
       if (found !== undefined) {
-        if (taken === true) inBackground(store.removeIf(lockName(home), owner));
+        if (taken === true) inBackground(store.removeIf(lock, owner));
         return { ...found, shared: true };
       }
       if (taken === true) return { ...(await asOwner(owner, exchange)), shared: false };
