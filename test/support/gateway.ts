@@ -123,8 +123,8 @@ const STARTED = new Set<unknown>(["ready", "signing keys will be fetched with th
 /** How long a line is waited for, ms: less than a test may take, so that its failure names the line. */
 const LINE_LIMIT_MS = 10_000;
 
-/** The start of any JWT, `{"` in base64url, and of a delegation's handle. */
-const TOKEN = /eyJ[A-Za-z0-9_-]{8,}|obo_dlg_/;
+/** The start of any JWT, `{"` in base64url, but not the same letters within a digest; and of a delegation's handle. */
+const TOKEN = /(?<![\w-])eyJ[\w-]{8,}|eyJ[\w-]{8,}\.|obo_dlg_/;
 
 export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
   const { emulator, credential = "workload-identity" } = options;
