@@ -48,27 +48,17 @@ const SHARED_HIT: ExchangeEvent = { type: "shared_hit" };
 const SHARED_MISS: ExchangeEvent = { type: "shared_miss" };
 
 export function createFlight(ports: FlightPorts): Fly {
-  const { keyMaker, cache, shared, domains, acquire, now, onEvent } = ports;
+  const { cache, domains, acquire, now, onEvent } = ports;
   let departures = 0;
 
   return async (request, subject, endingAfter) => {
-    const { assertion, scopes, claims } = request;
+    const { assertion, claims } = request;
     const { tenantId } = assertion;
     const { group, user } = subject.keys;
     const departure = ++departures;
     const startedAt = now();
     const begunAt = performance.now();
-    // Sealed by the master key alone, the gateway's own token would be open to a holder of that key.
-    const place =
-      shared === undefined || assertion.token === undefined
-        ? notShared
-        : shared.of({
-            ...keyMaker.shared(assertion, scopes),
-            assertion: assertion.token,
-            assertionExpiresAt: assertion.expiresAt,
-            endingAfter,
-          });
-
+    const place = placeOf(request, endingAfter, ports);
     const renewal = "renewal" in assertion ? assertion.renewal : undefined;
 
     function keep({ accessToken, expiresAt, grantedScopes }: AcquiredToken, order: number): DownstreamToken {
@@ -95,18 +85,7 @@ export function createFlight(ports: FlightPorts): Fly {
       throw held;
     }
     let tokenRequest: TokenRequestFacts | undefined;
-    const facts = (): ExchangeFacts => ({
-      correlationId: request.correlationId,
-      grant: grantOf(assertion),
-      via: request.via,
-      tenantId,
-      objectId: assertion.token === undefined ? undefined : assertion.objectId,
-      assertion: fingerprintOf(assertion),
-      scopes,
-      challenged: claims !== undefined,
-      ahead: endingAfter !== undefined,
-      tokenRequest,
-    });
+    const facts = () => factsOf(request, { ahead: endingAfter !== undefined, tokenRequest });
     try {
       const redeem = (refreshToken?: Secret) =>
         acquire({ ...request, ...(refreshToken && { refreshToken }) }, subject, begunAt, (latest) => {
@@ -135,6 +114,39 @@ export function createFlight(ports: FlightPorts): Fly {
       if (error instanceof GatewayError) onEvent(refusedEvent(error, facts(), now() - startedAt));
       throw error;
     }
+  };
+}
+
+function placeOf(
+  { assertion, scopes }: ExchangeRequest,
+  endingAfter: number | undefined,
+  { shared, keyMaker }: FlightPorts,
+): SharedToken {
+  // Sealed by the master key alone, the gateway's own token would be open to a holder of that key.
+  if (shared === undefined || assertion.token === undefined) return notShared;
+  return shared.of({
+    ...keyMaker.shared(assertion, scopes),
+    assertion: assertion.token,
+    assertionExpiresAt: assertion.expiresAt,
+    endingAfter,
+  });
+}
+
+function factsOf(
+  { assertion, scopes, claims, correlationId, via }: ExchangeRequest,
+  { ahead, tokenRequest }: Pick<ExchangeFacts, "ahead" | "tokenRequest">,
+): ExchangeFacts {
+  return {
+    correlationId,
+    grant: grantOf(assertion),
+    via,
+    tenantId: assertion.tenantId,
+    objectId: assertion.token === undefined ? undefined : assertion.objectId,
+    assertion: fingerprintOf(assertion),
+    scopes,
+    challenged: claims !== undefined,
+    ahead,
+    tokenRequest,
   };
 }
 
