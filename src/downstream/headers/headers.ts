@@ -52,7 +52,8 @@ export function downstreamRequestHeaders(
   rules: HeaderRules = REQUEST_RULES,
 ): string[] {
   const named = namedInConnection(caller);
-  const lines: string[] = [];
+  // First of all: a connection takes it from there, for its characters need not be looked through again.
+  const lines = ["authorization", ours.token.authorization()];
   let via: string[] | undefined;
   let singles: string[] | undefined;
   for (let index = 0; index + 1 < caller.length; index += 2) {
@@ -81,7 +82,6 @@ export function downstreamRequestHeaders(
     "client-request-id",
     ours.correlationId,
   );
-  lines.push("authorization", ours.token.authorization());
   if (ours.forwarded !== undefined) lines.push(...forwardedFields(ours.forwarded));
   if (ours.contentLength !== undefined) lines.push("content-length", String(ours.contentLength));
   return lines;

@@ -299,10 +299,10 @@ describe("the caller's end of the connection", () => {
 
   test("is not stated where the API is not to know", () => {
     expect(request().filter((_, index) => index % 2 === 0)).toEqual([
+      "authorization",
       "via",
       "x-correlation-id",
       "client-request-id",
-      "authorization",
     ]);
   });
 
