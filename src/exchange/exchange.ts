@@ -16,10 +16,9 @@ import type {
   ForgetRequest,
   OpenTokenExchange,
 } from "./contract.ts";
-import { createAcquire } from "./entra/acquire.ts";
+import { createAcquire, createTokenResponses } from "./entra/acquire.ts";
 import { type ConsentOptions, createConsentUris } from "./entra/consent.ts";
 import { createMsalWire, loadMsal, type SendGrant } from "./entra/msal.ts";
-import { createTokenResponses } from "./entra/token-response.ts";
 import { createFailureDomains, type FailureDomains } from "./failure-domains.ts";
 import { createFlight, createSingleFlight } from "./flight.ts";
 import { createRefreshAhead } from "./refresh.ts";

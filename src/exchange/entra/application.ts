@@ -16,7 +16,7 @@ import type {
 } from "../contract.ts";
 import { createFailureDomains } from "../failure-domains.ts";
 import { refusedEvent } from "../flight.ts";
-import { createAcquire } from "./acquire.ts";
+import { createAcquire, createTokenResponses } from "./acquire.ts";
 import { createConsentUris } from "./consent.ts";
 import {
   createMsalWire,
@@ -28,7 +28,6 @@ import {
   type SendGrant,
   type WireOptions,
 } from "./msal.ts";
-import { createTokenResponses } from "./token-response.ts";
 
 /** Shorter than any SHA-256 digest, so that no user's token shares its key in the cache. */
 const DIGEST = "application";

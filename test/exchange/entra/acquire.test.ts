@@ -3,10 +3,14 @@ import type { ClientCredential } from "../../../src/credential/contract.ts";
 import { GatewayError } from "../../../src/errors.ts";
 import { createKeyMaker } from "../../../src/exchange/cache/keys.ts";
 import type { ExchangeEvent, TokenRequestFacts } from "../../../src/exchange/contract.ts";
-import { createAcquire, createRetryBudget, pauseBeforeRetry } from "../../../src/exchange/entra/acquire.ts";
+import {
+  createAcquire,
+  createRetryBudget,
+  createTokenResponses,
+  pauseBeforeRetry,
+} from "../../../src/exchange/entra/acquire.ts";
 import { applicationSubject } from "../../../src/exchange/entra/application.ts";
 import type { Refusal } from "../../../src/exchange/entra/refusals.ts";
-import { createTokenResponses } from "../../../src/exchange/entra/token-response.ts";
 import { createFailureDomains } from "../../../src/exchange/failure-domains.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 

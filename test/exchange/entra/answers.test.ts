@@ -1,4 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
+import { requestIdOf } from "../../../src/exchange/entra/acquire.ts";
 import {
   aadstsEntry,
   claimsOf,
@@ -8,7 +9,6 @@ import {
   numbersOf,
 } from "../../../src/exchange/entra/answers.ts";
 import { AADSTS } from "../../../src/exchange/entra/codes.ts";
-import { requestIdOf } from "../../../src/exchange/entra/token-response.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 
 describe("a label", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { createTokenResponses } from "../../../src/exchange/entra/token-response.ts";
+import { createTokenResponses } from "../../../src/exchange/entra/acquire.ts";
 import { FetchFailure } from "../../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { assertionOf, GRAPH, HOME } from "../fake-entra.ts";
