@@ -7,6 +7,7 @@ import { createMembers } from "../foundation/members.ts";
 import type { Turns } from "../foundation/turns.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { createGivingWay, type Occupant } from "./giving-way.ts";
+import { stopParsing, waitsForAnswersToBeTaken } from "./node-parser.ts";
 
 export interface ConnectionOptions {
   /** Requests of one connection that run at the same time; a later one waits. */
@@ -225,7 +226,7 @@ export function openConnection(
     let isDue = isTurn;
     while (rest.length > 0 && parse !== undefined && !isLast && !socket.destroyed && !isScheduled) {
       // Node has paused it: the caller does not read, or a body waits to be read. It goes on with `resume`.
-      if (socket.isPaused() && !isPausedForTurn) return;
+      if (waitsForAnswersToBeTaken(socket) || (socket.isPaused() && !isPausedForTurn)) return;
       if (isFull()) return;
       if (!isDue && isInBody() && mustWait()) {
         schedule();
@@ -350,21 +351,6 @@ export function openConnection(
   };
   (socket as Connected)[CONNECTION] = connection;
   return connection;
-}
-
-/** Node's own, which no type declares: what its parser of a connection calls for each head, and is answered by. */
-type Parsed = Socket & { readonly parser?: { onIncoming?: unknown } | null };
-
-/** The answer that makes the parser stop behind a message, as it does where another protocol begins. */
-const STOP = 2;
-
-/**
- * The parser goes on to the end of what was read even where its connection is destroyed: 1800 requests, 10 ms, for a
- * flood of the smallest. Without what Node has there, that is all that is lost.
- */
-function stopParsing(socket: Socket): void {
-  const { parser } = socket as Parsed;
-  if (parser) parser.onIncoming = () => STOP;
 }
 
 /** Where the first head that ends at or behind `least` ends, or all of it where none does. */

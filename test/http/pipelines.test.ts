@@ -5,6 +5,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { loopTurns } from "../../src/foundation/turns.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
 import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
@@ -235,6 +236,43 @@ describe("while many connections flood without tokens", () => {
     expect(await answeredBehindFlood(count, path)).toBe(true);
   });
 });
+
+test("a caller who takes no answers and sends long bodies ahead is served once it takes them, while other work waits", async () => {
+  const ended: (string | undefined)[] = [];
+  const server = await listen(
+    (request, response) => {
+      request.resume();
+      // More than is taken of it, while the body is still on its way.
+      response.write(Buffer.alloc(request.url === "/1" ? 8_000_000 : 1));
+      request.on("end", () => {
+        ended.push(request.url);
+        response.end();
+      });
+    },
+    { host: "127.0.0.1", port: 0, setting: "PORT", refuse, connections: CONNECTION_LIMITS },
+  );
+  open.push(server);
+  const socket = connect(server.port, "127.0.0.1").on("error", () => {});
+  sockets.push(socket);
+  socket.pause();
+  let isOver = false;
+  const work = () => {
+    for (const end = performance.now() + 3; performance.now() < end; );
+    if (!isOver) loopTurns.wait("ada", work);
+  };
+  work();
+  try {
+    const body = "a".repeat(300_000);
+    socket.write(post("/1", body) + post("/2", body) + post("/3", body));
+    await until(() => ended.length > 0);
+    await settle();
+    socket.resume();
+    await until(() => ended.length === 3);
+  } finally {
+    isOver = true;
+  }
+  expect(ended).toEqual(["/1", "/2", "/3"]);
+}, 30_000);
 
 test("a pipeline without end does not hold up the end of the server", async () => {
   let served = 0;
