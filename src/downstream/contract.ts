@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
 import type { GatewayError } from "../errors.ts";
 import type { Owner } from "../foundation/budget.ts";
+import type { FixedFields } from "../foundation/checked-head.ts";
 import type { Secret } from "../foundation/secret.ts";
 
 /** Configuration of a downstream API. */
@@ -118,10 +119,7 @@ export type HeaderLines = readonly string[];
 export type AnswerHeaders = Readonly<Record<string, string | readonly string[]>>;
 
 /** Fields that the gateway adds to each answer, its own or passed on: security fields. One line each, names in lower case. */
-export interface OwnFields {
-  readonly lines: HeaderLines;
-  readonly names: ReadonlySet<string>;
-}
+export type OwnFields = FixedFields;
 
 /** The caller's end of the connection, as far as trusted proxies can tell. */
 export interface ForwardedHop {

@@ -9,6 +9,7 @@ import { isGraph } from "../downstream/target/downstream-api.ts";
 import { GatewayError } from "../errors.ts";
 import type { TokenExchange } from "../exchange/contract.ts";
 import type { Budget } from "../foundation/budget.ts";
+import { fixedFields } from "../foundation/checked-head.ts";
 import { needed } from "../foundation/optional-modules.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { Bridge } from "../mcp/contract.ts";
@@ -404,8 +405,5 @@ export function securityFields(): OwnFields {
     failure = error;
   });
   if (failure !== undefined) throw failure;
-  return Object.freeze({
-    lines: Object.freeze(lines),
-    names: new Set([...lines.filter((_, index) => index % 2 === 0), "x-correlation-id"]),
-  });
+  return fixedFields(lines, ["x-correlation-id"]);
 }

@@ -3,10 +3,10 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/contract.ts";
+import { writeCheckedHead } from "../foundation/checked-head.ts";
 import type { DecidingRoute, Problem, RequestRecord, SecondSide } from "../http/contract.ts";
 import type { Principal } from "../identity/contract.ts";
 import type { IdentityFields } from "./contract.ts";
-import { writeEmptyAnswer } from "./empty-answer.ts";
 import { FORWARD_AUTH, type OriginalRequest, readOriginalRequest } from "./original-request.ts";
 
 export interface ForwardAuthOptions {
@@ -16,6 +16,8 @@ export interface ForwardAuthOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
+
+const NO_BODY: readonly string[] = Object.freeze(["content-length", "0"]);
 
 type Asked = IncomingMessage & { originalUrl: string };
 
@@ -126,7 +128,8 @@ export function createGrant({
       keepSeconds > 0
         ? `x-accel-expires: ${keepSeconds}\r\ncache-control: private, max-age=${keepSeconds}\r\nvary: authorization, delegation\r\n`
         : "cache-control: no-store\r\n";
-    writeEmptyAnswer(response, lines);
+    writeCheckedHead(response, 200, lines, NO_BODY);
+    response.end();
   };
 }
 

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, RequestListener } from "node:http";
 import { GatewayError } from "../errors.ts";
+import { fixedFields } from "../foundation/checked-head.ts";
 import type { CallableApi } from "../http/code-route.ts";
 import type { OpenSecondSide, PlainHandler, Problem, SecondSide, Via } from "../http/contract.ts";
 import type { TokenVerifier } from "../identity/contract.ts";
@@ -37,10 +38,7 @@ export interface LocalSide extends Pick<SecondSide, "refuse"> {
 }
 
 /** Answers say little of themselves: no page ever reads them. */
-const OWN = Object.freeze({
-  lines: Object.freeze(["x-content-type-options", "nosniff"]),
-  names: new Set(["x-content-type-options", "x-correlation-id"]),
-});
+const OWN = fixedFields(["x-content-type-options", "nosniff"], ["x-correlation-id"]);
 
 const TEXAS = "/api/";
 

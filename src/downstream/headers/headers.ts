@@ -2,6 +2,7 @@
 
 import type { ServerResponse } from "node:http";
 import { ConfigurationError, GatewayError } from "../../errors.ts";
+import { writeCheckedHead } from "../../foundation/checked-head.ts";
 import type { Secret } from "../../foundation/secret.ts";
 import type {
   AnswerHeaders,
@@ -52,7 +53,8 @@ export function downstreamRequestHeaders(
   rules: HeaderRules = REQUEST_RULES,
 ): string[] {
   const named = namedInConnection(caller);
-  const lines: string[] = [];
+  // First of all: a connection takes it from there, for its characters need not be looked through again.
+  const lines = ["authorization", ours.token.authorization()];
   let via: string[] | undefined;
   let singles: string[] | undefined;
   for (let index = 0; index + 1 < caller.length; index += 2) {
@@ -81,7 +83,6 @@ export function downstreamRequestHeaders(
     "client-request-id",
     ours.correlationId,
   );
-  lines.push("authorization", ours.token.authorization());
   if (ours.forwarded !== undefined) lines.push(...forwardedFields(ours.forwarded));
   if (ours.contentLength !== undefined) lines.push("content-length", String(ours.contentLength));
   return lines;
@@ -299,7 +300,7 @@ export function writeResponseHead(
   options: ResponseHeadOptions = {},
 ): void {
   const { challenge = "Bearer", isRewritten = false, rules, bodyLength, own, correlationId = "" } = options;
-  const lines = own === undefined ? [] : [...own.lines, "x-correlation-id", correlationId];
+  const lines = own === undefined ? [] : ["x-correlation-id", correlationId];
   const measured = bodyLength === undefined ? NONE : CONTENT_LENGTH;
   addResponseHeaders(lines, status, answer, {
     rules,
@@ -311,9 +312,10 @@ export function writeResponseHead(
   if (status === 401) lines.push("www-authenticate", challenge);
   const names = outgoing.getHeaderNames();
   if (names.length === 0) {
-    outgoing.writeHead(status, lines);
+    writeCheckedHead(outgoing, status, own?.text ?? "", lines);
     return;
   }
+  if (own !== undefined) lines.push(...own.lines);
   // What was set on the response stands: CORS, a connection that closes. Not left to `writeHead`, which would let
   // these lines win and, before Node 24, keep one line only of a field that has several.
   const set = new Set(names);

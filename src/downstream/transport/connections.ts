@@ -5,7 +5,7 @@ import { GatewayError } from "../../errors.ts";
 import { createBudget, type Exhausted, type Owner } from "../../foundation/budget.ts";
 import { createQueue } from "../../foundation/members.ts";
 import type { Connect, ConnectAttempt, ProxyServer } from "../../outbound/contract.ts";
-import { Client, type Dispatcher } from "../../outbound/undici.ts";
+import { Client, type Dispatcher, dispatchAuthorized } from "../../outbound/undici.ts";
 import type { HeaderLines } from "../contract.ts";
 
 export interface ConnectionOptions {
@@ -173,17 +173,20 @@ function openConnection(
       requests += 1;
       interim.expects = true;
       interim.held = undefined;
-      client.dispatch(
-        {
-          origin,
-          method: method as Dispatcher.HttpMethod,
-          // A proxy that gets the request itself needs the absolute form (RFC 9112 §3.2.2).
-          path: proxy === undefined ? path : origin + path,
-          headers: (proxyFields.length === 0 ? headers : [...headers, ...proxyFields]) as string[],
-          body: body as never,
-        },
-        handler,
-      );
+      const [name, value] = headers;
+      const isAuthorized = name === AUTHORIZATION && value !== undefined;
+      const others = isAuthorized ? headers.slice(2) : [...headers];
+      others.push(...proxyFields);
+      const options = {
+        origin,
+        method: method as Dispatcher.HttpMethod,
+        // A proxy that gets the request itself needs the absolute form (RFC 9112 §3.2.2).
+        path: proxy === undefined ? path : origin + path,
+        headers: others,
+        body: body as never,
+      };
+      if (isAuthorized) dispatchAuthorized(client, options, value, handler);
+      else client.dispatch(options, handler);
     },
     close() {
       void client.destroy();
@@ -192,6 +195,8 @@ function openConnection(
   };
 }
 
+/** Stands first where the gateway has added it, see `downstreamRequestHeaders`. */
+const AUTHORIZATION = "authorization";
 const HEAD_END = Buffer.from("\r\n\r\n");
 const VERSION = Buffer.from("HTTP/1.");
 /** Bytes of `HTTP/1.1 100`, which decide what kind of answer begins. */

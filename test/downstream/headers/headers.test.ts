@@ -12,6 +12,7 @@ import {
   writeResponseHead,
 } from "../../../src/downstream/headers/headers.ts";
 import { ConfigurationError, GatewayError } from "../../../src/errors.ts";
+import { fixedFields } from "../../../src/foundation/checked-head.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { apiAt } from "../api-options.ts";
 
@@ -299,10 +300,10 @@ describe("the caller's end of the connection", () => {
 
   test("is not stated where the API is not to know", () => {
     expect(request().filter((_, index) => index % 2 === 0)).toEqual([
+      "authorization",
       "via",
       "x-correlation-id",
       "client-request-id",
-      "authorization",
     ]);
   });
 
@@ -531,10 +532,7 @@ describe("the head of an answer to the caller", () => {
   );
 
   test("has the gateway's fields and the correlation id, which the API's do not replace", async () => {
-    const own = {
-      lines: ["cache-control", "no-store", "vary", "origin"],
-      names: new Set(["cache-control", "vary"]),
-    };
+    const own = fixedFields(["cache-control", "no-store", "vary", "origin"]);
     const head = await written((outgoing) =>
       writeResponseHead(
         outgoing,

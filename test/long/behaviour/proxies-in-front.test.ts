@@ -287,7 +287,7 @@ for (const front of FRONTS)
             authorizeEndpoint: (tenant) => `https://login.example/${tenant}/authorize`,
             resourceMetadata: "https://gateway.example/.well-known/oauth-protected-resource",
           },
-          own: { lines: [], names: new Set() },
+          own: { lines: [], text: "", names: new Set() },
           observer: { began() {}, ended() {} },
           auditIsAtRisk: undefined,
           onInternalError() {},

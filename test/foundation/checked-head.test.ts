@@ -1,35 +1,47 @@
-/** An answer without a body: what a proxy in front reads of it, whichever way Node puts its head together. */
+/** The head of an answer: what a client reads of it, whichever way Node puts it together. */
 
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import * as http from "node:http";
 import { type AddressInfo, connect } from "node:net";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { writeEmptyAnswer } from "../../src/local/empty-answer.ts";
+import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
+import { fixedFields, writeCheckedHead } from "../../src/foundation/checked-head.ts";
 
 const TOKEN = "t".repeat(2_000);
 const FIELDS = ["authorization", `Bearer ${TOKEN}`, "x-empty", "", "x-colon", "a: b"];
 const LINES = `authorization: Bearer ${TOKEN}\r\nx-empty: \r\nx-colon: a: b\r\n`;
 
-type Handler = (request: IncomingMessage, response: ServerResponse) => void;
-const HANDLERS: Readonly<Record<string, Handler>> = {
-  "/here": (_request, response) => writeEmptyAnswer(response, LINES),
+const NO_BODY = ["content-length", "0"];
+
+function answer(response: http.ServerResponse, status = 200, fields: readonly string[] = NO_BODY): void {
+  writeCheckedHead(response, status, LINES, fields);
+  response.end();
+}
+
+type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
+const HANDLERS: Record<string, Handler> = {
+  "/here": (_request, response) => answer(response),
   "/by-node": (_request, response) => response.writeHead(200, [...FIELDS, "content-length", "0"]).end(),
   "/after-others": (_request, response) => {
     response.setHeader("ratelimit", '"user";r=1;t=1').setHeader("connection", "close");
-    writeEmptyAnswer(response, LINES);
+    answer(response);
   },
+  "/204": (_request, response) => answer(response, 204, []),
+  "/304": (_request, response) => answer(response, 304, ["etag", '"1"']),
+  "/404": (_request, response) => answer(response, 404, ["x-more", "1"]),
+  "/by-node/204": (_request, response) => response.writeHead(204, FIELDS).end(),
+  "/by-node/304": (_request, response) => response.writeHead(304, [...FIELDS, "etag", '"1"']).end(),
+  "/by-node/404": (_request, response) => response.writeHead(404, [...FIELDS, "x-more", "1"]).end(),
   "/last": (_request, response) => {
     response.shouldKeepAlive = false;
-    writeEmptyAnswer(response, LINES);
+    answer(response);
   },
 };
 
-let server: Server;
+let server: http.Server;
 beforeAll(async () => {
-  server = createServer((request, response) => HANDLERS[request.url ?? ""]?.(request, response)).listen(
-    0,
-    "127.0.0.1",
-  );
+  server = http
+    .createServer((request, response) => HANDLERS[request.url ?? ""]?.(request, response))
+    .listen(0, "127.0.0.1");
   await once(server, "listening");
 });
 afterAll(() => {
@@ -94,4 +106,56 @@ test("keeps what was set before: a limit's fields, and that the connection ends"
   );
   expect(text).toContain(`authorization: Bearer ${TOKEN}\r\nx-empty: \r\nx-colon: a: b\r\n`);
   expect(lines.filter((line) => line.startsWith("connection:"))).toHaveLength(1);
+});
+
+test.each(["204", "304", "404"])(
+  "holds the same lines as an answer of Node's, of status %s",
+  async (status) => {
+    const [here, byNode] = [await bytesOf(get(`/${status}`)), await bytesOf(get(`/by-node/${status}`))];
+    expect(linesOf(here)).toEqual(linesOf(byNode));
+    expect(here).toContain(`HTTP/1.1 ${status} `);
+  },
+);
+
+test("is written once: a second one is refused, and leaves its lines to no other answer", async () => {
+  const failures: unknown[] = [];
+  HANDLERS["/twice"] = (_request, response) => {
+    answer(response);
+    try {
+      answer(response);
+    } catch (error) {
+      failures.push(error);
+    }
+  };
+  await bytesOf(get("/twice"));
+  expect(failures).toEqual([expect.objectContaining({ code: "ERR_HTTP_HEADERS_SENT" })]);
+  expect(await bytesOf(get("/by-node/404"))).not.toContain("x-colon: a: b\r\nx-empty");
+});
+
+test.each([
+  ["a name that is no token", ["x name", "value"]],
+  ["a line break in a value", ["x-name", "one\r\ntwo"]],
+])("takes no text with %s", (_, lines) => {
+  expect(() => fixedFields(lines)).toThrow(TypeError);
+});
+
+test("holds the same lines by `writeHead` where Node puts heads together in another way", async () => {
+  jest.resetModules();
+  const { ServerResponse } = http;
+  const Otherwise = class extends ServerResponse {
+    static override [Symbol.hasInstance](): boolean {
+      return true;
+    }
+    override writeHead(): this {
+      return this;
+    }
+  };
+  jest.unstable_mockModule("node:http", () => ({ ...http, ServerResponse: Otherwise }));
+  const other = await import("../../src/foundation/checked-head.ts");
+  HANDLERS["/otherwise"] = (_request, response) => {
+    other.writeCheckedHead(response, 200, LINES, NO_BODY);
+    expect(Object.hasOwn(response, "_storeHeader")).toBe(false);
+    response.end();
+  };
+  expect(linesOf(await bytesOf(get("/otherwise")))).toEqual(linesOf(await bytesOf(get("/by-node"))));
 });
