@@ -6,7 +6,9 @@ import { chunkPassed } from "../foundation/chunk-memory.ts";
 import { createMembers } from "../foundation/members.ts";
 import type { Turns } from "../foundation/turns.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
+import { createDiscards, type Discards } from "./discards.ts";
 import { createGivingWay, type Occupant } from "./giving-way.ts";
+import { stopParsing, waitsForAnswersToBeTaken } from "./node-parser.ts";
 
 export interface ConnectionOptions {
   /** Requests of one connection that run at the same time; a later one waits. */
@@ -20,6 +22,10 @@ export interface ConnectionOptions {
   readonly claimedUser: (request: IncomingMessage) => string | undefined;
   /** What all connections of the listener hold together. */
   readonly held: PipelinesHeld;
+  /** When bodies behind refusals are thrown away. */
+  readonly discards: Discards;
+  /** Takes note of work that Node's parser makes of what was read, in tiny chunks of bodies, on any connection of the listener. */
+  readonly onParsed: (chunks: number) => void;
 }
 
 /** What pipelines hold, over all connections. */
@@ -31,8 +37,6 @@ export interface PipelinesHeld {
   /** See `FLOOD_REQUESTS`: how many of them are used up, and when that was last looked at. */
   unknown: number;
   lookedAt: number;
-  /** When the next piece of a body is thrown away; see `DISCARD_EVERY_MS`. */
-  discardAt: number;
 }
 
 export interface Connection {
@@ -46,6 +50,8 @@ export interface Connection {
   parseHeadByHead(): void;
   /** Reads the body of this request in turns, whatever becomes of the request: for one that may be long. */
   readInTurns(request: IncomingMessage): void;
+  /** Takes note of a tiny chunk of a body. */
+  tinyChunk(): void;
   /** Takes note of the end of an answer, given or not. */
   left(response: ServerResponse): void;
   /** Answers that are not closed yet. */
@@ -94,13 +100,21 @@ const DISCARDED_BYTES = 16 * 1024 * 1024;
 const LEAST_PIECE = 1024;
 
 /**
- * A body behind a refusal is read so that its sender gets to see that, and thrown away: a piece in so many ms, of all
- * connections together. Senders without a token would otherwise have what they send moved as fast as the machine can.
+ * Most of a body in chunks that is parsed at once: a chunk of one byte takes as long as one of thousands, 4 µs. Where the
+ * piece before held more than `MANY_TINY` tiny ones, so that one of this size would take 3 ms, less is.
  */
-const DISCARD_EVERY_MS = 1;
-
-/** Most of a body in chunks that is parsed at once: a chunk of one byte takes as long as one of thousands. */
 const MOST_CHUNKED = 4096;
+const MANY_TINY = 64;
+
+/**
+ * Node parses one read of 64 KiB to its end: 10 900 chunks of one byte take 40 ms, and the heads of a pipeline 5. Where so
+ * many tiny chunks of all connections were parsed in one turn of the event loop, or so many heads of known users' pipelines, the
+ * connections of the listener are parsed in pieces from then on, and so are those that it accepts in the next `WARY_MS`.
+ * That adds 15 µs to what a request costs, so it is not done at all times.
+ */
+const MOST_CHUNKS_IN_TURN = 1024;
+const HEAD_IN_CHUNKS = 16;
+const WARY_MS = 10_000;
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
@@ -132,7 +146,7 @@ export function connectionOf(socket: Socket): Connection | undefined {
  */
 export function openConnection(
   socket: Socket,
-  { maxPipelined, run, held, turns, recognize, claimedUser }: ConnectionOptions,
+  { maxPipelined, run, held, discards, turns, recognize, claimedUser, onParsed }: ConnectionOptions,
 ): Connection {
   let running = 0;
   let unsafe: ServerResponse | undefined;
@@ -147,6 +161,8 @@ export function openConnection(
   let isScheduled = false;
   let isPausedForTurn = false;
   let dropped = false;
+  /** Tiny chunks of the newest request's body in the piece that was parsed last. */
+  let tiny = 0;
 
   function keep(bytes: Buffer): void {
     held.bytes += bytes.length - rest.length;
@@ -178,6 +194,11 @@ export function openConnection(
     if (isLast) {
       discarded += chunk.length;
       if (discarded > DISCARDED_BYTES) socket.destroy();
+      else discardInTurn();
+      return;
+    }
+    if (isFull() && rest.length + chunk.length > READ_AHEAD_BYTES) {
+      connection.endAfterAnswers();
       return;
     }
     keep(rest.length === 0 ? chunk : Buffer.concat([rest, chunk]));
@@ -190,14 +211,21 @@ export function openConnection(
     if (rest.length > READ_AHEAD_BYTES || held.bytes > MOST_READ_AHEAD_BYTES) connection.endAfterAnswers();
   }
 
+  /** What comes behind the last request is of no use, and its sender may have megabytes of it on the way. */
+  function discardInTurn(): void {
+    if (socket.isPaused()) return;
+    socket.pause();
+    discards.wait(() => {
+      if (!socket.destroyed) socket.resume();
+    });
+  }
+
   /** One request of a connection begins, or is parsed, each time that it is the turn of its user. */
   function schedule(): void {
     if (isScheduled || socket.destroyed) return;
     isScheduled = true;
     if (isDiscarding()) {
-      const now = performance.now();
-      held.discardAt = Math.max(now, held.discardAt) + DISCARD_EVERY_MS;
-      setTimeout(turn, held.discardAt - now, 0).unref();
+      discards.wait(() => turn(0));
       return;
     }
     const next = waiting[0] ?? newest;
@@ -225,7 +253,7 @@ export function openConnection(
     let isDue = isTurn;
     while (rest.length > 0 && parse !== undefined && !isLast && !socket.destroyed && !isScheduled) {
       // Node has paused it: the caller does not read, or a body waits to be read. It goes on with `resume`.
-      if (socket.isPaused() && !isPausedForTurn) return;
+      if (waitsForAnswersToBeTaken(socket) || (socket.isPaused() && !isPausedForTurn)) return;
       if (isFull()) return;
       if (!isDue && isInBody() && mustWait()) {
         schedule();
@@ -235,6 +263,7 @@ export function openConnection(
       const piece = nextPiece();
       keep(rest.subarray(piece.length));
       const before = newest;
+      tiny = 0;
       parse.call(socket, piece);
       if (newest !== before && rest.length > 0) schedule();
     }
@@ -254,7 +283,7 @@ export function openConnection(
   function nextPiece(): Buffer {
     if (!isInBody()) return rest.subarray(0, endOfHead(rest, 0));
     const isChunked = newest?.req.headers["transfer-encoding"] !== undefined;
-    const most = isChunked ? rest.subarray(0, MOST_CHUNKED) : rest;
+    const most = isChunked ? rest.subarray(0, tiny > MANY_TINY ? LEAST_PIECE : MOST_CHUNKED) : rest;
     return most.subarray(0, endOfHead(most, LEAST_PIECE));
   }
 
@@ -299,6 +328,8 @@ export function openConnection(
       }
       if (open > 0) {
         held.requests += 1;
+        // Of callers who are not known, `FLOOD_REQUESTS` is the bound.
+        if (recognize(response.req) !== undefined) onParsed(HEAD_IN_CHUNKS);
         parseInPieces();
       }
       newest = response;
@@ -313,11 +344,17 @@ export function openConnection(
     parseHeadByHead: parseInPieces,
     readInTurns(request) {
       parseInPieces();
+      // Until it is known what the chunks are like.
+      tiny = MANY_TINY + 1;
       // A reader that wants more would have the connection go on ahead of its turn.
       const read = request._read.bind(request);
       request._read = (size) => {
         if (!isPausedForTurn) read(size);
       };
+    },
+    tinyChunk() {
+      tiny += 1;
+      onParsed(1);
     },
     left(response) {
       const place = waiting.indexOf(response);
@@ -350,21 +387,6 @@ export function openConnection(
   };
   (socket as Connected)[CONNECTION] = connection;
   return connection;
-}
-
-/** Node's own, which no type declares: what its parser of a connection calls for each head, and is answered by. */
-type Parsed = Socket & { readonly parser?: { onIncoming?: unknown } | null };
-
-/** The answer that makes the parser stop behind a message, as it does where another protocol begins. */
-const STOP = 2;
-
-/**
- * The parser goes on to the end of what was read even where its connection is destroyed: 1800 requests, 10 ms, for a
- * flood of the smallest. Without what Node has there, that is all that is lost.
- */
-function stopParsing(socket: Socket): void {
-  const { parser } = socket as Parsed;
-  if (parser) parser.onIncoming = () => STOP;
 }
 
 /** Where the first head that ends at or behind `least` ends, or all of it where none does. */
@@ -428,7 +450,11 @@ export function watchConnections(options: ConnectionsOptions): Connections {
   const watched = createMembers<Watched>();
   const givingWay = createGivingWay({ all: watched, userOf });
   let opened = 0;
-  const held: PipelinesHeld = { requests: 0, bytes: 0, unknown: 0, lookedAt: 0, discardAt: 0 };
+  const held: PipelinesHeld = { requests: 0, bytes: 0, unknown: 0, lookedAt: 0 };
+  const discards = createDiscards();
+  /** What was parsed in this turn of the event loop, in tiny chunks. */
+  let parsedChunks = 0;
+  let waryUntil = 0;
   let unreadLimits: UnreadLimits = {
     stallSeconds: limits.writeStallSeconds,
     minBytesPerSecond: limits.minWriteBytesPerSecond,
@@ -449,6 +475,21 @@ export function watchConnections(options: ConnectionsOptions): Connections {
       cut(one, "unread");
     }
     if (unreadLimits === DRAINING) lookAtTheEnd();
+  }
+
+  function endTurn(): void {
+    parsedChunks = 0;
+  }
+
+  function onParsed(chunks: number): void {
+    if (parsedChunks === 0) setImmediate(endTurn);
+    const before = parsedChunks;
+    parsedChunks += chunks;
+    if (before >= MOST_CHUNKS_IN_TURN || parsedChunks < MOST_CHUNKS_IN_TURN) return;
+    const now = performance.now();
+    // At once: further reads may be handed to Node in this turn.
+    if (now >= waryUntil) for (const { connection } of watched) connection.parseHeadByHead();
+    waryUntil = now + WARY_MS;
   }
 
   function cut({ connection }: Watched, reason: "unread" | "held_up"): void {
@@ -498,9 +539,11 @@ export function watchConnections(options: ConnectionsOptions): Connections {
         maxPipelined: limits.maxPipelined,
         run,
         held,
+        discards,
         turns,
         recognize,
         claimedUser,
+        onParsed,
       });
       const one: Watched = {
         order: opened++,
@@ -515,7 +558,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
       watched.add(one);
       givingWay.opened(one);
       // Of a read that Node parses at once, 128 requests would be made objects of: what those in line would wait for.
-      if (turns.accepted()) connection.parseHeadByHead();
+      if (turns.accepted() || one.openedAt < waryUntil) connection.parseHeadByHead();
       onEvent("opened");
       socket.once("close", () => {
         watched.delete(one);

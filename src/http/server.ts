@@ -97,7 +97,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     if (isLastByNode(response)) response.shouldKeepAlive = false;
     if (announcesBody(request)) {
       if (mayBeLong(request)) connection?.readInTurns(request);
-      if (request.headers["transfer-encoding"] !== undefined) joinTinyChunks(request);
+      if (request.headers["transfer-encoding"] !== undefined) joinTinyChunks(request, connection?.tinyChunk);
       response.once("finish", () => {
         // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
         if (!request.complete) destroyAfterWhile(request.socket, request);

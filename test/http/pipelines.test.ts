@@ -5,6 +5,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { loopTurns } from "../../src/foundation/turns.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
 import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
@@ -38,8 +39,8 @@ const paths = (responses: readonly ServerResponse[]) => responses.map(({ req }) 
 const numbers = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, at) => `/${from + at}`);
 const gets = (...all: string[]) => all.map((path) => `GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`).join("");
-const post = (path: string, body: string) =>
-  `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+const post = (path: string, body: string, method = "POST") =>
+  `${method} ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await sleep(1);
@@ -234,6 +235,60 @@ describe("while many connections flood without tokens", () => {
   ])("a connection with %s is served", async (_, count, path) => {
     expect(await answeredBehindFlood(count, path)).toBe(true);
   });
+});
+
+describe("a caller who takes no answers and sends long bodies ahead, while other work waits", () => {
+  test.each([
+    ["at once", "POST", (request: IncomingMessage) => void request.resume()],
+    [
+      "slowly, requests at the same time",
+      "GET",
+      async (request: IncomingMessage) => {
+        for await (const _ of request) await sleep(1);
+      },
+    ],
+  ])(
+    "is served once it takes them, where bodies are read %s",
+    async (_, method, read) => {
+      const ended: (string | undefined)[] = [];
+      const server = await listen(
+        (request, response) => {
+          void read(request);
+          // More than is taken of it, while the body is still on its way.
+          response.write(Buffer.alloc(request.url === "/1" ? 8_000_000 : 1));
+          request.on("end", () => {
+            ended.push(request.url);
+            response.end();
+          });
+        },
+        { host: "127.0.0.1", port: 0, setting: "PORT", refuse, connections: CONNECTION_LIMITS },
+      );
+      open.push(server);
+      const socket = connect(server.port, "127.0.0.1").on("error", () => {});
+      sockets.push(socket);
+      socket.pause();
+      let isOver = false;
+      const work = () => {
+        for (const end = performance.now() + 3; performance.now() < end; );
+        if (!isOver) loopTurns.wait("ada", work);
+      };
+      work();
+      try {
+        const body = "a".repeat(1_500_000);
+        socket.write(["/1", "/2", "/3"].map((path) => post(path, body, method)).join(""));
+        await until(() => ended.length > 0);
+        await settle();
+        isOver = true;
+        await settle();
+        socket.resume();
+        await until(() => ended.length === 3);
+      } finally {
+        isOver = true;
+      }
+      expect(ended.sort()).toEqual(["/1", "/2", "/3"]);
+    },
+    30_000,
+  );
 });
 
 test("a pipeline without end does not hold up the end of the server", async () => {

@@ -40,7 +40,8 @@ describe("chunks of a request's body", () => {
     for (let read = request.read(1); read !== null; read = request.read(1)) memory.add(read.buffer);
     const bytes = [...memory].reduce((sum, { byteLength }) => sum + byteLength, 0);
     expect(memory.has(PACKET.buffer)).toBe(false);
-    expect(bytes).toBeLessThan(64 * 1024);
+    // Two of the pools that small buffers of Node 24 share; the packets would be 12 MiB.
+    expect(bytes).toBeLessThanOrEqual(128 * 1024);
   });
 
   test("keep their order beside large ones and come before the end", async () => {

@@ -1,0 +1,62 @@
+/** What the gateway reads of node:http's insides, on the Node that runs the tests: a release that changes it fails here. */
+
+import { once } from "node:events";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { type AddressInfo, connect, Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, expect, test } from "@jest/globals";
+import { stopParsing, waitsForAnswersToBeTaken } from "../../src/http/node-parser.ts";
+
+const servers: Server[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close().closeAllConnections();
+});
+
+const GET = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+async function dial(listener: RequestListener) {
+  const server = createServer(listener).listen(0, "127.0.0.1");
+  servers.push(server);
+  await once(server, "listening");
+  const accepted = once(server, "connection") as Promise<[Socket]>;
+  const caller = connect((server.address() as AddressInfo).port, "127.0.0.1").on("error", () => {});
+  const [socket] = await accepted;
+  return { caller, socket };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await sleep(1);
+}
+
+test("a connection waits for its answers to be taken while the caller of a pipeline reads nothing", async () => {
+  const { caller, socket } = await dial((_request, response) => void response.end(Buffer.alloc(1_000_000)));
+  expect(waitsForAnswersToBeTaken(socket)).toBe(false);
+  caller.pause();
+  const feeding = setInterval(() => caller.write(GET), 1);
+  await until(() => waitsForAnswersToBeTaken(socket));
+  clearInterval(feeding);
+  expect(socket.isPaused()).toBe(true);
+  caller.resume();
+  await until(() => !waitsForAnswersToBeTaken(socket));
+  caller.destroy();
+});
+
+test("nothing of a read is parsed behind the message at which it was stopped", async () => {
+  let heads = 0;
+  const { caller } = await dial((request) => {
+    heads += 1;
+    if (heads === 3) stopParsing(request.socket);
+  });
+  caller.write(GET.repeat(50));
+  await until(() => heads >= 3);
+  await sleep(20);
+  // The one that is answered with the stop is not announced.
+  expect(heads).toBe(3);
+  caller.destroy();
+});
+
+test("a connection that node:http keeps nothing on is neither stopped nor waits", () => {
+  const socket = new Socket();
+  expect(() => stopParsing(socket)).not.toThrow();
+  expect(waitsForAnswersToBeTaken(socket)).toBe(false);
+});
