@@ -64,6 +64,8 @@ export interface Connection {
   hasEnded(): boolean;
   /** Makes the request that is being looked at the last one: nothing behind it is processed, parsed or not. */
   endHere(): void;
+  /** Makes the request that has just arrived the last one, which is answered like any other: nothing behind its head is processed. */
+  endBehind(response: ServerResponse): void;
   /** Whether it has sent requests that are not parsed yet. */
   isAhead(): boolean;
   /** Gives the answers that are due, processes nothing behind them, and closes. */
@@ -376,6 +378,12 @@ export function openConnection(
       keep(NOTHING);
       // They get no answer: their responses are closed with the connection.
       dropped = true;
+    },
+    endBehind(response) {
+      isLast = true;
+      keep(NOTHING);
+      response.shouldKeepAlive = false;
+      stopParsing(socket);
     },
     endAfterAnswers() {
       isLast = true;

@@ -17,7 +17,7 @@ import { createMembers } from "../foundation/members.ts";
 import { loopTurns } from "../foundation/turns.ts";
 import { type Connections, connectionOf, watchConnections } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
-import { userOf } from "./pipeline.ts";
+import { hasTooManyFields, MOST_FIELDS, userOf } from "./pipeline.ts";
 import { joinTinyChunks } from "./tiny-chunks.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
 
@@ -95,7 +95,9 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     });
     if (response.socket === null) closeWithConnection(response);
     if (isLastByNode(response)) response.shouldKeepAlive = false;
-    if (announcesBody(request)) {
+    // Its length may be among the fields that were dropped, so that none of what follows is looked at.
+    if (hasTooManyFields(request)) connection?.endBehind(response);
+    else if (announcesBody(request)) {
       if (mayBeLong(request)) connection?.readInTurns(request);
       if (request.headers["transfer-encoding"] !== undefined) joinTinyChunks(request, connection?.tinyChunk);
       response.once("finish", () => {
@@ -127,8 +129,8 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
   );
   // RFC 9110 §10.1.1 permits 417 and does not ask for it. Node would give it by itself, without a line in the log.
   server.on("checkExpectation", serve);
-  // Node drops fields past this number without a word, `Content-Length` among them. The app refuses so many.
-  server.maxHeadersCount = 0;
+  // Node drops what comes past this number without a word, `Content-Length` among it. The app refuses so many.
+  server.maxHeadersCount = MOST_FIELDS + 1;
   server.maxRequestsPerSocket = limits.maxRequests;
   server.on("connection", connections.opened);
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {

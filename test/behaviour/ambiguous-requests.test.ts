@@ -101,7 +101,8 @@ describe("a request that is refused as ambiguous is the last of its connection",
     ["no Host", first("content-length: 0", "")],
     ["a length of 16 digits", first("host: a\r\ncontent-length: 0000000000000002", "{}")],
     ["a websocket", first("host: a\r\nupgrade: websocket\r\nconnection: upgrade\r\ncontent-length: 0", "")],
-    ["2001 fields", first(`host: a\r\n${"a:\r\n".repeat(1999)}content-length: 2`, "{}")],
+    ["201 fields", first(`host: a\r\n${"a:\r\n".repeat(198)}content-length: 2`, "{}")],
+    ["8000 fields", first(`host: a\r\ncontent-length: 2\r\n${"a:\r\n".repeat(7_500)}`, "{}")],
   ])("in one packet with another: %s", async (_, bytes) => {
     const received = await exchange(signedIn(bytes + SECOND));
     expect(answers(received)).toHaveLength(1);
@@ -146,11 +147,14 @@ describe("garbage", () => {
 });
 
 describe("header fields", () => {
-  test("past 2000 are refused with 431, since Node would drop them, a length among them", async () => {
-    const received = await exchange(
-      signedIn(first(`host: a\r\n${"a:\r\n".repeat(2_000)}content-length: 2`, "{}")),
-    );
+  const HIDDEN = "GET /graph/hidden HTTP/1.1\r\nhost: a\r\n\r\n";
+  const many = "a:\r\n".repeat(200);
+
+  test("past 200 are refused with 431, since Node would drop them, a length among them", async () => {
+    const received = await exchange(signedIn(first(`host: a\r\n${many}content-length: 2`, "{}")));
     expect(received).toMatch(/^HTTP\/1\.1 431 /);
+    expect(received).toMatch(/^connection: close/im);
+    expect(received).toMatch(/^x-correlation-id: /im);
     expect(JSON.parse(received.split("\r\n\r\n")[1] ?? "")).toMatchObject({
       status: 431,
       code: "request_malformed",
@@ -159,10 +163,47 @@ describe("header fields", () => {
     expect(begun).toEqual([]);
   });
 
-  test("up to 2000 all count", async () => {
-    const fields = `host: a\r\n${"a:\r\n".repeat(1_995)}connection: close\r\ncontent-length: 2`;
+  test.each([
+    ["a length", `content-length: ${HIDDEN.length}`, HIDDEN],
+    ["a coding", "transfer-encoding: chunked", `${HIDDEN.length.toString(16)}\r\n${HIDDEN}\r\n0\r\n\r\n`],
+    ["a coding and a length", "transfer-encoding: chunked\r\ncontent-length: 5", `0\r\n\r\n${HIDDEN}`],
+    ["two lengths", "content-length: 5\r\ncontent-length: 6", HIDDEN],
+    ["a coding that is none", "transfer-encoding: identity", HIDDEN],
+    ["another Host", "host: b", HIDDEN],
+    ["another token", "authorization: Bearer x", HIDDEN],
+    ["another protocol", "connection: upgrade\r\nupgrade: websocket", HIDDEN],
+    ["another method", "x-http-method-override: DELETE", HIDDEN],
+    ["an expectation", "expect: 100-continue\r\ncontent-length: 2", `{}${HIDDEN}`],
+  ])("nothing runs behind a request with %s past those that count", async (_, dropped, behind) => {
+    const fields = `host: a\r\n${many}${dropped}`;
+    for (const head of [first(fields, ""), `GET /graph/me HTTP/1.1\r\n${fields}\r\n\r\n`]) {
+      const received = await exchange(signedIn(head) + signedIn(behind + HIDDEN));
+      expect(answers(received)).toHaveLength(1);
+      expect(received).toMatch(/^HTTP\/1\.1 4(?:00|31) .*^connection: close/ims);
+    }
+    expect(begun).toEqual([]);
+  });
+
+  test("of a request that waits behind others are refused in its turn, and nothing runs behind it", async () => {
+    const before = "GET /graph/me/slow HTTP/1.1\r\nhost: a\r\n\r\n";
+    const received = await exchange(signedIn(before + first(`host: a\r\n${many}`, "") + HIDDEN));
+    expect(answers(received)).toEqual(["HTTP/1.1 200", "HTTP/1.1 431"]);
+    expect(received).toContain("[/v1.0/me/slow]");
+    expect(begun).toEqual(["GET /v1.0/me/slow"]);
+  });
+
+  test("up to 200 all count", async () => {
+    const fields = `host: a\r\n${"a:\r\n".repeat(196)}connection: close\r\ncontent-length: 2`;
     const received = await exchange(signedIn(first(fields, "{}")));
     expect(received).toMatch(/^HTTP\/1\.1 200 /);
     expect(completed).toEqual(["POST /v1.0/me"]);
+  });
+
+  test("behind a body are dropped however many they are, and the next request is served", async () => {
+    const body = `2\r\n{}\r\n0\r\n${"a:\r\n".repeat(7_000)}\r\n`;
+    const next = "GET /graph/me/next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    const received = await exchange(signedIn(first("host: a\r\ntransfer-encoding: chunked", body) + next));
+    expect(answers(received)).toEqual(["HTTP/1.1 200", "HTTP/1.1 200"]);
+    expect(completed).toEqual(["POST /v1.0/me", "GET /v1.0/me/next"]);
   });
 });

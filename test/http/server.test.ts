@@ -462,3 +462,40 @@ test("an address that this machine does not have is blamed on HOST", async () =>
   });
   await expect(attempt).rejects.toMatchObject({ faults: [{ path: "HOST" }] });
 });
+
+describe("a request with more fields than any has", () => {
+  const HEAD = `GET / HTTP/1.1\r\nhost: x\r\n${"a:\r\n".repeat(7_900)}\r\n`;
+
+  test("is not made objects of past what says that they are too many, nor what comes behind it", async () => {
+    const fields: number[] = [];
+    const server = await start(({ rawHeaders }, response) => {
+      fields.push(rawHeaders.length / 2);
+      setTimeout(() => response.writeHead(431).end(), 20);
+    });
+    const socket = await connected(server.port);
+    socket.write(HEAD.repeat(8));
+    const text = await textOf(socket);
+    expect(text.match(/HTTP\/1\.1 431/g)).toHaveLength(1);
+    expect(text).toMatch(/^connection: close/im);
+    expect(fields).toHaveLength(1);
+    expect(fields[0]).toBeGreaterThan(200);
+    // The parser hands 32 of them over at a time.
+    expect(fields[0]).toBeLessThanOrEqual(201 + 32);
+  });
+
+  test("gets whichever answer is due, and that is the last one: a late request, too, may have a length that was dropped", async () => {
+    const { handler, next } = held();
+    const server = await start(handler);
+    const socket = await connected(server.port);
+    socket.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    const response = await next();
+    const drain = server.drain(400);
+    await sleep(220);
+    socket.write(`${HEAD.replace("GET", "POST")}GET / HTTP/1.1\r\nhost: x\r\n\r\n`);
+    await sleep(20);
+    response.end("done");
+    const text = await textOf(socket);
+    expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200", "HTTP/1.1 503"]);
+    await drain;
+  });
+});

@@ -76,6 +76,17 @@ describe("the field Host", () => {
   });
 });
 
+test("a request with more than 200 fields is refused, whichever of them were dropped", async () => {
+  for (const path of ENDPOINTS) {
+    const { host } = new URL(gateway.localUrl);
+    const many = Array.from({ length: 200 }, () => ["a", ""]).flat();
+    const answer = await ask(gateway.localUrl, path, {
+      headers: ["Host", host, ...many, "Authorization", `Bearer ${token}`],
+    });
+    expect([path, answer.status, answer.body.reason]).toEqual([path, 431, "header_fields"]);
+  }
+});
+
 describe("a browser", () => {
   test.each([
     ["Origin of a page", { origin: "https://evil.example" }],

@@ -175,7 +175,7 @@ function matches({ names, prefixes, allowed, only }: HeaderRules, name: string):
 
 const initials = new WeakMap<readonly string[], Map<string | undefined, string[]>>();
 
-/** Prefixes by their first character: a caller may send 2000 names that no verdict is remembered of. */
+/** Prefixes by their first character: an API may answer with thousands of names that no verdict is remembered of. */
 function byInitial(prefixes: readonly string[]): ReadonlyMap<string | undefined, readonly string[]> {
   let found = initials.get(prefixes);
   if (found !== undefined) return found;
@@ -192,7 +192,7 @@ function namedInConnection(lines: HeaderLines): ReadonlySet<string> {
   for (let index = 0; index + 1 < lines.length; index += 2) {
     const name = lines[index] as string;
     if (name.length !== 10 || name.toLowerCase() !== "connection") continue;
-    // Added to one set: a caller may send 2000 such lines.
+    // Added to one set: a caller may send 200 such lines.
     for (const option of connectionOptions(lines[index + 1])) {
       named ??= new Set();
       named.add(option);

@@ -20,9 +20,9 @@ function dripping(connections: number, begin: (token: string) => Buffer | string
   };
 }
 
-function heads(fields: (token: string) => string): Attack {
+function heads(fields: (token: string) => string, head = HEAD): Attack {
   return async ({ attacker, newToken, over }) => {
-    const request = Buffer.from(`${HEAD}${fields(newToken())}\r\n`);
+    const request = Buffer.from(`${head}${fields(newToken())}\r\n`);
     attacker.pump({ connections: 16, depth: 4, request: () => request });
     await over;
     return [];
@@ -45,7 +45,8 @@ const churn: Attack = async ({ attacker, isOver, over }) => {
   return [];
 };
 
-const field = (index: number) => `${index.toString(36)}:\r\n`;
+const fields = (count: number) =>
+  Array.from({ length: count }, (_, index) => `${index.toString(36)}:\r\n`).join("");
 
 export const connections: readonly Scenario[] = [
   {
@@ -74,14 +75,31 @@ export const connections: readonly Scenario[] = [
   {
     name: "many-fields",
     title: "no token: 16 connections send heads of 1990 fields as fast as they are answered",
-    attack: heads(() => Array.from({ length: 1_990 }, (_, index) => field(index)).join("")),
+    attack: heads(() => fields(1_990)),
+  },
+  {
+    name: "many-fields-allowed",
+    title: "no token: 16 connections send heads of 190 fields as fast as they are answered",
+    attack: heads(() => fields(190)),
   },
   {
     name: "many-fields-token",
-    title: "one user: 16 connections send heads of 1900 fields as fast as they are answered",
+    title: "one user: 16 connections send heads of 190 fields as fast as they are answered",
+    attack: heads((token) => `authorization: Bearer ${token}\r\n${fields(190)}`),
+  },
+  {
+    name: "many-fields-empty",
+    title:
+      "no token: 16 connections send heads of 8000 fields, a name of one letter each, as fast as they are answered",
+    attack: heads(() => "a:\r\n".repeat(8_000)),
+  },
+  {
+    name: "many-fields-trailers",
+    title: "one user: 16 connections upload bodies with 7000 fields behind, as fast as they are answered",
     attack: heads(
       (token) =>
-        `authorization: Bearer ${token}\r\n${Array.from({ length: 1_900 }, (_, index) => field(index)).join("")}`,
+        `authorization: Bearer ${token}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n${"a:\r\n".repeat(7_000)}`,
+      "POST /graph/me/upload HTTP/1.1\r\nhost: x\r\n",
     ),
   },
   {
