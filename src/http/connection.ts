@@ -8,7 +8,7 @@ import type { Turns } from "../foundation/turns.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
 import { createDiscards, type Discards } from "./discards.ts";
 import { createGivingWay, type Occupant } from "./giving-way.ts";
-import { stopParsing, waitsForAnswersToBeTaken } from "./node-parser.ts";
+import { stopParsing, type TakenReads, takeReads, waitsForAnswersToBeTaken } from "./node-parser.ts";
 
 export interface ConnectionOptions {
   /** Requests of one connection that run at the same time; a later one waits. */
@@ -26,6 +26,8 @@ export interface ConnectionOptions {
   readonly discards: Discards;
   /** Takes note of work that Node's parser makes of what was read, in tiny chunks of bodies, on any connection of the listener. */
   readonly onParsed: (chunks: number) => void;
+  /** Whether all connections of the listener are parsed in pieces. */
+  readonly isWary: () => boolean;
 }
 
 /** What pipelines hold, over all connections. */
@@ -46,7 +48,7 @@ export interface Connection {
    * processed: an answer before it has ended the connection, or is about to.
    */
   arrived(response: ServerResponse): "runs" | "waits" | "ignored";
-  /** Parses up to the end of one head in a turn from now on, before it is known whether it pipelines. */
+  /** Parses up to the end of one head in a turn, before it is known whether it pipelines, and until it has shown that it does not. */
   parseHeadByHead(): void;
   /** Reads the body of this request in turns, whatever becomes of the request: for one that may be long. */
   readInTurns(request: IncomingMessage): void;
@@ -111,7 +113,7 @@ const MANY_TINY = 64;
 /**
  * Node parses one read of 64 KiB to its end: 10 900 chunks of one byte take 40 ms, and the heads of a pipeline 5. Where so
  * many tiny chunks of all connections were parsed in one turn of the event loop, or so many heads of known users' pipelines, the
- * connections of the listener are parsed in pieces from then on, and so are those that it accepts in the next `WARY_MS`.
+ * connections of the listener are parsed in pieces for the next `WARY_MS`, and longer until they are at rest.
  * That adds 15 µs to what a request costs, so it is not done at all times.
  */
 const MOST_CHUNKS_IN_TURN = 1024;
@@ -148,7 +150,7 @@ export function connectionOf(socket: Socket): Connection | undefined {
  */
 export function openConnection(
   socket: Socket,
-  { maxPipelined, run, held, discards, turns, recognize, claimedUser, onParsed }: ConnectionOptions,
+  { maxPipelined, run, held, discards, turns, recognize, claimedUser, onParsed, isWary }: ConnectionOptions,
 ): Connection {
   let running = 0;
   let unsafe: ServerResponse | undefined;
@@ -157,7 +159,9 @@ export function openConnection(
   const waiting: ServerResponse[] = [];
   let isLast = false;
   let closesAfterAnswers = false;
-  let parse: ((chunk: Buffer) => void) | undefined;
+  let reads: TakenReads | undefined;
+  /** Whether it has pipelined, or sent many tiny chunks: it is parsed in pieces to its end. */
+  let staysInPieces = false;
   let rest = NOTHING;
   let discarded = 0;
   let isScheduled = false;
@@ -165,6 +169,8 @@ export function openConnection(
   let dropped = false;
   /** Tiny chunks of the newest request's body in the piece that was parsed last. */
   let tiny = 0;
+  /** Whether it is not known yet what the chunks of its body are like. */
+  let isUntried = false;
 
   function keep(bytes: Buffer): void {
     held.bytes += bytes.length - rest.length;
@@ -181,14 +187,35 @@ export function openConnection(
     if (!SAFE.includes(response.req.method ?? "")) unsafe = response;
   }
 
-  /** Takes the reads over from Node, which hands them to its own listener of `data` once another one is there. */
   function parseInPieces(): void {
-    if (parse !== undefined) return;
-    const [ofNode] = socket.listeners("data") as ((chunk: Buffer) => void)[];
-    if (ofNode === undefined) return;
-    parse = ofNode;
-    socket.on("data", onData).removeListener("data", ofNode);
-    socket.on("resume", () => proceed(false)).once("close", () => keep(NOTHING));
+    if (reads !== undefined) return;
+    reads = takeReads(socket, onData);
+    if (reads !== undefined) socket.on("resume", goOn).once("close", letGo);
+  }
+
+  /** A connection that sends one request after the other is read by Node alone, which takes 15 µs of each less. */
+  function readByNode(): void {
+    const isAtRest = running + waiting.length === 0 && rest.length === 0 && newest?.req.complete === true;
+    if (
+      staysInPieces ||
+      !isAtRest ||
+      isLast ||
+      isScheduled ||
+      socket.isPaused() ||
+      waitsForAnswersToBeTaken(socket)
+    )
+      return;
+    if (isWary() || reads?.giveBack() !== true) return;
+    reads = undefined;
+    socket.removeListener("resume", goOn).removeListener("close", letGo);
+  }
+
+  function goOn(): void {
+    proceed(false);
+  }
+
+  function letGo(): void {
+    keep(NOTHING);
   }
 
   function onData(chunk: Buffer): void {
@@ -253,7 +280,7 @@ export function openConnection(
   /** `isTurn`: this is the turn that the connection has waited for. */
   function proceed(isTurn: boolean): void {
     let isDue = isTurn;
-    while (rest.length > 0 && parse !== undefined && !isLast && !socket.destroyed && !isScheduled) {
+    while (rest.length > 0 && reads !== undefined && !isLast && !socket.destroyed && !isScheduled) {
       // Node has paused it: the caller does not read, or a body waits to be read. It goes on with `resume`.
       if (waitsForAnswersToBeTaken(socket) || (socket.isPaused() && !isPausedForTurn)) return;
       if (isFull()) return;
@@ -266,7 +293,8 @@ export function openConnection(
       keep(rest.subarray(piece.length));
       const before = newest;
       tiny = 0;
-      parse.call(socket, piece);
+      isUntried = false;
+      reads.parse(piece);
       if (newest !== before && rest.length > 0) schedule();
     }
   }
@@ -285,7 +313,9 @@ export function openConnection(
   function nextPiece(): Buffer {
     if (!isInBody()) return rest.subarray(0, endOfHead(rest, 0));
     const isChunked = newest?.req.headers["transfer-encoding"] !== undefined;
-    const most = isChunked ? rest.subarray(0, tiny > MANY_TINY ? LEAST_PIECE : MOST_CHUNKED) : rest;
+    const most = isChunked
+      ? rest.subarray(0, isUntried || tiny > MANY_TINY ? LEAST_PIECE : MOST_CHUNKED)
+      : rest;
     return most.subarray(0, endOfHead(most, LEAST_PIECE));
   }
 
@@ -332,6 +362,7 @@ export function openConnection(
         held.requests += 1;
         // Of callers who are not known, `FLOOD_REQUESTS` is the bound.
         if (recognize(response.req) !== undefined) onParsed(HEAD_IN_CHUNKS);
+        staysInPieces = true;
         parseInPieces();
       }
       newest = response;
@@ -346,8 +377,8 @@ export function openConnection(
     parseHeadByHead: parseInPieces,
     readInTurns(request) {
       parseInPieces();
-      // Until it is known what the chunks are like.
-      tiny = MANY_TINY + 1;
+      tiny = 0;
+      isUntried = true;
       // A reader that wants more would have the connection go on ahead of its turn.
       const read = request._read.bind(request);
       request._read = (size) => {
@@ -356,6 +387,7 @@ export function openConnection(
     },
     tinyChunk() {
       tiny += 1;
+      if (tiny > MANY_TINY) staysInPieces = true;
       onParsed(1);
     },
     left(response) {
@@ -367,6 +399,7 @@ export function openConnection(
       if (socket.destroyed) return;
       if (closesAfterAnswers) closeWhenAnswered();
       if (waiting.length > 0 || rest.length > 0) schedule();
+      else if (reads !== undefined) readByNode();
     },
     open: () => running + waiting.length,
     newest: () => newest,
@@ -489,6 +522,10 @@ export function watchConnections(options: ConnectionsOptions): Connections {
     parsedChunks = 0;
   }
 
+  function isWary(): boolean {
+    return waryUntil > 0 && performance.now() < waryUntil;
+  }
+
   function onParsed(chunks: number): void {
     if (parsedChunks === 0) setImmediate(endTurn);
     const before = parsedChunks;
@@ -552,6 +589,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
         recognize,
         claimedUser,
         onParsed,
+        isWary,
       });
       const one: Watched = {
         order: opened++,

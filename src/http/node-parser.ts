@@ -4,8 +4,15 @@ import type { Socket } from "node:net";
 
 /** The same in Node 20, 22 and 24. */
 type Parsed = Socket & {
-  /** `onIncoming` is called for each head, and what it returns is the parser's to obey. */
-  readonly parser?: { onIncoming?: unknown } | null;
+  readonly parser?: {
+    /** Called for each head; what it returns is the parser's to obey. */
+    onIncoming?: unknown;
+    /** Whether the bytes go from the system to the parser by themselves. */
+    _consumed?: boolean;
+    /** Has them go there. */
+    consume?: (handle: object) => void;
+  } | null;
+  readonly _handle?: object | null;
   /** Set while the answers of a pipeline wait to be taken: nothing must be parsed then. */
   readonly _paused?: boolean;
 };
@@ -30,3 +37,43 @@ export function stopParsing(socket: Socket): void {
 export function waitsForAnswersToBeTaken(socket: Socket): boolean {
   return (socket as Parsed)._paused === true;
 }
+
+/** The bytes of a connection, taken over from Node. */
+export interface TakenReads {
+  /** Has Node parse a piece of them. */
+  parse(piece: Buffer): void;
+  /** Gives them back, and says whether Node has them as before. */
+  giveBack(): boolean;
+}
+
+/**
+ * Hands to `onData` what is read of a connection. Node gives up the direct way from the system to its parser once another
+ * listener of `data` is there, and the two listeners by which it pauses and resumes that way.
+ */
+export function takeReads(socket: Socket, onData: (chunk: Buffer) => void): TakenReads | undefined {
+  const [ofNode] = socket.listeners("data") as ((chunk: Buffer) => void)[];
+  if (ofNode === undefined) return undefined;
+  const { parser, _handle: handle } = socket as Parsed;
+  const wasDirect = parser?._consumed === true;
+  const before = PAUSE_AND_RESUME.map((event) => socket.listeners(event) as (() => void)[]);
+  socket.on("data", onData).removeListener("data", ofNode);
+  return {
+    parse(piece) {
+      ofNode.call(socket, piece);
+    },
+    giveBack() {
+      if (!wasDirect || !handle || parser.consume === undefined || parser !== (socket as Parsed).parser)
+        return false;
+      socket.on("data", ofNode).removeListener("data", onData);
+      for (const [index, event] of PAUSE_AND_RESUME.entries()) {
+        const left = socket.listeners(event);
+        for (const listener of before[index] ?? []) if (!left.includes(listener)) socket.on(event, listener);
+      }
+      parser._consumed = true;
+      parser.consume(handle);
+      return true;
+    },
+  };
+}
+
+const PAUSE_AND_RESUME = ["pause", "resume"] as const;

@@ -256,7 +256,7 @@ describeWithRedis("a cluster", () => {
       await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
     }
     await until("both nodes are used again", () => bothWork(gateway.store));
-  }, 30_000);
+  });
 
   test("that does not know the identity is an event with the object id", async () => {
     const servers = await startCluster();
@@ -269,7 +269,7 @@ describeWithRedis("a cluster", () => {
     });
     for (const server of servers) await server.accept(OBJECT_ID, ...gateway.tokens);
     await until("both nodes are used", () => bothWork(gateway.store));
-  }, 30_000);
+  });
 });
 
 describeWithRedis("a master that sentinels know", () => {
@@ -296,7 +296,7 @@ describeWithRedis("a master that sentinels know", () => {
     await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
     await until("it is used again", gateway.works);
     expect(await sentinel.signIns()).toBe(0);
-  }, 30_000);
+  });
 });
 
 describeWithRedis("a password of the address", () => {
