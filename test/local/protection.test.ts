@@ -83,7 +83,7 @@ test("a request with more than 200 fields is refused, whichever of them were dro
     const answer = await ask(gateway.localUrl, path, {
       headers: ["Host", host, ...many, "Authorization", `Bearer ${token}`],
     });
-    expect([path, answer.status, answer.body.reason]).toEqual([path, 431, "header_fields"]);
+    expect([path, answer.status, answer.body.code]).toEqual([path, 431, "request_malformed"]);
   }
 });
 
