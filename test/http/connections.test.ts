@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import type { RequestListener, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
+import { text as textOf } from "node:stream/consumers";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
 import { type Listening, type ListenOptions, listen } from "../../src/http/server.ts";
@@ -54,13 +55,6 @@ async function connected({ port }: Listening): Promise<Socket> {
   return socket;
 }
 
-/** All that comes until the server closes. */
-async function rest(socket: Socket): Promise<string> {
-  let text = "";
-  for await (const chunk of socket) text += chunk;
-  return text;
-}
-
 async function firstOf(socket: Socket): Promise<string> {
   const [chunk] = await once(socket, "data");
   return String(chunk);
@@ -74,7 +68,7 @@ describe("slow callers", () => {
   test("who never finishes the headers gets 408 and is disconnected", async () => {
     const socket = await connected(await start(HASTY));
     socket.write("GET / HTTP/1.1\r\nhost: x\r\nx-slow: ");
-    const text = await rest(socket);
+    const text = await textOf(socket);
     expect(text).toMatch(/^HTTP\/1\.1 408 /);
     expect(text).toContain('"code":"request_malformed"');
   });
@@ -84,7 +78,7 @@ describe("slow callers", () => {
     socket.write("GET / HTTP/1.1\r\nhost: x\r\n");
     const drops = setInterval(() => socket.write("x-drop: 1\r\n"), 20);
     try {
-      expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+      expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 408 /);
     } finally {
       clearInterval(drops);
     }
@@ -92,7 +86,7 @@ describe("slow callers", () => {
 
   test("who connects and says nothing is disconnected", async () => {
     const socket = await connected(await start(HASTY));
-    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test("nor may a later request on the same connection take longer", async () => {
@@ -100,7 +94,7 @@ describe("slow callers", () => {
     socket.write(GET);
     expect(await firstOf(socket)).toMatch(/^HTTP\/1\.1 200 /);
     socket.write("GET / HTTP/1.1\r\nho");
-    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test("who never finishes the body gets 408, where a limit is set", async () => {
@@ -111,7 +105,7 @@ describe("slow callers", () => {
       await start({ headersTimeoutSeconds: 0.1, requestTimeoutSeconds: 0.2 }, { handler }),
     );
     socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nbo");
-    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test("an answer may take as long as it needs", async () => {
@@ -124,7 +118,7 @@ describe("slow callers", () => {
     waiting.write(GET);
     // Another caller's end says that the limits have been looked at since.
     const silent = await connected(server);
-    await rest(silent);
+    await textOf(silent);
     arrived[0]?.end("late, but here");
     expect(await firstOf(waiting)).toMatch(/late, but here/);
   });
@@ -159,7 +153,7 @@ describe("connections", () => {
       await arrived;
     }
     const third = await connected(server);
-    expect(await rest(third).catch(({ code }) => code)).toMatch(/^(?:|ECONNRESET)$/);
+    expect(await textOf(third).catch(({ code }) => code)).toMatch(/^(?:|ECONNRESET)$/);
     expect(events).toEqual(["opened", "opened", "dropped"]);
 
     const closed = next();
@@ -175,7 +169,7 @@ describe("connections", () => {
     const socket = await connected(await start({ maxRequests: 2 }));
     socket.write(GET);
     expect(await firstOf(socket)).toMatch(/connection: keep-alive/i);
-    const closed = rest(socket);
+    const closed = textOf(socket);
     // A caller who takes no notice gets no bare 503 from Node, of which there would be no line in the log.
     socket.write(GET + GET);
     expect(await closed).toMatch(/^HTTP\/1\.1 200 (?!.*HTTP\/1\.1).*connection: close/is);
@@ -184,7 +178,7 @@ describe("connections", () => {
   test("one without a request is closed after a while", async () => {
     const socket = await connected(await start({ keepAliveTimeoutSeconds: 0.05 }));
     socket.write(GET);
-    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 200 /);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 200 /);
   });
 });
 

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globa
 import type { GatewayError } from "../../src/errors.ts";
 import type { LoadEvent } from "../../src/http/contract.ts";
 import { createLoadShedding, type LoadShedding } from "../../src/http/load-shedding.ts";
+import { until } from "../support/until.ts";
 
 const WINDOW_MS = 500;
 
@@ -132,13 +133,6 @@ describe("measured", () => {
 function standStill(ms: number): void {
   const until = performance.now() + ms;
   while (performance.now() < until);
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  for (let turns = 0; !condition(); turns += 1) {
-    if (turns > 2_000) throw new Error("it does not come to pass");
-    await turn();
-  }
 }
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 5));

@@ -6,6 +6,7 @@ import { type AddressInfo, connect, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "@jest/globals";
 import { stopParsing, waitsForAnswersToBeTaken } from "../../src/http/node-parser.ts";
+import { until } from "../support/until.ts";
 
 const servers: Server[] = [];
 afterEach(() => {
@@ -22,10 +23,6 @@ async function dial(listener: RequestListener) {
   const caller = connect((server.address() as AddressInfo).port, "127.0.0.1").on("error", () => {});
   const [socket] = await accepted;
   return { caller, socket };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(1);
 }
 
 test("a connection waits for its answers to be taken while the caller of a pipeline reads nothing", async () => {
