@@ -16,7 +16,7 @@ import { connectionsFor, type FileDescriptors, readFileDescriptors } from "../fo
 import { createMembers } from "../foundation/members.ts";
 import { loopTurns } from "../foundation/turns.ts";
 import { type Connections, connectionOf, watchConnections } from "./connection.ts";
-import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
+import type { ConnectionEvent, ConnectionLimits, ConnectionRoom, Overload } from "./contract.ts";
 import { userOf } from "./pipeline.ts";
 import { joinTinyChunks } from "./tiny-chunks.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
@@ -42,7 +42,7 @@ export interface ListenOptions extends Place {
   /** Said also to what never becomes a request. Default: nothing. */
   readonly own?: OwnFields | undefined;
   /** Asked before anything of a request is looked at: whether `shed` is to answer it. */
-  readonly overload?: { isOverloaded(waitedMs: number): boolean; readonly shed: RequestListener } | undefined;
+  readonly overload?: Overload | undefined;
   /** The user of a request whose token was verified before. Default: none is known, and all requests wait in one line. */
   readonly recognize?: ((request: IncomingMessage) => string | undefined) | undefined;
   /** The user that the caller of such a request claims to be. Default: none is claimed, and those who are not known wait in one line. */
@@ -78,7 +78,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
 
   const run = (request: IncomingMessage, response: ServerResponse, waitedMs: number) => {
     if (isRefusing()) options.refuse(request, response);
-    else if (overload?.isOverloaded(waitedMs) === true) overload.shed(request, response);
+    else if (overload !== undefined && isTooMuch(overload.load, waitedMs)) overload.shed(request, response);
     else handler(request, response);
   };
   const serve: RequestListener = (request, response) => {
@@ -150,6 +150,10 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
       connections.close();
     },
   };
+}
+
+function isTooMuch({ isShedding, longestWaitMs }: Overload["load"], waitedMs: number): boolean {
+  return isShedding || waitedMs >= longestWaitMs;
 }
 
 function portOf(address: AddressInfo | string | null): number {

@@ -184,7 +184,7 @@ describe("connections", () => {
 
 describe("overload", () => {
   test("the refusal answers in the handler's place for as long as it lasts, on open connections, too", async () => {
-    let overloaded = false;
+    const load = { isShedding: false, longestWaitMs: Number.POSITIVE_INFINITY };
     let handled = 0;
     const server = await start(
       {},
@@ -194,7 +194,7 @@ describe("overload", () => {
           response.end("answer");
         },
         overload: {
-          isOverloaded: () => overloaded,
+          load,
           shed: (_request, response) => void response.writeHead(503).end("shed"),
         },
       },
@@ -205,10 +205,32 @@ describe("overload", () => {
       [true, 503],
       [false, 200],
     ] as const) {
-      overloaded = now;
+      load.isShedding = now;
       socket.write(GET);
       expect(await firstOf(socket)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
     }
     expect(handled).toBe(2);
+  });
+
+  test("requests that have waited too long for their turn are refused, and those before them are answered", async () => {
+    const server = await start(
+      {},
+      {
+        handler(_request, response) {
+          // Each takes longer than a turn of the event loop gives to work that begins.
+          for (const end = performance.now() + 5; performance.now() < end; );
+          response.end("answer");
+        },
+        overload: {
+          load: { isShedding: false, longestWaitMs: 40 },
+          shed: (_request, response) => void response.writeHead(503).end("shed"),
+        },
+      },
+    );
+    const all = await Promise.all(Array.from({ length: 30 }, () => connected(server)));
+    const answers = all.map(firstOf);
+    for (const socket of all) socket.write(GET);
+    const statuses = (await Promise.all(answers)).map((answer) => answer.slice(9, 12));
+    expect(new Set(statuses)).toEqual(new Set(["200", "503"]));
   });
 });
