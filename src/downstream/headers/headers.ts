@@ -180,27 +180,8 @@ export function addResponseHeaders(
   }
 }
 
-const verdicts = new WeakMap<HeaderRules, Map<string, boolean>>();
-/** Senders invent names without end; those of everyday traffic are few and short. */
-const MAX_VERDICTS = 512;
-const MAX_REMEMBERED_NAME = 48;
-
 /** Whether the rules keep a lower-case field name from passing. */
-export function isDropped(rules: HeaderRules, name: string): boolean {
-  let known = verdicts.get(rules);
-  if (known === undefined) {
-    known = new Map();
-    verdicts.set(rules, known);
-  }
-  let verdict = known.get(name);
-  if (verdict === undefined) {
-    verdict = matches(rules, name);
-    if (known.size < MAX_VERDICTS && name.length <= MAX_REMEMBERED_NAME) known.set(name, verdict);
-  }
-  return verdict;
-}
-
-function matches({ names, prefixes, allowed, only }: HeaderRules, name: string): boolean {
+export function isDropped({ names, prefixes, allowed, only }: HeaderRules, name: string): boolean {
   if (allowed?.has(name) === true) return false;
   if (only !== undefined && !only.has(name)) return true;
   const candidates = byInitial(prefixes);
@@ -212,7 +193,7 @@ function matches({ names, prefixes, allowed, only }: HeaderRules, name: string):
 
 const initials = new WeakMap<readonly string[], Map<string | undefined, string[]>>();
 
-/** Prefixes by their first character: a caller may send 2000 names that no verdict is remembered of. */
+/** Prefixes by their first character: a caller may send 2000 names. */
 function byInitial(prefixes: readonly string[]): ReadonlyMap<string | undefined, readonly string[]> {
   let found = initials.get(prefixes);
   if (found !== undefined) return found;
