@@ -15,7 +15,7 @@ import { ConfigurationError } from "../errors.ts";
 import { connectionsFor, type FileDescriptors, readFileDescriptors } from "../foundation/file-descriptors.ts";
 import { createMembers } from "../foundation/members.ts";
 import { loopTurns } from "../foundation/turns.ts";
-import { type Connections, connectionOf, watchConnections } from "./connection.ts";
+import { type Connection, type Connections, connectionOf, watchConnections } from "./connection.ts";
 import type { ConnectionEvent, ConnectionLimits, ConnectionRoom, Overload } from "./contract.ts";
 import { userOf } from "./pipeline.ts";
 import { joinTinyChunks } from "./tiny-chunks.ts";
@@ -95,14 +95,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     });
     if (response.socket === null) closeWithConnection(response);
     if (isLastByNode(response)) response.shouldKeepAlive = false;
-    if (announcesBody(request)) {
-      if (mayBeLong(request)) connection?.readInTurns(request);
-      if (request.headers["transfer-encoding"] !== undefined) joinTinyChunks(request, connection?.tinyChunk);
-      response.once("finish", () => {
-        // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
-        if (!request.complete) destroyAfterWhile(request.socket, request);
-      });
-    }
+    if (announcesBody(request)) watchBody(request, response, connection);
     if (place === "runs") run(request, response, 0);
   };
   const connections = watchConnections({
@@ -184,6 +177,19 @@ function timesOf({
 /** RFC 9112 §6.3: without either field there is none. */
 function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
+}
+
+function watchBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  connection: Connection | undefined,
+): void {
+  if (mayBeLong(request)) connection?.readInTurns(request);
+  if (request.headers["transfer-encoding"] !== undefined) joinTinyChunks(request, connection?.tinyChunk);
+  response.once("finish", () => {
+    // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
+    if (!request.complete) destroyAfterWhile(request.socket, request);
+  });
 }
 
 /** A body of this size, bytes, comes in one read of the system. */
