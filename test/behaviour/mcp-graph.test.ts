@@ -38,7 +38,7 @@ beforeAll(async () => {
   });
   unknowing = await startTestGateway({ emulator, yaml });
   token = emulator.mintUserToken();
-}, 60_000);
+});
 afterAll(async () => {
   await gateway?.stop();
   await unknowing?.stop();

@@ -69,7 +69,7 @@ beforeAll(async () => {
     env: { EVERYTHING_URL: everything.url, SCRIPTED_URL: scripted.url, STATELESS_URL: stateless.url },
   });
   token = emulator.mintUserToken();
-}, 60_000);
+});
 afterAll(async () => {
   await gateway?.stop();
   stateless?.close();

@@ -1,98 +1,123 @@
-/** This build and that of another revision under the same load, in turns: what a change costs or saves. */
+/** This build and that of another revision under the same load, start after start: what a change costs or saves. */
 
+import { setTimeout as delay } from "node:timers/promises";
 import { startAuthority } from "./authority.ts";
 import { environment, GATEWAY, PASS_THROUGH, unsheddingConfig } from "./contenders.ts";
-import { leaveServerCore } from "./processor.ts";
+import { leaveServerCore, residentMemory } from "./processor.ts";
 import { buildRevision } from "./revision.ts";
-import { compare, type Round } from "./rounds.ts";
-import { startServer } from "./server-process.ts";
+import { compare } from "./rounds.ts";
+import { IDLE_MS, untilReady } from "./scenarios/start-up.ts";
+import { type Server, type ServerOptions, startServer } from "./server-process.ts";
 import { SMALL_BODY_BYTES } from "./stage.ts";
-import { median, pairedRatio, percentile } from "./statistics.ts";
+import { median, medianInterval, percentile } from "./statistics.ts";
 import { resultTable } from "./table.ts";
-import { rotate, startFixedApi } from "./wire.ts";
+import { type Rotation, rotate, startFixedApi } from "./wire.ts";
 
 const USERS = 100;
 const CONNECTIONS = 32;
-/** Short rounds and many of them: what else the machine does then hits all three alike. */
-const ROUNDS = { rounds: 24, roundMs: 300, warmUpMs: 4_000 };
+/**
+ * One start of a build differs from the next by a quarter, for as long as it runs: a start is one sample, however often it
+ * is measured. They take turns, in both orders, so that what else the machine does then hits all alike.
+ */
+const STARTS = 12;
+const ROUNDS = { rounds: 4, roundMs: 400, warmUpMs: 3_000 };
+
+/** What one start has shown. */
+interface Sample {
+  readonly processorUs: number;
+  /** CPU time of all threads until `/readyz` agrees, ms. */
+  readonly readyMs: number;
+  readonly idleMiB: number;
+}
 
 /**
- * Needs `dist`.
+ * Needs `dist`. Takes four minutes.
  *
  * @throws when the revision does not exist or does not build.
  */
 export async function benchCompare(revision: string): Promise<void> {
-  const { commit, root: other } = buildRevision(revision);
+  const { commit, root } = buildRevision(revision);
   const authority = await startAuthority();
   const api = await startFixedApi(SMALL_BODY_BYTES);
   try {
     const rotation = rotate("/graph/me", await authority.mint(USERS));
     const env = environment(authority, api.url);
     leaveServerCore();
-    const contenders = [
-      { ...PASS_THROUGH, root: undefined },
-      { ...GATEWAY, name: `obo-gateway at ${commit}`, root: other },
-      { ...GATEWAY, name: "obo-gateway here", root: undefined },
-    ];
-    const servers = await Promise.all(
-      contenders.map(({ name, args, root }) =>
-        startServer({ name, args, env: { ...env, ...unsheddingConfig(root) }, root }),
-      ),
-    );
-    const { rounds, conditions } = await compare(
-      servers.map((server) => ({
-        name: server.name,
-        server,
-        rotation,
-        connections: CONNECTIONS,
-        bodyBytes: SMALL_BODY_BYTES,
-      })),
-      ROUNDS,
-    );
-    await Promise.all(servers.map((server) => server.stop()));
-    const [bare = [], before = [], here = []] = rounds.map(costs);
-    const row = (name: string, values: readonly number[]) => ({
-      name,
-      figures: [
-        ...quartiles(values),
-        pairedRatio(bare, values),
-        pairedRatio(values, before),
-        ...quartiles(values.map((value, round) => value / (before[round] ?? Number.NaN))).filter(
-          (_, index) => index !== 1,
-        ),
-      ],
-    });
-    console.log(
+    const here = { ...GATEWAY, name: "obo-gateway here", env: { ...env, ...unsheddingConfig() } };
+    const before = {
+      ...GATEWAY,
+      name: `obo-gateway at ${commit}`,
+      env: { ...env, ...unsheddingConfig(root) },
+      root,
+    };
+    const contenders: readonly ServerOptions[] = [{ ...PASS_THROUGH, env }, before, here];
+    const samples = contenders.map((): Sample[] => []);
+    for (let start = 0; start < STARTS; start += 1) {
+      const inTurn = [...contenders.entries()];
+      if (start % 2 === 1) inTurn.reverse();
+      for (const [index, contender] of inTurn) samples[index]?.push(await sample(contender, rotation));
+    }
+    const [, base = []] = samples;
+    const table = (title: string, value: (sample: Sample) => number, rows: readonly number[]) =>
       resultTable({
-        title: `hot path: ${USERS} users, ${CONNECTIONS} connections, 1 KiB answers; quartiles of ${ROUNDS.rounds} rounds`,
+        title,
         columns: [
-          { name: "CPU µs 1/4", digits: 1 },
+          { name: "1/4", digits: 1 },
           { name: "median", digits: 1 },
           { name: "3/4", digits: 1 },
-          { name: "CPU ratio", digits: 2 },
           { name: `to ${commit}`, digits: 3 },
-          { name: "1/4", digits: 3 },
-          { name: "3/4", digits: 3 },
+          { name: "from", digits: 3 },
+          { name: "to", digits: 3 },
         ],
-        rows: [
-          row(PASS_THROUGH.name, bare),
-          ...[before, here].map((values, index) => row(contenders[index + 1]?.name ?? "", values)),
-        ],
+        rows: rows.map((row) => ({
+          name: contenders[row]?.name ?? "",
+          figures: figures(samples[row]?.map(value) ?? [], base.map(value)),
+        })),
         targets: [],
-        notes: [conditions],
-      }),
-    );
+        notes: [
+          `quartiles of ${STARTS} starts; the ratio is the median of pairs of starts, and lies between the last two with 95 % confidence`,
+        ],
+      });
+    const hit = `CPU µs of a hit: ${USERS} users, ${CONNECTIONS} connections, 1 KiB answers`;
+    console.log(table(hit, ({ processorUs }) => processorUs, [0, 1, 2]));
+    console.log(table("CPU ms from the start until ready", ({ readyMs }) => readyMs, [1, 2]));
+    console.log(table("resident MiB when idle", ({ idleMiB }) => idleMiB, [1, 2]));
   } finally {
     api.close();
     authority.close();
   }
 }
 
-function costs(rounds: readonly Round[]): number[] {
-  return rounds.map(({ processorUs }) => processorUs);
+async function sample(options: ServerOptions, rotation: Rotation): Promise<Sample> {
+  const server = await startServer(options);
+  try {
+    return { ...(await idle(server)), processorUs: await costOfHit(server, rotation) };
+  } finally {
+    await server.stop();
+  }
 }
 
-function quartiles(values: readonly number[]): number[] {
+async function idle({ pid, adminPort, processorUse }: Server): Promise<Omit<Sample, "processorUs">> {
+  if (adminPort !== undefined) await untilReady(adminPort);
+  const readyMs = processorUse()?.ran ?? Number.NaN;
+  await delay(IDLE_MS);
+  return { readyMs, idleMiB: residentMemory(pid) ?? Number.NaN };
+}
+
+async function costOfHit(server: Server, rotation: Rotation): Promise<number> {
+  const load = { name: server.name, server, rotation, connections: CONNECTIONS, bodyBytes: SMALL_BODY_BYTES };
+  const { rounds } = await compare([load], ROUNDS);
+  return median(rounds.flat().map(({ processorUs }) => processorUs));
+}
+
+function figures(values: readonly number[], base: readonly number[]): number[] {
   const sorted = values.toSorted((one, other) => one - other);
-  return [percentile(sorted, 0.25), median(values), percentile(sorted, 0.75)];
+  const ratios = values.map((value, start) => value / (base[start] ?? Number.NaN));
+  return [
+    percentile(sorted, 0.25),
+    median(values),
+    percentile(sorted, 0.75),
+    median(ratios),
+    ...medianInterval(ratios),
+  ];
 }

@@ -54,7 +54,7 @@ test("managed identity is opened with what the gateway opens it with: no setting
     fix: expect.stringContaining("assign the user-assigned identity"),
   });
   expect(report.of("token-request", "managed-identity").outcome).toBe("skipped");
-}, 60_000);
+});
 
 const github = (status: number): Changes => ({
   options: { fetch: platform(status) },

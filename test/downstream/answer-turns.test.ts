@@ -1,10 +1,20 @@
 /** Answers to requests of our own making wait for the turn of their user, on the wire. */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { expect, test } from "@jest/globals";
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import type { AnswerReceiver, Transport, TransportRequest } from "../../src/downstream/contract.ts";
 import { openAnswer } from "../../src/downstream/forward/answer.ts";
 import { loopTurns } from "../../src/foundation/turns.ts";
+
+/** Of the answers of a test, which would wait out their limits of time. */
+const ends: (() => void)[] = [];
+
+// A turn of the event loop begins work for so many ms. On a busy machine they pass between two lines of a test.
+beforeEach(() => void jest.spyOn(performance, "now").mockReturnValue(performance.now()));
+afterEach(() => {
+  jest.restoreAllMocks();
+  for (const end of ends.splice(0)) end();
+});
 
 const KIB = 1024;
 const LIMITS = { timeoutMs: 60_000, idleTimeoutMs: 60_000, signal: undefined };
@@ -24,6 +34,8 @@ function ask(asked: string[] = []) {
     },
   } as unknown as Transport;
   const answered = openAnswer(transport, REQUEST, LIMITS);
+  answered.catch(() => {});
+  ends.push(() => receiver?.failed(new Error("over") as never));
   return { asked, answered, receiver: receiver as unknown as AnswerReceiver };
 }
 

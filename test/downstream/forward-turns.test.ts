@@ -3,11 +3,15 @@
 import { IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { AnswerHeaders } from "../../src/downstream/contract.ts";
 import { AnswerWriter, type WrittenAnswer } from "../../src/downstream/forward.ts";
 import { RESPONSE_RULES } from "../../src/downstream/headers/header-rules.ts";
 import { loopTurns } from "../../src/foundation/turns.ts";
+
+// A turn of the event loop begins work for so many ms. On a busy machine they pass between two lines of a test.
+beforeEach(() => void jest.spyOn(performance, "now").mockReturnValue(performance.now()));
+afterEach(() => void jest.restoreAllMocks());
 
 const KIB = 1024;
 

@@ -27,7 +27,7 @@ test("memory that loading took and no longer needs is given back, without a port
   const { share, inspector } = run(script) as { share: number; inspector: string };
   expect(share).toBeLessThan(0.6);
   expect(inspector).toBe("closed");
-}, 30_000);
+});
 
 test("where no inspector may be had, nothing is given back and nothing fails", () => {
   const script = `
@@ -40,4 +40,4 @@ test("where no inspector may be had, nothing is given back and nothing fails", (
     console.log(JSON.stringify("still here"));
   `;
   expect(run(script)).toBe("still here");
-}, 30_000);
+});

@@ -224,7 +224,7 @@ describe("while many connections flood without tokens", () => {
     // A machine that is busy for a second between the two would forget the flood.
     for (let attempt = 0; attempt < 5; attempt++) if (!(await answeredBehindFlood(100, "/"))) return;
     throw new Error("the connection was served each time");
-  }, 30_000);
+  });
 
   test.each([
     ["16 requests of a caller who is not known", 16, "/"],
@@ -244,48 +244,44 @@ describe("a caller who takes no answers and sends long bodies ahead, while other
         for await (const _ of request) await sleep(1);
       },
     ],
-  ])(
-    "is served once it takes them, where bodies are read %s",
-    async (_, method, read) => {
-      const ended: (string | undefined)[] = [];
-      const server = await listen(
-        (request, response) => {
-          void read(request);
-          // More than is taken of it, while the body is still on its way.
-          response.write(Buffer.alloc(request.url === "/1" ? 8_000_000 : 1));
-          request.on("end", () => {
-            ended.push(request.url);
-            response.end();
-          });
-        },
-        { host: "127.0.0.1", port: 0, setting: "PORT", refuse, connections: CONNECTION_LIMITS },
-      );
-      open.push(server);
-      const socket = connect(server.port, "127.0.0.1").on("error", () => {});
-      sockets.push(socket);
-      socket.pause();
-      let isOver = false;
-      const work = () => {
-        for (const end = performance.now() + 3; performance.now() < end; );
-        if (!isOver) loopTurns.wait("ada", work);
-      };
-      work();
-      try {
-        const body = "a".repeat(1_500_000);
-        socket.write(["/1", "/2", "/3"].map((path) => post(path, body, method)).join(""));
-        await until(() => ended.length > 0);
-        await settle();
-        isOver = true;
-        await settle();
-        socket.resume();
-        await until(() => ended.length === 3);
-      } finally {
-        isOver = true;
-      }
-      expect(ended.sort()).toEqual(["/1", "/2", "/3"]);
-    },
-    30_000,
-  );
+  ])("is served once it takes them, where bodies are read %s", async (_, method, read) => {
+    const ended: (string | undefined)[] = [];
+    const server = await listen(
+      (request, response) => {
+        void read(request);
+        // More than is taken of it, while the body is still on its way.
+        response.write(Buffer.alloc(request.url === "/1" ? 8_000_000 : 1));
+        request.on("end", () => {
+          ended.push(request.url);
+          response.end();
+        });
+      },
+      { host: "127.0.0.1", port: 0, setting: "PORT", refuse, connections: CONNECTION_LIMITS },
+    );
+    open.push(server);
+    const socket = connect(server.port, "127.0.0.1").on("error", () => {});
+    sockets.push(socket);
+    socket.pause();
+    let isOver = false;
+    const work = () => {
+      for (const end = performance.now() + 3; performance.now() < end; );
+      if (!isOver) loopTurns.wait("ada", work);
+    };
+    work();
+    try {
+      const body = "a".repeat(1_500_000);
+      socket.write(["/1", "/2", "/3"].map((path) => post(path, body, method)).join(""));
+      await until(() => ended.length > 0);
+      await settle();
+      isOver = true;
+      await settle();
+      socket.resume();
+      await until(() => ended.length === 3);
+    } finally {
+      isOver = true;
+    }
+    expect(ended.sort()).toEqual(["/1", "/2", "/3"]);
+  });
 });
 
 test("a pipeline without end does not hold up the end of the server", async () => {
@@ -314,7 +310,7 @@ test("a pipeline without end does not hold up the end of the server", async () =
   clearInterval(feeding);
   expect(performance.now() - began).toBeLessThan(6_000);
   expect(received.text).toMatch(/connection: close/i);
-}, 30_000);
+});
 
 describe("a caller who leaves", () => {
   test.each([

@@ -52,23 +52,19 @@ describe("a server that many connections flood", () => {
   test.each([
     ["of one user who pipelines", "/mallory", 8],
     ["of callers with tokens that are not known", "/stranger", 8],
-  ])(
-    "serves a known user ahead of what is left %s",
-    async (_of, path, times) => {
-      const { order, dial } = await start();
-      const flood = await Promise.all(Array.from({ length: 50 }, dial));
-      const ada = await dial();
-      while (order.length === 0) {
-        for (const socket of flood) socket.write(get(path, times));
-        await nextTurn();
-      }
-      ada.write(get("/ada"));
-      await once(ada, "data");
-      // Of 400 requests, about as many as fit into a few turns of the event loop.
-      expect(order.indexOf("/ada")).toBeLessThan(150);
-    },
-    20_000,
-  );
+  ])("serves a known user ahead of what is left %s", async (_of, path, times) => {
+    const { order, dial } = await start();
+    const flood = await Promise.all(Array.from({ length: 50 }, dial));
+    const ada = await dial();
+    while (order.length === 0) {
+      for (const socket of flood) socket.write(get(path, times));
+      await nextTurn();
+    }
+    ada.write(get("/ada"));
+    await once(ada, "data");
+    // Of 400 requests, about as many as fit into a few turns of the event loop.
+    expect(order.indexOf("/ada")).toBeLessThan(150);
+  });
 
   test("serves the first request of a caller who is not known ahead of what is left of another's", async () => {
     const { order, dial } = await start();
@@ -83,7 +79,7 @@ describe("a server that many connections flood", () => {
     await once(grace, "data");
     // In one line, all of the hundred would come first.
     expect(order.indexOf("/stranger/grace") - before).toBeLessThan(30);
-  }, 20_000);
+  });
 
   test("makes requests of no more than the first heads of what connections that pour in have sent", async () => {
     let parsed = 0;
@@ -102,7 +98,7 @@ describe("a server that many connections flood", () => {
     } finally {
       unsubscribe("http.server.request.start", count);
     }
-  }, 20_000);
+  });
 
   test("serves a known user on a new connection, while connections and requests pour in", async () => {
     const { order, dial } = await start();
@@ -113,7 +109,7 @@ describe("a server that many connections flood", () => {
     await once(ada, "data");
     expect(order.indexOf("/ada")).toBeLessThan(400);
     expect(order.length).toBeLessThan(800);
-  }, 20_000);
+  });
 });
 
 describe("a server to which much is sent at once, while other work waits", () => {
@@ -203,7 +199,6 @@ describe("a server to which much is sent at once, while other work waits", () =>
       expect(mostRead).toBeLessThanOrEqual(FEW_READS);
       if (consume) expect(pieces.reduce((sum, length) => sum + length, 0)).toBe(4 * MIB);
     },
-    30_000,
   );
 
   test("passes chunks of one byte on together, a few in each turn", async () => {
@@ -211,7 +206,7 @@ describe("a server to which much is sent at once, while other work waits", () =>
     expect(pieces.reduce((sum, length) => sum + length, 0)).toBe(40_000);
     expect(mostPieces).toBeLessThanOrEqual(4);
     expect(pieces.length).toBeLessThan(400);
-  }, 30_000);
+  });
 });
 
 describe("a server to which Node's parser would make much of single reads", () => {
@@ -277,7 +272,7 @@ describe("a server to which Node's parser would make much of single reads", () =
     while (ended < all.length) await nextTurn();
     // What one turn passes on is one piece.
     expect(largest.filter((length) => length > CHUNKS / 3).length).toBeLessThanOrEqual(1);
-  }, 20_000);
+  });
 
   test("parses connections in pieces that it accepts behind such a read", async () => {
     const largest: number[] = [];
@@ -301,7 +296,7 @@ describe("a server to which Node's parser would make much of single reads", () =
     later.write(tiny);
     while (largest.length < 2) await nextTurn();
     expect(largest[1]).toBeLessThan(CHUNKS / 3);
-  }, 20_000);
+  });
 
   test("has it parse one pipeline of a known user at most", async () => {
     let parsed = 0;
@@ -330,7 +325,7 @@ describe("a server to which Node's parser would make much of single reads", () =
     } finally {
       unsubscribe("http.server.request.start", count);
     }
-  }, 20_000);
+  });
 
   test("reads what comes behind the last request of a connection a piece at a time", async () => {
     const MIB = 2 ** 20;
@@ -356,5 +351,5 @@ describe("a server to which Node's parser would make much of single reads", () =
       read = now;
     }
     expect(most).toBeLessThanOrEqual(3 * 65_536);
-  }, 20_000);
+  });
 });

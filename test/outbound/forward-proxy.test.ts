@@ -51,7 +51,7 @@ describeWithProxies("connections through a forward proxy", (kind) => {
   let proxy: ForwardProxy;
   beforeAll(async () => {
     proxy = await startForwardProxy(kind);
-  }, 30_000);
+  });
   afterAll(() => proxy.close());
 
   const environment = (url = proxy.url) => ({ https_proxy: url, HTTP_PROXY: url });

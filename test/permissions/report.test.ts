@@ -138,7 +138,7 @@ describe("beside the emulator's Graph", () => {
       });
       tokens.set(granted.join(" "), String(body.access_token));
     }
-  }, 60_000);
+  });
   afterAll(() => client.close());
 
   async function isRefused(need: string, granted: readonly string[]): Promise<boolean> {

@@ -251,7 +251,7 @@ describeWithRedis("a cluster", () => {
       await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
     }
     await until(() => bothWork(gateway.store), "both nodes are used again");
-  }, 30_000);
+  });
 
   test("that does not know the identity is an event with the object id", async () => {
     const servers = await startCluster();
@@ -264,7 +264,7 @@ describeWithRedis("a cluster", () => {
     });
     for (const server of servers) await server.accept(OBJECT_ID, ...gateway.tokens);
     await until(() => bothWork(gateway.store), "both nodes are used");
-  }, 30_000);
+  });
 });
 
 describeWithRedis("a master that sentinels know", () => {
@@ -291,7 +291,7 @@ describeWithRedis("a master that sentinels know", () => {
     await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
     await until(gateway.works, "it is used again");
     expect(await sentinel.signIns()).toBe(0);
-  }, 30_000);
+  });
 });
 
 describeWithRedis("a password of the address", () => {

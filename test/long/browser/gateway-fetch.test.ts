@@ -54,7 +54,7 @@ describe("the browser client with Node's fetch", () => {
     // A third origin, as a page of an application has one.
     await page.goto(surroundings.gateway.replace("127.0.0.1", "localhost"));
     await page.addScriptTag({ content: script });
-  }, 60_000);
+  });
   afterAll(async () => {
     await chromium?.close();
   });
@@ -68,7 +68,7 @@ describe("the browser client with Node's fetch", () => {
 describe("the browser client", () => {
   test("has no branch that its cases do not take", async () => {
     expect(await untaken()).toEqual([]);
-  }, 60_000);
+  });
 
   test("imports nothing, and is at most 4 KB minified and compressed", async () => {
     const text = await bundle("src/browser/index.ts", "--format=esm", "--minify");

@@ -74,7 +74,7 @@ const FAINT_TEXTS = `(() => {
     await site?.stop();
     await gateway?.stop();
     await emulator?.stop();
-  }, 60_000);
+  });
 
   let faults: string[] = [];
   afterEach(async () => {
@@ -87,7 +87,7 @@ const FAINT_TEXTS = `(() => {
     await context.pages()[0]?.evaluate("localStorage.clear(); sessionStorage.clear()");
     for (const path of ["/faults", "/refusals", "/graph/challenges"]) await control.delete(path);
     expect(faults).toEqual([]);
-  }, 30_000);
+  });
 
   async function endScenario(name: string): Promise<void> {
     const headers = { "content-type": "application/json" };
@@ -147,7 +147,7 @@ const FAINT_TEXTS = `(() => {
       expect(await call(page, name)).toMatch(/Answer 200 after \d+ ms/);
     expect(await call(page, "Without permission")).toMatch(/403 scope_insufficient: .*Needed: admin\.read/s);
     await page.locator("#log img").waitFor();
-  }, 60_000);
+  });
 
   test("a token that is renewed silently is good for the next call", async () => {
     const page = await openPage();
@@ -157,7 +157,7 @@ const FAINT_TEXTS = `(() => {
     expect(await call(page, "Profile")).toMatch(/Answer 200/);
     const after = (await requests()).filter(({ grantType }) => grantType === "refresh_token").length;
     expect(after - before).toBe(1);
-  }, 60_000);
+  });
 
   test("MFA in mid-call: a window opens, the user passes, and the call goes on", async () => {
     const page = await openPage();
@@ -170,7 +170,7 @@ const FAINT_TEXTS = `(() => {
     const text = await outcome(page);
     expect(text).toMatch(/refused \(claims_challenged\).*sign-in library.*repeats the request.*Answer 200/s);
     await toggle(page, "mfa", false);
-  }, 60_000);
+  });
 
   test("MFA in mid-call: the page is left, and the call is made after the return, with its body", async () => {
     const page = await openPage();
@@ -183,7 +183,7 @@ const FAINT_TEXTS = `(() => {
     const text = await outcome(page);
     expect(text).toMatch(/Return from the sign-in.*repeats POST \/graph\/\$batch.*Answer 200/s);
     await toggle(page, "mfa", false);
-  }, 60_000);
+  });
 
   test("a sign-in that is cancelled ends the call with the gateway's code, and the next one can be made", async () => {
     const page = await openPage();
@@ -195,7 +195,7 @@ const FAINT_TEXTS = `(() => {
     expect(await outcome(page)).toMatch(/401 claims_challenged.*The sign-in failed: .*user_cancelled/s);
     await toggle(page, "mfa", false);
     expect(await call(page, "Profile")).toMatch(/Answer 200/);
-  }, 60_000);
+  });
 
   test("consent that is gone is given again in a window, and the call goes on", async () => {
     const page = await openPage();
@@ -207,7 +207,7 @@ const FAINT_TEXTS = `(() => {
     await window.getByRole("button", { name: "Accept" }).click();
     expect(await outcome(page)).toMatch(/consent page \(consent_required\).*Answer 200/s);
     await toggle(page, "consent", false);
-  }, 60_000);
+  });
 
   test("a user whose session was revoked signs in again in mid-call", async () => {
     const page = await openPage();
@@ -220,7 +220,7 @@ const FAINT_TEXTS = `(() => {
     await window.getByLabel("Name or address of a user").fill("grace");
     await window.getByRole("button", { name: "Sign in", exact: true }).click();
     expect(await outcome(page)).toMatch(/refused.*Answer 200/s);
-  }, 60_000);
+  });
 
   test("a second tab is signed in as well, and both call", async () => {
     const page = await openPage();
@@ -231,7 +231,7 @@ const FAINT_TEXTS = `(() => {
     expect(await second.locator("#session").innerText()).toBe("Signed in as Ada Lovelace.");
     const texts = await Promise.all([call(page, "Profile"), call(second, "Inbox")]);
     expect(texts.every((text) => /Answer 200/.test(text))).toBe(true);
-  }, 60_000);
+  });
 
   test("the back button leads from the sign-in to a page that works", async () => {
     const page = await openPage();
@@ -243,7 +243,7 @@ const FAINT_TEXTS = `(() => {
     expect(await page.locator("#session").innerText()).toBe("Not signed in.");
     await signIn(page);
     expect(await call(page, "Profile")).toMatch(/Answer 200/);
-  }, 60_000);
+  });
 
   test("offline, a call fails with the browser's error, and online again it succeeds", async () => {
     const page = await openPage();
@@ -252,7 +252,7 @@ const FAINT_TEXTS = `(() => {
     expect(await call(page, "Profile")).toMatch(/The call failed: Failed to fetch/);
     await chromium.context.setOffline(false);
     expect(await call(page, "Profile")).toMatch(/Answer 200/);
-  }, 60_000);
+  });
 
   test.each(["light", "dark"] as const)(
     "texts of both pages stand out, in %s colours",
@@ -273,7 +273,6 @@ const FAINT_TEXTS = `(() => {
       await watcher.locator("#requests > li").first().waitFor();
       expect(await watcher.evaluate(FAINT_TEXTS)).toEqual([]);
     },
-    60_000,
   );
 
   test("Graph's 429 and the gateway's 503 reach the page as what they are", async () => {
@@ -285,7 +284,7 @@ const FAINT_TEXTS = `(() => {
     await toggle(page, "credential");
     expect(await call(page, "Profile")).toMatch(/503 client_rejected/);
     await toggle(page, "credential", false);
-  }, 60_000);
+  });
 
   test("the console follows: rooms, times, origin, who must act, and no name, address, path or token", async () => {
     const watcher = await chromium.context.newPage();
@@ -335,7 +334,7 @@ const FAINT_TEXTS = `(() => {
 
     const everything = await watcher.content();
     expect(everything).not.toMatch(/Ada|Lovelace|home\.example|eyJ|\/me\b/);
-  }, 60_000);
+  });
 
   test("works by keyboard alone, and fits a phone", async () => {
     const page = await openPage();
@@ -353,7 +352,7 @@ const FAINT_TEXTS = `(() => {
       "[...document.querySelectorAll('button, select, input, a')].filter((one) => !one.hidden && !(one.labels?.length || one.textContent.trim())).length",
     );
     expect(nameless).toBe(0);
-  }, 60_000);
+  });
 
   /** A tab of a computer whose clock is so many hours off. */
   async function openSkewed(hours: number): Promise<Page> {
@@ -398,7 +397,6 @@ const FAINT_TEXTS = `(() => {
       expect(await outcome(page)).toMatch(/refused \(claims_challenged\).*Answer 200/s);
       await toggle(page, "mfa", false);
     },
-    60_000,
   );
 
   async function requests(): Promise<readonly { readonly grantType?: string }[]> {

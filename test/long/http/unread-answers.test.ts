@@ -153,7 +153,7 @@ describe("an answer", () => {
     await server.drain(20_000);
     expect(performance.now() - began).toBeLessThan(10_000);
     expect(events.slice(0, 2)).toEqual(["opened", "unread"]);
-  }, 30_000);
+  });
 });
 
 test("an answer that is read slowly comes whole although the server ends meanwhile", async () => {
@@ -166,7 +166,7 @@ test("an answer that is read slowly comes whole although the server ends meanwhi
   for await (const chunk of socket) received += chunk.length;
   expect(received).toBeGreaterThan(SIZE);
   await drained;
-}, 30_000);
+});
 
 describe("where the most connections are open", () => {
   test("the one whose answer is not read gives way to a newcomer, before those that are idle", async () => {
@@ -184,5 +184,5 @@ describe("where the most connections are open", () => {
     expect(String((await once(second, "data"))[0])).toMatch(/^HTTP\/1\.1 200 /);
     expect(events.filter((event) => event === "gave_way")).toHaveLength(2);
     expect(events).not.toContain("dropped");
-  }, 30_000);
+  });
 });
