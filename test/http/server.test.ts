@@ -286,6 +286,21 @@ describe("bytes that are no request", () => {
     expect(head).toContain(`x-correlation-id: ${correlationId}`);
   });
 
+  test.each([
+    ["a head", "GET / HTTP/1.1\r\nhost: x\r\nx: "],
+    ["a request line", "GET /graph/me HTT"],
+    ["a body", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nbo"],
+    ["a second head", "GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HT"],
+  ])("who leaves amid %s is written nothing about it", async (_, bytes) => {
+    const server = await start((request, response) => {
+      if (request.method === "GET") response.end("served");
+      else request.resume().on("end", () => response.end("whole"));
+    });
+    const text = await raw(server.port, bytes);
+    expect(text).not.toMatch(/^HTTP\/1\.1 4/m);
+    expect(text).not.toContain("whole");
+  });
+
   test("who sends a megabyte of headers can send all of it and then read the answer", async () => {
     const server = await start((_request, response) => response.end());
     const socket = connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
