@@ -1,6 +1,6 @@
 /** The configuration that serves, and how another takes its place while requests go on. */
 
-import { takeOver } from "./config/changes.ts";
+import { takeOver } from "./changes.ts";
 import type { GatewayConfig } from "./config/load.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { ServedCodeRoute } from "./http/code-route.ts";

@@ -175,7 +175,7 @@ const DOORS: Readonly<Record<string, (file: string) => boolean>> = {
 
 /** The files of each room that files outside it import, types included. */
 const ROOM_DOORS: Readonly<Record<Room | "config", readonly string[]>> = {
-  config: ["changes.ts", "load.ts"],
+  config: ["load.ts"],
   identity: [
     "authority.ts",
     "claims-policy.ts",
@@ -258,14 +258,14 @@ describe("architecture", () => {
         .map(({ from }) => from.replace(/^src\/(cli|doctor)\/.*/, "src/$1/*")),
     );
     expect([...crossing].sort()).toEqual([
+      // Two configurations are compared by what the rooms call their parts.
+      "src/changes.ts",
       // Faults of the credential stand beside those of the file and the environment.
       "src/checked-config.ts",
       // Subcommands report on what each room makes of the configuration.
       "src/cli/*",
       // Code of the operator becomes routes beside those of the file.
       "src/code-routes.ts",
-      // Two configurations are compared by what the rooms call their parts.
-      "src/config/changes.ts",
       // Settings that go together with the address of the Redis, and keys that are read as its file's are.
       "src/config/cross-checks.ts",
       "src/config/environment.ts",

@@ -184,7 +184,7 @@ export interface TransportRequest {
   readonly headers: HeaderLines;
   readonly body: Readable | Uint8Array | undefined;
   /** The whole of a streamed body, once it is kept: an idempotent request can then be sent again. */
-  readonly keptBody?: () => Uint8Array | undefined;
+  readonly keptBody?: (() => Uint8Array | undefined) | undefined;
   readonly record?: TransferRecord | undefined;
 }
 

@@ -20,23 +20,23 @@ import type {
   Transport,
 } from "./contract.ts";
 import {
-  ambiguousFraming,
   bodyTooLarge,
   discardBody,
-  type Framing,
   forgetBody,
   keptBody,
   openRequestBody,
   type ReplayMemory,
   type RequestBody,
-  readFraming,
 } from "./forward/request-body.ts";
 import { challengeOf } from "./headers/claims-challenge.ts";
 import type { HeaderRules } from "./headers/header-rules.ts";
 import {
+  ambiguousFraming,
   downstreamRequestHeaders,
+  type Framing,
   headerRulesOf,
   isEventStream,
+  readFraming,
   writeResponseHead,
 } from "./headers/headers.ts";
 import { createIdleTimer, type IdleTimer } from "./transport/idle-timer.ts";
@@ -45,7 +45,8 @@ import { ownerOf, throttleWaited } from "./transport/transfer.ts";
 import { silence, transportError } from "./transport/transport-error.ts";
 
 export { readJsonBody } from "./forward/json-body.ts";
-export { discardBody, readFraming } from "./forward/request-body.ts";
+export { discardBody } from "./forward/request-body.ts";
+export { readFraming } from "./headers/headers.ts";
 
 export interface ForwardOptions {
   readonly transport: Transport;
@@ -202,9 +203,9 @@ class Relay implements AnswerReceiver, AnswerFlow {
     this.deadlineAt = options.deadlineAt;
     this.idleMs = options.request.target.api.idleTimeoutMs;
     this.deadline = setTimeout(() => this.onDeadline(), Math.max(0, options.deadlineAt - this.startedAt));
-    this.replayed = options.request.body ?? keptBody(incoming);
-    const hasBody = this.replayed === undefined && options.framing.kind !== "none";
-    this.body = hasBody ? this.openBody() : undefined;
+    const hasBody = options.framing.kind !== "none";
+    this.replayed = options.request.body ?? (hasBody ? keptBody(incoming) : undefined);
+    this.body = hasBody && this.replayed === undefined ? this.openBody() : undefined;
     // First of all listeners, so that those who report the end find what `record` says of it.
     outgoing.prependListener("close", () => this.onClose());
   }
@@ -214,7 +215,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
     const { target, incoming, record } = request;
     const { method = "GET" } = incoming;
     const body = this.replayed ?? this.body?.stream;
-    const kept = () => keptBody(incoming);
+    const kept = this.body && (() => keptBody(incoming));
     this.transfer = transport.send({ target, method, headers, body, keptBody: kept, record }, this);
   }
 
@@ -240,7 +241,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
       this.outlet.settled({ kind: "throttled", pauseMs });
       return;
     }
-    forgetBody(request.incoming);
+    this.forgetKept();
     this.state = "answering";
     this.status = status;
     this.headersAfterMs = nowMs - this.startedAt;
@@ -326,7 +327,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
   }
 
   private onClose(): void {
-    forgetBody(this.options.request.incoming);
+    this.forgetKept();
     if (this.state === "ended") return;
     if (this.state === "answering") {
       this.finish(this.options.request.outgoing.writableFinished ? undefined : "caller_gone");
@@ -334,6 +335,12 @@ class Relay implements AnswerReceiver, AnswerFlow {
     }
     this.release();
     this.outlet.settled({ kind: "abandoned" });
+  }
+
+  /** Of a request without a body none is kept. */
+  private forgetKept(): void {
+    const { framing, request } = this.options;
+    if (framing.kind !== "none") forgetBody(request.incoming);
   }
 
   /** From now on `idleMs` may pass without anything moving. */

@@ -9,6 +9,9 @@ import { runInNewContext } from "node:vm";
  */
 const COLLECT_EVERY_BYTES = 8 * 2 ** 20;
 
+/** Of smaller chunks the objects around them take as much memory as they do, and V8 collects those in time, bytes. */
+export const LEAST_COUNTED_BYTES = 2_048;
+
 /**
  * Takes note that a chunk of a body was read from a connection, or has been handed on.
  *

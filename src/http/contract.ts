@@ -56,6 +56,19 @@ export type LoadEvent =
   | { readonly type: "shedding_ended"; readonly lagMs: number }
   | { readonly type: "shed" };
 
+/** Whether new requests are turned away, and what answers those that are. */
+export interface Overload {
+  /** Kept up to date, so that a request looks and nothing is asked for it. */
+  readonly load: {
+    /** Whether load is shed now. */
+    readonly isShedding: boolean;
+    /** A request that has waited so long for its turn is turned away all the same, ms. */
+    readonly longestWaitMs: number;
+  };
+  /** Answers in the place of whatever would have done the work. */
+  readonly shed: RequestListener;
+}
+
 /** What the counting of requests had to do without. */
 export type RateLimitEvent =
   /** Redis did not answer, so this process counted the request by itself. */

@@ -2,7 +2,7 @@
 
 import type { RequestListener } from "node:http";
 import { GatewayError } from "../errors.ts";
-import type { LoadEvent } from "./contract.ts";
+import type { LoadEvent, Overload } from "./contract.ts";
 
 export interface LoadSheddingOptions {
   /** Lag of the event loop at which shedding begins, ms; 0 never sheds. */
@@ -14,13 +14,9 @@ export interface LoadSheddingOptions {
   readonly onEvent: (event: LoadEvent) => void;
 }
 
-export interface LoadShedding {
-  /** Whether load is shed now, or a request has waited too long for its turn, ms. */
-  isOverloaded(waitedMs?: number): boolean;
-  /** Answers in the place of whatever would have done the work. */
-  readonly shed: RequestListener;
+export interface LoadShedding extends Overload {
   /** The same load, for a listener that phrases its refusals in another way. */
-  sheddingWith(refuseWith: LoadSheddingOptions["refuseWith"]): Pick<LoadShedding, "isOverloaded" | "shed">;
+  sheddingWith(refuseWith: LoadSheddingOptions["refuseWith"]): Overload;
   /** Of the last window, ms. */
   lagMs(): number;
   close(): void;
@@ -46,20 +42,20 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
   // Waits are real time, as the lag is where it is measured.
   const longestWaitMs =
     options.sampleLag === undefined ? LAGS_TO_WAIT * maxEventLoopLagMs : Number.POSITIVE_INFINITY;
+  const load = { isShedding: false, longestWaitMs };
   let windowsOver = 0;
-  let overloaded = false;
   let lagMs = 0;
 
   const timer = setInterval(() => {
     lagMs = lag.sample();
     windowsOver = lagMs >= maxEventLoopLagMs ? windowsOver + 1 : 0;
-    if (!overloaded && windowsOver >= WINDOWS_TO_BEGIN) {
-      overloaded = true;
+    if (!load.isShedding && windowsOver >= WINDOWS_TO_BEGIN) {
+      load.isShedding = true;
       onEvent({ type: "shedding_began", lagMs });
     }
     // Half, so that a lag about the threshold does not switch to and fro.
-    if (overloaded && lagMs < maxEventLoopLagMs / 2) {
-      overloaded = false;
+    if (load.isShedding && lagMs < maxEventLoopLagMs / 2) {
+      load.isShedding = false;
       onEvent({ type: "shedding_ended", lagMs });
     }
   }, WINDOW_MS).unref();
@@ -67,7 +63,7 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
   const sheddingWith: LoadShedding["sheddingWith"] = (refuseWith) => {
     const refuse = refuseWith(eventLoopLags());
     return {
-      isOverloaded: (waitedMs = 0) => overloaded || waitedMs >= longestWaitMs,
+      load,
       shed(request, response) {
         onEvent(SHED);
         refuse(request, response);

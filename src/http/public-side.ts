@@ -13,7 +13,7 @@ import { fixedFields } from "../foundation/checked-head.ts";
 import type { RoutePolicy, TokenVerifier } from "../identity/contract.ts";
 import type { Bridge } from "../mcp/contract.ts";
 import type { ToolRules } from "../mcp/tools/contract.ts";
-import { createAdmission, createMounts } from "./admission.ts";
+import { type Admit, createAdmission, createMounts } from "./admission.ts";
 import { type CallableApi, handle, type ServedCodeRoute } from "./code-route.ts";
 import type {
   McpGate,
@@ -220,21 +220,8 @@ export interface PublicRouterOptions {
 
 /** Every route of one configuration, and the answers of last resort. */
 export function createPublicRouter(options: PublicRouterOptions): Router {
-  const { exchange, forward, forwardBatch, publicUrl, mcpSignIn } = options;
-  const { clientId } = options.challenge;
+  const { mcpSignIn } = options;
   const router = express.Router({ caseSensitive: true, strict: true });
-
-  const mountsBelow = createMounts(options);
-  const { limit } = options;
-  const gateOf = (path: string, tools: ToolRules | undefined, body: McpGateOptions["body"]) =>
-    options.createMcpGate({
-      path,
-      rules: tools,
-      body,
-      limit,
-      own: options.own,
-      memory: options.messageMemory,
-    });
 
   // In front of the record: a balancer's probes are no requests of a caller, in the log or in the metrics.
   if (options.probePath !== undefined)
@@ -256,41 +243,8 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
       say,
       ...admitted(policy === undefined ? { path } : { path, policy }, handler),
     ]);
-  for (const route of options.codeRoutes)
-    router[route.method](
-      route.path,
-      say,
-      // One path may be several routes in code, each for a method.
-      ...admitted(
-        { ...route, counted: `${route.method} ${route.path}` },
-        handle(route, {
-          apis: options.apis,
-          exchange,
-          clientId,
-          delegations: options.delegations?.delegations,
-          gate: route.mcp === true ? gateOf(route.path, route.tools, CODE_BODY) : undefined,
-          checksNeeds: options.checksNeeds,
-        }),
-      ),
-    );
-  const ports = {
-    clientId,
-    exchange,
-    forward,
-    forwardBatch,
-    publicUrl,
-    own: options.own,
-  };
-  for (const route of options.proxyRoutes) {
-    const { path } = route.target;
-    const target = { ...route.target, reserved: mountsBelow(path) };
-    const challenge = bearerChallenge({ ...options.challenge, mcp: mcpSignIn?.challengeOf(path) });
-    const gate = route.mcp === true ? gateOf(path, route.tools, route.api) : undefined;
-    router.use(
-      path,
-      ...admitted({ ...route, path }, proxyTo({ ...route, target, gate }, { ...ports, challenge })),
-    );
-  }
+  mountCodeRoutes(router, options, { admitted, say });
+  mountProxyRoutes(router, options, admitted);
 
   // Behind the routes of the file, which may take other methods at the same path.
   for (const path of new Set(options.codeRoutes.map((route) => route.path)))
@@ -301,6 +255,59 @@ export function createPublicRouter(options: PublicRouterOptions): Router {
   });
   router.use(answerErrors(options));
   return router;
+}
+
+function mountCodeRoutes(
+  router: Router,
+  options: PublicRouterOptions,
+  { admitted, say }: { readonly admitted: Admit; readonly say: RequestHandler },
+): void {
+  const { apis, exchange, checksNeeds, delegations } = options;
+  const { clientId } = options.challenge;
+  for (const route of options.codeRoutes)
+    router[route.method](
+      route.path,
+      say,
+      // One path may be several routes in code, each for a method.
+      ...admitted(
+        { ...route, counted: `${route.method} ${route.path}` },
+        handle(route, {
+          apis,
+          exchange,
+          clientId,
+          delegations: delegations?.delegations,
+          gate: route.mcp === true ? gateOf(options, route.path, route.tools, CODE_BODY) : undefined,
+          checksNeeds,
+        }),
+      ),
+    );
+}
+
+function mountProxyRoutes(router: Router, options: PublicRouterOptions, admitted: Admit): void {
+  const { exchange, forward, forwardBatch, publicUrl, own, mcpSignIn } = options;
+  const { clientId } = options.challenge;
+  const ports = { clientId, exchange, forward, forwardBatch, publicUrl, own };
+  const mountsBelow = createMounts(options);
+  for (const route of options.proxyRoutes) {
+    const { path } = route.target;
+    const target = { ...route.target, reserved: mountsBelow(path) };
+    const challenge = bearerChallenge({ ...options.challenge, mcp: mcpSignIn?.challengeOf(path) });
+    const gate = route.mcp === true ? gateOf(options, path, route.tools, route.api) : undefined;
+    router.use(
+      path,
+      ...admitted({ ...route, path }, proxyTo({ ...route, target, gate }, { ...ports, challenge })),
+    );
+  }
+}
+
+/** Reads the messages to a server of the Model Context Protocol. */
+function gateOf(
+  { createMcpGate, limit, own, messageMemory: memory }: PublicRouterOptions,
+  path: string,
+  rules: ToolRules | undefined,
+  body: McpGateOptions["body"],
+): McpGate {
+  return createMcpGate({ path, rules, body, limit, own, memory });
 }
 
 /** Bounds of a message to a handler in code, which has no API's to go by. */

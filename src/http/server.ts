@@ -15,8 +15,8 @@ import { ConfigurationError } from "../errors.ts";
 import { connectionsFor, type FileDescriptors, readFileDescriptors } from "../foundation/file-descriptors.ts";
 import { createMembers } from "../foundation/members.ts";
 import { loopTurns } from "../foundation/turns.ts";
-import { type Connections, connectionOf, watchConnections } from "./connection.ts";
-import type { ConnectionEvent, ConnectionLimits, ConnectionRoom } from "./contract.ts";
+import { type Connection, type Connections, connectionOf, watchConnections } from "./connection.ts";
+import type { ConnectionEvent, ConnectionLimits, ConnectionRoom, Overload } from "./contract.ts";
 import { hasTooManyFields, MOST_FIELDS, userOf } from "./pipeline.ts";
 import { joinTinyChunks } from "./tiny-chunks.ts";
 import { destroyAfterWhile, endUnparsable } from "./unparsable.ts";
@@ -42,7 +42,7 @@ export interface ListenOptions extends Place {
   /** Said also to what never becomes a request. Default: nothing. */
   readonly own?: OwnFields | undefined;
   /** Asked before anything of a request is looked at: whether `shed` is to answer it. */
-  readonly overload?: { isOverloaded(waitedMs: number): boolean; readonly shed: RequestListener } | undefined;
+  readonly overload?: Overload | undefined;
   /** The user of a request whose token was verified before. Default: none is known, and all requests wait in one line. */
   readonly recognize?: ((request: IncomingMessage) => string | undefined) | undefined;
   /** The user that the caller of such a request claims to be. Default: none is claimed, and those who are not known wait in one line. */
@@ -78,7 +78,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
 
   const run = (request: IncomingMessage, response: ServerResponse, waitedMs: number) => {
     if (isRefusing()) options.refuse(request, response);
-    else if (overload?.isOverloaded(waitedMs) === true) overload.shed(request, response);
+    else if (overload !== undefined && isTooMuch(overload.load, waitedMs)) overload.shed(request, response);
     else handler(request, response);
   };
   const serve: RequestListener = (request, response) => {
@@ -97,14 +97,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     if (isLastByNode(response)) response.shouldKeepAlive = false;
     // Its length may be among the fields that were dropped, so that none of what follows is looked at.
     if (hasTooManyFields(request)) connection?.endBehind(response);
-    else if (announcesBody(request)) {
-      if (mayBeLong(request)) connection?.readInTurns(request);
-      if (request.headers["transfer-encoding"] !== undefined) joinTinyChunks(request, connection?.tinyChunk);
-      response.once("finish", () => {
-        // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
-        if (!request.complete) destroyAfterWhile(request.socket, request);
-      });
-    }
+    else if (announcesBody(request)) watchBody(request, response, connection);
     if (place === "runs") run(request, response, 0);
   };
   const connections = watchConnections({
@@ -154,6 +147,10 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
   };
 }
 
+function isTooMuch({ isShedding, longestWaitMs }: Overload["load"], waitedMs: number): boolean {
+  return isShedding || waitedMs >= longestWaitMs;
+}
+
 function portOf(address: AddressInfo | string | null): number {
   return address === null || typeof address === "string" ? 0 : address.port;
 }
@@ -182,6 +179,19 @@ function timesOf({
 /** RFC 9112 §6.3: without either field there is none. */
 function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
+}
+
+function watchBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  connection: Connection | undefined,
+): void {
+  if (mayBeLong(request)) connection?.readInTurns(request);
+  if (request.headers["transfer-encoding"] !== undefined) joinTinyChunks(request, connection?.tinyChunk);
+  response.once("finish", () => {
+    // Node reads what is left of a body, for the caller reads the answer when it has sent all; but for ever.
+    if (!request.complete) destroyAfterWhile(request.socket, request);
+  });
 }
 
 /** A body of this size, bytes, comes in one read of the system. */

@@ -71,7 +71,7 @@ export interface Metrics extends RoomMetrics {
   /** Lines of a stream that will never be written. */
   linesLost(stream: "log" | "audit", lines: number): void;
   /** From now on each exposition tells how the event loop keeps up, as load shedding sees it. */
-  watchLoad(load: { isOverloaded(): boolean; lagMs(): number }): void;
+  watchLoad(shedding: { readonly load: { readonly isShedding: boolean }; lagMs(): number }): void;
   connection(event: ConnectionEvent): void;
   /** Something happened to a credential: `reloaded`, `unusable`, … */
   credentialEvent(source: string, event: string): void;
@@ -275,11 +275,11 @@ export function createMetrics(): Metrics {
     },
     configurationRead: reloads.inc,
     linesLost: (stream, lines) => linesLost.add(lines, stream),
-    watchLoad({ isOverloaded, lagMs }) {
+    watchLoad({ load, lagMs }) {
       const lag = "Worst lag of the event loop in the last half second";
       watch("obo_gateway_event_loop_lag_seconds", lag, () => lagMs() / 1000);
       watch("obo_gateway_shedding", "Whether new requests are turned away: 1 or 0", () =>
-        Number(isOverloaded()),
+        Number(load.isShedding),
       );
     },
     connection(event) {

@@ -2,8 +2,8 @@
 
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { until } from "../support/until.ts";
 import { countEnded, createAttacker, createStatusScanner, leave, repeated, requestOf } from "./wire.ts";
 
 let server: Server | undefined;
@@ -23,15 +23,6 @@ async function listen(onSocket: (socket: Socket) => void): Promise<number> {
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   return (server.address() as AddressInfo).port;
-}
-
-/** Gives up well before the test's own limit: a loop that outlives its test would keep the process. */
-async function until(condition: () => boolean): Promise<void> {
-  const giveUpAt = performance.now() + 10_000;
-  while (!condition()) {
-    if (performance.now() > giveUpAt) throw new Error(`never came true: ${condition}`);
-    await sleep(5);
-  }
 }
 
 describe("the status scanner", () => {

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { loadConfig } from "../../src/config/load.ts";
 import { codeRoute } from "../../src/http/code-route.ts";
 import { type RunningGateway, startGateway } from "../../src/start.ts";
-import { ATTACKS, PUBLISHED, type Verdict } from "../identity/attacks.ts";
+import { ATTACKS, PUBLISHED, secretsOf, type Verdict } from "../identity/attacks.ts";
 import { API, type FakeAuthority, startFakeAuthority, TENANT, USER } from "../identity/fake-authority.ts";
 
 const YAML = `
@@ -139,9 +139,4 @@ function hasControls(value: string): boolean {
     const code = character.charCodeAt(0);
     return (code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff;
   });
-}
-
-/** Parts of a header that would betray a token; short ones would be found in any text. */
-function secretsOf(authorization: readonly string[]): string[] {
-  return authorization.flatMap((value) => value.split(/[ .,]/)).filter((part) => part.length > 20);
 }

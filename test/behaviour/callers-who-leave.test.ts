@@ -9,6 +9,7 @@ import { codeRoute } from "../../src/http/code-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { until } from "../support/until.ts";
 
 const policy = { callers: "user", requiredScopes: [], requiredRoles: [], allowedClients: [] } as const;
 /** How each wait of a handler ended. */
@@ -65,10 +66,6 @@ beforeEach(() => {
   ends = [];
   begun = 0;
 });
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(5);
-}
 
 async function asking(path: string, times: number): Promise<Socket> {
   const socket = connect(Number(new URL(gateway.url).port), "127.0.0.1").on("error", () => {});

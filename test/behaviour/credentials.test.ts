@@ -2,7 +2,6 @@
 
 import { X509Certificate } from "node:crypto";
 import { writeFile } from "node:fs/promises";
-import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Fetch } from "../../src/foundation/bounded-fetch.ts";
 import { startEmulator } from "../emulator/emulator.ts";
@@ -13,6 +12,7 @@ import {
   type TestGateway,
   type TestGatewayOptions,
 } from "../support/gateway.ts";
+import { until } from "../support/until.ts";
 
 let emulator: Emulator;
 let gateway: TestGateway | undefined;
@@ -35,11 +35,6 @@ const start = async (options: Omit<TestGatewayOptions, "emulator" | "credential"
 async function sourceOf(admin: TestGateway["admin"]): Promise<Record<string, unknown>> {
   const { body } = await admin("/readyz").expect(200);
   return body.checks.find(({ name }: { name: string }) => name === "credential").detail.sources[0];
-}
-
-/** Waits for what happens in the background; the test's own time limit ends a wait for nothing. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition())) await setTimeout(5);
 }
 
 /** What a platform gives for an assertion: a token that the emulator's federated credential accepts. */

@@ -3,11 +3,12 @@
 import { generateKeyPairSync, randomUUID, sign } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text as textOf } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { createCertificateAuthority } from "../emulator/certificate-authority.ts";
 
@@ -170,12 +171,6 @@ function grant(form: string, serial: number): object {
     }),
     ...(parameters.get("client_info") === "1" && { client_info: encode({ uid: user.oid, utid: TENANT }) }),
   };
-}
-
-async function textOf(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString("latin1");
 }
 
 function json(response: ServerResponse, body: object): void {

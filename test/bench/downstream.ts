@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { type ObservedProcess, observe, startProductionGateway } from "./production.ts";
+import { median } from "./statistics.ts";
 import { load, rotate } from "./wire.ts";
 
 const BYTES = 2 ** 30;
@@ -182,8 +183,4 @@ async function listen(server: http.Server): Promise<number> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return (server.address() as AddressInfo).port;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((one, other) => one - other)[values.length >> 1] ?? Number.NaN;
 }

@@ -1,7 +1,8 @@
 /** Answers as a test lists them, to scripts of any origin, and repeats what it was sent. */
 
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { text as textOf } from "node:stream/consumers";
 
 /** One answer of a case, in the order of its requests. The last one repeats. */
 export interface ScriptedAnswer {
@@ -74,10 +75,4 @@ export async function startScriptedGateway() {
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-async function textOf(request: IncomingMessage): Promise<string> {
-  let text = "";
-  for await (const chunk of request) text += chunk;
-  return text;
 }

@@ -25,6 +25,7 @@ import {
   secretCredential,
   startClock,
 } from "../exchange/fake-entra.ts";
+import { createRandom } from "../support/random.ts";
 import { describeWithRedis } from "../support/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
@@ -42,14 +43,6 @@ const DAY_MS = 24 * 3_600_000;
 const LIFE_SECONDS = 3_600;
 const CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}';
 const LIMIT_MS = 120_000;
-
-function dice(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
-    return Math.floor((state / 2_147_483_648) * below);
-  };
-}
 
 /** A text by which a mix-up of users, grants or times shows. */
 interface TokenFacts {
@@ -142,7 +135,7 @@ describeWithRedis("delegations, over generated sequences", () => {
   });
 
   function rig(seed: number, overlapMs: number, allowsLosses: boolean) {
-    const below = dice(seed);
+    const { below } = createRandom(seed);
     const clock = startClock();
     const { now } = clock;
     const entra = modelEntra(now, overlapMs);

@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { text as textOf } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { gatewayScope, personAt } from "./sign-in-requests.ts";
@@ -56,12 +57,6 @@ async function ended(child: ReturnType<typeof startPython>): Promise<void> {
     new Promise((resolve) => child.once("close", resolve)),
   ]);
   if (status !== 0) throw new Error(`MSAL Python ended with ${status}: ${errors}`);
-}
-
-async function textOf(stream: AsyncIterable<Buffer>): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 (missing ? describe.skip : describe)("MSAL Python exchanges against the emulator", () => {

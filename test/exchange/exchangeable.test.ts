@@ -1,17 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
-import { GatewayError } from "../../src/errors.ts";
 import { assertExchangeable } from "../../src/exchange/exchange.ts";
+import { refusal } from "../support/refusal.ts";
 import { assertionOf, FOREIGN, HOME } from "./fake-entra.ts";
-
-function refusal(act: () => unknown) {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof GatewayError) return { code: error.code, reason: error.reason };
-    throw error;
-  }
-  return undefined;
-}
 
 describe("an exchange", () => {
   const check = (tenantId: string, allowedTenants: readonly string[] | "*", now = 0, expiresAt = 1) =>

@@ -195,6 +195,9 @@ export interface Rig extends OpenTokenExchange {
   readonly clock: Clock;
 }
 
+/** Types of all events so far. */
+export const types = ({ events }: Pick<Rig, "events">) => events.map(({ type }) => type);
+
 /** @param send In the place of MSAL's request. */
 export function exchangeWith(
   entra: Pick<FakeEntra, "fetch">,

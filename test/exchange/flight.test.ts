@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/g
 import type { DelegatedSubject, ExchangeEvent, TokenSubject } from "../../src/exchange/contract.ts";
 import { applicationSubject } from "../../src/exchange/entra/application.ts";
 import { Secret } from "../../src/foundation/secret.ts";
+import { until } from "../support/until.ts";
 import {
   assertionOf,
   CLAIMS,
@@ -21,6 +22,7 @@ import {
   requestOf,
   START,
   startFakeEntra,
+  types,
 } from "./fake-entra.ts";
 import { createMemoryStore, type MemoryStore, openMemoryRedis } from "./memory-store.ts";
 
@@ -37,14 +39,9 @@ beforeEach(() => {
 const HOUR_MS = 3_600_000;
 /** Served life is an hour less the margin of a minute. */
 const DUE_MS = 0.8 * 3_540_000;
-const types = ({ events }: Rig) => events.map(({ type }) => type);
 const textOf = ({ token }: { token: { accessToken: Secret } }) => token.accessToken.reveal();
 const latest = <Type extends ExchangeEvent["type"]>({ events }: Rig, type: Type) =>
   events.findLast((event): event is Extract<ExchangeEvent, { type: Type }> => event.type === type);
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
-}
 
 const delegated = (): DelegatedSubject => ({
   ...assertionOf("ann"),

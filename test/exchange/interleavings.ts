@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { GatewayError } from "../../src/errors.ts";
+import { createRandom } from "../support/random.ts";
 import {
   type Answer,
   assertionOf,
@@ -50,28 +51,20 @@ interface Step {
 /** Steps that run at the same time, and the time that passes after them, ms. */
 type Round = readonly [steps: readonly Step[], pauseMs: number];
 
-function dice(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
-    return Math.floor((state / 2_147_483_648) * below);
-  };
-}
-
-function scheduleOf(random: (below: number) => number): Round[] {
+function scheduleOf(below: (limit: number) => number): Round[] {
   const pauses = [0, 0, 500, 5_000, 40_000, 600_000];
   return Array.from({ length: STEPS / 3 }, (): Round => {
-    const steps = Array.from({ length: 1 + random(5) }, () => ({
-      user: random(USERS),
-      serial: random(2),
-      scopes: SCOPES[random(SCOPES.length)] ?? [],
-      claims: random(6) === 0,
-      forgets: random(6) === 0,
-      calls: 1 + random(3),
+    const steps = Array.from({ length: 1 + below(5) }, () => ({
+      user: below(USERS),
+      serial: below(2),
+      scopes: SCOPES[below(SCOPES.length)] ?? [],
+      claims: below(6) === 0,
+      forgets: below(6) === 0,
+      calls: 1 + below(3),
     }));
     // One user's steps of the same round depend on each other; only other users' may not matter.
     const first = new Map(steps.map((step) => [step.user, step]));
-    return [[...first.values()], pauses[random(pauses.length)] ?? 0];
+    return [[...first.values()], pauses[below(pauses.length)] ?? 0];
   });
 }
 
@@ -114,18 +107,18 @@ export function describeInterleavings(seeds: number): void {
   afterAll(() => entra.close());
 
   test.each(Array.from({ length: seeds }, (_, seed) => seed + 1))("interleaving %i", async (seed) => {
-    const random = dice(seed);
+    const { below } = createRandom(seed);
     const fates = new Map<string, (request: TokenRequest) => Answer>();
-    const unlucky = random(USERS);
+    const unlucky = below(USERS);
     for (let user = 0; user < USERS; user += 1) {
       for (const serial of [0, 1]) {
-        const fate = FATES[random(2) === 0 ? 0 : random(FATES.length)];
+        const fate = FATES[below(2) === 0 ? 0 : below(FATES.length)];
         const text = assertionOf(`user-${user}`, { serial }).token.reveal();
         fates.set(text, user === unlucky && serial === 0 ? THROTTLED : (fate ?? THROTTLED));
       }
     }
     entra.respond((request) => fates.get(request.form.get("assertion") ?? "")?.(request) ?? { status: 400 });
-    const rounds = scheduleOf(random);
+    const rounds = scheduleOf(below);
 
     const together = await run(exchangeWith(entra), rounds);
     for (let user = 0; user < USERS; user += 1) {

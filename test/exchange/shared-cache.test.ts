@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import { createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,8 +6,10 @@ import { Secret } from "../../src/foundation/secret.ts";
 import type { OpenRedis } from "../../src/redis/contract.ts";
 import { openRedis } from "../../src/redis/redis.ts";
 import { createSealing } from "../../src/redis/sealing.ts";
+import { newMasterKey } from "../support/master-key.ts";
 import { describeWithRedis } from "../support/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
+import { until } from "../support/until.ts";
 import {
   assertionOf,
   CLAIMS,
@@ -26,10 +27,10 @@ import {
   requestOf,
   START,
   startFakeEntra,
+  types,
 } from "./fake-entra.ts";
 
-const newKey = () => new Secret(randomBytes(32).toString("base64"));
-const KEY = newKey();
+const KEY = newMasterKey();
 
 let entra: FakeEntra;
 const open: { close(): Promise<unknown> }[] = [];
@@ -70,15 +71,6 @@ async function replica(
   open.push({ close: () => joined.close().finally(shared.close) });
   return { ...joined, events, clock: rig.clock, shared };
 }
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let attempt = 0; !(await condition()); attempt += 1) {
-    if (attempt > 400) throw new Error("it does not come to pass");
-    await sleep(25);
-  }
-}
-
-const types = ({ events }: Rig) => events.map(({ type }) => type);
 
 describeWithRedis("processes that share a Redis", () => {
   let redis: RedisServer;
@@ -211,7 +203,7 @@ describeWithRedis("processes that share a Redis", () => {
     ["is later than the token", (name) => redis.inspect.set(name, String(START + 1))],
   ])("a user's purge mark that %s forbids the user's shared tokens, and no other user's", async (_, mark) => {
     // The mark stands under the older of two keys, as before a change of keys.
-    const pair = [newKey(), KEY];
+    const pair = [newMasterKey(), KEY];
     const [one, other] = await Promise.all([replica(redis.url), replica(redis.url, { keys: pair })]);
     await one.exchange(requestOf("ann"));
     await one.exchange(requestOf("bob"));
@@ -226,7 +218,7 @@ describeWithRedis("processes that share a Redis", () => {
     const old = await replica(redis.url);
     await old.exchange(requestOf("ann"));
     await written();
-    const newer = newKey();
+    const newer = newMasterKey();
     const rotated = await replica(redis.url, { keys: [newer, KEY] });
     expect((await rotated.exchange(requestOf("ann"))).origin).toBe("shared");
     await rotated.exchange(requestOf("bob"));

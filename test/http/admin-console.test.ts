@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { type AdminListener, listenForAdmin } from "../../src/http/admin.ts";
 import type { AdminFeed } from "../../src/http/contract.ts";
+import { until } from "../support/until.ts";
 
 const open: AdminListener[] = [];
 const answers: IncomingMessage[] = [];
@@ -49,14 +50,6 @@ async function start(isEnabled = true) {
         }).on("error", reject);
       }),
   };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  const limit = performance.now() + 10_000;
-  while (!condition()) {
-    if (performance.now() > limit) throw new Error("it did not come to pass in 10 s");
-    await sleep(10);
-  }
 }
 
 function textOf(answer: IncomingMessage): { text: string } {

@@ -3,6 +3,7 @@
 import { once } from "node:events";
 import type { RequestListener, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
+import { text as textOf } from "node:stream/consumers";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
 import { type Listening, type ListenOptions, listen } from "../../src/http/server.ts";
@@ -54,13 +55,6 @@ async function connected({ port }: Listening): Promise<Socket> {
   return socket;
 }
 
-/** All that comes until the server closes. */
-async function rest(socket: Socket): Promise<string> {
-  let text = "";
-  for await (const chunk of socket) text += chunk;
-  return text;
-}
-
 async function firstOf(socket: Socket): Promise<string> {
   const [chunk] = await once(socket, "data");
   return String(chunk);
@@ -74,7 +68,7 @@ describe("slow callers", () => {
   test("who never finishes the headers gets 408 and is disconnected", async () => {
     const socket = await connected(await start(HASTY));
     socket.write("GET / HTTP/1.1\r\nhost: x\r\nx-slow: ");
-    const text = await rest(socket);
+    const text = await textOf(socket);
     expect(text).toMatch(/^HTTP\/1\.1 408 /);
     expect(text).toContain('"code":"request_malformed"');
   });
@@ -84,7 +78,7 @@ describe("slow callers", () => {
     socket.write("GET / HTTP/1.1\r\nhost: x\r\n");
     const drops = setInterval(() => socket.write("x-drop: 1\r\n"), 20);
     try {
-      expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+      expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 408 /);
     } finally {
       clearInterval(drops);
     }
@@ -92,7 +86,7 @@ describe("slow callers", () => {
 
   test("who connects and says nothing is disconnected", async () => {
     const socket = await connected(await start(HASTY));
-    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test("nor may a later request on the same connection take longer", async () => {
@@ -100,7 +94,7 @@ describe("slow callers", () => {
     socket.write(GET);
     expect(await firstOf(socket)).toMatch(/^HTTP\/1\.1 200 /);
     socket.write("GET / HTTP/1.1\r\nho");
-    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test("who never finishes the body gets 408, where a limit is set", async () => {
@@ -111,7 +105,7 @@ describe("slow callers", () => {
       await start({ headersTimeoutSeconds: 0.1, requestTimeoutSeconds: 0.2 }, { handler }),
     );
     socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nbo");
-    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 408 /);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test("an answer may take as long as it needs", async () => {
@@ -124,7 +118,7 @@ describe("slow callers", () => {
     waiting.write(GET);
     // Another caller's end says that the limits have been looked at since.
     const silent = await connected(server);
-    await rest(silent);
+    await textOf(silent);
     arrived[0]?.end("late, but here");
     expect(await firstOf(waiting)).toMatch(/late, but here/);
   });
@@ -159,7 +153,7 @@ describe("connections", () => {
       await arrived;
     }
     const third = await connected(server);
-    expect(await rest(third).catch(({ code }) => code)).toMatch(/^(?:|ECONNRESET)$/);
+    expect(await textOf(third).catch(({ code }) => code)).toMatch(/^(?:|ECONNRESET)$/);
     expect(events).toEqual(["opened", "opened", "dropped"]);
 
     const closed = next();
@@ -175,7 +169,7 @@ describe("connections", () => {
     const socket = await connected(await start({ maxRequests: 2 }));
     socket.write(GET);
     expect(await firstOf(socket)).toMatch(/connection: keep-alive/i);
-    const closed = rest(socket);
+    const closed = textOf(socket);
     // A caller who takes no notice gets no bare 503 from Node, of which there would be no line in the log.
     socket.write(GET + GET);
     expect(await closed).toMatch(/^HTTP\/1\.1 200 (?!.*HTTP\/1\.1).*connection: close/is);
@@ -184,13 +178,13 @@ describe("connections", () => {
   test("one without a request is closed after a while", async () => {
     const socket = await connected(await start({ keepAliveTimeoutSeconds: 0.05 }));
     socket.write(GET);
-    expect(await rest(socket)).toMatch(/^HTTP\/1\.1 200 /);
+    expect(await textOf(socket)).toMatch(/^HTTP\/1\.1 200 /);
   });
 });
 
 describe("overload", () => {
   test("the refusal answers in the handler's place for as long as it lasts, on open connections, too", async () => {
-    let overloaded = false;
+    const load = { isShedding: false, longestWaitMs: Number.POSITIVE_INFINITY };
     let handled = 0;
     const server = await start(
       {},
@@ -200,7 +194,7 @@ describe("overload", () => {
           response.end("answer");
         },
         overload: {
-          isOverloaded: () => overloaded,
+          load,
           shed: (_request, response) => void response.writeHead(503).end("shed"),
         },
       },
@@ -211,10 +205,32 @@ describe("overload", () => {
       [true, 503],
       [false, 200],
     ] as const) {
-      overloaded = now;
+      load.isShedding = now;
       socket.write(GET);
       expect(await firstOf(socket)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
     }
     expect(handled).toBe(2);
+  });
+
+  test("requests that have waited too long for their turn are refused, and those before them are answered", async () => {
+    const server = await start(
+      {},
+      {
+        handler(_request, response) {
+          // Each takes longer than a turn of the event loop gives to work that begins.
+          for (const end = performance.now() + 5; performance.now() < end; );
+          response.end("answer");
+        },
+        overload: {
+          load: { isShedding: false, longestWaitMs: 40 },
+          shed: (_request, response) => void response.writeHead(503).end("shed"),
+        },
+      },
+    );
+    const all = await Promise.all(Array.from({ length: 30 }, () => connected(server)));
+    const answers = all.map(firstOf);
+    for (const socket of all) socket.write(GET);
+    const statuses = (await Promise.all(answers)).map((answer) => answer.slice(9, 12));
+    expect(new Set(statuses)).toEqual(new Set(["200", "503"]));
   });
 });

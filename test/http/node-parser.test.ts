@@ -11,6 +11,7 @@ import {
   takeReads,
   waitsForAnswersToBeTaken,
 } from "../../src/http/node-parser.ts";
+import { until } from "../support/until.ts";
 import { isReadByNode } from "./reading.ts";
 
 const servers: Server[] = [];
@@ -28,10 +29,6 @@ async function dial(listener: RequestListener) {
   const caller = connect((server.address() as AddressInfo).port, "127.0.0.1").on("error", () => {});
   const [socket] = await accepted;
   return { caller, socket };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(1);
 }
 
 test("a connection waits for its answers to be taken while the caller of a pipeline reads nothing", async () => {

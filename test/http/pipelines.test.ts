@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { loopTurns } from "../../src/foundation/turns.ts";
 import { type Listening, listen } from "../../src/http/server.ts";
+import { until } from "../support/until.ts";
 import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
 const open: Listening[] = [];
@@ -41,10 +42,6 @@ const numbers = (from: number, to: number) =>
 const gets = (...all: string[]) => all.map((path) => `GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`).join("");
 const post = (path: string, body: string, method = "POST") =>
   `${method} ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(1);
-}
 
 /** Long enough that a request which is free to begin would have begun. */
 const settle = () => sleep(50);

@@ -8,6 +8,7 @@ import {
   type ServerResponse,
 } from "node:http";
 import { connect, type Socket } from "node:net";
+import { text as textOf } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
@@ -72,12 +73,6 @@ async function connected(port: number): Promise<Socket> {
   const socket = connect(port, "127.0.0.1");
   await once(socket, "connect");
   return socket;
-}
-
-async function textOf(socket: Socket): Promise<string> {
-  let text = "";
-  for await (const chunk of socket) text += chunk;
-  return text;
 }
 
 describe("draining", () => {

@@ -4,7 +4,7 @@ import BearerStrategy, { type LoadMetadata } from "passport-azure-ad/lib/bearers
 import { resolveAuthority } from "../../src/identity/authority.ts";
 import type { TokenVerifier, Verification } from "../../src/identity/contract.ts";
 import { createTokenVerifier } from "../../src/identity/token-verifier.ts";
-import { ATTACK_KEY, ATTACKS, PUBLISHED } from "./attacks.ts";
+import { ATTACK_KEY, ATTACKS, PUBLISHED, secretsOf } from "./attacks.ts";
 import { captureOutput } from "./captured-output.ts";
 import { API, type FakeAuthority, sign, startFakeAuthority, TENANT, USER } from "./fake-authority.ts";
 import { CACHE, KEY_SET } from "./verifier-settings.ts";
@@ -22,11 +22,6 @@ function verdictOf(verification: Verification): string {
   const { code, reason } = verification.error;
   if (code === "token_missing") return "missing";
   return code === "token_rejected" ? (reason ?? "no reason") : code;
-}
-
-/** Parts of a header that would betray a token; short ones would be found in any text. */
-function secretsOf(authorization: readonly string[]): string[] {
-  return authorization.flatMap((value) => value.split(/[ .,]/)).filter((part) => part.length > 20);
 }
 
 describe.each(VERIFIERS)("with %s", (name) => {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "@jest/globals";
-import { GatewayError } from "../../src/errors.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
 import { authorize, createClaimsPolicy } from "../../src/identity/claims-policy.ts";
 import type { Principal, RoutePolicy } from "../../src/identity/contract.ts";
+import { refusal } from "../support/refusal.ts";
 import {
   API,
   CLIENT,
@@ -32,16 +32,6 @@ function principalOf(
 }
 
 const claims = (more: Json = {}): Json => userClaims(more, NOW);
-
-function reasonOf(run: () => unknown): string | undefined {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof GatewayError) return error.reason;
-    throw error;
-  }
-  return undefined;
-}
 
 describe("a principal", () => {
   test("is copied claim by claim, frozen, and holds no name or address", () => {
@@ -140,23 +130,27 @@ describe("the clock", () => {
       "lifetime",
     ],
   ] as const)("judges a token %s", (_when, more, reason) => {
-    expect(reasonOf(() => principalOf(claims(more)))).toBe(reason);
+    expect(refusal(() => principalOf(claims(more)))?.reason).toBe(reason);
   });
 });
 
 describe("the gateway's own lists", () => {
   test("a client that is not listed is refused, whatever the letter case of the list", () => {
-    expect(reasonOf(() => principalOf(claims(), { allowedClients: [USER] }))).toBe("client");
-    expect(reasonOf(() => principalOf(claims(), { allowedClients: [CLIENT.toUpperCase()] }))).toBeUndefined();
+    expect(refusal(() => principalOf(claims(), { allowedClients: [USER] }))?.reason).toBe("client");
+    expect(
+      refusal(() => principalOf(claims(), { allowedClients: [CLIENT.toUpperCase()] }))?.reason,
+    ).toBeUndefined();
     const capitals = claims({ azp: CLIENT.toUpperCase() });
-    expect(reasonOf(() => principalOf(capitals, { allowedClients: [USER, CLIENT] }))).toBeUndefined();
+    expect(refusal(() => principalOf(capitals, { allowedClients: [USER, CLIENT] }))?.reason).toBeUndefined();
   });
 
   test("with * any tenant may call, as long as the issuer is its own", () => {
     const other = { tid: OTHER_TENANT, iss: `https://login.microsoftonline.com/${OTHER_TENANT}/v2.0` };
-    expect(reasonOf(() => principalOf(claims(other)))).toBe("tenant");
+    expect(refusal(() => principalOf(claims(other)))?.reason).toBe("tenant");
     expect(principalOf(claims(other), { tenants: ["*"] }).tenantId).toBe(OTHER_TENANT);
-    expect(reasonOf(() => principalOf(claims({ tid: OTHER_TENANT }), { tenants: ["*"] }))).toBe("issuer");
+    expect(refusal(() => principalOf(claims({ tid: OTHER_TENANT }), { tenants: ["*"] }))?.reason).toBe(
+      "issuer",
+    );
   });
 });
 

@@ -6,6 +6,7 @@ import type { OpenRedis, RedisEvent } from "../../src/redis/contract.ts";
 import { openRedis } from "../../src/redis/redis.ts";
 import { describeWithRedis } from "../support/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
+import { until } from "../support/until.ts";
 
 const keys = [new Secret(randomBytes(32).toString("base64"))];
 const opened: OpenRedis[] = [];
@@ -25,13 +26,6 @@ async function open(url: string, timeoutMs = 60) {
   opened.push(redis);
   const reasons = () => events.flatMap((event) => (event.type === "shared_failed" ? [event.reason] : []));
   return { ...redis, events, reasons };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  for (let attempt = 0; !condition(); attempt += 1) {
-    if (attempt > 400) throw new Error("it does not come to pass");
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
 }
 
 async function listen(server: Server, port = 0): Promise<number> {

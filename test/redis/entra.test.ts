@@ -10,6 +10,7 @@ import type { NoRedisToken, RedisEvent, RedisStore } from "../../src/redis/contr
 import { freePort } from "../support/free-port.ts";
 import { describeWithRedis } from "../support/redis.ts";
 import { type RedisServer, startGuardedRedis, startRedis } from "../support/redis-server.ts";
+import { until } from "../support/until.ts";
 
 const HOUR = 3_600_000;
 const OBJECT_ID = randomUUID();
@@ -25,13 +26,6 @@ async function guarded(...extra: string[]): Promise<RedisServer> {
   const server = await startGuardedRedis(extra);
   closing.push(server.close);
   return server;
-}
-
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let attempt = 0; !(await condition()); attempt += 1) {
-    if (attempt > 400) throw new Error(`it does not come to pass: ${what}`);
-    await delay(25);
-  }
 }
 
 /** The gateway's side: tokens of an hour by a clock that the test moves, each accepted by the servers as it is issued. */
@@ -98,7 +92,7 @@ describeWithRedis("one server", () => {
   test("is signed in to with the object id and the first token, and used", async () => {
     const server = await guarded();
     const gateway = open(server.url, [server]);
-    await until("it is used", gateway.works);
+    await until(gateway.works, "it is used");
     expect(await connectionsOf(server)).toHaveLength(1);
     expect(gateway.types()).toEqual([]);
   });
@@ -106,10 +100,10 @@ describeWithRedis("one server", () => {
   test("is signed in to again on the connection that is there, before the token ends", async () => {
     const server = await guarded();
     const gateway = open(server.url, [server]);
-    await until("it is used", gateway.works);
+    await until(gateway.works, "it is used");
     const [before, ids] = [await server.signIns(), await idsOf(server)];
     gateway.pass(0.75 * HOUR);
-    await until("it is signed in to again", async () => (await server.signIns()) === before + 1);
+    await until(async () => (await server.signIns()) === before + 1, "it is signed in to again");
     expect([await idsOf(server), gateway.tokens.length]).toEqual([ids, 2]);
     expect(await gateway.works()).toBe(true);
   });
@@ -117,25 +111,25 @@ describeWithRedis("one server", () => {
   test("is reached again with the token of the moment after it was killed, or closed the connection", async () => {
     const server = await guarded();
     const gateway = open(server.url, [server]);
-    await until("it is used", gateway.works);
+    await until(gateway.works, "it is used");
     gateway.pass(0.75 * HOUR);
-    await until("there is another token", () => gateway.tokens.length === 2);
+    await until(() => gateway.tokens.length === 2, "there is another token");
     // The first token ends: connections that are signed in with it are closed, and it opens nothing any more.
     await server.accept(OBJECT_ID, gateway.tokens[1] ?? "");
     await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
-    await until("it is used again", gateway.works);
+    await until(gateway.works, "it is used again");
     await server.kill();
     expect(await gateway.works()).toBe(false);
     await server.restart();
     await server.accept(OBJECT_ID, gateway.tokens[1] ?? "");
-    await until("it is used after the restart", gateway.works);
+    await until(gateway.works, "it is used after the restart");
     expect(gateway.tokens).toHaveLength(2);
   });
 
   test("that stands still over a renewal costs requests their time budget, and is used again", async () => {
     const server = await guarded();
     const gateway = open(server.url, [server]);
-    await until("it is used", gateway.works);
+    await until(gateway.works, "it is used");
     const next = gateway.tokens.length + 1;
     await server.accept(OBJECT_ID, ...gateway.tokens);
     server.freeze();
@@ -144,14 +138,14 @@ describeWithRedis("one server", () => {
     expect(await gateway.works()).toBe(false);
     expect(performance.now() - began).toBeLessThan(4_000);
     server.resume();
-    await until("there is another token", () => gateway.tokens.length === next);
-    await until("it is used again", gateway.works);
+    await until(() => gateway.tokens.length === next, "there is another token");
+    await until(gateway.works, "it is used again");
   });
 
   test("that does not know the identity is an event with the object id, once, until it does", async () => {
     const server = await guarded();
     const gateway = open(server.url, [server], { granted: false });
-    await until("the refusal", () => gateway.types().length > 0);
+    await until(() => gateway.types().length > 0, "the refusal");
     expect(gateway.events).toContainEqual({
       type: "shared_refused",
       reason: "WRONGPASS",
@@ -160,26 +154,26 @@ describeWithRedis("one server", () => {
     await gateway.works();
     expect(gateway.events.at(-1)).toEqual({ type: "shared_failed", reason: "WRONGPASS" });
     await server.accept(OBJECT_ID, ...gateway.tokens);
-    await until("it is used", gateway.works);
+    await until(gateway.works, "it is used");
     expect(gateway.types()).toEqual(["shared_refused", "shared_accepted"]);
   });
 
   test("whose access policy is taken away in use is the same event, with another token after a minute", async () => {
     const server = await guarded();
     const gateway = open(server.url, [server]);
-    await until("it is used", gateway.works);
+    await until(gateway.works, "it is used");
     await server.revoke(OBJECT_ID);
-    await until("the refusal", () => gateway.types().includes("shared_refused"));
+    await until(() => gateway.types().includes("shared_refused"), "the refusal");
     gateway.pass(61_000);
-    await until("another token is asked for", () => gateway.tokens.length === 2);
-    await until("it is used again", gateway.works);
+    await until(() => gateway.tokens.length === 2, "another token is asked for");
+    await until(gateway.works, "it is used again");
     expect(gateway.types()).toEqual(["shared_refused", "shared_accepted"]);
   });
 
   test("that lets the identity do too little is an event of its own", async () => {
     const server = await guarded();
     const gateway = open(server.url, [server]);
-    await until("it is used", gateway.works);
+    await until(gateway.works, "it is used");
     await server.inspect.call("ACL", "SETUSER", OBJECT_ID, "-set");
     await gateway.works();
     await gateway.works();
@@ -195,12 +189,12 @@ describeWithRedis("one server", () => {
     const gateway = open(server.url, [server]);
     gateway.refuse({ problem: "authority_unavailable: status", isPassing: true });
     // The first answer was under way already.
-    await until("the first token", () => gateway.tokens.length === 1);
-    await until("it is used", gateway.works);
+    await until(() => gateway.tokens.length === 1, "the first token");
+    await until(gateway.works, "it is used");
     gateway.pass(HOUR);
-    await until("the failure", () => gateway.types().includes("shared_token_failed"));
+    await until(() => gateway.types().includes("shared_token_failed"), "the failure");
     await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
-    await until("the connection is gone", async () => !(await gateway.works()));
+    await until(async () => !(await gateway.works()), "the connection is gone");
     await delay(300);
     expect(await connectionsOf(server)).toEqual([]);
     const connections = async () =>
@@ -213,7 +207,7 @@ describeWithRedis("one server", () => {
     expect(await connections()).toBe(before);
     gateway.refuse(undefined);
     gateway.pass(60_000);
-    await until("it is used again", gateway.works);
+    await until(gateway.works, "it is used again");
   });
 });
 
@@ -228,8 +222,9 @@ describeWithRedis("a cluster", () => {
     await other.inspect.call("CLUSTER", "ADDSLOTSRANGE", 8192, 16383);
     await one.inspect.call("CLUSTER", "MEET", "127.0.0.1", other.port, buses[1] ?? 0);
     for (const { inspect } of servers)
-      await until("the cluster is formed", async () =>
-        String(await inspect.call("CLUSTER", "INFO")).includes("cluster_state:ok"),
+      await until(
+        async () => String(await inspect.call("CLUSTER", "INFO")).includes("cluster_state:ok"),
+        "the cluster is formed",
       );
     return servers;
   }
@@ -241,34 +236,34 @@ describeWithRedis("a cluster", () => {
   test("is signed in to at every node, again before the token ends, and after a node was lost", async () => {
     const servers = await startCluster();
     const gateway = open(`redis+cluster://127.0.0.1:${servers[0]?.port}`, servers);
-    await until("both nodes are used", () => bothWork(gateway.store));
+    await until(() => bothWork(gateway.store), "both nodes are used");
     for (const server of servers) expect(await connectionsOf(server)).not.toEqual([]);
     const before = await Promise.all(servers.map((server) => server.signIns()));
     const ids = await Promise.all(servers.map(idsOf));
     gateway.pass(0.75 * HOUR);
-    await until("every node is signed in to again", async () => {
+    await until(async () => {
       const after = await Promise.all(servers.map((server) => server.signIns()));
       return after.every((count, index) => count > (before[index] ?? 0));
-    });
+    }, "every node is signed in to again");
     expect(await Promise.all(servers.map(idsOf))).toEqual(ids);
     for (const server of servers) {
       await server.accept(OBJECT_ID, gateway.tokens[1] ?? "");
       await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
     }
-    await until("both nodes are used again", () => bothWork(gateway.store));
+    await until(() => bothWork(gateway.store), "both nodes are used again");
   });
 
   test("that does not know the identity is an event with the object id", async () => {
     const servers = await startCluster();
     const gateway = open(`redis+cluster://127.0.0.1:${servers[0]?.port}`, servers, { granted: false });
-    await until("the refusal", () => gateway.types().includes("shared_refused"));
+    await until(() => gateway.types().includes("shared_refused"), "the refusal");
     expect(gateway.events).toContainEqual({
       type: "shared_refused",
       reason: "WRONGPASS",
       objectId: OBJECT_ID,
     });
     for (const server of servers) await server.accept(OBJECT_ID, ...gateway.tokens);
-    await until("both nodes are used", () => bothWork(gateway.store));
+    await until(() => bothWork(gateway.store), "both nodes are used");
   });
 });
 
@@ -287,14 +282,14 @@ describeWithRedis("a master that sentinels know", () => {
     );
     closing.push(sentinel.close);
     const gateway = open(`redis+sentinel://127.0.0.1:${sentinel.port}/main`, [server]);
-    await until("it is used", gateway.works);
+    await until(gateway.works, "it is used");
     const [before, ids] = [await server.signIns(), await idsOf(server)];
     gateway.pass(0.75 * HOUR);
-    await until("it is signed in to again", async () => (await server.signIns()) > before);
+    await until(async () => (await server.signIns()) > before, "it is signed in to again");
     expect(await idsOf(server)).toEqual(ids);
     await server.accept(OBJECT_ID, gateway.tokens[1] ?? "");
     await server.inspect.call("CLIENT", "KILL", "USER", OBJECT_ID);
-    await until("it is used again", gateway.works);
+    await until(gateway.works, "it is used again");
     expect(await sentinel.signIns()).toBe(0);
   });
 });
@@ -307,7 +302,7 @@ describeWithRedis("a password of the address", () => {
     if (address === undefined) throw new Error("no address");
     const store = openRedisStore({ address, timeoutMs: 100, onEvent: (event) => events.push(event) });
     closing.push(store.close);
-    await until("the refusal", () => events.some(({ type }) => type === "shared_refused"));
+    await until(() => events.some(({ type }) => type === "shared_refused"), "the refusal");
     expect(events).toContainEqual({ type: "shared_refused", reason: "WRONGPASS", objectId: undefined });
   });
 });

@@ -1,10 +1,9 @@
-import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "@jest/globals";
 import { Secret } from "../../src/foundation/secret.ts";
 import { createSealing } from "../../src/redis/sealing.ts";
+import { newMasterKey } from "../support/master-key.ts";
 
-const newKey = () => new Secret(randomBytes(32).toString("base64"));
-const KEY = newKey();
+const KEY = newMasterKey();
 const ASSERTION = new Secret("header.payload.signature");
 const BINDING = '["https://login.microsoftonline.com/","client","tenant","scope"]';
 const sealing = createSealing([KEY]);
@@ -24,7 +23,7 @@ describe("a sealed value", () => {
   });
 
   test.each<[string, () => ReturnType<typeof sealing.places>[0]]>([
-    ["another master key", () => createSealing([newKey()]).places(ASSERTION, BINDING)[0]],
+    ["another master key", () => createSealing([newMasterKey()]).places(ASSERTION, BINDING)[0]],
     ["another assertion", () => sealing.places(new Secret("header.payload.other"), BINDING)[0]],
     ["next to no assertion", () => sealing.places(new Secret("."), BINDING)[0]],
     ["another tenant", () => sealing.places(ASSERTION, BINDING.replace("tenant", "other"))[0]],
@@ -52,7 +51,7 @@ test("without an assertion nothing is sealed", () => {
 });
 
 test("a new key in front seals, and what older keys sealed still opens", () => {
-  const newer = newKey();
+  const newer = newMasterKey();
   const rotated = createSealing([newer, KEY]).places(ASSERTION, BINDING);
   const opened = rotated.filter(({ name }) => name === place.name).map((old) => old.open(place.seal("old")));
   expect(opened).toEqual(["old"]);
@@ -63,7 +62,7 @@ test("a user's name differs between users and between keys", () => {
   const names = [
     ...sealing.userNames("ann"),
     ...sealing.userNames("bob"),
-    ...createSealing([newKey()]).userNames("ann"),
+    ...createSealing([newMasterKey()]).userNames("ann"),
   ];
   expect(new Set(names).size).toBe(3);
 });

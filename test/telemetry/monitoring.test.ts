@@ -96,7 +96,7 @@ beforeAll(async () => {
   metrics.watchConfiguration(() => ({ generation: 1, needRestart: [] }));
   metrics.configurationRead("refused");
   metrics.watchPermissions(() => ({ missing: [], unused: [] }));
-  metrics.watchLoad({ isOverloaded: () => false, lagMs: () => 0 });
+  metrics.watchLoad({ load: { isShedding: false }, lagMs: () => 0 });
   for (const line of (await metrics.exposition()).split("\n")) {
     const [, name, labels = ""] = /^([a-z_0-9]+)(?:\{(.*)\})? /.exec(line) ?? [];
     if (name === undefined) continue;

@@ -4,7 +4,8 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../../errors.ts";
 import { readBoundedBody } from "../../foundation/bounded-body.ts";
-import { bodyTooLarge, readFraming } from "./request-body.ts";
+import { readFraming } from "../headers/headers.ts";
+import { bodyTooLarge } from "./request-body.ts";
 
 export interface JsonBodyOptions {
   /** What the body is, for refusals: a batch or a message. */

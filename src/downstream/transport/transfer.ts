@@ -3,7 +3,7 @@
 import type { GatewayError } from "../../errors.ts";
 import type { Breaker } from "../../foundation/breaker.ts";
 import type { Owner } from "../../foundation/budget.ts";
-import { chunkPassed } from "../../foundation/chunk-memory.ts";
+import { chunkPassed, LEAST_COUNTED_BYTES } from "../../foundation/chunk-memory.ts";
 import { ProxyRefusal } from "../../outbound/connector.ts";
 import type { ConnectAttempt } from "../../outbound/contract.ts";
 import type {
@@ -160,7 +160,7 @@ export class PooledTransfer implements Transfer, PlaceHolder, Taker {
   }
 
   onResponseData(_controller: unknown, chunk: Buffer): void {
-    chunkPassed(chunk);
+    if (chunk.length >= LEAST_COUNTED_BYTES) chunkPassed(chunk);
     if (!this.ended) this.receiver.chunk(chunk);
   }
 

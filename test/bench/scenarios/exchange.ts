@@ -7,6 +7,7 @@ import { ConfidentialClientApplication, type INetworkModule } from "@azure/msal-
 import type { TokenExchange } from "../../../src/exchange/contract.ts";
 import { createTokenExchange } from "../../../src/exchange/exchange.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
+import { median } from "../statistics.ts";
 
 const HOST = "https://login.microsoftonline.com/";
 const TENANT = "11111111-1111-4111-8111-111111111111";
@@ -207,10 +208,6 @@ async function cpuOf(work: () => Promise<void>): Promise<number> {
   await work();
   const { user, system } = process.cpuUsage(before);
   return (user + system) / 1000;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
 
 /** Bytes in use, those of buffers included, after a full collection, which Node offers only to those who ask V8 for it. */

@@ -4,6 +4,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { Pool } from "undici";
+import { median } from "../statistics.ts";
 
 const ROUNDS = 5;
 const LARGE = 64 * 2 ** 20;
@@ -118,8 +119,4 @@ async function expectVersion(pool: Pool, version: string): Promise<void> {
   const { headers, body } = await pool.request({ path: "/1", method: "GET" });
   await body.dump();
   if (headers["x-version"] !== version) throw new Error(`spoke HTTP/${headers["x-version"]}`);
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }

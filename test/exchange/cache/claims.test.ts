@@ -1,16 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import { GatewayError } from "../../../src/errors.ts";
 import { canonicalClaims } from "../../../src/exchange/cache/keys.ts";
-
-function refusal(act: () => unknown) {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof GatewayError) return { code: error.code, reason: error.reason };
-    throw error;
-  }
-  return undefined;
-}
+import { refusal } from "../../support/refusal.ts";
 
 describe("a claims request", () => {
   test.each([

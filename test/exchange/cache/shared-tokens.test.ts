@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { createSharedTokens, type SharedTokens } from "../../../src/exchange/cache/shared-tokens.ts";
 import type { SharedCacheEvent } from "../../../src/exchange/contract.ts";
@@ -6,12 +5,12 @@ import type { AcquiredToken } from "../../../src/exchange/entra/acquire.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import type { RedisStore } from "../../../src/redis/contract.ts";
 import { createSealing, MOST_SEALED_BYTES } from "../../../src/redis/sealing.ts";
+import { newMasterKey } from "../../support/master-key.ts";
 import { createMemoryStore, type MemoryStore } from "../memory-store.ts";
 
 const MARGIN_MS = 60_000;
 const HOUR_MS = 3_600_000;
-const keyOf = () => new Secret(randomBytes(32).toString("base64"));
-const [masterKey, olderKey] = [keyOf(), keyOf()];
+const [masterKey, olderKey] = [newMasterKey(), newMasterKey()];
 const sealing = createSealing([masterKey, olderKey]);
 
 let now: number;

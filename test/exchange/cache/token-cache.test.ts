@@ -2,6 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import { createTokenCache, type TokenCacheOptions } from "../../../src/exchange/cache/token-cache.ts";
 import type { DownstreamToken, EvictionCause } from "../../../src/exchange/contract.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
+import { createRandom } from "../../support/random.ts";
 import { START, startClock } from "../fake-entra.ts";
 
 const MARGIN = 1_000;
@@ -38,14 +39,6 @@ function cacheWith(options: Partial<TokenCacheOptions> = {}) {
     deleteEntry: cache.delete,
     clock,
     evicted,
-  };
-}
-
-function dice(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
-    return Math.floor((state / 2_147_483_648) * below);
   };
 }
 
@@ -255,13 +248,13 @@ describe("eviction", () => {
 
 describe("lifetime", () => {
   test("an entry outlives neither its token nor its assertion, whatever their lives", () => {
-    const random = dice(7);
+    const { below } = createRandom(7);
     for (let trial = 0; trial < 500; trial += 1) {
       const cache = cacheWith();
-      const life = random(20_000);
-      const assertionLife = random(20_000);
+      const life = below(20_000);
+      const assertionLife = below(20_000);
       cache.put("key", { life, assertionLife });
-      const at = random(21_000);
+      const at = below(21_000);
       cache.clock.advance(at);
       expect([life, assertionLife, at, cache.get("key") !== undefined]).toEqual([
         life,
@@ -328,18 +321,18 @@ test("what is absent cannot be dropped, with a token named or without", () => {
 });
 
 test("tokens of many groups are found as in a Map, while groups come and go", () => {
-  const random = dice(11);
+  const { below } = createRandom(11);
   const cache = cacheWith();
   const model = new Map<string, DownstreamToken>();
   for (let step = 0; step < 6_000; step += 1) {
-    const key = { group: `group-${random(6)}`, digest: `digest-${random(3)}` };
+    const key = { group: `group-${below(6)}`, digest: `digest-${below(3)}` };
     const name = `${key.group} ${key.digest}`;
-    const action = random(4);
+    const action = below(4);
     if (action === 0) {
       const token = { accessToken: new Secret(`token-${step}`), expiresAt: START + 900_000 };
       cache.putEntry({
         ...key,
-        user: `user-${random(4)}`,
+        user: `user-${below(4)}`,
         token,
         tokenExpiresAt: START + 900_000,
         order: step,
@@ -360,21 +353,21 @@ test("tokens of many groups are found as in a Map, while groups come and go", ()
 });
 
 test("after any sequence of operations the books are right", () => {
-  const random = dice(99);
+  const { below } = createRandom(99);
   const cache = cacheWith({ maxEntries: 30, maxBytes: 40_000 });
   const users = ["ann", "bob", "cat"];
   for (let step = 0; step < 5_000; step += 1) {
-    const key = `key-${random(60)}`;
-    const user = users[random(3)] ?? "";
-    const action = random(10);
-    if (action < 5) cache.put(`${key}-${user}`, { user, life: random(10_000), length: random(3_000) });
+    const key = `key-${below(60)}`;
+    const user = users[below(3)] ?? "";
+    const action = below(10);
+    if (action < 5) cache.put(`${key}-${user}`, { user, life: below(10_000), length: below(3_000) });
     else if (action < 8) cache.get(`${key}-${user}`);
     else if (action === 8) cache.delete(`${key}-${user}`);
-    else if (random(20) === 0) {
+    else if (below(20) === 0) {
       cache.purgeUser(user);
       for (let other = 0; other < 60; other += 1) expect(cache.get(`key-${other}-${user}`)).toBeUndefined();
     }
-    cache.clock.advance(random(50));
+    cache.clock.advance(below(50));
     expect(cache.size()).toBeLessThanOrEqual(30);
     expect(cache.bytes()).toBeLessThanOrEqual(40_000);
   }

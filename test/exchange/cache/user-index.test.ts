@@ -1,5 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { createUserIndex, type OfUser } from "../../../src/exchange/cache/token-cache.ts";
+import { createRandom } from "../../support/random.ts";
 
 interface Thing extends OfUser<Thing> {
   readonly name: number;
@@ -14,20 +15,16 @@ function namesOf(first: Thing | undefined): number[] {
 test("holds of every user just what was added and not removed, in whatever order that was done", () => {
   const index = createUserIndex<Thing>();
   const model = new Map<string, Thing[]>();
-  let state = 7;
-  const dice = (sides: number) => {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
-    return (state >>> 8) % sides;
-  };
+  const { below } = createRandom(7);
   for (let step = 0; step < 4_000; step += 1) {
-    const user = `user-${dice(5)}`;
+    const user = `user-${below(5)}`;
     const things = model.get(user) ?? [];
-    if (dice(2) === 0 && things.length < 8) {
+    if (below(2) === 0 && things.length < 8) {
       const thing: Thing = { name: step, user, before: undefined, after: undefined };
       index.add(thing);
       model.set(user, [...things, thing]);
     } else if (things.length > 0) {
-      const [doomed] = things.splice(dice(things.length), 1);
+      const [doomed] = things.splice(below(things.length), 1);
       if (doomed !== undefined) index.remove(doomed);
       if (things.length === 0) model.delete(user);
     }

@@ -8,10 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { freePort } from "../../support/free-port.ts";
 import { type EmulatorProcess, environmentFor, startEmulatorProcess } from "../../support/processes.ts";
+import { until } from "../../support/until.ts";
 
 const LIMIT_MS = 90_000;
 const GRACE_SECONDS = 5;
@@ -47,14 +47,6 @@ interface Gateway {
   lost(stream: "log" | "audit"): Promise<number>;
   /** Code of its end and the time it took, ms. */
   stop(signal?: NodeJS.Signals): Promise<{ readonly code: number | null; readonly afterMs: number }>;
-}
-
-async function until(condition: () => unknown, what: string): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
-    await sleep(25);
-  }
 }
 
 let files = 0;

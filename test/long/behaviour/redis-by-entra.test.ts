@@ -4,13 +4,13 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { startEmulator } from "../../emulator/emulator.ts";
 import type { Emulator } from "../../emulator/handle.ts";
 import { type EntraRedis, startEntraRedis } from "../../support/entra-redis.ts";
 import { startTestGateway, TEST_YAML, type TestGateway } from "../../support/gateway.ts";
 import { describeWithRedis } from "../../support/redis.ts";
+import { until } from "../../support/until.ts";
 
 const YAML = TEST_YAML.replace(
   "exchange:\n",
@@ -23,13 +23,6 @@ const closing: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const close of closing.splice(0).toReversed()) await close();
 });
-
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let attempt = 0; !(await condition()); attempt += 1) {
-    if (attempt > 400) throw new Error(`it does not come to pass: ${what}`);
-    await delay(25);
-  }
-}
 
 describeWithRedis("Redis by Entra", () => {
   let emulator: Emulator;
@@ -87,10 +80,10 @@ describeWithRedis("Redis by Entra", () => {
       await surround();
       redis.grant(emulator.gatewayPrincipalId);
       const gateway = await start(credential);
-      await until("Redis is connected to", () => isShared(gateway));
+      await until(() => isShared(gateway), "Redis is connected to");
       expect(await call(gateway)).toBe(200);
-      await until("a token is shared", async () => (await redis.server.inspect.keys("*:token")).length > 0);
-      await until("four sign-ins", () => redis.signIns.length >= 4);
+      await until(async () => (await redis.server.inspect.keys("*:token")).length > 0, "a token is shared");
+      await until(() => redis.signIns.length >= 4, "four sign-ins");
       expect(new Set(redis.signIns.map(({ objectId }) => objectId))).toEqual(
         new Set([emulator.gatewayPrincipalId]),
       );
@@ -105,11 +98,11 @@ describeWithRedis("Redis by Entra", () => {
   test("an identity without an access policy is a warning that names the object id and the remedy; requests are served", async () => {
     await surround();
     const gateway = await start();
-    await until("the refusal", () => outcomes().includes("unknown identity"));
+    await until(() => outcomes().includes("unknown identity"), "the refusal");
     expect(await call(gateway)).toBe(200);
     expect((await gateway.admin("/readyz")).status).toBe(200);
     const line = () => gateway.logs.find(({ reason }) => reason === "WRONGPASS");
-    await until("the line", () => line() !== undefined);
+    await until(() => line() !== undefined, "the line");
     expect(line()).toMatchObject({
       level: "warn",
       objectId: emulator.gatewayPrincipalId,
@@ -119,10 +112,11 @@ describeWithRedis("Redis by Entra", () => {
     });
     expect(await metric(gateway, 'obo_gateway_exchange_events_total{event="shared_refused"}')).toBe(1);
     redis.grant(emulator.gatewayPrincipalId);
-    await until("Redis is connected to", () => isShared(gateway));
+    await until(() => isShared(gateway), "Redis is connected to");
     expect(await call(gateway)).toBe(200);
-    await until("the all-clear", () =>
-      gateway.logs.some(({ msg }) => String(msg).endsWith("accepts the gateway again")),
+    await until(
+      () => gateway.logs.some(({ msg }) => String(msg).endsWith("accepts the gateway again")),
+      "the all-clear",
     );
   });
 
@@ -130,7 +124,7 @@ describeWithRedis("Redis by Entra", () => {
     await surround();
     redis.grant(emulator.gatewayPrincipalId);
     const gateway = await start();
-    await until("Redis is connected to", () => isShared(gateway));
+    await until(() => isShared(gateway), "Redis is connected to");
     const seen: number[] = [];
     const calls = async (count: number) => {
       for (let each = 0; each < count; each += 1) seen.push(await call(gateway));
@@ -138,14 +132,14 @@ describeWithRedis("Redis by Entra", () => {
     await redis.revoke(emulator.gatewayPrincipalId);
     await calls(8);
     redis.grant(emulator.gatewayPrincipalId);
-    await until("Redis is used again", () => isUsed(gateway));
+    await until(() => isUsed(gateway), "Redis is used again");
     redis.server.freeze();
     await calls(8);
     redis.server.resume();
     await redis.server.kill();
     await calls(8);
     await redis.server.restart();
-    await until("Redis is used after all", () => isUsed(gateway));
+    await until(() => isUsed(gateway), "Redis is used after all");
     await calls(8);
     expect(seen.filter((status) => status !== 200)).toEqual([]);
   });
@@ -159,18 +153,18 @@ describeWithRedis("Redis by Entra", () => {
     expect(performance.now() - began).toBeLessThan(8_000);
     const line = () =>
       gateway.logs.find(({ msg }) => String(msg).startsWith("Entra gave no token for Redis"));
-    await until("the line", () => line() !== undefined);
+    await until(() => line() !== undefined, "the line");
     expect(line()).toMatchObject({ level: "warn", msg: expect.stringMatching(/going on without Redis$/) });
     expect(redis.signIns).toEqual([]);
     outage.remove();
-    await until("Redis is connected to", () => isShared(gateway));
+    await until(() => isShared(gateway), "Redis is connected to");
   });
 
   test("a new file of keys is taken up by SIGHUP's reload, and one that is none keeps the old keys", async () => {
     await surround(3_600);
     redis.grant(emulator.gatewayPrincipalId);
     const gateway = await start();
-    await until("Redis is connected to", () => isShared(gateway));
+    await until(() => isShared(gateway), "Redis is connected to");
     const replace = async (content: string) => {
       await writeFile(`${keysFile}.new`, content);
       await rename(`${keysFile}.new`, keysFile);
@@ -191,6 +185,6 @@ describeWithRedis("Redis by Entra", () => {
     const tokens = async () => (await redis.server.inspect.keys("*:token")).length;
     const before = await tokens();
     expect(await call(gateway)).toBe(200);
-    await until("a token under the new key", async () => (await tokens()) > before);
+    await until(async () => (await tokens()) > before, "a token under the new key");
   });
 });

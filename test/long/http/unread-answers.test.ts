@@ -9,6 +9,7 @@ import { watchProgress } from "../../../src/http/connection.ts";
 import type { ConnectionEvent, ConnectionLimits } from "../../../src/http/contract.ts";
 import { type Listening, listen } from "../../../src/http/server.ts";
 import { CONNECTION_LIMITS } from "../../http/connection-limits.ts";
+import { until } from "../../support/until.ts";
 
 const open: Listening[] = [];
 const sockets: Socket[] = [];
@@ -113,10 +114,6 @@ async function asking({ port }: Listening, path: string): Promise<Socket> {
   await once(socket, "connect");
   socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
   return socket;
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(5);
 }
 
 describe("an answer", () => {

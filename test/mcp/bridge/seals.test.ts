@@ -1,15 +1,14 @@
 /** Seals of the bridge: by purpose, by gateway, and over a change of keys. */
 
-import { randomBytes } from "node:crypto";
 import { expect, test } from "@jest/globals";
-import { Secret } from "../../../src/foundation/secret.ts";
+import type { Secret } from "../../../src/foundation/secret.ts";
 import { createSeals as createSealsOf } from "../../../src/mcp/bridge/seals.ts";
+import { newMasterKey } from "../../support/master-key.ts";
 
 const createSeals = (keys: readonly Secret[], binding: string) => createSealsOf(() => keys, binding);
-const key = () => new Secret(randomBytes(32).toString("base64"));
 
 test("after a change of keys, what the old key sealed still opens, and the new key seals", () => {
-  const [old, fresh] = [key(), key()];
+  const [old, fresh] = [newMasterKey(), newMasterKey()];
   const before = createSeals([old], "gateway")({ purpose: "handle" });
   const during = createSeals([fresh, old], "gateway")({ purpose: "handle" });
   const after = createSeals([fresh], "gateway")({ purpose: "handle" });
@@ -19,7 +18,7 @@ test("after a change of keys, what the old key sealed still opens, and the new k
 });
 
 test("a text that is sealed for one purpose, or one gateway, opens for no other", () => {
-  const keys = [key()];
+  const keys = [newMasterKey()];
   const sealed = createSeals(keys, "gateway")({ purpose: "handle" }).seal("text");
   for (const purpose of ["sign-in", "refresh token"] as const)
     expect(createSeals(keys, "gateway")({ purpose }).open(sealed)).toBeUndefined();
@@ -34,7 +33,7 @@ test("without keys each process has one of its own", () => {
 });
 
 test("a stable seal gives one value for one text, in each process that has the keys; another seal does not", () => {
-  const keys = [key()];
+  const keys = [newMasterKey()];
   const stable = () => createSeals(keys, "gateway")({ purpose: "handle", stable: true });
   expect(stable().seal("text")).toBe(stable().seal("text"));
   expect(stable().seal("text").slice(0, 16)).not.toBe(stable().seal("texu").slice(0, 16));
@@ -43,17 +42,17 @@ test("a stable seal gives one value for one text, in each process that has the k
 });
 
 test("one value has one spelling", () => {
-  const seal = createSeals([key()], "gateway")({ purpose: "handle" });
+  const seal = createSeals([newMasterKey()], "gateway")({ purpose: "handle" });
   const sealed = seal.seal("some text");
   for (const other of [`${sealed}=`, ` ${sealed}`, `${sealed}.`, sealed.replace(/.$/, "$&$&"), ""])
     expect(seal.open(other)).toBeUndefined();
 });
 
 test("keys that change while the process runs are followed", () => {
-  let keys: readonly Secret[] = [key()];
+  let keys: readonly Secret[] = [newMasterKey()];
   const seal = createSealsOf(() => keys, "gateway")({ purpose: "handle" });
   const before = seal.seal("text");
-  const fresh = key();
+  const fresh = newMasterKey();
   keys = [fresh, ...keys];
   expect(seal.open(before)).toBe("text");
   const after = seal.seal("text");

@@ -1,9 +1,9 @@
 /** What of a changed configuration a running gateway takes over, and the names of the settings that wait for a restart. */
 
 import { isDeepStrictEqual } from "node:util";
-import type { DownstreamApiOptions } from "../downstream/contract.ts";
-import { Secret } from "../foundation/secret.ts";
-import type { GatewayConfig, ProxyRouteConfig } from "./load.ts";
+import type { GatewayConfig, ProxyRouteConfig } from "./config/load.ts";
+import type { DownstreamApiOptions } from "./downstream/contract.ts";
+import { Secret } from "./foundation/secret.ts";
 
 export interface TakenOver {
   /** The new configuration, in which what waits for a restart is as before. */
