@@ -1,5 +1,5 @@
 /**
- * Makes what `npm pack` ships out of what `npm run build` made: declarations that the entries reach, and code without
+ * Makes what `npm pack` ships out of what `npm run build` made: declarations that the entries reach, and code and data without
  * comments and blanks. Names of functions and classes stay, so that a stack trace names them.
  */
 
@@ -21,6 +21,8 @@ for (const name of readdirSync("dist", { recursive: true, encoding: "utf8" })) {
   const reached = declarations.get(file);
   if (reached !== undefined) writeFileSync(file, reached);
   else if (file.endsWith(".map") || file.endsWith(".d.ts")) rmSync(file);
+  else if (file.endsWith(".json"))
+    writeFileSync(file, JSON.stringify(JSON.parse(readFileSync(file, "utf8"))));
   else if (file.endsWith(".js")) {
     const written = readFileSync(file, "utf8");
     const { code } = await minify(written, {
