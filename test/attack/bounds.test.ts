@@ -4,6 +4,7 @@ import { describe, expect, test } from "@jest/globals";
 import {
   BOUNDS,
   type Measurement,
+  type Newcomers,
   p99Limit,
   QUICK_BOUNDS,
   type Sample,
@@ -14,6 +15,12 @@ import {
 } from "./bounds.ts";
 
 const CALM_SHUTDOWN_MS = 2_500;
+
+/** Whose exchanges take two seconds: p99 may become 120 ms, so the limits are 2,120 and 2,480 ms. */
+const newcomers = {
+  before: { requests: 20, served: 20, median: 2_000, longest: 2_300 },
+  during: { requests: 50, served: 50, median: 2_120, longest: 2_480 },
+};
 
 const borne: Measurement = {
   before: { requests: 400, served: 400, p99: 30, longest: 40 },
@@ -29,6 +36,17 @@ const borne: Measurement = {
   connections: { opened: 0, held: 0 },
   targets: [],
 };
+
+/** An attack in which newcomers came. */
+function withNewcomers(
+  before: Partial<Newcomers> = {},
+  during: Partial<Newcomers> = {},
+): Pick<Measurement, "before" | "during"> {
+  return {
+    before: { ...borne.before, newcomers: { ...newcomers.before, ...before } },
+    during: { ...borne.during, newcomers: { ...newcomers.during, ...during } },
+  };
+}
 
 function broken(change: Partial<Measurement>, bounds = BOUNDS): readonly string[] {
   return verdictsOf({ ...borne, ...change }, CALM_SHUTDOWN_MS, bounds)
@@ -69,6 +87,42 @@ describe("verdicts", () => {
       { during: { ...borne.during, p99: Number.NaN } },
       ["p99 of the second user"],
     ],
+    ["newcomers on their limits are not too slow", withNewcomers(), []],
+    [
+      "a median of the newcomers that grew by more than p99 may become is too long, though it is far from four times as long",
+      withNewcomers({}, { median: 2_121 }),
+      ["median of the newcomers"],
+    ],
+    [
+      "a newcomer who waits four times as much beyond the others' time is too slow",
+      withNewcomers({}, { longest: 2_481 }),
+      ["the slowest newcomer"],
+    ],
+    [
+      "newcomers are compared with their median before, of which a single slow one is no excuse",
+      withNewcomers({ longest: 5_000 }, { longest: 2_481 }),
+      ["the slowest newcomer"],
+    ],
+    [
+      "newcomers who did not come break their bounds, for nothing was measured",
+      withNewcomers({}, { requests: 0, served: 0, median: Number.NaN, longest: Number.NaN }),
+      ["median of the newcomers", "the slowest newcomer"],
+    ],
+    [
+      "newcomers who did not come before the attack are nothing to compare with",
+      withNewcomers({ requests: 0, served: 0, median: Number.NaN, longest: Number.NaN }),
+      ["median of the newcomers", "the slowest newcomer"],
+    ],
+    [
+      "slow newcomers are no excuse for a slow second user",
+      { ...withNewcomers(), during: { ...withNewcomers().during, p99: 121 } },
+      ["p99 of the second user"],
+    ],
+    [
+      "two newcomers who were not served are too many of all requests",
+      withNewcomers({}, { served: 48 }),
+      ["the second user is served"],
+    ],
     [
       "an end more than five seconds beyond the calm one is too late",
       { shutdown: { ms: 7_501, limitMs: 28_000, ended: "exit code 0" } },
@@ -103,8 +157,15 @@ describe("verdicts", () => {
     expect(broken(change)).toEqual(expected);
   });
 
-  test("one request of a thousand may fail", () => {
+  test("one request of a thousand may fail, of the second user or of a newcomer", () => {
     expect(broken({ during: { ...borne.during, served: 999 } })).toEqual([]);
+    expect(broken(withNewcomers({}, { served: 49 }))).toEqual([]);
+  });
+
+  test("the quick form forgives newcomers as much as the second user", () => {
+    const quick = (median: number) => broken(withNewcomers({}, { median }), QUICK_BOUNDS);
+    expect(quick(7_000)).toEqual([]);
+    expect(quick(7_001)).toEqual(["median of the newcomers"]);
   });
 
   test("the quick form forgives a busy machine a longer p99, and nothing else", () => {
@@ -129,15 +190,42 @@ test("a p99 without a value before it to compare with breaks its bound", () => {
   ]);
 });
 
-test("traffic is what was served, and its p99 that of the served", () => {
-  const samples: Sample[] = [
-    ...Array.from({ length: 99 }, (_, index) => ({ dueAt: index, ms: index + 1, isServed: true })),
-    { dueAt: 99, ms: 5_000, isServed: false },
-  ];
-  expect(trafficOf(samples)).toEqual({ requests: 100, served: 99, p99: 99, longest: 99 });
-  expect(servedShare(trafficOf(samples))).toBe(0.99);
-  expect(trafficOf([])).toEqual({ requests: 0, served: 0, p99: Number.NaN, longest: Number.NaN });
-  expect(servedShare(trafficOf([]))).toBeNaN();
+const NONE = { requests: 0, served: 0, longest: Number.NaN };
+
+/** Answers after 1 ms, 2 ms, and so on. */
+function servedOnes(length: number, isNewcomer: boolean, beyondMs = 0): readonly Sample[] {
+  return Array.from({ length }, (_, index) => {
+    return { dueAt: index, ms: beyondMs + index + 1, isServed: true, isNewcomer };
+  });
+}
+
+describe("traffic", () => {
+  test("its p99 is that of the served, its longest that of all, one that waited in vain included", () => {
+    const vain: Sample = { dueAt: 99, ms: 5_000, isServed: false, isNewcomer: false };
+    const traffic = trafficOf([vain, ...servedOnes(99, false)], false);
+    expect(traffic).toEqual({ requests: 100, served: 99, p99: 99, longest: 5_000 });
+    expect(servedShare(traffic)).toBe(0.99);
+  });
+
+  test("newcomers are measured apart, and their share is one with the others'", () => {
+    const vain: Sample = { dueAt: 99, ms: 5_000, isServed: false, isNewcomer: true };
+    const samples = [...servedOnes(5, true, 2_000), ...servedOnes(94, false), vain];
+    const traffic = trafficOf(samples, true);
+    expect(traffic).toEqual({
+      requests: 94,
+      served: 94,
+      p99: 94,
+      longest: 94,
+      newcomers: { requests: 6, served: 5, median: 2_003, longest: 5_000 },
+    });
+    expect(servedShare(traffic)).toBe(0.99);
+  });
+
+  test("nothing has no figures, and expected newcomers who did not come have none either", () => {
+    expect(trafficOf([], false)).toEqual({ ...NONE, p99: Number.NaN });
+    expect(servedShare(trafficOf([], false))).toBeNaN();
+    expect(trafficOf(servedOnes(2, false), true).newcomers).toEqual({ ...NONE, median: Number.NaN });
+  });
 });
 
 test("a shutdown faster than the calm one has no excess, and one that was cut off has at least the rest of the patience", () => {

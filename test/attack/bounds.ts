@@ -1,7 +1,7 @@
 /** Whether one attack was borne: figures in, verdicts out. */
 
 import { isMet, type Target } from "../bench/result.ts";
-import { percentile } from "../bench/statistics.ts";
+import { median, percentile } from "../bench/statistics.ts";
 
 /** One request of the second user, or of a newcomer. */
 export interface Sample {
@@ -10,14 +10,29 @@ export interface Sample {
   /** Until the whole answer was here. */
   readonly ms: number;
   readonly isServed: boolean;
+  /** Whether its token had to be exchanged first: such a request takes as long as Entra, and says nothing of the others. */
+  readonly isNewcomer: boolean;
 }
 
-export interface Traffic {
+interface Requests {
   readonly requests: number;
   readonly served: number;
+  /** Of all of them, ms, for one that waited in vain waited as well; NaN where there was none. */
+  readonly longest: number;
+}
+
+/** The steady requests, of which a percentile can be taken. */
+export interface Traffic extends Requests {
   /** Of the served ones, ms; NaN where none was. */
   readonly p99: number;
-  readonly longest: number;
+  /** Absent where none are sent. */
+  readonly newcomers?: Newcomers;
+}
+
+/** A few dozen requests, of which p99 would be the longest. */
+export interface Newcomers extends Requests {
+  /** Of the served ones, ms; NaN where none was. */
+  readonly median: number;
 }
 
 export interface Shutdown {
@@ -62,6 +77,11 @@ export interface Bounds {
   readonly served: number;
   /** To the value before the attack, but never less than these ms: below lies the noise of a shared machine. */
   readonly p99: { readonly times: number; readonly floorMs: number };
+  /**
+   * How many times what p99 may become they may take beyond their median before the attack. A multiple of that median
+   * would forgive every queue where Entra takes seconds.
+   */
+  readonly newcomers: { readonly medianTimes: number; readonly slowestTimes: number };
   /** Beyond what the calm process needed. */
   readonly shutdownMs: number;
 }
@@ -78,6 +98,7 @@ export const BOUNDS: Bounds = {
   peakMiB: 512,
   served: 0.999,
   p99: { times: 4, floorMs: 80 },
+  newcomers: { medianTimes: 1, slowestTimes: 4 },
   shutdownMs: 5_000,
 };
 
@@ -87,23 +108,53 @@ export const BOUNDS: Bounds = {
  */
 export const QUICK_BOUNDS: Bounds = { ...BOUNDS, served: 0.85, p99: { times: 4, floorMs: 5_000 } };
 
-export function trafficOf(samples: readonly Sample[]): Traffic {
-  const times = samples.filter(({ isServed }) => isServed).map(({ ms }) => ms);
-  const sorted = Float64Array.from(times).sort();
+/** Of expected newcomers who did not come nothing was measured, which breaks their bounds. */
+export function trafficOf(samples: readonly Sample[], expectsNewcomers: boolean): Traffic {
+  const steady = requestsOf(samples.filter(({ isNewcomer }) => !isNewcomer));
+  const newcomers = requestsOf(samples.filter(({ isNewcomer }) => isNewcomer));
   return {
-    requests: samples.length,
-    served: sorted.length,
-    p99: percentile(sorted, 0.99),
-    longest: sorted.at(-1) ?? Number.NaN,
+    ...steady.requests,
+    p99: percentile(steady.times, 0.99),
+    ...(expectsNewcomers && { newcomers: { ...newcomers.requests, median: median(newcomers.times) } }),
   };
 }
 
-export function servedShare({ requests, served }: Traffic): number {
-  return requests === 0 ? Number.NaN : served / requests;
+function requestsOf(samples: readonly Sample[]): { requests: Requests; times: readonly number[] } {
+  const times = samples
+    .filter(({ isServed }) => isServed)
+    .map(({ ms }) => ms)
+    .sort((one, other) => one - other);
+  const longest = samples.length === 0 ? Number.NaN : Math.max(...samples.map(({ ms }) => ms));
+  return { requests: { requests: samples.length, served: times.length, longest }, times };
+}
+
+/** Of both kinds of requests. */
+export function servedShare({ requests, served, newcomers }: Traffic): number {
+  const all = requests + (newcomers?.requests ?? 0);
+  return all === 0 ? Number.NaN : (served + (newcomers?.served ?? 0)) / all;
 }
 
 export function p99Limit(before: Traffic, { p99 }: Bounds): number {
   return Math.max(p99.times * before.p99, p99.floorMs);
+}
+
+function newcomersVerdicts(before: Traffic, during: Traffic, bounds: Bounds): readonly Verdict[] {
+  if (before.newcomers === undefined && during.newcomers === undefined) return [];
+  const { median: base = Number.NaN } = before.newcomers ?? {};
+  const { median: middle = Number.NaN, longest = Number.NaN } = during.newcomers ?? {};
+  const verdict = (what: string, value: number, times: number): Verdict => {
+    const limit = base + times * p99Limit(before, bounds);
+    return {
+      what,
+      isKept: value <= limit,
+      figure: `${value.toFixed(0)} ms, at most ${limit.toFixed(0)} (their median before: ${base.toFixed(0)})`,
+    };
+  };
+  const { medianTimes, slowestTimes } = bounds.newcomers;
+  return [
+    verdict("median of the newcomers", middle, medianTimes),
+    verdict("the slowest newcomer", longest, slowestTimes),
+  ];
 }
 
 /** Time that the shutdown took beyond the calm one, ms; at least, where the process had to be killed. */
@@ -137,6 +188,7 @@ export function verdictsOf(
       isKept: during.p99 <= limit,
       figure: `${during.p99.toFixed(1)} ms, at most ${limit.toFixed(0)}`,
     },
+    ...newcomersVerdicts(before, during, bounds),
   ];
   if (shutdown !== undefined) {
     const excess = shutdownExcess(shutdown, calmShutdownMs);

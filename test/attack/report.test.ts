@@ -2,7 +2,7 @@
 
 import { expect, test } from "@jest/globals";
 import { BOUNDS, type Measurement, verdictsOf } from "./bounds.ts";
-import { markdownOf, type Row, textOf } from "./report.ts";
+import { boundsText, markdownOf, type Row, textOf } from "./report.ts";
 
 const measured: Measurement = {
   before: { requests: 400, served: 400, p99: 10, longest: 12 },
@@ -27,9 +27,32 @@ function row(change: Partial<Measurement> = {}): Row {
 test("a row holds every figure, and a bar in its title does not end a cell", () => {
   const [, , line] = markdownOf([row()], 2_500).split("\n");
   expect(line).toBe(
-    "| a \\| flood | 99.90 % | 10.0 ms | 25.0 ms | 2.5 | 1.5 ms, 12.0 ms | 1.0 ms, 3.0 ms | 1 % | 123 MiB | 3.2 ms | 0.6 s | " +
+    "| a \\| flood | 99.90 % | 10.0 ms | 25.0 ms | 30.0 ms | 2.5 | 1.5 ms, 12.0 ms | 1.0 ms, 3.0 ms | 1 % | 123 MiB | 3.2 ms | 0.6 s | " +
       "lived, ended with exit code 0 | " +
       "503 × 700, 429 × 40, closed × 20, 400 × 2, 4 connections held, calls: 0.12 | kept |",
+  );
+});
+
+test("newcomers' medians stand behind the p99 of the second user, their slowest behind the longest request", () => {
+  const before = {
+    ...measured.before,
+    newcomers: { requests: 20, served: 20, median: 2_012, longest: 2_017 },
+  };
+  const during = {
+    ...measured.during,
+    newcomers: { requests: 50, served: 50, median: 2_041, longest: 2_071 },
+  };
+  expect(markdownOf([row({ before, during })], 2_500)).toContain(
+    "| 10.0 ms (newcomers 2012 ms) | 25.0 ms (newcomers 2041 ms) | 30.0 ms (newcomers 2071 ms) | 2.5 |",
+  );
+  expect(textOf(row({ before, during }), 2_500)).toContain(
+    "; p99 during 25.0 ms (newcomers 2041 ms); longest 30.0 ms (newcomers 2071 ms); ratio 2.5; ",
+  );
+});
+
+test("the bounds that are printed first say how much newcomers may be slower", () => {
+  expect(boundsText(BOUNDS)).toContain(
+    "newcomers' median at most so much beyond its value before the attack, the slowest at most 4 times so much; ",
   );
 });
 
@@ -48,7 +71,9 @@ test("what could not be measured is a dash", () => {
   const during = { requests: 0, served: 0, p99: Number.NaN, longest: Number.NaN };
   expect(
     markdownOf([row({ during, loop: undefined, died: "SIGABRT", shutdown: undefined })], 2_500),
-  ).toContain("| – | 10.0 ms | – | – | – | 1.0 ms, 3.0 ms | 1 % | 123 MiB | 3.2 ms | – | died: SIGABRT |");
+  ).toContain(
+    "| – | 10.0 ms | – | – | – | – | 1.0 ms, 3.0 ms | 1 % | 123 MiB | 3.2 ms | – | died: SIGABRT |",
+  );
 });
 
 test("a broken bound is named with its figure, a kept one is not", () => {

@@ -14,6 +14,7 @@ const HEADINGS = [
   "second user served",
   "p99 before",
   "p99 during",
+  "longest",
   "ratio",
   "loop p99, longest",
   "API's loop",
@@ -42,8 +43,9 @@ export function cellsOf({ title, measured }: Row, calmShutdownMs: number): reado
     title,
     // Rounded down: one refused request must not read as none.
     Number.isNaN(share) ? "–" : `${(Math.floor(share * 10_000) / 100).toFixed(2)} %`,
-    milliseconds(before.p99),
-    milliseconds(during.p99),
+    withNewcomers(before.p99, before.newcomers?.median),
+    withNewcomers(during.p99, during.newcomers?.median),
+    withNewcomers(during.longest, during.newcomers?.longest),
     Number.isNaN(during.p99 / before.p99) ? "–" : (during.p99 / before.p99).toFixed(1),
     loop === undefined ? "–" : `${milliseconds(loop.p99)}, ${milliseconds(loop.longest)}`,
     `${milliseconds(apiLoop.p99)}, ${milliseconds(apiLoop.longest)}`,
@@ -101,12 +103,23 @@ export function markdownOf(rows: readonly Row[], calmShutdownMs: number): string
   ].join("\n");
 }
 
-export function boundsText({ peakMiB, served, p99, shutdownMs }: Bounds): string {
+export function boundsText({ peakMiB, served, p99, newcomers, shutdownMs }: Bounds): string {
   return (
     `bounds: the process lives; memory below ${peakMiB} MiB; the second user served at least ${served * 100} %, ` +
     `p99 at most ${p99.times} times its value before the attack or ${p99.floorMs} ms, what is more; ` +
+    `newcomers' median at most ${timesText(newcomers.medianTimes)}so much beyond its value before the attack, the slowest at most ` +
+    `${timesText(newcomers.slowestTimes)}so much; ` +
     `SIGTERM at most ${shutdownMs / 1000} s beyond the calm one`
   );
+}
+
+function timesText(times: number): string {
+  return times === 1 ? "" : `${times} times `;
+}
+
+/** Five scenarios have newcomers: their figures stand in the cells of the steady user, not in columns of dashes. */
+function withNewcomers(steady: number, newcomers: number | undefined): string {
+  return `${milliseconds(steady)}${newcomers === undefined ? "" : ` (newcomers ${milliseconds(newcomers)})`}`;
 }
 
 function milliseconds(value: number): string {

@@ -11,6 +11,7 @@ export interface SecondUserOptions {
   readonly perSecond: number;
   /** Of these requests, how many a second come with the next one of the newcomers' tokens. */
   readonly newcomersPerSecond: number;
+  /** Where they are used up the steady user takes their turns, and none is measured. */
   readonly newcomers: readonly string[];
   /** Keeps when each request was where. Default: not kept. */
   readonly journeys?: Journey[] | undefined;
@@ -40,14 +41,13 @@ export function startSecondUser(options: SecondUserOptions): SecondUser {
   let nextNewcomer = 0;
 
   const one = (dueAt: number, index: number): Promise<void> => {
-    const isNewcomer = newcomerEvery > 0 && index % newcomerEvery === 1;
-    // On a machine that is slower than expected they may be used up: the steady user takes their turns.
-    const used = (isNewcomer ? newcomers[nextNewcomer++] : undefined) ?? token;
+    const newcomer = newcomerEvery > 0 && index % newcomerEvery === 1 ? newcomers[nextNewcomer++] : undefined;
+    const isNewcomer = newcomer !== undefined;
     return new Promise((resolve) => {
       const settle = (isServed: boolean) => {
         clearTimeout(limit);
         ended?.(isServed);
-        samples.push({ dueAt, ms: performance.now() - dueAt, isServed });
+        samples.push({ dueAt, ms: performance.now() - dueAt, isServed, isNewcomer });
         resolve();
       };
       const sent = request({
@@ -56,7 +56,7 @@ export function startSecondUser(options: SecondUserOptions): SecondUser {
         path: "/graph/me",
         agent: index % NEW_CONNECTION_EVERY === 0 ? fresh : kept,
         headers: {
-          authorization: `Bearer ${used}`,
+          authorization: `Bearer ${newcomer ?? token}`,
           ...(journeys !== undefined && { "x-correlation-id": `second-user-${index}` }),
         },
       });
@@ -96,7 +96,8 @@ export function startSecondUser(options: SecondUserOptions): SecondUser {
       await work();
       const until = performance.now();
       await Promise.all(underWay);
-      return trafficOf(samples.filter(({ dueAt }) => dueAt >= from && dueAt < until));
+      const due = samples.filter(({ dueAt }) => dueAt >= from && dueAt < until);
+      return trafficOf(due, newcomersPerSecond > 0);
     },
     async stop() {
       clearInterval(timer);

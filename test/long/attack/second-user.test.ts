@@ -16,11 +16,11 @@ afterEach(async () => {
   server?.closeAllConnections();
 });
 
-async function start(answer: RequestListener, newcomersPerSecond = 0): Promise<SecondUser> {
+async function start(answer: RequestListener, newcomersPerSecond = 0, count = 50): Promise<SecondUser> {
   server = createServer(answer).listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const newcomers = Array.from({ length: 50 }, (_, index) => `newcomer-${index}`);
+  const newcomers = Array.from({ length: count }, (_, index) => `newcomer-${index}`);
   user = startSecondUser({ port, token: "second", perSecond: 100, newcomersPerSecond, newcomers });
   return user;
 }
@@ -75,6 +75,26 @@ test("newcomers come one after the other, each with a token of its own, at their
   expect(new Set(newcomers).size).toBe(newcomers.length);
   expect(newcomers.length).toBeGreaterThanOrEqual(seen.length / 5 - 2);
   expect(newcomers.length).toBeLessThanOrEqual(seen.length / 5 + 2);
+});
+
+test("newcomers who wait are measured apart from the steady user", async () => {
+  const second = await start((request, response) => {
+    const isSteady = request.headers.authorization === "Bearer second";
+    setTimeout(() => response.end(HONEST_BODY), isSteady ? 0 : 500);
+  }, 20);
+  const { requests, served, p99, newcomers } = await second.during(() => sleep(500));
+  expect(served).toBe(requests);
+  expect(p99).toBeLessThan(400);
+  expect(newcomers?.served).toBe(newcomers?.requests);
+  expect(newcomers?.requests).toBeGreaterThanOrEqual(8);
+  expect(newcomers?.median).toBeGreaterThanOrEqual(500);
+});
+
+test("turns of newcomers who are used up are turns of the steady user", async () => {
+  const second = await start((_request, response) => void response.end(HONEST_BODY), 20, 3);
+  const { requests, newcomers } = await second.during(() => sleep(500));
+  expect(newcomers?.requests).toBe(3);
+  expect(requests).toBeGreaterThanOrEqual(40);
 });
 
 test("some requests open a connection of their own, for a full gateway turns away new ones only", async () => {
