@@ -2,18 +2,35 @@
 
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import { until } from "../support/until.ts";
-import { countEnded, createAttacker, createStatusScanner, leave, repeated, requestOf } from "./wire.ts";
+import {
+  type Attacker,
+  countEnded,
+  createAttacker,
+  createStatusScanner,
+  leave,
+  repeated,
+  requestOf,
+} from "./wire.ts";
 
 let server: Server | undefined;
+let started: Attacker | undefined;
 const sockets = new Set<Socket>();
 afterEach(() => {
+  started?.leave();
+  started = undefined;
   for (const socket of sockets) socket.destroy();
   sockets.clear();
   server?.close();
   server = undefined;
 });
+
+function attackerOf(port: number): Attacker {
+  started = createAttacker(port);
+  return started;
+}
 
 /** Runs `onSocket` for each connection. */
 async function listen(onSocket: (socket: Socket) => void): Promise<number> {
@@ -76,7 +93,7 @@ describe("an attacker", () => {
         if (chunk.includes("close")) socket.end();
       });
     });
-    const attacker = createAttacker(port);
+    const attacker = attackerOf(port);
     const [left] = await attacker.hold(2, "all", (index) => (index === 0 ? "stay" : "close"));
     await until(() => attacker.outcomes()["429"] === 2 && attacker.outcomes().closed === 1);
     expect(attacker.connections()).toEqual({ opened: 2, held: 1 });
@@ -92,7 +109,7 @@ describe("an attacker", () => {
   const onLinux = process.platform === "linux" ? test : test.skip;
   onLinux("counts a connection that was closed while nothing was read from it", async () => {
     const port = await listen((socket) => socket.once("data", () => socket.destroy()));
-    const attacker = createAttacker(port);
+    const attacker = attackerOf(port);
     await attacker.hold(3, "nothing", () => "GET / HTTP/1.1\r\n\r\n");
     await until(() => attacker.connections().held === 0);
     expect(attacker.outcomes()).toEqual({ closed: 3 });
@@ -100,7 +117,7 @@ describe("an attacker", () => {
 
   test("that reads nothing leaves the answer in the kernel", async () => {
     const port = await listen((socket) => socket.write("HTTP/1.1 200 OK\r\n\r\n"));
-    const attacker = createAttacker(port);
+    const attacker = attackerOf(port);
     const [socket] = await attacker.hold(1, "nothing", () => "x");
     await until(() => (socket?.bytesWritten ?? 0) === 1);
     expect(socket?.bytesRead).toBe(0);
@@ -119,9 +136,28 @@ describe("an attacker", () => {
         if (connections === 1) socket.end("HTTP/1.1 200 OK\r\n\r\n");
       });
     });
-    const attacker = createAttacker(port);
+    const attacker = attackerOf(port);
     attacker.pump({ connections: 1, depth: 3, request: () => "r" });
     await until(() => connections === 2 && requests >= 6);
     expect(attacker.outcomes().closed).toBe(1);
+  });
+
+  test("that leaves gives up what it holds and what it pumps, and comes back no more", async () => {
+    let connections = 0;
+    const port = await listen((socket) => {
+      connections++;
+      socket.resume();
+    });
+    const attacker = attackerOf(port);
+    await attacker.hold(2, "nothing", () => "x");
+    attacker.pump({ connections: 2, depth: 1, request: () => "r" });
+    await until(() => connections === 4);
+    attacker.leave();
+    await until(() => [...sockets].every(({ closed }) => closed));
+    // Twice as long as it waits before it comes back.
+    await sleep(100);
+    expect(connections).toBe(4);
+    expect(attacker.connections()).toEqual({ opened: 4, held: 0 });
+    expect(attacker.outcomes()).toEqual({});
   });
 });

@@ -23,6 +23,8 @@ export interface Attacker {
   outcomes(): Readonly<Record<string, number>>;
   /** Connections that were opened, and those which the gateway still holds. */
   connections(): { readonly opened: number; readonly held: number };
+  /** Gives all connections up, and has `pump` open none any more. */
+  leave(): void;
 }
 
 export interface OpenOptions {
@@ -67,6 +69,8 @@ export function createAttacker(gatewayPort: number): Attacker {
   const counts = new Map<string, number>();
   const count = (outcome: string) => void counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
   const open = new Map<number, Socket>();
+  const sockets = new Set<Socket>();
+  let hasLeft = false;
   let opened = 0;
   /** Local ports of the connections that this side has not given up. */
   const kept = () => [...open].filter(([, socket]) => !leavers.has(socket)).map(([port]) => port);
@@ -92,6 +96,7 @@ export function createAttacker(gatewayPort: number): Attacker {
             },
           },
         });
+        sockets.add(socket);
         if (reading === "nothing") socket.pause();
         let localPort = 0;
         const limit = setTimeout(() => socket.destroy(), CONNECT_LIMIT_MS);
@@ -106,6 +111,7 @@ export function createAttacker(gatewayPort: number): Attacker {
         socket.on("error", () => {});
         socket.once("close", () => {
           clearTimeout(limit);
+          sockets.delete(socket);
           // One that this side gave up is not an outcome.
           if (localPort === 0) count("refused");
           else if (open.get(localPort) === socket) {
@@ -133,6 +139,7 @@ export function createAttacker(gatewayPort: number): Attacker {
     },
     pump({ connections, depth, request, port = gatewayPort }) {
       const one = async (): Promise<void> => {
+        if (hasLeft) return;
         let socket: Socket | undefined;
         const send = () => void socket?.write(request());
         socket = await attacker.open("all", {
@@ -155,6 +162,10 @@ export function createAttacker(gatewayPort: number): Attacker {
     connections() {
       const ports = kept();
       return { opened, held: ports.length - unseenEnds(ports) };
+    },
+    leave() {
+      hasLeft = true;
+      for (const socket of sockets) leave(socket);
     },
   };
   return attacker;
