@@ -116,6 +116,25 @@ describe("a connection", () => {
     await new Promise((resolve) => closing.close(resolve));
   });
 
+  // Port 1 refuses, and there is never a server to say goodbye to.
+  test.each(["redis://127.0.0.1:1", "redis+cluster://127.0.0.1:1"])(
+    "that was refused by %s does not keep the process alive once it is closed",
+    async (url) => {
+      const timers = () =>
+        process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
+      // Timers of the run itself are over by then.
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      const before = timers();
+      const redis = await open(url);
+      // It has been refused a few times by then.
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      redis.close();
+      const closedAt = performance.now();
+      await until(() => timers() <= before);
+      expect(performance.now() - closedAt).toBeLessThan(1_000);
+    },
+  );
+
   test.each([
     "rediss://127.0.0.1:PORT",
     "rediss+cluster://127.0.0.1:PORT",
