@@ -33,4 +33,7 @@ export default {
   testTimeout: 60_000,
   // A worker waits for sockets about a third of its time.
   maxWorkers: Math.ceil(availableParallelism() * 1.5),
+  // A worker of a long run gives hundreds of MiB back at its end, for which half a second is short on a busy machine. Less
+  // than what a library's timers that were left behind take by default, two seconds and more: those are still reported.
+  workerGracefulExitTimeout: 1_500,
 };
