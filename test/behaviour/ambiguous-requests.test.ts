@@ -16,6 +16,7 @@ let token: string;
 /** Requests whose body came to its end at the API. */
 let completed: string[] = [];
 let begun: string[] = [];
+let bodies: string[] = [];
 /** Callers of this test: one that waits for a close which does not come would hold up the gateway's end. */
 let callers: Socket[] = [];
 
@@ -23,8 +24,13 @@ beforeAll(async () => {
   emulator = await startEmulator();
   api = createServer((request, response) => {
     begun.push(`${request.method} ${request.url}`);
-    request.resume().on("end", () => {
+    let body = "";
+    request.setEncoding("latin1").on("data", (chunk: string) => {
+      body += chunk;
+    });
+    request.on("end", () => {
       completed.push(`${request.method} ${request.url}`);
+      bodies.push(body);
       setTimeout(() => response.end(`[${request.url}]`), request.url?.endsWith("/slow") ? 300 : 0);
     });
   }).listen(0, "127.0.0.1");
@@ -48,6 +54,7 @@ afterAll(async () => {
 beforeEach(() => {
   completed = [];
   begun = [];
+  bodies = [];
 });
 
 afterEach(() => {
@@ -119,6 +126,7 @@ describe("through the whole gateway", () => {
   ])("a sound message reaches the API as what it is: %s", async (_, bytes, expected) => {
     expect(answers(await exchange(signedOnce(bytes)))).toEqual(["HTTP/1.1 200"]);
     expect(completed).toEqual(expected);
+    expect(bodies).toEqual([HIDDEN]);
   });
 
   test("sound messages in one packet both reach the API", async () => {
@@ -126,6 +134,7 @@ describe("through the whole gateway", () => {
     const received = await exchange(signedIn(post("content-length: 5", "hello") + last));
     expect(answers(received)).toEqual(["HTTP/1.1 200", "HTTP/1.1 200"]);
     expect(completed).toEqual(["POST /v1.0/me", "GET /v1.0/hidden"]);
+    expect(bodies).toEqual(["hello", ""]);
   });
 });
 
