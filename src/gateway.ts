@@ -183,7 +183,7 @@ export async function createDelegation(
 
 async function openBuilding({ config, rooms }: Served, parts: GatewayParts, keep: Keep): Promise<Building> {
   const authority = resolveAuthority(config.application.authorityHost);
-  const outbound = keep(await openOutbound(config.proxies));
+  const outbound = keep(openOutbound(config.proxies));
   const { agentFor } = outbound;
   const now = parts.now ?? Date.now;
   const observability = await openObservability({ ...config, sink: parts.logSink, agentFor, keep });

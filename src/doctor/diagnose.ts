@@ -151,7 +151,7 @@ async function examine(
 ): Promise<Examination> {
   const { tenantId, clientId, authorityHost } = config.application;
   const authority = resolveAuthority(authorityHost);
-  const outbound = await openOutbound(config.proxies);
+  const outbound = openOutbound(config.proxies);
   return {
     config,
     code,

@@ -2,6 +2,7 @@
 
 import type { CredentialSource } from "../credential/contract.ts";
 import type { GatewayError, GatewayErrorCode } from "../errors.ts";
+import type { FetchedHeaders } from "../foundation/bounded-fetch.ts";
 import type { Secret } from "../foundation/secret.ts";
 import type { UserAssertion } from "../identity/contract.ts";
 import type { RedisEvent } from "../redis/contract.ts";
@@ -113,7 +114,7 @@ export interface TokenExchange {
 /** The difference between this host's clock and Entra's. */
 export interface ClockDrift {
   /** @param sentAt When the request was sent, by this host's clock; ms since the epoch. */
-  observe(headers: Headers, sentAt: number): void;
+  observe(headers: FetchedHeaders, sentAt: number): void;
   /** Ms that this host's clock is ahead (negative: behind); undefined before the first answer. */
   ms(): number | undefined;
 }

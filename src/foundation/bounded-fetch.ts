@@ -1,7 +1,29 @@
 /** Fetch with a deadline, a size limit and no redirects: how every room talks to the authority. */
 
-/** The part of `fetch` that this module needs; tests hand in one that trusts their own CA. */
-export type Fetch = (input: string, init?: RequestInit) => Promise<Response>;
+/** One request as it goes out. */
+export interface FetchRequest {
+  readonly method: "GET" | "POST";
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly redirect: "manual";
+  readonly signal: AbortSignal;
+}
+
+export interface FetchAnswer {
+  readonly status: number;
+  readonly headers: FetchedHeaders;
+  /** Throws while it is read where the answer is cut. */
+  readonly body: AsyncIterable<Uint8Array> | null;
+}
+
+/** Fields of an answer, by name and value. */
+export interface FetchedHeaders extends Iterable<[name: string, value: string]> {
+  /** Null for a field that is absent. */
+  get(name: string): string | null;
+}
+
+/** The part of `fetch` that this module needs, so that the global one will do, too; tests hand in one that trusts their own CA. */
+export type Fetch = (url: string, request: FetchRequest) => Promise<FetchAnswer>;
 
 export interface BoundedRequest {
   readonly method?: "GET" | "POST";
@@ -16,7 +38,7 @@ export interface BoundedRequest {
 
 export interface BoundedResponse {
   readonly status: number;
-  readonly headers: Headers;
+  readonly headers: FetchedHeaders;
   readonly text: string;
 }
 
@@ -66,12 +88,12 @@ export async function boundedFetch(
   }
 }
 
-async function readAtMost(response: Response, maxBytes: number): Promise<string> {
+async function readAtMost(response: FetchAnswer, maxBytes: number): Promise<string> {
   if (response.body === null) return "";
   const decoder = new TextDecoder();
   let text = "";
   let received = 0;
-  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+  for await (const chunk of response.body) {
     received += chunk.byteLength;
     // Leaving the loop cancels the stream, so the rest is never downloaded.
     if (received > maxBytes) throw new FetchFailure("too_large");

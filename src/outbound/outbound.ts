@@ -3,7 +3,9 @@
 import type { Agent } from "node:http";
 import type { AgentOptions } from "node:https";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
+import { createProxyAgent } from "./agent.ts";
 import type { ProxyFor, ProxyOptions } from "./contract.ts";
+import { createOutboundFetch } from "./fetch.ts";
 import { createProxyRules } from "./proxies.ts";
 
 export interface Outbound {
@@ -14,31 +16,24 @@ export interface Outbound {
   readonly directFetch: Fetch;
   /** For libraries that send with node:http; undefined where the destination is connected to directly. */
   agentFor(destination: URL, options: AgentOptions): Agent | undefined;
-  close(): Promise<void>;
+  close(): void;
 }
 
-/** Where the environment names no proxy, `fetch` is Node's own and nothing is loaded for proxies. */
-export async function openOutbound(proxies: ProxyOptions | undefined): Promise<Outbound> {
+export function openOutbound(proxies: ProxyOptions | undefined): Outbound {
   const proxyFor = createProxyRules(proxies);
-  const opened = proxies && (await openProxied(proxyFor));
+  const direct = createOutboundFetch({ proxyFor: () => undefined });
+  const chosen = proxies === undefined ? direct : createOutboundFetch({ proxyFor });
   return {
     proxyFor,
-    fetch: opened?.proxied.fetch ?? globalThis.fetch,
-    directFetch: opened?.direct.fetch ?? globalThis.fetch,
+    fetch: chosen.fetch,
+    directFetch: direct.fetch,
     agentFor(destination, options) {
       const proxy = proxyFor(destination);
-      return proxy && opened?.createProxyAgent(proxy, destination, options);
+      return proxy && createProxyAgent(proxy, destination, options);
     },
-    async close() {
-      await Promise.all([opened?.proxied.close(), opened?.direct.close()]);
+    close() {
+      chosen.close();
+      direct.close();
     },
   };
-}
-
-async function openProxied(proxyFor: ProxyFor) {
-  const { createOutboundFetch } = await import("./fetch.ts");
-  const { createProxyAgent } = await import("./agent.ts");
-  const proxied = await createOutboundFetch({ proxyFor });
-  const direct = await createOutboundFetch({ proxyFor: () => undefined });
-  return { proxied, direct, createProxyAgent };
 }

@@ -2,10 +2,6 @@
 
 // Its main entry also loads fetch, web sockets, caches and mocks, which is two thirds of it, and puts its own agent
 // behind the `fetch` of the process.
-declare module "undici/lib/dispatcher/agent.js" {
-  export { Agent as default } from "undici";
-}
-
 declare module "undici/lib/dispatcher/client.js" {
   export { Client as default } from "undici";
 }

@@ -1,4 +1,4 @@
-/** The one file that imports undici: its client of one connection, the function that connects, and its agent where that is used. */
+/** The one file that imports undici: its client of one connection, and the function that connects. */
 
 import { subscribe } from "node:diagnostics_channel";
 import type { Dispatcher } from "undici";
@@ -7,10 +7,6 @@ import Client from "undici/lib/dispatcher/client.js";
 
 export type { Dispatcher };
 export { buildConnector, Client };
-
-export async function loadAgent() {
-  return (await import("undici/lib/dispatcher/agent.js")).default;
-}
 
 /** A request as undici publishes it: its fields by name and value, in turns. */
 interface Published {

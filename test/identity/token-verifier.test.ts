@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { ConfigurationError } from "../../src/errors.ts";
+import { boundedFetch } from "../../src/foundation/bounded-fetch.ts";
 import { resolveAuthority } from "../../src/identity/authority.ts";
 import type { TokenVerifier, TokenVerifierEvent } from "../../src/identity/contract.ts";
 import { type Schedule, scheduleTimeout } from "../../src/identity/key-set.ts";
@@ -82,8 +83,10 @@ async function outcomeOf(value: string): Promise<string> {
   return `${verification.outcome}: ${verification.error.reason}`;
 }
 
-const metadataOf = async ({ fetch }: FakeAuthority) =>
-  (await fetch(`https://login.microsoftonline.com/${TENANT}/v2.0/.well-known/openid-configuration`)).json();
+const metadataOf = async ({ fetch }: FakeAuthority) => {
+  const url = `https://login.microsoftonline.com/${TENANT}/v2.0/.well-known/openid-configuration`;
+  return JSON.parse((await boundedFetch(fetch, url, { timeoutMs: 1_000, maxBytes: 1e6 })).text);
+};
 const reads = () => authority.requests.filter((request) => request.endsWith("openid-configuration")).length;
 const typesOf = (type: TokenVerifierEvent["type"]) => events.filter((event) => event.type === type);
 

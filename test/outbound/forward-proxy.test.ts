@@ -1,6 +1,5 @@
 /** APIs, `fetch` and an exporter's agent, each through a real proxy that asks for user and password. */
 
-import { generateKeyPairSync } from "node:crypto";
 import http, { type RequestListener } from "node:http";
 import https from "node:https";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -8,30 +7,16 @@ import { readProxies } from "../../src/config/proxies.ts";
 import type { DownstreamApiOptions } from "../../src/downstream/contract.ts";
 import { createTransport } from "../../src/downstream/transport/pool.ts";
 import type { ConfigurationFault } from "../../src/errors.ts";
+import { boundedFetch } from "../../src/foundation/bounded-fetch.ts";
 import { createProxyAgent } from "../../src/outbound/agent.ts";
 import { createOutboundFetch } from "../../src/outbound/fetch.ts";
 import { createProxyRules } from "../../src/outbound/proxies.ts";
 import { apiAt, LIMITS } from "../downstream/api-options.ts";
 import { listen } from "../downstream/support.ts";
-import { createCertificate, toPem } from "../emulator/certificate.ts";
 import { describeWithProxies, type ForwardProxy, startForwardProxy } from "../support/forward-proxy.ts";
+import { createServerCertificate } from "../support/server-certificate.ts";
 
-const keys = generateKeyPairSync("ec", { namedCurve: "P-256" });
-const key = keys.privateKey.export({ type: "pkcs8", format: "pem" });
-const day = 86_400_000;
-const ca = toPem(
-  createCertificate({
-    commonName: "localhost",
-    subjectKey: keys.publicKey,
-    issuerName: "localhost",
-    issuerKey: keys.privateKey,
-    issuerPublicKey: keys.publicKey,
-    notBefore: Date.now() - day,
-    notAfter: Date.now() + day,
-    purpose: "server",
-    names: ["localhost"],
-  }),
-);
+const { key, cert: ca } = createServerCertificate("localhost");
 
 const echo: RequestListener = async (request, response) => {
   let body = "";
@@ -136,16 +121,18 @@ describeWithProxies("connections through a forward proxy", (kind) => {
     const secure = await listen(https.createServer({ key, cert: ca }, echo));
     const plain = await listen(http.createServer(echo));
     const { proxyFor } = rulesFor(environment());
-    const outbound = await createOutboundFetch({ proxyFor, ca });
+    const outbound = createOutboundFetch({ proxyFor, ca });
+    const bounds = { timeoutMs: 10_000, maxBytes: 1_000 };
     const before = (await proxy.requests()).length;
-    const post = await outbound.fetch(`https://localhost:${secure}/token`, { method: "POST", body: "grant" });
-    expect(await post.text()).toBe(`POST localhost:${secure} /token grant`);
-    expect(await (await outbound.fetch(`http://localhost:${plain}/keys`)).text()).toBe(
-      `GET localhost:${plain} /keys `,
-    );
-    await outbound.close();
+    const grant = { ...bounds, method: "POST" as const, body: "grant" };
+    const post = await boundedFetch(outbound.fetch, `https://localhost:${secure}/token`, grant);
+    expect(post.text).toBe(`POST localhost:${secure} /token grant`);
+    const keys = await boundedFetch(outbound.fetch, `http://localhost:${plain}/keys`, bounds);
+    expect(keys.text).toBe(`GET localhost:${plain} /keys `);
+    expect(keys.headers.get("X-Fields")).not.toContain("proxy-authorization");
+    outbound.close();
     expect([...(await proxy.requests(before + 2))].slice(before).sort()).toEqual(
-      [`CONNECT localhost:${plain}`, `CONNECT localhost:${secure}`].sort(),
+      [`CONNECT localhost:${secure}`, `GET http://localhost:${plain}/keys`].sort(),
     );
   });
 

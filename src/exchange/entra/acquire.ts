@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClientAuthentication, ClientCredential } from "../../credential/contract.ts";
 import { ACTOR_OF, GatewayError } from "../../errors.ts";
-import { type BoundedResponse, FetchFailure } from "../../foundation/bounded-fetch.ts";
+import { type BoundedResponse, type FetchedHeaders, FetchFailure } from "../../foundation/bounded-fetch.ts";
 import { createBoundedMap } from "../../foundation/bounded-map.ts";
 import { parseJsonObject } from "../../foundation/json.ts";
 import { Secret } from "../../foundation/secret.ts";
@@ -302,7 +302,7 @@ function parseLifetime(value: unknown): number | undefined {
 }
 
 /** Entra's `x-ms-request-id`, its own word for a trace id. */
-export function requestIdOf(headers: Headers): string | undefined {
+export function requestIdOf(headers: FetchedHeaders): string | undefined {
   const id = headers.get("x-ms-request-id");
   return id !== null && IDENTIFIER.test(id) ? id : undefined;
 }

@@ -2,6 +2,7 @@
 
 import type { ClientAuthentication } from "../../credential/contract.ts";
 import type { GatewayErrorDetails } from "../../errors.ts";
+import type { FetchedHeaders } from "../../foundation/bounded-fetch.ts";
 import { parseJsonObject } from "../../foundation/json.ts";
 import { AADSTS, type AadstsEntry } from "./codes.ts";
 
@@ -20,7 +21,7 @@ export interface EntraErrorBody {
 
 export interface EntraAnswer {
   readonly status: number;
-  readonly headers: Headers;
+  readonly headers: FetchedHeaders;
   /** Absent when the answer was no JSON object. */
   readonly body: EntraErrorBody | undefined;
 }

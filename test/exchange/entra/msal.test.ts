@@ -2,20 +2,20 @@ import { describe, expect, test } from "@jest/globals";
 import { GatewayError } from "../../../src/errors.ts";
 import { applicationSubject } from "../../../src/exchange/entra/application.ts";
 import { createMsalWire, type TokenGrant, type WireOptions } from "../../../src/exchange/entra/msal.ts";
-import { FetchFailure } from "../../../src/foundation/bounded-fetch.ts";
+import { FetchFailure, type FetchRequest } from "../../../src/foundation/bounded-fetch.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
 import { assertionOf, CLIENT, GRAPH, HOME, HOST } from "../fake-entra.ts";
 
 /** What the wire fetched, and its answer. */
 async function sent(over: Partial<WireOptions & TokenGrant> = {}, text = "{}") {
   const { authorityHost = HOST, assertion = assertionOf("ann") } = over;
-  const asked: { readonly url: URL; readonly init: RequestInit }[] = [];
+  const asked: { readonly url: URL; readonly init: FetchRequest }[] = [];
   const send = createMsalWire({
     clientId: CLIENT,
     authorityHost,
     tokenEndpoint: (tenantId) => `${authorityHost}${tenantId}/oauth2/v2.0/token`,
     authorizeEndpoint: (tenantId) => `${authorityHost}${tenantId}/oauth2/v2.0/authorize`,
-    fetch: async (url, init = {}) => {
+    fetch: async (url, init) => {
       asked.push({ url: new URL(url), init });
       return new Response(text);
     },
@@ -29,7 +29,7 @@ async function sent(over: Partial<WireOptions & TokenGrant> = {}, text = "{}") {
     timeoutMs: 1_000,
     ...over,
   });
-  const [{ url, init } = { url: new URL("about:blank"), init: {} as RequestInit }] = asked;
+  const [{ url, init } = { url: new URL("about:blank"), init: {} as FetchRequest }] = asked;
   return { url, init, form: Object.fromEntries(new URLSearchParams(String(init.body))), answer };
 }
 
