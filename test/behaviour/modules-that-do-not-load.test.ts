@@ -27,7 +27,6 @@ const ASKING: readonly (readonly [string, Partial<TestGatewayOptions>])[] = [
   ["src/http/rate-limits.ts", { yaml: LIMITS }],
   ["src/identity/jose.ts", { yaml: PLAIN.replace("identity:\n", "identity:\n  verifier: jose\n") }],
   ["src/credential/certificate.ts", { credential: "certificate" }],
-  ["src/outbound/fetch.ts", { env: { HTTPS_PROXY: "http://127.0.0.1:1", NO_PROXY: "*" } }],
 ];
 
 const missing = (module: string) => `there is no ${module}`;
