@@ -230,6 +230,12 @@ export interface RewriteAnswer {
   field(name: string, value: string, status: number): string;
 }
 
+/** How a request says where its body ends (RFC 9112 §6.3). Without a body, or with one of no bytes: `none`. */
+export type Framing =
+  | { readonly kind: "none" }
+  | { readonly kind: "length"; readonly bytes: number }
+  | { readonly kind: "chunked" };
+
 /** How many batches may be under way, and how much memory they may hold. */
 export interface BatchLimits {
   /** Batches under way at once, in all. */
@@ -243,6 +249,8 @@ export interface BatchLimits {
 
 export interface ForwardRequest {
   readonly incoming: IncomingMessage;
+  /** Of `incoming`, as it was read when that arrived: a request of which it is in doubt comes no further. */
+  readonly framing: Framing;
   /** Fields already set on it win over the downstream's; `vary` is joined. */
   readonly outgoing: ServerResponse;
   readonly target: Target;

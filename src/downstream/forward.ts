@@ -1,7 +1,6 @@
 /** Forwards a caller's request to its target and streams the answer back. */
 
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import type { ServerResponse } from "node:http";
 import type { GatewayError } from "../errors.ts";
 import { createBudget } from "../foundation/budget.ts";
 import { LARGE_PIECE, loopTurns } from "../foundation/turns.ts";
@@ -31,12 +30,9 @@ import {
 import { challengeOf } from "./headers/claims-challenge.ts";
 import type { HeaderRules } from "./headers/header-rules.ts";
 import {
-  ambiguousFraming,
   downstreamRequestHeaders,
-  type Framing,
   headerRulesOf,
   isEventStream,
-  readFraming,
   writeResponseHead,
 } from "./headers/headers.ts";
 import { createIdleTimer, type IdleTimer } from "./transport/idle-timer.ts";
@@ -46,7 +42,6 @@ import { silence, transportError } from "./transport/transport-error.ts";
 
 export { readJsonBody } from "./forward/json-body.ts";
 export { discardBody } from "./forward/request-body.ts";
-export { readFraming } from "./headers/headers.ts";
 
 export interface ForwardOptions {
   readonly transport: Transport;
@@ -67,7 +62,7 @@ export function createForward({ transport, now = Date.now, own, fairness }: Forw
   const budget = createBudget({ total: fairness.replayBytes, ...fairness });
   return (request) =>
     new Promise((resolve, reject) => {
-      const { incoming, outgoing, target } = request;
+      const { incoming, outgoing, target, framing } = request;
       const { maxRequestBytes, timeoutMs } = target.api;
       if (outgoing.destroyed) {
         resolve({ kind: "abandoned" });
@@ -79,7 +74,6 @@ export function createForward({ transport, now = Date.now, own, fairness }: Forw
         reject(error);
       };
       try {
-        const framing = framingOf(incoming, outgoing);
         const contentLength = request.body?.length ?? (framing.kind === "length" ? framing.bytes : undefined);
         if (contentLength !== undefined && contentLength > maxRequestBytes) throw bodyTooLarge();
         const headers = downstreamRequestHeaders(
@@ -106,7 +100,7 @@ export function createForward({ transport, now = Date.now, own, fairness }: Forw
                   .catch(refused);
             },
           };
-          relay({ transport, now, own, request, framing, headers, deadlineAt, attempt: count, memory }, end);
+          relay({ transport, now, own, request, headers, deadlineAt, attempt: count, memory }, end);
         };
         attempt(1);
       } catch (error) {
@@ -129,26 +123,10 @@ function pause(ms: number, outgoing: ServerResponse): Promise<boolean> {
   });
 }
 
-/** Connections on which it is in doubt where the next request begins (RFC 9112 §6.3). */
-const doubtful = new WeakSet<Socket>();
-
-function framingOf(incoming: IncomingMessage, outgoing: ServerResponse): Framing {
-  try {
-    // What follows on such a connection may have been parsed already, before our refusal could close it.
-    if (doubtful.has(incoming.socket)) throw ambiguousFraming();
-    return readFraming(incoming);
-  } catch (error) {
-    doubtful.add(incoming.socket);
-    outgoing.shouldKeepAlive = false;
-    throw error;
-  }
-}
-
 export interface RelayOptions {
   readonly transport: Transport;
   readonly now: () => number;
   readonly request: ForwardRequest;
-  readonly framing: Framing;
   readonly headers: HeaderLines;
   /** Latest time for the answer's headers, ms since the epoch. */
   readonly deadlineAt: number;
@@ -203,7 +181,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
     this.deadlineAt = options.deadlineAt;
     this.idleMs = options.request.target.api.idleTimeoutMs;
     this.deadline = setTimeout(() => this.onDeadline(), Math.max(0, options.deadlineAt - this.startedAt));
-    const hasBody = options.framing.kind !== "none";
+    const hasBody = options.request.framing.kind !== "none";
     this.replayed = options.request.body ?? (hasBody ? keptBody(incoming) : undefined);
     this.body = hasBody && this.replayed === undefined ? this.openBody() : undefined;
     // First of all listeners, so that those who report the end find what `record` says of it.
@@ -339,8 +317,8 @@ class Relay implements AnswerReceiver, AnswerFlow {
 
   /** Of a request without a body none is kept. */
   private forgetKept(): void {
-    const { framing, request } = this.options;
-    if (framing.kind !== "none") forgetBody(request.incoming);
+    const { framing, incoming } = this.options.request;
+    if (framing.kind !== "none") forgetBody(incoming);
   }
 
   /** From now on `idleMs` may pass without anything moving. */
@@ -382,8 +360,7 @@ class Relay implements AnswerReceiver, AnswerFlow {
   }
 
   private finish(cut: Cut | undefined): void {
-    const { framing, request } = this.options;
-    const { incoming, outgoing, target, record } = request;
+    const { framing, incoming, outgoing, target, record } = this.options.request;
     this.release();
     if (record !== undefined) record.cut = cut;
     if (cut !== undefined) outgoing.destroy();

@@ -562,7 +562,7 @@ export function createMiddleware(options: MiddlewareOptions): DelegationMiddlewa
               completed: response.writableFinished,
             }),
           );
-          checkMessage(request, response);
+          checkMessage(record, request, response);
           response.setHeader("x-correlation-id", record.correlationId);
           response.setHeader("cache-control", "no-store");
         }

@@ -5,6 +5,7 @@ import type { Request, RequestHandler, Response } from "express";
 import type { ResumedDelegation } from "../delegations/contract.ts";
 import type {
   ForwardRecord,
+  Framing,
   OwnFields,
   RewriteAnswer,
   TransferObserver,
@@ -88,6 +89,8 @@ export interface RequestRecord extends ForwardRecord {
   readonly startedAt: number;
   /** By which interface of the local API it came; undefined on the public side. */
   via: Via | undefined;
+  /** How the request is framed; undefined until its message has been checked, and for good where that refuses it. */
+  framing: Framing | undefined;
   /** Mount path of the matched route: a bounded set, unlike the request's own path, which may name a person. */
   route: string | undefined;
   caller: VerifiedCaller | undefined;

@@ -2,11 +2,10 @@
 
 import type { Request, RequestHandler, Response } from "express";
 import type { OwnFields } from "../downstream/contract.ts";
-import { readFraming } from "../downstream/forward.ts";
 import { GatewayError } from "../errors.ts";
 import { type BodyFailure, readBoundedBody } from "../foundation/bounded-body.ts";
 import type { Bridge, Endpoint, EndpointAnswer } from "../mcp/contract.ts";
-import { recordOf, sayOwnFields } from "./pipeline.ts";
+import { framingOf, recordOf, sayOwnFields } from "./pipeline.ts";
 
 /** Time for a body of a few kilobytes to arrive, ms. */
 const BODY_MS = 10_000;
@@ -84,7 +83,7 @@ async function readBody(
   request: Request,
   { type, maxBytes }: NonNullable<Endpoint["body"]>,
 ): Promise<string> {
-  const framing = readFraming(request);
+  const framing = framingOf(recordOf(request));
   const mediaType = (request.headers["content-type"] ?? "").split(";", 1)[0]?.trim().toLowerCase();
   if (mediaType !== type) throw malformed("body_type", `The body must be of the type ${type}.`);
   if ((request.headers["content-encoding"] ?? "identity").toLowerCase() !== "identity")

@@ -8,7 +8,7 @@ import type { Budget, Owner } from "../foundation/budget.ts";
 import type { MessageRefusal, ToolRules } from "../mcp/tools/contract.ts";
 import { createToolGate } from "../mcp/tools/tool-gate.ts";
 import type { McpGate, RequestRecord } from "./contract.ts";
-import { callerOf, recordOf, sayOwnFields } from "./pipeline.ts";
+import { callerOf, framingOf, recordOf, sayOwnFields } from "./pipeline.ts";
 import type { LimitRoute } from "./rate-limits.ts";
 
 export interface McpGateOptions {
@@ -93,7 +93,8 @@ async function receive(
   response: Response,
   { memory, maxRequestBytes, idleTimeoutMs, timeoutMs }: Receiving,
 ): Promise<Buffer | undefined> {
-  const { owner } = recordOf(request);
+  const record = recordOf(request);
+  const { owner } = record;
   if (owner === undefined) throw new Error("gate without admit() in front of it");
   if (response.destroyed) return undefined;
   const maxBytes = Math.min(maxRequestBytes, MAX_MESSAGE);
@@ -103,6 +104,7 @@ async function receive(
     hold.take(OVERHEAD);
     return await readJsonBody(request, {
       what: "message",
+      framing: framingOf(record),
       take: hold.take,
       maxBytes,
       idleMs: idleTimeoutMs,

@@ -2,6 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { Request, RequestHandler, Response } from "express";
 import type { ResumedDelegation } from "../delegations/contract.ts";
 import type {
@@ -10,12 +11,12 @@ import type {
   ForwardedHop,
   ForwardOutcome,
   ForwardRequest,
+  Framing,
   OwnFields,
   RewriteAnswer,
   Target,
   TargetRules,
 } from "../downstream/contract.ts";
-import { readFraming } from "../downstream/forward.ts";
 import type { ForwardBatch } from "../downstream/graph/forward-batch.ts";
 import { createLinkRewrite, isBatchTarget } from "../downstream/graph/links.ts";
 import { asApplication, compileTarget, isGraph, readsOData } from "../downstream/target/downstream-api.ts";
@@ -61,7 +62,7 @@ export function beginRequests(
         completed: response.writableFinished,
       }),
     );
-    checkMessage(request, response);
+    checkMessage(record, request, response);
     if (auditIsAtRisk?.() === true) throw auditAtRisk();
     return record;
   };
@@ -105,20 +106,27 @@ const METHOD_OVERRIDES = [
   "x-method-override",
 ] as const;
 
+/** Connections of another program's server that a message in doubt has ended: the server may have parsed on. */
+const ended = new WeakSet<Socket>();
+
 /**
- * A message whose bounds or target are in doubt is the last of its connection: what follows on it may have been part of
- * it for the server before this one (RFC 9112 §6.3, §11.2).
+ * Checks a message as it arrives, and notes how it is framed. One whose bounds or target are in doubt is the last of its
+ * connection: what follows on it may have been part of it for the server before this one (RFC 9112 §6.3, §11.2).
  *
  * @throws {GatewayError} `request_malformed`
  */
-export function checkMessage(request: Request, response: Response): void {
+export function checkMessage(record: RequestRecord, request: Request, response: Response): void {
   try {
+    if (ended.has(request.socket)) throw ambiguousFraming();
     checkFields(request);
-    readFraming(request);
+    const framing = readFraming(request);
     checkUpgrade(request);
+    record.framing = framing;
   } catch (error) {
     response.shouldKeepAlive = false;
-    connectionOf(request.socket)?.endHere();
+    const connection = connectionOf(request.socket);
+    if (connection === undefined) ended.add(request.socket);
+    else connection.endHere();
     throw error;
   }
   checkMethod(request);
@@ -140,6 +148,36 @@ function hostsIn(rawHeaders: readonly string[]): number {
     if (name?.length === 4 && name.toLowerCase() === "host") hosts++;
   }
   return hosts;
+}
+
+const NO_BODY: Framing = { kind: "none" };
+const CHUNKED: Framing = { kind: "chunked" };
+
+/**
+ * Reads the framing of a request once more than the HTTP parser did, and for all that handle the body. A request on whose
+ * length two servers could disagree is how a second, hidden request is smuggled past the first server.
+ *
+ * @throws {GatewayError} `request_malformed`; the connection must not be used for another request.
+ */
+export function readFraming({ headers, httpVersion }: IncomingMessage): Framing {
+  // What node:http lets through besides is 0.9, which has neither fields nor framing.
+  if (httpVersion !== "1.1" && httpVersion !== "1.0") throw ambiguousFraming();
+  const coding = headers["transfer-encoding"];
+  const length = headers["content-length"];
+  if (coding !== undefined) {
+    // RFC 9112 §6.1: never beside a length, never in HTTP/1.0, and chunked is the only coding we know.
+    const known = coding.toLowerCase() === "chunked";
+    if (!known || length !== undefined || httpVersion === "1.0") throw ambiguousFraming();
+    return CHUNKED;
+  }
+  if (length === undefined) return NO_BODY;
+  if (!/^\d{1,15}$/.test(length)) throw ambiguousFraming();
+  const bytes = Number(length);
+  return bytes === 0 ? NO_BODY : { kind: "length", bytes };
+}
+
+function ambiguousFraming(): GatewayError {
+  return malformed("framing", "The request does not say unambiguously where its body ends.");
 }
 
 /**
@@ -181,6 +219,7 @@ export function openRecord(request: Request): RequestRecord {
     prefix: request.baseUrl,
     startedAt: performance.now(),
     via: undefined,
+    framing: undefined,
     route: undefined,
     caller: undefined,
     owner: undefined,
@@ -209,6 +248,13 @@ export function recordOf(request: Request): RequestRecord {
   if (record === undefined)
     throw new Error("request without a record: openRecord must be called first of all");
   return record;
+}
+
+/** @throws when `checkMessage` has not passed the request: a mistake in the composition, not in the request. */
+export function framingOf({ framing }: RequestRecord): Framing {
+  if (framing === undefined)
+    throw new Error("request without framing: checkMessage must pass it before its body is handled");
+  return framing;
 }
 
 /** The user of a request, once its caller is known. */
@@ -440,6 +486,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const sendFirst = ({ accessToken: token }: DownstreamToken, passed?: PassedMessages) => {
       const first: ForwardRequest = {
         incoming: request,
+        framing: framingOf(record),
         outgoing: response,
         target,
         token,
@@ -478,6 +525,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     try {
       const answered = await forwardBatch({
         incoming: request,
+        framing: framingOf(record),
         outgoing: response,
         ...parts,
         record,

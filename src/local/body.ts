@@ -4,12 +4,17 @@ import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { readBoundedBody } from "../foundation/bounded-body.ts";
 import { parseJsonObject } from "../foundation/json.ts";
+import type { RequestRecord } from "../http/contract.ts";
 
 /**
  * Rejects with `body_too_large`, or `request_malformed` where the body broke off. The listener bounds how long it takes.
  */
-export async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  if (Number(request.headers["content-length"] ?? 0) > maxBytes) {
+export async function readBody(
+  request: IncomingMessage,
+  { framing }: Pick<RequestRecord, "framing">,
+  maxBytes: number,
+): Promise<Buffer> {
+  if (framing?.kind === "length" && framing.bytes > maxBytes) {
     // Taken off the wire, so that the caller gets to read the refusal.
     request.resume();
     throw tooLarge(maxBytes);

@@ -75,7 +75,7 @@ export function sidecarEndpoints(options: SidecarOptions): Readonly<Record<strin
     handle: (rest) =>
       forApi(path, rest, isAuthenticated, async (request, response, record, asked) => {
         refuseOthers(asked.options, [...TOKEN_OPTIONS, ...CALL_OPTIONS]);
-        const body = await readBody(request, maxBodyBytes);
+        const body = await readBody(request, record, maxBodyBytes);
         const left = new AbortController();
         response.once("close", () => left.abort());
         const { api } = asked;

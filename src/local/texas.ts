@@ -1,9 +1,10 @@
 /** The endpoints of nais' token exchange service (Texas), under its names and with its shapes: RFC 6749 §5, RFC 7662 §2.2. */
 
+import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken } from "../exchange/contract.ts";
 import { resourceOf } from "../http/code-route.ts";
-import type { PlainHandler, Problem, SecondSide } from "../http/contract.ts";
+import type { PlainHandler, Problem, RequestRecord, SecondSide } from "../http/contract.ts";
 import { decodeCompactJwt } from "../identity/compact-jwt.ts";
 import type { TokenVerifier } from "../identity/contract.ts";
 import { readBody, readMembers } from "./body.ts";
@@ -24,8 +25,8 @@ export interface TexasOptions {
 /** Handlers by path; each takes POST alone. */
 export function texasEndpoints(options: TexasOptions): Readonly<Record<string, PlainHandler>> {
   const { admitting, apis, obtain, verifier, maxBodyBytes, now } = options;
-  const read: (request: Parameters<PlainHandler>[0]) => Promise<Members> = async (request) => {
-    const body = await readBody(request, maxBodyBytes);
+  const read = async (request: IncomingMessage, record: RequestRecord): Promise<Members> => {
+    const body = await readBody(request, record, maxBodyBytes);
     const members = readMembers(request.headers["content-type"], body);
     checkProvider(members);
     return members;
@@ -38,7 +39,7 @@ export function texasEndpoints(options: TexasOptions): Readonly<Record<string, P
 
   return {
     "/api/v1/token/exchange": async (request, response, record) => {
-      const members = await read(request);
+      const members = await read(request, record);
       const api = targetOf(apis, text(members, "target"));
       const token = text(members, "user_token");
       const wish = {
@@ -55,7 +56,7 @@ export function texasEndpoints(options: TexasOptions): Readonly<Record<string, P
     },
 
     "/api/v1/token": async (request, response, record) => {
-      const members = await read(request);
+      const members = await read(request, record);
       const api = targetOf(apis, text(members, "target"));
       record.route = `/api/v1/token/${api.name}`;
       const fresh = flag(members, "skip_cache");
@@ -64,7 +65,7 @@ export function texasEndpoints(options: TexasOptions): Readonly<Record<string, P
     },
 
     "/api/v1/introspect": async (request, response, record) => {
-      const members = await read(request);
+      const members = await read(request, record);
       const token = text(members, "token");
       record.route = "/api/v1/introspect";
       const verification = await verifier.verify([`Bearer ${token}`]);

@@ -6,6 +6,7 @@ import { codeRoute } from "../../src/http/code-route.ts";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { yamlOf } from "../support/yaml.ts";
 
 let emulator: Emulator;
 beforeAll(async () => {
@@ -216,14 +217,12 @@ describe("a call through the gateway", () => {
   test("a handler is found at the spelling of its route only, and a route around it cannot be reached at another", async () => {
     const around = await startTestGateway({
       emulator,
-      yaml: `
-identity: { tenants: ["\${AZURE_TENANT_ID}"], audiences: ["\${AZURE_CLIENT_ID}"] }
-downstreamApis:
-  graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], allowPrivateNetwork: true }
-routes:
-  - { path: /api, downstreamApi: graph, allow: ["/**"] }
-  - { path: /api/profile, handler: profile }
-`,
+      yaml: yamlOf({
+        routes: [
+          '{ path: /api, downstreamApi: graph, allow: ["/**"] }',
+          "{ path: /api/profile, handler: profile }",
+        ],
+      }),
     });
     const token = emulator.mintUserToken({ user: "ada" });
     try {
@@ -292,18 +291,16 @@ describe("for browsers and discovering clients", () => {
   beforeAll(async () => {
     gateway = await startTestGateway({
       emulator,
-      yaml: `
-identity: { tenants: ["\${AZURE_TENANT_ID}"], audiences: ["\${AZURE_CLIENT_ID}"] }
-downstreamApis:
-  graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], allowPrivateNetwork: true }
-routes:
-  - { path: /graph, downstreamApi: graph, requiredScopes: [graph.read], allow: ["/me"] }
-  - { path: /api/profile, handler: profile, requiredScopes: [access_as_user] }
-exchange: { consent: { appIdUri: "https://contoso.example/gateway" } }
-http:
-  publicUrl: https://api.contoso.example/v1
-  cors: { origins: [https://app.example] }
-`,
+      yaml: yamlOf({
+        routes: [
+          '{ path: /graph, downstreamApi: graph, requiredScopes: [graph.read], allow: ["/me"] }',
+          "{ path: /api/profile, handler: profile, requiredScopes: [access_as_user] }",
+        ],
+        sections: [
+          'exchange: { consent: { appIdUri: "https://contoso.example/gateway" } }',
+          "http: { publicUrl: https://api.contoso.example/v1, cors: { origins: [https://app.example] } }",
+        ],
+      }),
     });
   });
   afterAll(() => gateway.stop());

@@ -13,6 +13,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { freePort } from "../support/free-port.ts";
 import { type EmulatorProcess, environmentFor, startEmulatorProcess } from "../support/processes.ts";
+import { yamlOf } from "../support/yaml.ts";
 
 const LIMIT_MS = 90_000;
 const DESCRIPTORS = 64;
@@ -33,14 +34,10 @@ beforeAll(async () => {
   const yaml = join(directory, "gateway.yaml");
   await writeFile(
     yaml,
-    `
-identity: { tenants: ["\${AZURE_TENANT_ID}"], audiences: ["\${AZURE_CLIENT_ID}"] }
-downstreamApis:
-  graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], allowPrivateNetwork: true }
-routes:
-  - { path: /graph, downstreamApi: graph, allow: ["/me"] }
-http: { shutdownGraceSeconds: 2, maxEventLoopLagMs: 0 }
-`,
+    yamlOf({
+      routes: ['{ path: /graph, downstreamApi: graph, allow: ["/me"] }'],
+      sections: ["http: { shutdownGraceSeconds: 2, maxEventLoopLagMs: 0 }"],
+    }),
   );
   const port = await freePort();
   url = `http://127.0.0.1:${port}`;

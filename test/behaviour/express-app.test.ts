@@ -2,7 +2,7 @@
 
 import { once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import express, { type ErrorRequestHandler } from "express";
 import { createDelegation, type DelegatedRequest, type Delegation } from "obo-gateway";
@@ -29,6 +29,30 @@ async function listening(app: RequestListener): Promise<{ server: Server; url: s
   await once(server, "listening");
   return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
 }
+
+/** What comes back until the connection closes. */
+async function exchangeBytes(url: string, bytes: string): Promise<string> {
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  let received = "";
+  socket.on("data", (chunk) => {
+    received += chunk;
+  });
+  socket.write(bytes, "latin1");
+  await once(socket, "close");
+  return received;
+}
+
+/** Two requests in one packet, of which the first does not say unambiguously where it ends. */
+const twoRequests = (line: string, token: string) =>
+  [
+    ["transfer-encoding: gzip, chunked", "0\r\n\r\n"],
+    ["content-length: 2", "{}"],
+  ]
+    .map(
+      ([framing, body]) =>
+        `${line} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${token}\r\n${framing}\r\n\r\n${body}`,
+    )
+    .join("");
 
 describe("a gateway that an Express app mounts below a prefix", () => {
   let gateway: TestGateway;
@@ -62,6 +86,16 @@ describe("a gateway that an Express app mounts below a prefix", () => {
     expect(refused.body.error).toMatchObject({ code: "token_missing" });
   });
 
+  test("runs nothing that came in one packet with a request of ambiguous framing", async () => {
+    const token = emulator.mintUserToken({ user: "ada" });
+    // The token is known from now on, so that what would run does so at once.
+    await supertest(url).get("/gateway/v1/graph/me").set("authorization", `Bearer ${token}`).expect(200);
+    emulator.requests.clear();
+    const received = await exchangeBytes(url, twoRequests("GET /gateway/v1/graph/me", token));
+    expect(received).toMatch(/^HTTP\/1\.1 400 .*^connection: close/ims);
+    expect(emulator.requests.counts).toMatchObject({ graph: 0 });
+  });
+
   test("leaves the app's routes alone", async () => {
     expect((await supertest(url).get("/health")).text).toBe("the app's own");
     expect((await get("/elsewhere")).text).toBe("the app's own 404");
@@ -79,6 +113,7 @@ describe("a gateway that an Express app mounts below a prefix", () => {
 describe("an Express app that takes authentication and delegation as middleware", () => {
   let settings: TestSettings;
   let delegation: Delegation;
+  let counted = 0;
   let server: Server;
   let url: string;
   beforeAll(async () => {
@@ -102,6 +137,10 @@ describe("an Express app that takes authentication and delegation as middleware"
     });
     app.get("/any", authenticate({ callers: "any", allowedClients: [JOB] }), (_request, response) => {
       response.json({ acted: true });
+    });
+    app.post("/count", authenticate(), (_request, response) => {
+      counted += 1;
+      response.end();
     });
     app.get("/broken", authenticate(), () => {
       throw new Error("the app's own failure");
@@ -136,6 +175,14 @@ describe("an Express app that takes authentication and delegation as middleware"
     expect(missing.headers["content-type"]).toContain("application/problem+json");
     expect((await get("/admin", token)).body).toMatchObject({ code: "scope_insufficient", status: 403 });
     expect((await get("/who", `${token}x`)).body).toMatchObject({ code: "token_rejected" });
+  });
+
+  test("runs nothing that came in one packet with a request of ambiguous framing", async () => {
+    const token = emulator.mintUserToken({ user: "ada" });
+    await get("/who", token).expect(200);
+    const received = await exchangeBytes(url, twoRequests("POST /count", token));
+    expect(received).toMatch(/^HTTP\/1\.1 400 .*^connection: close/ims);
+    expect(counted).toBe(0);
   });
 
   test("exchanges the caller's token when the app calls the API, once for many calls", async () => {

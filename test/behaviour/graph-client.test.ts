@@ -6,6 +6,7 @@ import { Agent, fetch as undiciFetch } from "undici";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { yamlOf } from "../support/yaml.ts";
 
 const {
   AuthenticationHandler,
@@ -21,23 +22,13 @@ const {
 } = graphClient;
 
 const PUBLIC = "https://gateway.example";
-const YAML = `
-identity:
-  tenants: ["\${AZURE_TENANT_ID}"]
-  audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"]
-downstreamApis:
-  graph:
-    kind: graph
-    baseUrl: "\${GRAPH_URL}"
-    scopes: [https://graph.microsoft.com/.default]
-    timeoutMs: 5000
-    allowPrivateNetwork: true
-routes:
-  - { path: /graph, downstreamApi: graph, methods: [GET, POST, PUT, PATCH], allow: ["/$batch", "/me", "/me/**"] }
-http:
-  publicUrl: ${PUBLIC}
-  shutdownGraceSeconds: 2
-`;
+const YAML = yamlOf({
+  apis: { graph: ["GRAPH_URL", "kind: graph", "timeoutMs: 5000"] },
+  routes: [
+    '{ path: /graph, downstreamApi: graph, methods: [GET, POST, PUT, PATCH], allow: ["/$batch", "/me", "/me/**"] }',
+  ],
+  sections: [`http: { publicUrl: "${PUBLIC}", shutdownGraceSeconds: 2 }`],
+});
 
 let emulator: Emulator;
 let gateway: TestGateway;

@@ -4,39 +4,28 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { yamlOf } from "../support/yaml.ts";
 
-const YAML = `
-identity:
-  tenants: ["\${AZURE_TENANT_ID}"]
-  audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"]
-downstreamApis:
-  graph:
-    kind: graph
-    baseUrl: "\${GRAPH_URL}"
-    scopes: [https://graph.microsoft.com/.default]
-    timeoutMs: 5000
-    allowPrivateNetwork: true
-  plain:
-    kind: plain
-    baseUrl: "\${GRAPH_URL}"
-    scopes: [https://graph.microsoft.com/.default]
-    allowPrivateNetwork: true
-  following:
-    baseUrl: "\${GRAPH_URL}"
-    scopes: [https://graph.microsoft.com/.default]
-    followRedirects: true
-    allowPrivateNetwork: true
-routes:
-  - { path: /graph, downstreamApi: graph, methods: [GET, POST, PATCH], allow: ["/$batch", "/me", "/me/**"] }
-  - { path: /reading, downstreamApi: graph, methods: [GET], allow: ["/$batch", "/me/**"] }
-  - { path: /unopened, downstreamApi: graph, methods: [GET, POST], allow: ["/me/**"] }
-  - { path: /following, downstreamApi: following, methods: [GET], allow: ["/me/**"] }
-  - { path: /mail, downstreamApi: graph, methods: [GET, POST], allow: ["/$batch", "/me/mailFolders/*/messages", "/me/mailFolders('*')/messages/delta"] }
-  - { path: /plain, downstreamApi: plain, methods: [GET], allow: ["/me/**"] }
-http:
-  publicUrl: "\${PUBLIC_URL:-https://gateway.example/api/}"
-  shutdownGraceSeconds: 2
-`;
+const YAML = yamlOf({
+  apis: {
+    graph: ["GRAPH_URL", "kind: graph", "timeoutMs: 5000"],
+    plain: ["GRAPH_URL", "kind: plain"],
+    following: ["GRAPH_URL", "followRedirects: true"],
+  },
+  routes: [
+    '{ path: /graph, downstreamApi: graph, methods: [GET, POST, PATCH], allow: ["/$batch", "/me", "/me/**"] }',
+    '{ path: /reading, downstreamApi: graph, methods: [GET], allow: ["/$batch", "/me/**"] }',
+    '{ path: /unopened, downstreamApi: graph, methods: [GET, POST], allow: ["/me/**"] }',
+    '{ path: /following, downstreamApi: following, methods: [GET], allow: ["/me/**"] }',
+    `{ path: /mail, downstreamApi: graph, methods: [GET, POST], allow: ["/$batch", "/me/mailFolders/*/messages", "/me/mailFolders('*')/messages/delta"] }`,
+    '{ path: /plain, downstreamApi: plain, methods: [GET], allow: ["/me/**"] }',
+  ],
+  sections: [
+    "http:",
+    '  publicUrl: "${PUBLIC_URL:-https://gateway.example/api/}"',
+    "  shutdownGraceSeconds: 2",
+  ],
+});
 
 let emulator: Emulator;
 let gateway: TestGateway;

@@ -13,17 +13,15 @@ import { startEmulator } from "../emulator/emulator.ts";
 import { PERMISSION_TABLE } from "../emulator/graph/permissions.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { yamlOf } from "../support/yaml.ts";
 
-const yaml = `
-identity:
-  tenants: ["\${AZURE_TENANT_ID}"]
-  audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"]
-downstreamApis:
-  graph: { baseUrl: "\${GRAPH_URL}", scopes: [https://graph.microsoft.com/.default], allowPrivateNetwork: true, kind: graph }
-routes:
-  - { path: /mcp/graph, handler: graph-mcp, requiredScopes: [access_as_user], allow: ["/me", "/me/**", "/users/*"] }
-  - { path: /mcp/write, handler: graph-mcp, methods: [GET, POST, PATCH, DELETE], allow: ["/**"], tools: { scopes: { graph_call: [mcp.write] } } }
-`;
+const yaml = yamlOf({
+  apis: { graph: ["GRAPH_URL", "kind: graph"] },
+  routes: [
+    '{ path: /mcp/graph, handler: graph-mcp, requiredScopes: [access_as_user], allow: ["/me", "/me/**", "/users/*"] }',
+    '{ path: /mcp/write, handler: graph-mcp, methods: [GET, POST, PATCH, DELETE], allow: ["/**"], tools: { scopes: { graph_call: [mcp.write] } } }',
+  ],
+});
 
 let emulator: Emulator;
 let gateway: TestGateway;

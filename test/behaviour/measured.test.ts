@@ -7,24 +7,13 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "@jest/
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { yamlOf } from "../support/yaml.ts";
 
-const YAML = `
-identity:
-  tenants: ["\${AZURE_TENANT_ID}"]
-  audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"]
-downstreamApis:
-  api:
-    kind: graph
-    baseUrl: "\${API_URL}"
-    scopes: [https://graph.microsoft.com/.default]
-    timeoutMs: 5000
-    maxConcurrent: 1
-    maxThrottleWaitMs: 2000
-    allowPrivateNetwork: true
-routes:
-  - { path: /api, downstreamApi: api, allow: ["/**"] }
-http: { shutdownGraceSeconds: 2 }
-`;
+const YAML = yamlOf({
+  apis: { api: ["API_URL", "kind: graph", "timeoutMs: 5000", "maxConcurrent: 1", "maxThrottleWaitMs: 2000"] },
+  routes: ['{ path: /api, downstreamApi: api, allow: ["/**"] }'],
+  sections: ["http: { shutdownGraceSeconds: 2 }"],
+});
 
 let emulator: Emulator;
 let server: Server;

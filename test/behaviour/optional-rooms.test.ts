@@ -4,24 +4,16 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { startEmulator } from "../emulator/emulator.ts";
 import type { Emulator } from "../emulator/handle.ts";
 import { startTestGateway, type TestGateway } from "../support/gateway.ts";
+import { yamlOf } from "../support/yaml.ts";
 
 /** Routes that only forward. */
-const PLAIN = `
-identity:
-  tenants: ["\${AZURE_TENANT_ID}"]
-  audiences: ["\${AZURE_CLIENT_ID}", "api://\${AZURE_CLIENT_ID}"]
-downstreamApis:
-  graph:
-    kind: plain
-    baseUrl: "\${GRAPH_URL}"
-    scopes: [https://graph.microsoft.com/.default]
-    allowPrivateNetwork: true
-routes:
-  - { path: /graph, downstreamApi: graph, methods: [GET, POST], allow: ["/me", "/me/**", "/$batch"] }
-http:
-  publicUrl: https://gateway.example
-  shutdownGraceSeconds: 2
-`;
+const PLAIN = yamlOf({
+  apis: { graph: ["GRAPH_URL", "kind: plain"] },
+  routes: [
+    '{ path: /graph, downstreamApi: graph, methods: [GET, POST], allow: ["/me", "/me/**", "/$batch"] }',
+  ],
+  sections: ["http:", "  publicUrl: https://gateway.example", "  shutdownGraceSeconds: 2"],
+});
 const withRoute = (route: string) => PLAIN.replace("http:\n", `  - ${route}\nhttp:\n`);
 
 let emulator: Emulator;

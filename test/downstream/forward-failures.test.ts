@@ -204,7 +204,7 @@ test("an answer that came whole, and of which the caller takes nothing, ends as 
   });
   const server = http.createServer((incoming, outgoing) => {
     const sent = { target: target("GET", "/graph/me"), token: new Secret("delegated"), correlationId: "c-1" };
-    void forward({ incoming, outgoing, ...sent }).then(outcomes.put);
+    void forward({ incoming, framing: { kind: "none" }, outgoing, ...sent }).then(outcomes.put);
   });
   const socket = net.connect(await listen(server), "127.0.0.1").on("error", () => {});
   onCleanup(() => void socket.destroy());

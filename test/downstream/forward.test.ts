@@ -300,8 +300,8 @@ async function forwardedOver(send: Transport["send"]): Promise<string> {
   const target = compileTarget(api, { path: "/graph", methods: ["GET"], allow: ["/**"] })("GET", "/graph/me");
   const refusals = createInbox<string>();
   const port = await startApi((incoming, outgoing) => {
-    const request = { incoming, outgoing, target, token: new Secret("delegated"), correlationId: "id" };
-    forward(request).catch((error: Error) => {
+    const sent = { target, token: new Secret("delegated"), correlationId: "id" };
+    forward({ incoming, framing: { kind: "none" }, outgoing, ...sent }).catch((error: Error) => {
       const code = error instanceof GatewayError ? error.code : error.name;
       refusals.put(`${code}: ${((error.cause as Error | undefined) ?? error).message}`);
       outgoing.end();

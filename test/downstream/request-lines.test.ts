@@ -280,7 +280,8 @@ beforeAll(async () => {
       Promise.resolve()
         .then(() => {
           const target = check(incoming.method ?? "", incoming.url ?? "");
-          return forward({ incoming, outgoing, target, token: new Secret("t"), correlationId: "c" });
+          const sent = { target, token: new Secret("t"), correlationId: "c" };
+          return forward({ incoming, framing: { kind: "none" }, outgoing, ...sent });
         })
         .catch((error: unknown) => {
           if (!(error instanceof GatewayError)) throw error;

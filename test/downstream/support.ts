@@ -15,6 +15,7 @@ import { compileTarget } from "../../src/downstream/target/downstream-api.ts";
 import { createTransport, type TransportOptions } from "../../src/downstream/transport/pool.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Secret } from "../../src/foundation/secret.ts";
+import { readFraming } from "../../src/http/pipeline.ts";
 import { LIMITS } from "./api-options.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -87,7 +88,7 @@ export interface GatewayOptions {
   readonly transport?: TestTransportOptions;
   readonly fairness?: Partial<ForwardOptions["fairness"]>;
   readonly prepare?: (incoming: http.IncomingMessage, outgoing: http.ServerResponse) => void;
-  readonly forward?: Partial<ForwardRequest>;
+  readonly forward?: Omit<Partial<ForwardRequest>, "framing">;
   /** Token of the n-th attempt, counted from 0. */
   readonly tokenFor?: (incoming: http.IncomingMessage, attempt: number) => string;
   readonly server?: http.ServerOptions;
@@ -118,6 +119,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const attempt = (number: number) =>
       forward({
         incoming,
+        framing: readFraming(incoming),
         outgoing,
         target: target(incoming.method ?? "", incoming.url ?? ""),
         token: new Secret(tokenFor(incoming, number)),
@@ -179,20 +181,6 @@ export async function bodyOf(incoming: http.IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of incoming as AsyncIterable<Buffer>) chunks.push(chunk);
   return Buffer.concat(chunks);
-}
-
-/** Sends bytes, and nothing after them if `end`, and returns what comes back until the connection closes. */
-export async function exchangeBytes(port: number, bytes: string, end = false): Promise<string> {
-  const socket = net.connect(port, "127.0.0.1");
-  onCleanup(() => {
-    socket.destroy();
-  });
-  const chunks: Buffer[] = [];
-  socket.on("data", (chunk: Buffer) => chunks.push(chunk)).on("error", () => {});
-  socket.write(bytes, "latin1");
-  if (end) socket.end();
-  await once(socket, "close");
-  return Buffer.concat(chunks).toString("latin1");
 }
 
 /** Far more than the buffers of a few sockets hold, bytes. */

@@ -4,12 +4,13 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../../errors.ts";
 import { readBoundedBody } from "../../foundation/bounded-body.ts";
-import { readFraming } from "../headers/headers.ts";
+import type { Framing } from "../contract.ts";
 import { bodyTooLarge } from "./request-body.ts";
 
 export interface JsonBodyOptions {
   /** What the body is, for refusals: a batch or a message. */
   readonly what: "batch" | "message";
+  readonly framing: Framing;
   /** Takes memory for more of the body. Throws when none is left. */
   readonly take: (bytes: number) => void;
   readonly maxBytes: number;
@@ -29,9 +30,8 @@ export interface JsonBodyOptions {
  */
 export async function readJsonBody(
   incoming: IncomingMessage,
-  { what, take, maxBytes, idleMs, timeoutMs, owner }: JsonBodyOptions,
+  { what, framing, take, maxBytes, idleMs, timeoutMs, owner }: JsonBodyOptions,
 ): Promise<Buffer> {
-  const framing = readFraming(incoming);
   checkForm(incoming, what);
   if (framing.kind === "length" && framing.bytes > maxBytes) throw bodyTooLarge();
   if (framing.kind === "length") take(framing.bytes);

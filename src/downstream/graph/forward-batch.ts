@@ -9,6 +9,7 @@ import type {
   BatchLimits,
   BodyRewriter,
   ForwardedHop,
+  Framing,
   RewriteAnswer,
   Target,
   TargetRules,
@@ -27,6 +28,8 @@ import { writeInTurns } from "./batch-writer.ts";
 
 export interface ForwardBatchRequest {
   readonly incoming: IncomingMessage;
+  /** Of `incoming`; see `ForwardRequest`. */
+  readonly framing: Framing;
   readonly outgoing: ServerResponse;
   readonly target: Target;
   /** The route's rules and its gate, for the parts. */
@@ -112,6 +115,7 @@ async function answerOf(
   const rules = headerRulesOf(api);
   const text = await readJsonBody(incoming, {
     what: "batch",
+    framing: request.framing,
     take: hold.take,
     maxBytes: Math.min(api.maxRequestBytes, MAX_BATCH),
     idleMs: api.idleTimeoutMs,

@@ -1,6 +1,6 @@
 /** Turns a caller's header fields into the downstream request's, and the downstream's into the caller's. */
 
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import { ConfigurationError, GatewayError } from "../../errors.ts";
 import { writeCheckedHead } from "../../foundation/checked-head.ts";
 import type { Secret } from "../../foundation/secret.ts";
@@ -21,43 +21,6 @@ import {
   RESPONSE_RULES,
   SINGLE_REQUEST_FIELDS,
 } from "./header-rules.ts";
-
-/** How a request says where its body ends (RFC 9112 §6.3). */
-export type Framing =
-  | { readonly kind: "none" }
-  | { readonly kind: "length"; readonly bytes: number }
-  | { readonly kind: "chunked" };
-
-/**
- * Reads the framing of a request once more than the HTTP parser did. A request on whose length two servers could
- * disagree is how a second, hidden request is smuggled past the first server.
- *
- * @throws {GatewayError} `request_malformed`; the connection must not be used for another request.
- */
-export function readFraming({ headers, httpVersion }: IncomingMessage): Framing {
-  // What node:http lets through besides is 0.9, which has neither fields nor framing.
-  if (httpVersion !== "1.1" && httpVersion !== "1.0") throw ambiguousFraming();
-  const coding = headers["transfer-encoding"];
-  const length = headers["content-length"];
-  if (coding !== undefined) {
-    // RFC 9112 §6.1: never beside a length, never in HTTP/1.0, and chunked is the only coding we know.
-    const known = coding.toLowerCase() === "chunked";
-    if (!known || length !== undefined || httpVersion === "1.0") throw ambiguousFraming();
-    return { kind: "chunked" };
-  }
-  if (length === undefined) return { kind: "none" };
-  if (!/^\d{1,15}$/.test(length)) throw ambiguousFraming();
-  const bytes = Number(length);
-  return bytes === 0 ? { kind: "none" } : { kind: "length", bytes };
-}
-
-/** The refusal of a message whose end two servers could see in two places. */
-export function ambiguousFraming(): GatewayError {
-  return new GatewayError("request_malformed", {
-    detail: "The request does not say unambiguously where its body ends.",
-    reason: "framing",
-  });
-}
 
 /** What the gateway itself says in a forwarded request. */
 export interface GatewayFields {

@@ -8,6 +8,7 @@ import { createLinkRewrite } from "../../../src/downstream/graph/links.ts";
 import { compileTarget } from "../../../src/downstream/target/downstream-api.ts";
 import { GatewayError } from "../../../src/errors.ts";
 import { Secret } from "../../../src/foundation/secret.ts";
+import { readFraming } from "../../../src/http/pipeline.ts";
 import { apiAt } from "../api-options.ts";
 import {
   bodyOf,
@@ -69,6 +70,7 @@ async function startBatchGateway(setup: Setup = {}): Promise<BatchGateway> {
       const user = setup.userOf?.(incoming) ?? "one";
       const forwarded = forwardBatch({
         incoming,
+        framing: readFraming(incoming),
         outgoing,
         target: check("POST", "/graph/$batch"),
         route: ROUTE,

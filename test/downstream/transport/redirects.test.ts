@@ -179,7 +179,8 @@ describe("a redirect below the API's base URL", () => {
     });
     const front = await startApi((incoming, outgoing) => {
       const target = judge("GET", incoming.url ?? "");
-      void forward({ incoming, outgoing, target, token: new Secret("delegated"), correlationId: "c" });
+      const sent = { target, token: new Secret("delegated"), correlationId: "c" };
+      void forward({ incoming, framing: { kind: "none" }, outgoing, ...sent });
     });
     const reply = await call(`http://127.0.0.1:${front}/graph/start`, { maxHeaderSize: 65_536 });
     expect([reply.status, reply.headers.location, reply.body.toString()]).toEqual([302, location, "moved"]);

@@ -2,8 +2,8 @@
 
 import type { IncomingMessage } from "node:http";
 import { describe, expect, test } from "@jest/globals";
-import { readFraming } from "../../../src/downstream/headers/headers.ts";
-import { refusal } from "../../support/refusal.ts";
+import { readFraming } from "../../src/http/pipeline.ts";
+import { refusal } from "../support/refusal.ts";
 
 const framingOf = (headers: Readonly<Record<string, string>>, httpVersion = "1.1") =>
   readFraming({ headers, httpVersion } as unknown as IncomingMessage);
