@@ -439,6 +439,9 @@ export interface AnswerFlow {
   resume(): void;
 }
 
+/** What a chunk of 64 KiB takes from the API to the caller, ms: without it, a turn would ask for a chunk of every answer that waits. */
+const CHUNK_MS = 0.25;
+
 /**
  * Holds the head back until the first chunk is known to be the only one or not. Chunks that came along with the head
  * are here before `flush`, which the source calls once they can be: the caller then gets what there is, for the
@@ -543,6 +546,9 @@ export class AnswerWriter {
 
   /** The system hands over up to 2 MiB of a connection in one turn: work for others has its turn between two chunks. */
   private resumeInTurn(): void {
-    loopTurns.wait(this.answer.user, () => this.flow.resume());
+    loopTurns.wait(this.answer.user, () => {
+      this.flow.resume();
+      loopTurns.spend(CHUNK_MS);
+    });
   }
 }

@@ -13,6 +13,8 @@ export interface Turns {
    * @param claimed Where there is no such user: the one that the caller's token speaks of. Those take turns as well.
    */
   wait(owner: string | undefined, begin: Beginning, claimed?: string): void;
+  /** Takes so many ms off this turn: for a piece that begins at once and has its work in the next, as a chunk that is read then. */
+  spend(ms: number): void;
   /** Resolves in a later turn: work that takes long pauses so every millisecond. */
   pause(owner: string | undefined): Promise<void>;
   /** Takes note that a connection has been accepted, and says whether connections pour in. */
@@ -313,6 +315,9 @@ export function createTurns(now: () => number = () => performance.now()): Turns 
       isCounting = true;
       hasAccepted = acceptedInRow > 0;
       return acceptedInRow >= POURING;
+    },
+    spend(ms) {
+      turnBegan -= ms;
     },
     pause: (owner) => new Promise((resolve) => turns.wait(owner, () => resolve())),
   };

@@ -63,6 +63,19 @@ test("large chunks follow each other while no other work waits, and small ones a
   expect(asked).toEqual(["other work"]);
 });
 
+test("a turn asks for chunks of eight answers, and the next one for the rest", async () => {
+  const writers = Array.from({ length: 15 }, () => setUp());
+  const resumed = () => writers.filter(({ asked }) => asked.includes("resume")).length;
+  await nextTurn();
+  loopTurns.wait("grace", () => {});
+  for (const { writer } of writers) writer.chunk(Buffer.alloc(64 * KIB));
+  expect(resumed()).toBe(0);
+  await nextTurn();
+  expect(resumed()).toBe(8);
+  await nextTurn();
+  expect(resumed()).toBe(15);
+});
+
 test("a large chunk that the system takes within the turn is the last of its turn nevertheless", async () => {
   const { writer, asked, drain } = setUp(undefined, false);
   drain();
