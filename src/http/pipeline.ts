@@ -23,6 +23,7 @@ import { asApplication, compileTarget, isGraph, readsOData } from "../downstream
 import { GatewayError } from "../errors.ts";
 import type { DownstreamToken, TokenExchange, TokenSubject } from "../exchange/contract.ts";
 import { applicationSubject } from "../exchange/entra/application.ts";
+import { loopTurns } from "../foundation/turns.ts";
 import { authorize } from "../identity/claims-policy.ts";
 import type {
   Principal,
@@ -504,7 +505,12 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const exchangeAndSend = (passed?: PassedMessages) => {
       const held = recallToken(record, source);
       return held === undefined
-        ? obtainWith(record, source)({ recalled: true }).then((token) => sendFirst(token, passed))
+        ? obtainWith(
+            record,
+            source,
+          )({ recalled: true })
+            .then((token) => inTurnOf(record, token))
+            .then((token) => sendFirst(token, passed))
         : sendFirst(held, passed);
     };
     if (gate === undefined) return exchangeAndSend();
@@ -551,6 +557,15 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     if (second.kind === "challenged")
       throw actor.rephrase(record, challengedAgain(callerOf(record).principal, second.claims));
   }
+}
+
+/**
+ * Exchanges that began together are answered together, a hundred of one user's in one turn of the event loop. Where that has
+ * no time left, the request goes on in the turn of its user.
+ */
+async function inTurnOf<T>(record: RequestRecord, value: T): Promise<T> {
+  if (!loopTurns.isFree()) await loopTurns.pause(record.owner?.user);
+  return value;
 }
 
 /** RFC 9110 §9.3.2: HEAD is GET without the content, so a route that lets GET pass gives nothing away by it. */
