@@ -504,14 +504,9 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     };
     const exchangeAndSend = (passed?: PassedMessages) => {
       const held = recallToken(record, source);
-      return held === undefined
-        ? obtainWith(
-            record,
-            source,
-          )({ recalled: true })
-            .then((token) => inTurnOf(record, token))
-            .then((token) => sendFirst(token, passed))
-        : sendFirst(held, passed);
+      if (held !== undefined) return sendFirst(held, passed);
+      const obtained = obtainWith(record, source)({ recalled: true });
+      return obtained.then((token) => inTurnOf(record, token)).then((token) => sendFirst(token, passed));
     };
     if (gate === undefined) return exchangeAndSend();
     if (request.method !== "POST") return exchangeAndSend({ body: undefined, rewrite: gate.stream });
