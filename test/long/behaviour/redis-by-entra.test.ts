@@ -77,13 +77,14 @@ describeWithRedis("Redis by Entra", () => {
   test.each(["workload-identity", "certificate"] as const)(
     "with %s: tokens are shared, and the connection is signed in to again before each token ends",
     async (credential) => {
-      await surround();
+      // Half of it is left when it is renewed, which a busy machine must not use up.
+      await surround(5);
       redis.grant(emulator.gatewayPrincipalId);
       const gateway = await start(credential);
       await until(() => isShared(gateway), "Redis is connected to");
       expect(await call(gateway)).toBe(200);
       await until(async () => (await redis.server.inspect.keys("*:token")).length > 0, "a token is shared");
-      await until(() => redis.signIns.length >= 4, "four sign-ins");
+      await until(() => redis.signIns.length >= 3, "three sign-ins");
       expect(new Set(redis.signIns.map(({ objectId }) => objectId))).toEqual(
         new Set([emulator.gatewayPrincipalId]),
       );
