@@ -296,8 +296,12 @@ async function runOn(
       return { verdict: "killed", by };
     }
     // Either an earlier mutant left something behind in the process, or the tests need others of their file before them.
+    const wasAlone = history.runs === 1;
     await renew(history);
-    if (!passes(await history.worker.ask(control, 10 * COVERAGE_TIMEOUT_MS))) {
+    const isSound = passes(await history.worker.ask(control, 10 * COVERAGE_TIMEOUT_MS));
+    // Nothing but this mutant itself can have left behind what made the tests fail without it.
+    if (isSound && wasAlone) return { verdict: "killed", by };
+    if (!isSound) {
       // A busy machine makes some tests fail now and then; one that fails on and on says nothing.
       if (file.whole && ++doubts > MOST_DOUBTS) throw new Error(`${script.file} fails without a mutation`);
       file.whole = true;

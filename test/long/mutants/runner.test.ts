@@ -157,6 +157,33 @@ test("a run that is to end goes on with no further change, and one with a cache 
   expect((await run()).found).toEqual(["not covered"]);
 });
 
+test("a change is killed that leaves behind in its process what makes the test fail without it, too", async () => {
+  await writeFile(
+    join(root, "src/lasting.ts"),
+    `export function word(): string {
+       const word = "whole";
+       if (word.length === 0) process.env.MUTANTS_LEFT = String(7);
+       return process.env.MUTANTS_LEFT ?? word;
+     }`,
+  );
+  await writeFile(
+    join(root, "test/lasting.test.ts"),
+    `import { expect, test } from "@jest/globals";
+     import { word } from "../src/lasting.ts";
+     test("is whole", () => { expect(word()).toBe("whole"); });`,
+  );
+  const found = await runRoom({
+    root,
+    sources: ["src/lasting.ts"],
+    tests: ["test/lasting.test.ts"],
+    choose: (mutants) => mutants.filter(({ replacement }) => replacement === '""'),
+    workers: 1,
+    env: {},
+    log: () => {},
+  });
+  expect(found.map(({ verdict }) => verdict)).toEqual(["killed"]);
+});
+
 test("a test that fails without a change ends the run, since it could notice nothing", async () => {
   await writeFile(
     join(root, "test/failing.test.ts"),
