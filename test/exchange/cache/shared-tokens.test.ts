@@ -264,12 +264,11 @@ describe("an exchange", () => {
     const pauses = [15, 22.5, 33.75, 50.625, 75.9375, 113.90625, 120].map((ms) => ms * 0.6);
     const order: string[] = [];
     const timers: NodeJS.Timeout[] = [];
-    // Timers that begin with the pause end in the order of their lengths, however busy the machine is.
-    const bracket = (pauseMs: number) =>
-      timers.push(
-        setTimeout(() => order.push("before"), pauseMs - 2),
-        setTimeout(() => order.push("after"), pauseMs + 2),
-      );
+    // The shorter timer begins before the pause and the longer one behind it, so that they end in this order however busy the machine is.
+    const bracket = (pauseMs: number) => {
+      timers.push(setTimeout(() => order.push("before"), pauseMs - 2));
+      setImmediate(() => timers.push(setTimeout(() => order.push("after"), pauseMs + 2)));
+    };
     let look = 0;
     const isTaken: RedisStore["isTaken"] = async () => {
       order.push(`look ${look}`);
