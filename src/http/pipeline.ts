@@ -505,8 +505,7 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     const exchangeAndSend = (passed?: PassedMessages) => {
       const held = recallToken(record, source);
       if (held !== undefined) return sendFirst(held, passed);
-      const obtained = obtainWith(record, source)({ recalled: true });
-      return obtained.then((token) => inTurnOf(record, token)).then((token) => sendFirst(token, passed));
+      return obtainWith(record, source)({ recalled: true }).then((token) => sendFirst(token, passed));
     };
     if (gate === undefined) return exchangeAndSend();
     if (request.method !== "POST") return exchangeAndSend({ body: undefined, rewrite: gate.stream });
@@ -552,15 +551,6 @@ export function proxyTo(route: ProxyRoute, ports: ProxyPorts): RequestHandler {
     if (second.kind === "challenged")
       throw actor.rephrase(record, challengedAgain(callerOf(record).principal, second.claims));
   }
-}
-
-/**
- * Exchanges that began together are answered together, a hundred of one user's in one turn of the event loop. Where that has
- * no time left, the request goes on in the turn of its user.
- */
-async function inTurnOf<T>(record: RequestRecord, value: T): Promise<T> {
-  if (!loopTurns.isFree()) await loopTurns.pause(record.owner?.user);
-  return value;
 }
 
 /** RFC 9110 §9.3.2: HEAD is GET without the content, so a route that lets GET pass gives nothing away by it. */
@@ -674,8 +664,22 @@ function noteToken({ mcp }: RequestRecord, { accessToken }: DownstreamToken): vo
   if (mcp !== undefined && mcp.tools.length > 0) mcp.token = accessToken.fingerprint();
 }
 
-/** Exchanges where no token is at hand, noting in the record where it came from and how long that took. */
-export function obtainWith(record: RequestRecord, { actor, scopes, exchange }: TokenSource): ObtainToken {
+/**
+ * Exchanges where no token is at hand, noting in the record where it came from and how long that took.
+ *
+ * Exchanges that began together are answered together, a hundred of one user's in one turn of the event loop. Where that has
+ * no time left, what a request does with its new token waits for the turn of its user.
+ */
+export function obtainWith(record: RequestRecord, source: TokenSource): ObtainToken {
+  const exchange = exchangeWith(record, source);
+  return async (challenge) => {
+    const token = await exchange(challenge);
+    if (record.tokenOrigin !== "cache" && !loopTurns.isFree()) await loopTurns.pause(record.owner?.user);
+    return token;
+  };
+}
+
+function exchangeWith(record: RequestRecord, { actor, scopes, exchange }: TokenSource): ObtainToken {
   const assertion = actor.assertionOf(record);
   return async ({ recalled, claims, refused, signal } = {}) => {
     const span = record.trace?.room("exchange");

@@ -28,15 +28,23 @@ function watchPauses(): (string | undefined)[] {
   return pauses;
 }
 
-test("a request that waited for its exchange goes on in the turn of its user where this one has no time left", async () => {
-  const token = emulator.mintUserToken({ user: emulator.addUser() });
-  const pauses = watchPauses();
-  jest.spyOn(loopTurns, "isFree").mockReturnValue(false);
-  expect((await gateway.get("/graph/me", token)).status).toBe(200);
-  expect(pauses).toEqual([expect.stringContaining(emulator.tenantId)]);
-  expect((await gateway.get("/graph/me", token)).status).toBe(200);
-  expect(pauses).toHaveLength(1);
-});
+test.each([
+  ["is forwarded", "/graph/me"],
+  ["runs a handler", "/api/profile"],
+])(
+  "a request that waited for its exchange and %s goes on in the turn of its user where this one has no time left",
+  async (_, path) => {
+    const token = emulator.mintUserToken({ user: emulator.addUser() });
+    const pauses = watchPauses();
+    jest.spyOn(loopTurns, "isFree").mockReturnValue(false);
+    expect((await gateway.get(path, token)).status).toBe(200);
+    const first = pauses.splice(0);
+    expect(first).toContainEqual(expect.stringContaining(emulator.tenantId));
+    expect((await gateway.get(path, token)).status).toBe(200);
+    // A handler may call twice at once: then one call leads the exchange that both wait for.
+    expect(first.length - pauses.length).toBeGreaterThan(0);
+  },
+);
 
 test("a request that waited for its exchange goes on at once where this turn has time left", async () => {
   const pauses = watchPauses();
