@@ -6,6 +6,7 @@ import { Secret } from "../../src/foundation/secret.ts";
 import type { OpenRedis } from "../../src/redis/contract.ts";
 import { openRedis } from "../../src/redis/redis.ts";
 import { createSealing } from "../../src/redis/sealing.ts";
+import { freePort } from "../support/free-port.ts";
 import { newMasterKey } from "../support/master-key.ts";
 import { describeWithRedis } from "../support/redis.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
@@ -393,7 +394,15 @@ describeWithRedis("a Redis with a password", () => {
 
 describeWithRedis("a Redis cluster", () => {
   test("is found by one of its members, and keeps what belongs together on one node", async () => {
-    const redis = await startRedis(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
+    // By itself the bus takes a port 10,000 above, which the system may have handed out to another test.
+    const bus = ["--cluster-port", String(await freePort())];
+    const redis = await startRedis([
+      "--cluster-enabled",
+      "yes",
+      "--cluster-announce-ip",
+      "127.0.0.1",
+      ...bus,
+    ]);
     try {
       await redis.inspect.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383);
       await until(async () =>
