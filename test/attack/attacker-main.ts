@@ -1,7 +1,7 @@
-/** The attacker as a process, with the emulator beside: its work must not slow the second user's clock. */
+/** The attacker as a process: its work must not slow the second user's clock. */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { startEmulator } from "../emulator/emulator.ts";
+import { type Answer, entraBehind } from "./entra.ts";
 import type { Surroundings } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios/all.ts";
 import { createAttacker } from "./wire.ts";
@@ -12,47 +12,64 @@ interface Order {
   readonly ms: number;
 }
 
-const [, , name = "", newcomers = "0", quick = ""] = process.argv;
+type Message = { readonly order: Order } | { readonly id: string; readonly answer: Answer };
+
+/** More than any scenario takes. */
+const NEW_TOKENS = 8;
+
+const [, , name = "", quick = ""] = process.argv;
 const say = (kind: string, value: unknown) => {
   // The run has given up on an attacker that is late.
   if (process.connected) process.send?.({ kind, value });
 };
+process.once("disconnect", () => process.exit(0));
+
+const waiting = new Map<string, (answer: Answer) => void>();
+const entra = entraBehind(
+  (question) =>
+    new Promise((resolve) => {
+      waiting.set(question.id, resolve);
+      say("question", question);
+    }),
+);
+const ordered = new Promise<Order>((resolve) => {
+  process.on("message", (message: Message) => {
+    if ("order" in message) return resolve(message.order);
+    waiting.get(message.id)?.(message.answer);
+    waiting.delete(message.id);
+  });
+});
 
 try {
   const scenario = SCENARIOS.find((one) => one.name === name);
   if (scenario === undefined) throw new Error(`no scenario is named ${name}`);
-  const emulator = await startEmulator();
-  process.once("disconnect", () => void emulator.close().then(() => process.exit(0)));
-  const newToken = () => emulator.mintUserToken({ user: emulator.addUser() });
-  const surroundings: Surroundings = { emulator, newToken, quick: quick === "quick" };
-  const token = newToken();
-  const facts = {
-    token,
-    newcomers: Array.from({ length: Number(newcomers) }, newToken),
-    env: {
-      NODE_EXTRA_CA_CERTS: emulator.files.caCertificate,
-      AZURE_TENANT_ID: emulator.tenantId,
-      AZURE_CLIENT_ID: emulator.clientId,
-      AZURE_AUTHORITY_HOST: emulator.authorityHost,
-      AZURE_CLIENT_CERTIFICATE_PATH: emulator.files.clientCertificate,
-    },
+  // Fetched ahead: the attacks that take one begin with it at once.
+  const tokens = [...(await entra.mintTokens(Array.from({ length: NEW_TOKENS }, () => ({}))))];
+  const newToken = () => {
+    const token = tokens.pop();
+    if (token === undefined) throw new Error(`a scenario takes at most ${NEW_TOKENS} new tokens`);
+    return token;
   };
-  process.once("message", ({ port, adminPort, ms }: Order) => {
-    let isOver = false;
-    const over = sleep(ms).then(() => {
-      isOver = true;
-    });
-    const attacker = createAttacker(port);
-    scenario
-      .attack({ ...surroundings, port, adminPort, ms, attacker, over, isOver: () => isOver })
-      .then(async (targets) => {
-        await over;
-        say("found", { targets, outcomes: attacker.outcomes(), connections: attacker.connections() });
-      })
-      .catch((error: unknown) => say("failed", error instanceof Error ? error.stack : String(error)));
+  const surroundings: Surroundings = { entra, newToken, quick: quick === "quick" };
+  await scenario.prepare?.(surroundings);
+  say("ready", undefined);
+  const { port, adminPort, ms } = await ordered;
+  let isOver = false;
+  const over = sleep(ms).then(() => {
+    isOver = true;
   });
-  scenario.prepare?.(surroundings);
-  say("facts", facts);
+  const attacker = createAttacker(port);
+  const targets = await scenario.attack({
+    ...surroundings,
+    port,
+    adminPort,
+    ms,
+    attacker,
+    over,
+    isOver: () => isOver,
+  });
+  await over;
+  say("found", { targets, outcomes: attacker.outcomes(), connections: attacker.connections() });
 } catch (error) {
   say("failed", error instanceof Error ? error.stack : String(error));
 }

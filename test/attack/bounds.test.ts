@@ -30,6 +30,7 @@ const borne: Measurement = {
   waitedShare: 0.01,
   loop: { p99: 1.5, longest: 12 },
   apiLoop: { p99: 1, longest: 3 },
+  entraLoop: { p99: 2, longest: 40 },
   died: undefined,
   shutdown: { ms: 7_500, limitMs: 28_000, ended: "exit code 0" },
   outcomes: {},

@@ -62,6 +62,8 @@ export interface Measurement {
   readonly loop: LoopDelay | undefined;
   /** The same of the API, for whose answers the second user waits as well. */
   readonly apiLoop: LoopDelay;
+  /** The same of Entra, for whose answers newcomers wait. */
+  readonly entraLoop: LoopDelay;
   /** How the process ended while it was attacked; `undefined` when it lived. */
   readonly died: string | undefined;
   /** `undefined` when it had died before. */

@@ -1,4 +1,4 @@
-/** The processes of a run: the attacker, the downstream API, and the gateway of `npm start` with the pod's heap. */
+/** The processes of a run: the attacker, the downstream API, Entra, and the gateway of `npm start` with the pod's heap. */
 
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -29,7 +29,7 @@ const LAST_WORDS = 40;
 
 /** A TypeScript file as a process that answers messages. */
 export interface Participant {
-  /** The next message of this kind. Rejects when the process ends first. */
+  /** The next message of this kind. Rejects when the process ends first, or has said that it failed. */
   heard<T>(kind: string): Promise<T>;
   tell(message: object): void;
   /** How late timers of its event loop were since the last call. */
@@ -51,8 +51,11 @@ export function startParticipant(file: string, args: readonly string[], isAttack
   const heard: { kind: string; value: unknown }[] = [];
   const listeners = new Set<() => void>();
   let ended: string | undefined;
+  // Of concern to all who wait, and kept: the one who waits for its findings comes later than others.
+  let failed: string | undefined;
   child.on("message", (message: { kind: string; value: unknown }) => {
-    heard.push(message);
+    if (message.kind === "failed") failed ??= String(message.value);
+    else heard.push(message);
     for (const listener of listeners) listener();
   });
   child.once("exit", (code, signal) => {
@@ -63,12 +66,13 @@ export function startParticipant(file: string, args: readonly string[], isAttack
     heard: <T>(kind: string) =>
       new Promise<T>((resolve, reject) => {
         const look = () => {
-          const index = heard.findIndex((message) => message.kind === kind || message.kind === "failed");
+          const index = heard.findIndex((message) => message.kind === kind);
           const [message] = index === -1 ? [] : heard.splice(index, 1);
-          if (message === undefined && ended === undefined) return;
+          const why = failed ?? ended;
+          if (message === undefined && why === undefined) return;
           listeners.delete(look);
-          if (message?.kind === kind) resolve(message.value as T);
-          else reject(new Error(message === undefined ? ended : String(message.value)));
+          if (message !== undefined) resolve(message.value as T);
+          else reject(new Error(why));
         };
         listeners.add(look);
         look();

@@ -13,7 +13,8 @@ import {
   startBareServer,
   startParticipant,
 } from "./children.ts";
-import { probeLiveness } from "./liveness.ts";
+import { type Facts, passQuestions, whenReady } from "./entra.ts";
+import { type Liveness, probeLiveness } from "./liveness.ts";
 import type { Scenario, Settings } from "./scenario.ts";
 import { type SecondUser, startSecondUser } from "./second-user.ts";
 import { type Journey, sharedClock, whereText } from "./where.ts";
@@ -50,12 +51,6 @@ const WARM_MS = 200;
 /** Time that the attacker may take beyond the measured time to report what it got. */
 const REPORT_LIMIT_MS = 15_000;
 
-interface Facts {
-  readonly token: string;
-  readonly newcomers: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-}
-
 type Found = Pick<Measurement, "outcomes" | "connections"> & { readonly targets: readonly Target[] };
 
 /** @throws when the surroundings fail. A gateway that fails is a result. */
@@ -66,36 +61,42 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
   // Twice as many as the time needs: phases end late on a busy machine.
   const newcomers =
     Math.ceil(((newcomersPerSecond * (LONGEST_WARM_UP_MS + times.calm + ms)) / 1000) * 2) + 20;
-  const attacker = startParticipant(
-    "./attacker-main.ts",
-    [scenario.name, newcomersPerSecond === 0 ? "0" : String(newcomers), ...(quick ? ["quick"] : [])],
-    true,
-  );
+  const entra = startParticipant("./entra-main.ts", [newcomersPerSecond === 0 ? "0" : String(newcomers)]);
+  const attacker = startAttacker(scenario, quick);
   let gateway: AttackedGateway | undefined;
   const directory = mkdtempSync(join(tmpdir(), "obo-attack-"));
   try {
-    const facts = await attacker.heard<Facts>("facts");
+    const facts = await whenReady(entra, attacker);
     const file = join(directory, "gateway.yaml");
     writeFileSync(file, configuration(scenario.settings ?? {}, options));
     gateway = await startAttackedGateway(
       { GATEWAY_CONFIG: file, HOST: "127.0.0.1", PORT: "0", ADMIN_PORT: "0", ...facts.env },
       options.followed > 0,
     );
-    const played = await measure(scenario, gateway, attacker, facts, options);
+    const played = await measure(scenario, { gateway, attacker, entra }, facts, options);
     if (scenario.comparesMemory !== true) return played;
-    const target = await memoryTarget(scenario, played.peakMiB, options);
+    const target = await memoryTarget(scenario, entra, played.peakMiB, options);
     return { ...played, targets: [...played.targets, target] };
   } finally {
     await gateway?.kill();
-    await attacker.end();
+    await Promise.all([attacker.end(), entra.end()]);
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
+function startAttacker({ name }: Scenario, quick: boolean): Participant {
+  return startParticipant("./attacker-main.ts", [name, ...(quick ? ["quick"] : [])], true);
+}
+
+interface Processes {
+  readonly gateway: AttackedGateway;
+  readonly attacker: Participant;
+  readonly entra: Participant;
+}
+
 async function measure(
   scenario: Scenario,
-  gateway: AttackedGateway,
-  attacker: Participant,
+  { gateway, attacker, entra }: Processes,
   { token, newcomers }: Facts,
   { times, api, followed }: PlayOptions,
 ): Promise<Played> {
@@ -110,35 +111,47 @@ async function measure(
     perSecond: PER_SECOND,
     journeys,
   });
-  await warmUp(user, times.warmUp);
-  const before = await user.during(() => sleep(times.calm));
-  gateway.forgetPeak();
-  await Promise.all([gateway.loopDelay(), api.loopDelay()]);
-  const liveness = probeLiveness(adminPort);
-  const attackedAt = performance.now();
-  const from = sharedClock();
-  const waitedBefore = gateway.waitedMs();
-  attacker.tell({ port, adminPort, ms });
-  let found: Found | undefined;
-  let until = from;
-  const during = await user.during(async () => {
-    found = await withLimit(attacker.heard<Found>("found"), ms + REPORT_LIMIT_MS);
-    until = sharedClock();
-  });
-  const waitedShare = (gateway.waitedMs() - waitedBefore) / (performance.now() - attackedAt);
-  const livez = liveness.stop();
-  const [loop, apiLoop] = await Promise.all([gateway.loopDelay(), api.loopDelay()]);
-  await user.stop();
-  const passages = await gateway.passages();
-  const where =
-    passages === undefined ? [] : whereText(journeys ?? [], passages, { from, until, most: followed });
-  const died = gateway.died();
-  const shutdown = died === undefined ? await gateway.terminate(times.shutdown) : undefined;
-  const peakMiB = gateway.peakMiB();
-  if (found === undefined) throw new Error("the attacker reported nothing");
-  const lastWords = gateway.lastWords();
-  const figures = { before, during, livez, waitedShare, loop, apiLoop, died, shutdown, peakMiB };
-  return { ...figures, ...found, lastWords, where };
+  let liveness: Liveness | undefined;
+  try {
+    await warmUp(user, times.warmUp);
+    const before = await user.during(() => sleep(times.calm));
+    gateway.forgetPeak();
+    await Promise.all([gateway.loopDelay(), api.loopDelay(), entra.loopDelay()]);
+    liveness = probeLiveness(adminPort);
+    const attackedAt = performance.now();
+    const from = sharedClock();
+    const waitedBefore = gateway.waitedMs();
+    attacker.tell({ order: { port, adminPort, ms } });
+    let found: Found | undefined;
+    let until = from;
+    const during = await user.during(async () => {
+      found = await withLimit(attacker.heard<Found>("found"), ms + REPORT_LIMIT_MS);
+      until = sharedClock();
+    });
+    const waitedShare = (gateway.waitedMs() - waitedBefore) / (performance.now() - attackedAt);
+    const livez = liveness.stop();
+    // Rejects where Entra has ended: then the gateway failed newcomers for want of it.
+    const [loop, apiLoop, entraLoop] = await Promise.all([
+      gateway.loopDelay(),
+      api.loopDelay(),
+      entra.loopDelay(),
+    ]);
+    await user.stop();
+    const passages = await gateway.passages();
+    const where =
+      passages === undefined ? [] : whereText(journeys ?? [], passages, { from, until, most: followed });
+    const died = gateway.died();
+    const shutdown = died === undefined ? await gateway.terminate(times.shutdown) : undefined;
+    const peakMiB = gateway.peakMiB();
+    if (found === undefined) throw new Error("the attacker reported nothing");
+    const lastWords = gateway.lastWords();
+    const figures = { before, during, livez, waitedShare, loop, apiLoop, entraLoop, died, shutdown, peakMiB };
+    return { ...figures, ...found, lastWords, where };
+  } finally {
+    // Where the surroundings failed, other scenarios follow: nothing of this one may go on beside them.
+    liveness?.stop();
+    await user.stop();
+  }
 }
 
 /** What the gateway may take under an attack, to what `node:http` alone takes under it. */
@@ -147,16 +160,17 @@ const MOST_TIMES_BARE = 1.5;
 /** Makes the same attack, for as long, on a server of `node:http` alone. */
 async function memoryTarget(
   scenario: Scenario,
+  entra: Participant,
   gatewayMiB: number,
   { times, quick }: PlayOptions,
 ): Promise<Target> {
   const bare = await startBareServer();
-  const args = [scenario.name, "0", ...(quick ? ["quick"] : [])];
-  const attacker = startParticipant("./attacker-main.ts", args, true);
+  const attacker = startAttacker(scenario, quick);
+  void passQuestions(attacker, entra);
   try {
-    await attacker.heard("facts");
+    await attacker.heard("ready");
     const ms = scenario.ms ?? times.attack;
-    attacker.tell({ port: bare.port, adminPort: bare.port, ms });
+    attacker.tell({ order: { port: bare.port, adminPort: bare.port, ms } });
     await withLimit(attacker.heard("found"), ms + REPORT_LIMIT_MS);
     const bareMiB = bare.peakMiB();
     return {

@@ -12,6 +12,7 @@ const measured: Measurement = {
   waitedShare: 0.01,
   loop: { p99: 1.5, longest: 12 },
   apiLoop: { p99: 1, longest: 3 },
+  entraLoop: { p99: 2, longest: 40 },
   died: undefined,
   shutdown: { ms: 3_100, limitMs: 28_000, ended: "exit code 0" },
   outcomes: { "200": 1, "503": 700, closed: 20, "429": 40, "400": 2 },
@@ -48,6 +49,16 @@ test("newcomers' medians stand behind the p99 of the second user, their slowest 
   expect(textOf(row({ before, during }), 2_500)).toContain(
     "; p99 during 25.0 ms (newcomers 2041 ms); longest 30.0 ms (newcomers 2071 ms); ratio 2.5; ",
   );
+});
+
+test("Entra's event loop is printed where newcomers come, who wait for it, and in no column", () => {
+  const newcomers = { requests: 20, served: 20, median: 12, longest: 17 };
+  const visited = row({ during: { ...measured.during, newcomers } });
+  expect(textOf(visited, 2_500)).toMatch(
+    /\n {7}newcomers wait for Entra as well: its loop 2\.0 ms, 40\.0 ms$/,
+  );
+  expect(textOf(row(), 2_500)).not.toContain("Entra");
+  expect(markdownOf([visited], 2_500)).not.toContain("40.0 ms");
 });
 
 test("the bounds that are printed first say how much newcomers may be slower", () => {

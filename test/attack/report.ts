@@ -1,6 +1,13 @@
 /** Results as text for a terminal, as a table for the documentation, and as data. */
 
-import { type Bounds, type Measurement, servedShare, shutdownExcess, type Verdict } from "./bounds.ts";
+import {
+  type Bounds,
+  type LoopDelay,
+  type Measurement,
+  servedShare,
+  shutdownExcess,
+  type Verdict,
+} from "./bounds.ts";
 
 export interface Row {
   readonly name: string;
@@ -75,6 +82,7 @@ export function textOf(row: Row, calmShutdownMs: number): string {
     `${broken.length === 0 ? "kept  " : "BROKEN"} ${row.name}: ${title}`,
     `       ${cells.map((cell, index) => `${HEADINGS[index + 1]} ${cell}`).join("; ")}`,
     ...broken.map(({ what, figure }) => `       - ${what}: ${figure}`),
+    ...(row.measured.during.newcomers === undefined ? [] : [`       ${entraText(row.measured.entraLoop)}`]),
     ...(row.measured.waitedShare > BUSY_SHARE
       ? [
           `       the machine was busy: the gateway waited ${(row.measured.waitedShare * 100).toFixed(0)} % of the time for a core`,
@@ -111,6 +119,11 @@ export function boundsText({ peakMiB, served, p99, newcomers, shutdownMs }: Boun
     `${timesText(newcomers.slowestTimes)}so much; ` +
     `SIGTERM at most ${shutdownMs / 1000} s beyond the calm one`
   );
+}
+
+/** No column: only newcomers wait for Entra. */
+function entraText({ p99, longest }: LoopDelay): string {
+  return `newcomers wait for Entra as well: its loop ${milliseconds(p99)}, ${milliseconds(longest)}`;
 }
 
 function timesText(times: number): string {

@@ -1,7 +1,6 @@
 /** What an attack is made of, and what it may use: types only. */
 
 import type { Target } from "../bench/result.ts";
-import type { Emulator } from "../emulator/handle.ts";
 import type { Attacker } from "./wire.ts";
 
 export interface Scenario {
@@ -22,7 +21,7 @@ export interface Scenario {
   /** How long the attack is measured, ms. Default: the run's. */
   readonly ms?: number;
   /** What the surroundings are like before and during the attack. */
-  readonly prepare?: (surroundings: Surroundings) => void;
+  readonly prepare?: (surroundings: Surroundings) => Promise<void>;
   /** Begins the attack and keeps it up by itself; resolves when `over` does, with targets of this attack alone. */
   readonly attack: Attack;
 }
@@ -38,10 +37,45 @@ export interface Settings {
   readonly routes?: readonly Readonly<Record<string, unknown>>[];
 }
 
+/** What scenarios ask of Entra, which is another process: each call is a message and its answer. Users go by their object ids. */
+export interface Entra {
+  addUsers(count: number): Promise<readonly string[]>;
+  mintTokens(wanted: readonly WantedToken[]): Promise<readonly string[]>;
+  /** From now on the token endpoint answers so many ms later. */
+  delayTokens(ms: number): Promise<void>;
+  refuse(refusal: Refusal): Promise<void>;
+  revokeSessions(user: string): Promise<void>;
+  /** As in an emergency: a key that no key set has shown before signs, and is published then. */
+  rollKeys(): Promise<void>;
+  /** How often the key set has been read. */
+  keyReads(): Promise<number>;
+  /** How many requests for tokens have come with an assertion of this user. */
+  tokenRequests(user: string): Promise<number>;
+}
+
+/** A token for the gateway. */
+export interface WantedToken {
+  /** Default: a user whom the gateway has not seen. */
+  readonly user?: string;
+  /** Default: the front end. */
+  readonly clientId?: string;
+  readonly capabilities?: readonly string[];
+  /** Merged over all others. */
+  readonly claims?: Readonly<Record<string, unknown>>;
+}
+
+/** Of requests for tokens of these users. */
+export interface Refusal {
+  readonly users: readonly string[];
+  /** AADSTS number. */
+  readonly code: number;
+  readonly retryAfterSeconds?: number;
+}
+
 export interface Surroundings {
-  readonly emulator: Emulator;
+  readonly entra: Entra;
   readonly quick: boolean;
-  /** A token of a user whom the gateway has not seen. */
+  /** A token of a user whom the gateway has not seen; a scenario takes a few at most. */
   newToken(): string;
 }
 

@@ -10,15 +10,13 @@ const MOST_EXCHANGES = 2;
 
 /** `isNew`: each call is challenged for another time, as by an API that asks for tokens of this very moment. */
 function callingOn(capabilities: readonly string[], isNew = false): Attack {
-  return async ({ attacker, emulator, isOver, over }) => {
-    const user = emulator.addUser();
-    const token = emulator.mintUserToken({ user, capabilities });
+  return async ({ attacker, entra, isOver, over }) => {
+    const [user = ""] = await entra.addUsers(1);
+    const [token = ""] = await entra.mintTokens([{ user, capabilities }]);
     const [socket] = await attacker.hold(1, "all", () => requestOf("/graph/me", bearer(token)));
     await sleep(300);
-    emulator.revokeSessions(user);
-    const asked = () =>
-      emulator.requests.token.filter(({ userObjectId }) => userObjectId === user.objectId).length;
-    const before = asked();
+    await entra.revokeSessions(user);
+    const before = await entra.tokenRequests(user);
     let calls = 0;
     while (!isOver() && socket?.writable) {
       // The API challenges a token whose sessions have been revoked.
@@ -31,7 +29,7 @@ function callingOn(capabilities: readonly string[], isNew = false): Attack {
     return [
       {
         what: `requests to Entra for ${calls} calls`,
-        value: asked() - before,
+        value: (await entra.tokenRequests(user)) - before,
         digits: 0,
         limit: { atMost: MOST_EXCHANGES },
       },

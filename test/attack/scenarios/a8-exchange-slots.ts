@@ -20,14 +20,16 @@ function manyTokens(
 ): Pick<Scenario, "prepare" | "attack"> {
   let tokens: readonly string[] = [];
   return {
-    // Signing a thousand tokens takes a second, for which Entra, in the same process, would let newcomers wait.
-    prepare({ emulator }) {
-      emulator.faults.inject({ endpoint: "token", behaviour: { kind: "delay", ms: ENTRA_MS } });
-      const user = emulator.addUser();
+    // Signing a thousand tokens takes a second, for which Entra would let newcomers wait.
+    async prepare({ entra }) {
+      await entra.delayTokens(ENTRA_MS);
+      const [user = ""] = await entra.addUsers(1);
       // Of the same second and user, but not the same claims: each is a token of its own.
-      tokens = Array.from({ length: distinctTokens }, (_, index) =>
-        emulator.mintUserToken({ user, claims: { uti: `attack-${index}` } }),
-      ).flatMap(spell);
+      const wanted = Array.from({ length: distinctTokens }, (_, index) => ({
+        user,
+        claims: { uti: `attack-${index}` },
+      }));
+      tokens = (await entra.mintTokens(wanted)).flatMap(spell);
     },
     async attack({ attacker, over }) {
       let next = 0;
