@@ -58,6 +58,23 @@ test("the slowest of the window come first, those without an answer before all, 
   expect(lines.map((line) => line.slice(0, 16))).toEqual(["due after 400 ms", "due after 300 ms"]);
 });
 
+test("newcomers, who wait for Entra, stand behind the steady user's requests and take none of their lines", () => {
+  const all = [
+    { ...kept, dueAt: 1_100, endedAt: 3_100, isNewcomer: true },
+    { ...kept, dueAt: 1_200, endedAt: 1_210 },
+    { ...kept, dueAt: 1_300, endedAt: 3_310, isNewcomer: true },
+    { ...kept, dueAt: 1_400, endedAt: 1_420 },
+    { ...kept, dueAt: 1_500, endedAt: 3_501, isNewcomer: true },
+  ];
+  const lines = whereText(all, { accepts: [], passages: [], stops: [] }, WINDOW);
+  expect(lines.map((line) => line.slice(0, 16))).toEqual([
+    "due after 400 ms",
+    "due after 200 ms",
+    "due after 300 ms",
+    "due after 500 ms",
+  ]);
+});
+
 test("what stopped the gateway for longest in the window is said behind them", () => {
   const stops = [
     { what: "turns", at: 1_010, ms: 20 },

@@ -37,8 +37,8 @@ export interface Passages {
 }
 
 /**
- * The slowest requests that were due in this time, the slowest first, those without their answer before all; then the
- * longest stops of the gateway's main thread.
+ * The slowest requests that were due in this time, the slowest first, those without their answer before all: so many of the
+ * steady user, then of newcomers, each of which takes as long as Entra; then the longest stops of the gateway's main thread.
  */
 export function whereText(
   journeys: readonly Journey[],
@@ -46,22 +46,24 @@ export function whereText(
   { from, until, most }: { readonly from: number; readonly until: number; readonly most: number },
 ): readonly string[] {
   const known = new Map(passages);
-  const slowest = journeys
-    .filter(({ dueAt }) => dueAt >= from && dueAt < until)
-    .sort((one, other) => weight(other) - weight(one))
-    .slice(0, most)
-    .map((journey) => {
-      const steps = stepsOf(journey, known.get(journey.id), accepts);
-      const kinds = [
-        ...(journey.isServed ? [] : ["NOT SERVED"]),
-        ...(journey.isNewConnection ? ["new connection"] : []),
-        ...(journey.isNewcomer ? ["newcomer"] : []),
-      ];
-      return (
-        `due after ${(journey.dueAt - from).toFixed(0)} ms, ${(journey.endedAt - journey.dueAt).toFixed(0)} ms: ` +
-        `${steps.join(", ")}${kinds.length === 0 ? "" : ` (${kinds.join(", ")})`}`
-      );
-    });
+  const due = journeys.filter(({ dueAt }) => dueAt >= from && dueAt < until);
+  const slowestOf = (ones: readonly Journey[]) =>
+    [...ones].sort((one, other) => weight(other) - weight(one)).slice(0, most);
+  const slowest = [
+    ...slowestOf(due.filter(({ isNewcomer }) => !isNewcomer)),
+    ...slowestOf(due.filter(({ isNewcomer }) => isNewcomer)),
+  ].map((journey) => {
+    const steps = stepsOf(journey, known.get(journey.id), accepts);
+    const kinds = [
+      ...(journey.isServed ? [] : ["NOT SERVED"]),
+      ...(journey.isNewConnection ? ["new connection"] : []),
+      ...(journey.isNewcomer ? ["newcomer"] : []),
+    ];
+    return (
+      `due after ${(journey.dueAt - from).toFixed(0)} ms, ${(journey.endedAt - journey.dueAt).toFixed(0)} ms: ` +
+      `${steps.join(", ")}${kinds.length === 0 ? "" : ` (${kinds.join(", ")})`}`
+    );
+  });
   const longest = stops
     .filter(({ at }) => at >= from && at < until)
     .sort((one, other) => other.ms - one.ms)
