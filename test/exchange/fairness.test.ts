@@ -1,7 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { GatewayError } from "../../src/errors.ts";
 import { createKeyMaker } from "../../src/exchange/cache/keys.ts";
 import { createFailureDomains } from "../../src/exchange/failure-domains.ts";
+import { loopTurns } from "../../src/foundation/turns.ts";
 import {
   assertionOf,
   CLAIMS,
@@ -57,6 +59,27 @@ describe("exchange slots", () => {
     const joined = Array.from({ length: 20 }, () => exchange(requestOf("ann")));
     open();
     expect((await Promise.all(joined)).filter(({ origin }) => origin === "flight")).toHaveLength(19);
+  });
+
+  test("the turn of the event loop that begins exchanges gives their time away, and none for a caller who joins one", async () => {
+    const open = holdAnswers(entra);
+    const { exchange } = exchangeWith(entra, { budget });
+    // The clock stands still, so that nothing but what is given away ends a turn.
+    const clock = jest.spyOn(performance, "now").mockReturnValue(performance.now());
+    await nextTurn();
+    const isFree = [loopTurns.isFree()];
+    const held = [exchange(signIn("ann", 1))];
+    isFree.push(loopTurns.isFree());
+    held.push(exchange(signIn("bob", 1)));
+    isFree.push(loopTurns.isFree());
+    await nextTurn();
+    isFree.push(loopTurns.isFree());
+    for (let caller = 0; caller < 8; caller += 1) held.push(exchange(signIn("ann", 1)));
+    isFree.push(loopTurns.isFree());
+    clock.mockRestore();
+    open();
+    await Promise.all(held);
+    expect(isFree).toEqual([true, true, false, true, true]);
   });
 
   test("a slot is given back when its exchange is over, granted or refused", async () => {
