@@ -4,7 +4,6 @@ import type { ClientCredential } from "../credential/contract.ts";
 import { GatewayError } from "../errors.ts";
 import type { Fetch } from "../foundation/bounded-fetch.ts";
 import { type BudgetOptions, createBudget, type Exhausted, type Owner } from "../foundation/budget.ts";
-import { loopTurns } from "../foundation/turns.ts";
 import type { OpenRedis } from "../redis/contract.ts";
 import { canonicalClaims, createKeyMaker, type KeyMaker } from "./cache/keys.ts";
 import { createSharedTokens } from "./cache/shared-tokens.ts";
@@ -209,13 +208,6 @@ interface BoardingPorts {
   readonly onEvent: (event: ExchangeEvent) => void;
 }
 
-/**
- * Time that one exchange takes of the event loop, ms, nearly all of it in turns to come: its connection to Entra, and the answer.
- * The turn that begins the exchange gives as much of its own time away. Otherwise one turn begins several, and hundreds of one
- * user's, which began within a few turns, are connected and answered within a few as well.
- */
-const EXCHANGE_MS = 1.5;
-
 /** Concurrent requests for one token share one exchange, and a caller holds a share of those that are under way. */
 function createBoarding(
   { clientId: gateway, budget: bounds }: Pick<TokenExchangeOptions, "clientId" | "budget">,
@@ -258,7 +250,6 @@ function createBoarding(
     const start = () => {
       const owner = { user: keys.user, client: `${assertion.tenantId} ${clientId}` };
       take(owner);
-      loopTurns.spend(EXCHANGE_MS);
       return fly(request, subject, endingAfter).finally(() => budget.give(owner));
     };
     return flights.board(flightKey, start, signal);
