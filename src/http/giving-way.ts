@@ -13,8 +13,8 @@ export interface Occupant {
   readonly openedAt: number;
   readonly connection: {
     readonly socket: Pick<Socket, "destroyed" | "destroy">;
-    /** The request whose head was parsed last, with its answer. */
-    newest(): ServerResponse | undefined;
+    /** Requests whose heads were parsed. */
+    requests(): number;
     /** The request that began last. */
     begun(): ServerResponse | undefined;
     /** Answers that are not closed yet. */
@@ -30,8 +30,8 @@ export interface Occupant {
   };
   /** For how long no request had been open at the last look, ms; one whose head is still on its way is not open. */
   readonly idleMs: number;
-  /** The newest request then. */
-  readonly seen: ServerResponse | undefined;
+  /** The requests that it had brought then. */
+  readonly seen: number;
 }
 
 export interface GivingWayOptions {
@@ -76,8 +76,8 @@ type Rank = (typeof RANKS)[number];
 interface Listed {
   readonly one: Occupant;
   readonly rank: Rank;
-  /** Its newest request when it was listed: another one has come since where it differs. */
-  readonly newest: ServerResponse | undefined;
+  /** The requests that it had brought when it was listed: another one has come since where it differs. */
+  readonly requests: number;
   /** Within the rank, the largest goes first. */
   readonly weight: number;
 }
@@ -103,7 +103,7 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
   }
 
   function idleOf({ connection, idleMs, seen }: Occupant): number {
-    return connection.newest() === seen ? idleMs : 0;
+    return connection.requests() === seen ? idleMs : 0;
   }
 
   function rankOf(one: Occupant, { idleGivesWay, max }: ConnectionRoom): Rank | undefined {
@@ -111,7 +111,7 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
     if (connection.socket.destroyed) return undefined;
     if (progress.stalledMs() >= GIVES_WAY_MS) return "unread";
     // Without a request, it stands in the other line.
-    if (connection.newest() === undefined) return undefined;
+    if (connection.requests() === 0) return undefined;
     const user = userOn(one);
     const isBusy = connection.open() > 0;
     if (user === undefined && !isBusy) return "unknown";
@@ -137,7 +137,7 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
     for (const one of all) {
       const rank = rankOf(one, room);
       if (rank === undefined) continue;
-      listed.push({ one, rank, newest: one.connection.newest(), weight: weightOf(one, rank) });
+      listed.push({ one, rank, requests: one.connection.requests(), weight: weightOf(one, rank) });
     }
     listed.sort(
       (a, b) =>
@@ -150,8 +150,8 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
     for (let next = listed.at(-1); next !== undefined; next = listed.at(-1)) {
       if (of !== undefined && next.rank !== of) return undefined;
       listed.pop();
-      const { one, rank, newest } = next;
-      if (one.connection.newest() !== newest || rankOf(one, room) !== rank) continue;
+      const { one, rank, requests } = next;
+      if (one.connection.requests() !== requests || rankOf(one, room) !== rank) continue;
       const user = userOn(one);
       if (user !== undefined) heldBy.set(user, (heldBy.get(user) ?? 1) - 1);
       return one;
@@ -163,7 +163,7 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
     for (let one = silent.first(); one !== undefined; one = silent.first()) {
       if (one.openedAt > openedUntil) return undefined;
       silent.delete(one);
-      if (!one.connection.socket.destroyed && one.connection.newest() === undefined) return one;
+      if (!one.connection.socket.destroyed && one.connection.requests() === 0) return one;
     }
     return undefined;
   }

@@ -5,8 +5,10 @@ import type { RequestListener, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text as textOf } from "node:stream/consumers";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
+import { connectionOf } from "../../src/http/connection.ts";
 import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
 import { type Listening, type ListenOptions, listen } from "../../src/http/server.ts";
+import { until } from "../support/until.ts";
 import { CONNECTION_LIMITS } from "./connection-limits.ts";
 
 const PATIENT: ConnectionLimits = {
@@ -180,6 +182,31 @@ describe("connections", () => {
     // A caller who takes no notice gets no bare 503 from Node, of which there would be no line in the log.
     socket.write(GET + GET);
     expect(await closed).toMatch(/^HTTP\/1\.1 200 (?!.*HTTP\/1\.1).*connection: close/is);
+  });
+
+  test.each([
+    ["when its last request was answered", answer],
+    ["in the middle of a request", () => {}],
+  ])("closed %s, it keeps nothing of that request", async (_when, handler) => {
+    const arrived: Socket[] = [];
+    const server = await start(
+      {},
+      {
+        handler(request, response) {
+          arrived.push(request.socket);
+          handler(request, response);
+        },
+      },
+    );
+    const caller = await connected(server);
+    caller.write(GET);
+    await until(() => arrived.length === 1);
+    const [socket] = arrived as [Socket];
+    const connection = connectionOf(socket);
+    expect(connection?.newest()?.req.socket).toBe(socket);
+    caller.destroy();
+    await until(() => socket.closed);
+    expect([connection?.newest(), connection?.begun()]).toEqual([undefined, undefined]);
   });
 
   test("one without a request is closed after a while", async () => {

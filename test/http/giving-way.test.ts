@@ -54,14 +54,14 @@ function house(all: Readonly<Record<string, Facts>>) {
       };
       const connection = {
         socket,
-        newest: () => response,
+        requests: () => (request === undefined ? 0 : 1),
         begun: () => (request === "waits" ? undefined : response),
         isAhead: () => isAhead,
         hasEnded: () => hasEnded,
         open: () => (request === undefined || request === "idle" ? 0 : 1),
       } as unknown as Occupant["connection"];
       const progress = { stalledMs: () => stalledMs };
-      const seen = isActive ? ({} as ServerResponse) : response;
+      const seen = request === undefined || isActive ? 0 : 1;
       return [name, { order, openedAt, connection, progress, idleMs, seen }] as const;
     }),
   );

@@ -330,4 +330,24 @@ describe("a caller who leaves", () => {
     await settle();
     expect(arrived).toHaveLength(16);
   });
+
+  test("gives back the places of what ran and of what waited, over all connections", async () => {
+    const { arrived, server } = await start();
+    // Of 4,096 places for requests behind others, each of these takes sixteen.
+    for (let round = 0; round < 6; round++) {
+      const all = Array.from({ length: 50 }, () => connect(server.port, "127.0.0.1").on("error", () => {}));
+      sockets.push(...all);
+      arrived.length = 0;
+      for (const socket of all) socket.write(gets(...numbers(1, 17)));
+      await until(() => arrived.length === 16 * all.length);
+      const closed = Promise.all(arrived.map((response) => once(response, "close")));
+      for (const socket of all) socket.destroy();
+      await closed;
+    }
+    arrived.length = 0;
+    const last = connect(server.port, "127.0.0.1");
+    sockets.push(last);
+    last.write(gets(...numbers(1, 2)));
+    await until(() => arrived.length === 2);
+  });
 });
