@@ -2,7 +2,7 @@
 
 import type { Server } from "./server-process.ts";
 import { median } from "./statistics.ts";
-import { type LoadOptions, type LoadResult, load, type Rotation } from "./wire.ts";
+import { type Callers, connectCallers, type LoadOptions, type LoadResult, type Rotation } from "./wire.ts";
 
 export interface Round extends LoadResult {
   readonly perSecond: number;
@@ -44,16 +44,30 @@ export interface Compared {
 const LEAST_SHARE = 0.6;
 const MOST_WARM_UPS = 3;
 
-/** @throws when any answer is not what was asked for: the figures would be those of refusals. */
+/**
+ * Each turn has connections of its own, which stay open from its warming up to its last round: opened anew for each round,
+ * they would be a part of what is measured that depends on how long a round takes.
+ *
+ * @throws when any answer is not what was asked for: the figures would be those of refusals.
+ */
 export async function compare(turns: readonly Turn[], options: RoundsOptions): Promise<Compared> {
-  for (const turn of turns) await warmUp(turn, turns, options.warmUpMs);
-  for (const { server } of turns) await server.profile();
-  const rounds = turns.map((): Round[] => []);
-  for (let round = 0; round < options.rounds; round += 1)
-    for (const [index, turn] of turns.entries()) {
-      rounds[index]?.push(await run(turn, { ms: options.roundMs }));
-    }
+  const inTurn = turns.map((turn) => ({ turn, callers: callersOf(turn), rounds: [] as Round[] }));
+  try {
+    for (const { turn, callers } of inTurn) await warmUp(turn, callers, turns, options.warmUpMs);
+    for (const { server } of turns) await server.profile();
+    for (let round = 0; round < options.rounds; round += 1)
+      for (const { turn, callers, rounds } of inTurn)
+        rounds.push(await runOn(callers, turn, { ms: options.roundMs }));
+  } finally {
+    for (const { callers } of inTurn) callers.close();
+  }
+  const rounds = inTurn.map((one) => one.rounds);
   return { rounds, conditions: conditionsOf(rounds) };
+}
+
+/** The connections of a turn, not open yet. */
+export function callersOf({ server, connections }: Turn): Callers {
+  return connectCallers({ port: server.port, connections });
 }
 
 function conditionsOf(rounds: readonly (readonly Round[])[]): string {
@@ -69,27 +83,40 @@ function conditionsOf(rounds: readonly (readonly Round[])[]): string {
 }
 
 /** Every user once, whatever time that takes; and then until the compiler has seen enough. */
-async function warmUp(turn: Turn, turns: readonly Turn[], warmUpMs: number): Promise<void> {
-  if (turn.isFilled !== true) await run(turn, { requests: Math.max(turn.rotation.users, turn.connections) });
+async function warmUp(turn: Turn, callers: Callers, turns: readonly Turn[], warmUpMs: number): Promise<void> {
+  if (turn.isFilled !== true)
+    await runOn(callers, turn, { requests: Math.max(turn.rotation.users, turn.connections) });
   const ms = warmUpMs / turns.filter(({ server }) => server === turn.server).length;
   const before = turn.server.processorUse()?.ran ?? Number.NaN;
   for (let tries = 0; tries < MOST_WARM_UPS; tries += 1) {
-    await run(turn, { ms });
+    await runOn(callers, turn, { ms });
     const ran = (turn.server.processorUse()?.ran ?? Number.NaN) - before;
     if (!(ran < LEAST_SHARE * ms)) return;
   }
 }
 
-/** @throws when any answer is not what was asked for. */
+/**
+ * On connections of its own.
+ *
+ * @throws when any answer is not what was asked for.
+ */
 export async function run(turn: Turn, until: LoadOptions["until"]): Promise<Round> {
-  const { server, rotation, connections, bodyBytes } = turn;
+  const callers = callersOf(turn);
+  try {
+    return await runOn(callers, turn, until);
+  } finally {
+    callers.close();
+  }
+}
+
+/** @throws when any answer is not what was asked for. */
+export async function runOn(callers: Callers, turn: Turn, until: LoadOptions["until"]): Promise<Round> {
+  const { server, rotation, bodyBytes } = turn;
   turn.prepare?.();
   let before: ReturnType<Server["processorUse"]>;
   let ownBefore = process.cpuUsage();
-  const result = await load({
-    port: server.port,
+  const result = await callers.load({
     rotation,
-    connections,
     until,
     bodyBytes,
     onStart() {

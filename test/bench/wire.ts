@@ -97,9 +97,7 @@ function inTurn(requests: readonly Buffer[]): Rotation {
 }
 
 export interface LoadOptions {
-  readonly port: number;
   readonly rotation: Rotation;
-  readonly connections: number;
   /** Requests begin at this rate, as long as a connection is free. Default: as soon as the one before was answered. */
   readonly perSecond?: number | undefined;
   /** Ends after so many ms or after so many requests, whichever comes first. */
@@ -120,128 +118,108 @@ export interface LoadResult {
   readonly p99: number;
 }
 
-/** Keeps one request under way on each connection until the end, or fewer at a steady rate, and counts. */
-export async function load(options: LoadOptions): Promise<LoadResult> {
-  const { port, rotation, connections, perSecond, until, bodyBytes } = options;
-  const latencies: number[] = [];
-  let refused = 0;
-  let sent = 0;
-  let endsAt = Number.POSITIVE_INFINITY;
-  /** At a steady rate, connections that wait for their next request, the one that has waited longest first. */
-  const free: (() => void)[] = [];
-  const { ms: longest = Number.POSITIVE_INFINITY, requests: most = Number.POSITIVE_INFINITY } = until;
+/** Connections to one server, which stay open from one load to the next, as a balancer's do. */
+export interface Callers {
+  /** Keeps one request under way on each connection until the end, or fewer at a steady rate, and counts. */
+  load(options: LoadOptions): Promise<LoadResult>;
+  close(): void;
+}
+
+export interface CallersOptions {
+  readonly port: number;
+  readonly connections: number;
+}
+
+/** Opens so many connections, puts a load on them, and closes them. */
+export async function load(options: LoadOptions & CallersOptions): Promise<LoadResult> {
+  const callers = connectCallers(options);
+  try {
+    return await callers.load(options);
+  } finally {
+    callers.close();
+  }
+}
+
+/** Connections are opened before the first load, and anew before a later one where the server has closed them meanwhile. */
+export function connectCallers({ port, connections }: CallersOptions): Callers {
+  let callers: Caller[] = [];
   // One for all connections: it is read before the next one is filled.
   const buffer = Buffer.allocUnsafe(READ_BYTES);
 
-  async function open(): Promise<() => Promise<void>> {
-    let partial: Buffer | undefined;
-    let awaited = 0;
-    /** Of an answer in chunks: its last bytes so far, and how many there have been. */
-    let chunks: { last: Buffer; bytes: number } | undefined;
+  async function connectAll(): Promise<void> {
+    callers = callers.filter((caller) => caller.isOpen());
+    // In batches that fit into the backlog of any listener: a connection past it waits a second for its next try.
+    while (callers.length < connections) {
+      const batch = Math.min(64, connections - callers.length);
+      callers.push(...(await Promise.all(Array.from({ length: batch }, () => openCaller(port, buffer)))));
+    }
+  }
+
+  return {
+    async load(options) {
+      await connectAll();
+      return putLoad(callers, options);
+    },
+    close() {
+      for (const caller of callers) caller.close();
+      callers = [];
+    },
+  };
+}
+
+async function putLoad(
+  callers: readonly Caller[],
+  { rotation, perSecond, until, bodyBytes, onStart }: LoadOptions,
+): Promise<LoadResult> {
+  const { ms: longest = Number.POSITIVE_INFINITY, requests: most = Number.POSITIVE_INFINITY } = until;
+  const latencies: number[] = [];
+  let refused = 0;
+  let sent = 0;
+  /** At a steady rate, callers that wait for their next request, the one that has waited longest first. */
+  const free: (() => void)[] = [];
+
+  onStart?.();
+  const startedAt = performance.now();
+  const endsAt = startedAt + longest;
+
+  function sendUntilEnd(caller: Caller): Promise<void> {
     let sentAt = 0;
-    let done: () => void;
-    const receive = (length: number) => {
-      if (awaited > 0) awaited -= length;
-      else if (chunks !== undefined) readChunks(buffer.subarray(0, length));
-      else {
-        const chunk = buffer.subarray(0, length);
-        const data = partial === undefined ? chunk : Buffer.concat([partial, chunk]);
-        const head = data.indexOf(END_OF_HEAD);
-        if (head === -1) {
-          partial = Buffer.from(data);
+    return new Promise((resolve, reject) => {
+      const send = () => {
+        sentAt = performance.now();
+        if (sentAt >= endsAt || sent >= most) {
+          resolve();
           return;
         }
-        partial = undefined;
-        const text = data.toString("latin1", 0, head);
-        const stated = Number(/\r\ncontent-length: *(\d+)/i.exec(text)?.[1]);
-        if (Number.isNaN(stated) && /\r\ntransfer-encoding: *chunked/i.test(text)) {
-          if (!text.startsWith("HTTP/1.1 200")) refused++;
-          chunks = { last: Buffer.alloc(0), bytes: 0 };
-          readChunks(data.subarray(head + END_OF_HEAD.length));
-          if (chunks === undefined) answered();
-          return;
-        }
-        if (Number.isNaN(stated)) {
-          socket.destroy(new Error(`an answer without a length: ${text.slice(0, 60)}`));
-          return;
-        }
-        if (!text.startsWith("HTTP/1.1 200") || stated !== bodyBytes) refused++;
-        awaited = head + 4 + stated - data.length;
-      }
-      if (awaited > 0 || chunks !== undefined) return;
-      answered();
-    };
-    const readChunks = (chunk: Buffer) => {
-      if (chunks === undefined) return;
-      chunks.bytes += chunk.length;
-      chunks.last = Buffer.concat([chunks.last, chunk.subarray(-END_OF_CHUNKS.length)]).subarray(
-        -END_OF_CHUNKS.length,
-      );
-      if (!chunks.last.equals(END_OF_CHUNKS)) return;
-      if (chunks.bytes < bodyBytes) refused++;
-      chunks = undefined;
-    };
-    const answered = () => {
-      awaited = 0;
-      latencies.push(performance.now() - sentAt);
-      sendInTurn();
-    };
-    const socket = connect({
-      port,
-      host: "127.0.0.1",
-      noDelay: true,
-      onread: {
-        buffer,
-        callback(length) {
-          receive(length);
-          return true;
-        },
-      },
-    });
-    const send = () => {
-      sentAt = performance.now();
-      if (sentAt >= endsAt || sent >= most) {
-        socket.destroy();
-        done();
-        return;
-      }
-      sent++;
-      socket.write(rotation.next());
-    };
-    const sendInTurn = () => {
-      if (perSecond === undefined || performance.now() >= endsAt) send();
-      else free.push(send);
-    };
-    await once(socket, "connect");
-    return () =>
-      new Promise<void>((resolve, reject) => {
-        done = resolve;
-        socket.setTimeout(ANSWER_LIMIT_MS, () => socket.destroy(new Error("no answer in time")));
-        socket.on("error", reject).on("close", () => reject(new Error("the server closed a connection")));
+        sent++;
+        caller.ask(rotation.next(), bodyBytes, answered, reject);
+      };
+      const sendInTurn = () => {
+        if (perSecond === undefined || performance.now() >= endsAt) send();
+        else free.push(send);
+      };
+      const answered = (isGood: boolean) => {
+        if (!isGood) refused++;
+        latencies.push(performance.now() - sentAt);
         sendInTurn();
-      });
+      };
+      sendInTurn();
+    });
   }
 
   function sendDue(rate: number): void {
     const now = performance.now();
     const due = now >= endsAt ? Number.POSITIVE_INFINITY : ((now - startedAt) / 1000) * rate;
-    // Past the end each of them closes its connection.
+    // Past the end each of them is done.
     while (free.length > 0 && sent < due) free.shift()?.();
   }
 
-  let startedAt = performance.now();
-  const ready: (() => Promise<void>)[] = [];
-  // In batches that fit into the backlog of any listener: a connection past it waits a second for its next try.
-  while (ready.length < connections)
-    ready.push(
-      ...(await Promise.all(Array.from({ length: Math.min(64, connections - ready.length) }, open))),
-    );
-  options.onStart?.();
-  startedAt = performance.now();
-  endsAt = startedAt + longest;
   const pace = perSecond === undefined ? undefined : setInterval(sendDue, 1, perSecond);
-  await Promise.all(ready.map((run) => run()));
-  clearInterval(pace);
+  try {
+    await Promise.all(callers.map(sendUntilEnd));
+  } finally {
+    clearInterval(pace);
+  }
   const seconds = (performance.now() - startedAt) / 1000;
   const sorted = Float64Array.from(latencies).sort();
   return {
@@ -250,5 +228,107 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
     seconds,
     p50: percentile(sorted, 0.5),
     p99: percentile(sorted, 0.99),
+  };
+}
+
+/** One connection, on which one request follows the other. */
+interface Caller {
+  isOpen(): boolean;
+  /** Calls back with whether the answer is a 200 with a body of so many bytes, or with why there is none. */
+  ask(request: Buffer, bodyBytes: number, answered: Answered, failed: (error: Error) => void): void;
+  close(): void;
+}
+
+type Answered = (isGood: boolean) => void;
+
+/** @param buffer Is filled with what comes, and read at once. */
+async function openCaller(port: number, buffer: Buffer): Promise<Caller> {
+  let asked: { bodyBytes: number; answered: Answered; failed: (error: Error) => void } | undefined;
+  let isGood = true;
+  let partial: Buffer | undefined;
+  let awaited = 0;
+  /** Of an answer in chunks: its last bytes so far, and how many there have been. */
+  let chunks: { last: Buffer; bytes: number } | undefined;
+
+  function receive(length: number): void {
+    if (asked === undefined) socket.destroy(new Error("an answer that was not asked for"));
+    else if (awaited > 0) awaited -= length;
+    else if (chunks !== undefined) readChunks(buffer.subarray(0, length), asked.bodyBytes);
+    else if (!readHead(buffer.subarray(0, length), asked.bodyBytes)) return;
+    if (awaited > 0 || chunks !== undefined) return;
+    const answered = asked?.answered;
+    asked = undefined;
+    answered?.(isGood);
+  }
+
+  /** Says whether the head has come to its end. */
+  function readHead(chunk: Buffer, bodyBytes: number): boolean {
+    const data = partial === undefined ? chunk : Buffer.concat([partial, chunk]);
+    const head = data.indexOf(END_OF_HEAD);
+    if (head === -1) {
+      partial = Buffer.from(data);
+      return false;
+    }
+    partial = undefined;
+    const text = data.toString("latin1", 0, head);
+    isGood = text.startsWith("HTTP/1.1 200");
+    const stated = Number(/\r\ncontent-length: *(\d+)/i.exec(text)?.[1]);
+    if (!Number.isNaN(stated)) {
+      isGood &&= stated === bodyBytes;
+      awaited = head + END_OF_HEAD.length + stated - data.length;
+      return true;
+    }
+    if (!/\r\ntransfer-encoding: *chunked/i.test(text)) {
+      socket.destroy(new Error(`an answer without a length: ${text.slice(0, 60)}`));
+      return false;
+    }
+    chunks = { last: Buffer.alloc(0), bytes: 0 };
+    readChunks(data.subarray(head + END_OF_HEAD.length), bodyBytes);
+    return true;
+  }
+
+  function readChunks(chunk: Buffer, bodyBytes: number): void {
+    if (chunks === undefined) return;
+    chunks.bytes += chunk.length;
+    chunks.last = Buffer.concat([chunks.last, chunk.subarray(-END_OF_CHUNKS.length)]).subarray(
+      -END_OF_CHUNKS.length,
+    );
+    if (!chunks.last.equals(END_OF_CHUNKS)) return;
+    isGood &&= chunks.bytes >= bodyBytes;
+    chunks = undefined;
+  }
+
+  function fail(error: Error): void {
+    const failed = asked?.failed;
+    asked = undefined;
+    failed?.(error);
+  }
+
+  const socket = connect({
+    port,
+    host: "127.0.0.1",
+    noDelay: true,
+    onread: {
+      buffer,
+      callback(length) {
+        receive(length);
+        return true;
+      },
+    },
+  });
+  await once(socket, "connect");
+  socket.on("error", fail).on("close", () => fail(new Error("the server closed a connection")));
+  socket.on("timeout", () => {
+    if (asked !== undefined) socket.destroy(new Error("no answer in time"));
+  });
+  socket.setTimeout(ANSWER_LIMIT_MS);
+
+  return {
+    isOpen: () => !socket.destroyed && !socket.readableEnded,
+    ask(request, bodyBytes, answered, failed) {
+      asked = { bodyBytes, answered, failed };
+      socket.write(request);
+    },
+    close: () => void socket.destroy(),
   };
 }
