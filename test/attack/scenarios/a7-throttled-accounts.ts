@@ -37,20 +37,20 @@ const NEWCOMERS = 5;
 export const a7: readonly Scenario[] = [
   {
     name: "a7-two-accounts",
-    title: "Entra answers two accounts 429 with retry-after 300; newcomers need tokens",
+    title: "Entra throttles two accounts and names 300 s; newcomers need tokens",
     quick: true,
     newcomersPerSecond: NEWCOMERS,
     attack: throttled(2, 300),
   },
   {
     name: "a7-ten-accounts",
-    title: "Entra answers ten accounts 429 with retry-after 300; newcomers need tokens",
+    title: "Entra throttles ten accounts and names 300 s; newcomers need tokens",
     newcomersPerSecond: NEWCOMERS,
     attack: throttled(10, 300),
   },
   {
     name: "a7-no-time-named",
-    title: "Entra answers two accounts 429 and names no time; newcomers need tokens",
+    title: "Entra throttles two accounts and names no time; newcomers need tokens",
     newcomersPerSecond: NEWCOMERS,
     attack: throttled(2, undefined),
   },
