@@ -82,6 +82,18 @@ describe("exchange slots", () => {
     expect(isFree).toEqual([true, true, false, true, true]);
   });
 
+  test("a refusal that is remembered gives no time of a turn away", async () => {
+    const { exchange } = exchangeWith(entra, { budget });
+    entra.respond(() => entraError("invalid_grant", 65001));
+    const spend = jest.spyOn(loopTurns, "spend");
+    const codes: string[] = [];
+    for (let time = 0; time < 2; time += 1) codes.push((await refusalOf(exchange(requestOf("ann")))).code);
+    expect(codes).toEqual(["consent_required", "consent_required"]);
+    expect(entra.requests).toHaveLength(1);
+    expect(spend).toHaveBeenCalledTimes(1);
+    spend.mockRestore();
+  });
+
   test("a slot is given back when its exchange is over, granted or refused", async () => {
     const { exchange } = exchangeWith(entra, { budget });
     for (let serial = 1; serial <= 40; serial += 1) await exchange(signIn("ann", serial));

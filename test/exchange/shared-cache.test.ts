@@ -1,8 +1,9 @@
 import type { AddressInfo } from "node:net";
 import { createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { Secret } from "../../src/foundation/secret.ts";
+import { loopTurns } from "../../src/foundation/turns.ts";
 import type { OpenRedis } from "../../src/redis/contract.ts";
 import { openRedis } from "../../src/redis/redis.ts";
 import { createSealing } from "../../src/redis/sealing.ts";
@@ -95,7 +96,11 @@ describeWithRedis("processes that share a Redis", () => {
     const [one, other] = await Promise.all([replica(redis.url), replica(redis.url)]);
     const first = await one.exchange(requestOf("ann"));
     await written();
+    const spend = jest.spyOn(loopTurns, "spend");
     const second = await other.exchange(requestOf("ann"));
+    // Time of a turn is given away for what Entra is asked.
+    expect(spend).not.toHaveBeenCalled();
+    spend.mockRestore();
     expect([first.origin, second.origin]).toEqual(["authority", "shared"]);
     expect(second.token.accessToken.reveal()).toBe(first.token.accessToken.reveal());
     expect(second.token.expiresAt).toBe(first.token.expiresAt);
