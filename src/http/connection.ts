@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { type Budget, createBudget, type Owner } from "../foundation/budget.ts";
 import { chunkPassed } from "../foundation/chunk-memory.ts";
 import { createMembers } from "../foundation/members.ts";
 import type { Turns } from "../foundation/turns.ts";
@@ -16,6 +17,8 @@ export interface ConnectionOptions {
   /** Begins a request that had to wait, for so many ms. */
   readonly run: (request: IncomingMessage, response: ServerResponse, waitedMs: number) => void;
   readonly turns: Turns;
+  /** The user of a request, once its caller is known. */
+  readonly userOf: (request: IncomingMessage) => string | undefined;
   /** The user of a request whose token was verified before; undefined where nothing is known of it yet. */
   readonly recognize: (request: IncomingMessage) => string | undefined;
   /** The user that the caller of a request claims to be of which nothing is known yet. */
@@ -39,15 +42,25 @@ export interface PipelinesHeld {
   /** See `FLOOD_REQUESTS`: how many of them are used up, and when that was last looked at. */
   unknown: number;
   lookedAt: number;
+  /** Bytes of heads whose requests wait, by user; callers who are not known share the part of one. */
+  readonly heads: Budget;
+}
+
+/** A request that waits for its turn, and what its head takes of `PipelinesHeld.heads`. */
+interface WaitingRequest {
+  readonly response: ServerResponse;
+  readonly owner: Owner;
+  readonly bytes: number;
 }
 
 export interface Connection {
   readonly socket: Socket;
   /**
-   * Takes note of a request. One that `waits` is begun by `run` when its turn comes. One that is `ignored` must not be
-   * processed: an answer before it has ended the connection, or is about to.
+   * Takes note of a request. One that `waits` is begun by `run` when its turn comes. One that is `refused` would have to wait
+   * where those that do hold as many bytes as they may, so it is answered at once and not processed. One that is `ignored` must
+   * not be processed: an answer before it has ended the connection, or is about to.
    */
-  arrived(response: ServerResponse): "runs" | "waits" | "ignored";
+  arrived(response: ServerResponse): "runs" | "waits" | "refused" | "ignored";
   /** Parses up to the end of one head in a turn, before it is known whether it pipelines, and until it has shown that it does not. */
   parseHeadByHead(): void;
   /** Reads the body of this request in turns, whatever becomes of the request: for one that may be long. */
@@ -58,10 +71,10 @@ export interface Connection {
   left(response: ServerResponse): void;
   /** Answers that are not closed yet. */
   open(): number;
-  /** The request whose head was parsed last, with its answer. */
+  /** The request whose head was parsed last, with its answer. Undefined once that is given and the request has come whole. */
   newest(): ServerResponse | undefined;
-  /** The request that began last, with its answer: one that waits has no caller yet. */
-  begun(): ServerResponse | undefined;
+  /** The user of the request that began last, once its caller is known: one that waits has no caller yet. */
+  user(): string | undefined;
   /** Requests whose heads were parsed. */
   requests(): number;
   /** Whether nothing more of what it sends is processed. */
@@ -103,6 +116,12 @@ const READ_AHEAD_BYTES = 64 * 1024;
 /** The same for all connections of a listener together: past these, a pipeline is closed, and one request after the other still passes. */
 const MOST_PIPELINED = 4_096;
 const MOST_READ_AHEAD_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Bytes of heads that wait for their turn, over all connections, and the part of them that one user may hold, or all callers
+ * together who are not known: a flood of connections is parsed faster than its requests begin, and a head may have 32 KiB.
+ */
+const WAITING_HEADS = { total: 64 * 1024 * 1024, userShare: 1 / 4, clientShare: 1 };
 
 /** Bytes that are read and thrown away behind the last answer, so that the caller can finish sending and read it. */
 const DISCARDED_BYTES = 16 * 1024 * 1024;
@@ -157,14 +176,27 @@ export function connectionOf(socket: Socket): Connection | undefined {
  */
 export function openConnection(
   socket: Socket,
-  { maxPipelined, run, held, discards, turns, recognize, claimedUser, onParsed, isWary }: ConnectionOptions,
+  {
+    maxPipelined,
+    run,
+    held,
+    discards,
+    turns,
+    userOf,
+    recognize,
+    claimedUser,
+    onParsed,
+    isWary,
+  }: ConnectionOptions,
 ): Connection {
   let running = 0;
   let unsafe: ServerResponse | undefined;
   let newest: ServerResponse | undefined;
+  /** The request that began last, until it is answered. */
   let begun: ServerResponse | undefined;
+  let userBefore: string | undefined;
   let requests = 0;
-  const waiting: ServerResponse[] = [];
+  const waiting: WaitingRequest[] = [];
   let isLast = false;
   let closesAfterAnswers = false;
   let reads: TakenReads | undefined;
@@ -261,16 +293,16 @@ export function openConnection(
       discards.wait(() => turn(0));
       return;
     }
-    const next = waiting[0] ?? newest;
+    const next = waiting[0]?.response ?? newest;
     const user = next && recognize(next.req);
     turns.wait(user, turn, user === undefined ? next && claimedUser(next.req) : undefined);
   }
 
   function turn(waitedMs: number): void {
     isScheduled = false;
-    const [next] = waiting;
+    const next = waiting[0]?.response;
     if (next !== undefined && !dropped && !socket.destroyed && mayRun()) {
-      waiting.shift();
+      leaveLine(0);
       begin(next);
       run(next.req, next, waitedMs);
     }
@@ -323,6 +355,19 @@ export function openConnection(
     return most.subarray(0, endOfHead(most, LEAST_PIECE));
   }
 
+  /** Has a request wait, unless it would hold more than it may. */
+  function joinLine(response: ServerResponse): boolean {
+    const owner = { user: recognize(response.req) ?? NOBODY, client: NOBODY };
+    const bytes = headBytes(response.req);
+    if (held.heads.take(owner, bytes) !== undefined) return false;
+    waiting.push({ response, owner, bytes });
+    return true;
+  }
+
+  function leaveLine(place: number): void {
+    for (const { owner, bytes } of waiting.splice(place, 1)) held.heads.give(owner, bytes);
+  }
+
   /** Takes note of one more request than `ALWAYS_PARSED`, and says whether that is one too many. */
   function isFlood(request: IncomingMessage): boolean {
     if (recognize(request) !== undefined) return false;
@@ -330,6 +375,15 @@ export function openConnection(
     held.unknown = Math.max(0, held.unknown - (now - held.lookedAt) * FLOOD_REQUESTS_PER_MS) + 1;
     held.lookedAt = now;
     return held.unknown > FLOOD_REQUESTS;
+  }
+
+  /** A connection at rest keeps its user and no request: one of 30 KB on each of thousands would be held as long as they are. */
+  function forgetAnswered(response: ServerResponse): void {
+    if (response === begun) {
+      userBefore = userOf(response.req);
+      begun = undefined;
+    }
+    if (response === newest && rest.length === 0 && response.req.complete) newest = undefined;
   }
 
   function isInBody(): boolean {
@@ -375,7 +429,10 @@ export function openConnection(
         begin(response);
         return "runs";
       }
-      waiting.push(response);
+      if (!joinLine(response)) {
+        begin(response);
+        return "refused";
+      }
       schedule();
       return "waits";
     },
@@ -396,8 +453,8 @@ export function openConnection(
       onParsed(1);
     },
     left(response) {
-      const place = waiting.indexOf(response);
-      if (place >= 0) waiting.splice(place, 1);
+      const place = waiting.findIndex((one) => one.response === response);
+      if (place >= 0) leaveLine(place);
       else running -= 1;
       if (running + waiting.length > 0) held.requests -= 1;
       if (unsafe === response) unsafe = undefined;
@@ -405,10 +462,11 @@ export function openConnection(
       if (closesAfterAnswers) closeWhenAnswered();
       if (waiting.length > 0 || rest.length > 0) schedule();
       else if (reads !== undefined) readByNode();
+      forgetAnswered(response);
     },
     open: () => running + waiting.length,
     newest: () => newest,
-    begun: () => begun,
+    user: () => (begun === undefined ? userBefore : userOf(begun.req)),
     requests: () => requests,
     hasEnded: () => isLast,
     isAhead: () => rest.length > 0 && !isInBody(),
@@ -441,6 +499,15 @@ export function openConnection(
   return connection;
 }
 
+/** Of callers who are not known. */
+const NOBODY = "";
+
+function headBytes({ rawHeaders, url = "" }: IncomingMessage): number {
+  let bytes = url.length;
+  for (const text of rawHeaders) bytes += text.length;
+  return bytes;
+}
+
 /** Where the first head that ends at or behind `least` ends, or all of it where none does. */
 function endOfHead(bytes: Buffer, least: number): number {
   const end = bytes.indexOf("\r\n\r\n", least, "latin1");
@@ -448,9 +515,7 @@ function endOfHead(bytes: Buffer, least: number): number {
 }
 
 export interface ConnectionsOptions
-  extends Pick<ConnectionOptions, "run" | "turns" | "recognize" | "claimedUser"> {
-  /** The user of a request, once its caller is known. */
-  readonly userOf: (request: IncomingMessage) => string | undefined;
+  extends Pick<ConnectionOptions, "run" | "turns" | "userOf" | "recognize" | "claimedUser"> {
   readonly limits: ConnectionLimits;
   /** Asked for each connection. Default: as the limits say. */
   readonly room?: (() => ConnectionRoom) | undefined;
@@ -500,9 +565,15 @@ export function watchConnections(options: ConnectionsOptions): Connections {
   const { limits, run, turns, recognize, claimedUser, userOf, onEvent } = options;
   const { room = () => ({ max: limits.max, idleGivesWay: "after seconds" }) } = options;
   const watched = createMembers<Watched>();
-  const givingWay = createGivingWay({ all: watched, userOf });
+  const givingWay = createGivingWay({ all: watched });
   let opened = 0;
-  const held: PipelinesHeld = { requests: 0, bytes: 0, unknown: 0, lookedAt: 0 };
+  const held: PipelinesHeld = {
+    requests: 0,
+    bytes: 0,
+    unknown: 0,
+    lookedAt: 0,
+    heads: createBudget(WAITING_HEADS),
+  };
   const discards = createDiscards();
   /** What was parsed in this turn of the event loop, in tiny chunks. */
   let parsedChunks = 0;
@@ -576,8 +647,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
   }
 
   function userOfConnection({ connection }: Watched): string | undefined {
-    const begun = connection.open() === 0 || connection.socket.destroyed ? undefined : connection.begun();
-    return begun && userOf(begun.req);
+    return connection.open() === 0 || connection.socket.destroyed ? undefined : connection.user();
   }
 
   return {
@@ -597,6 +667,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
         held,
         discards,
         turns,
+        userOf,
         recognize,
         claimedUser,
         onParsed,

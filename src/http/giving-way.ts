@@ -1,6 +1,5 @@
 /** Which connection gives way to a new one, where as many are open as may be. */
 
-import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { createQueue, type Members } from "../foundation/members.ts";
 import type { ConnectionRoom } from "./contract.ts";
@@ -15,8 +14,8 @@ export interface Occupant {
     readonly socket: Pick<Socket, "destroyed" | "destroy">;
     /** Requests whose heads were parsed. */
     requests(): number;
-    /** The request that began last. */
-    begun(): ServerResponse | undefined;
+    /** The user of the request that began last, once its caller is known. */
+    user(): string | undefined;
     /** Answers that are not closed yet. */
     open(): number;
     /** Whether it has sent requests that are not parsed yet. */
@@ -36,8 +35,6 @@ export interface Occupant {
 
 export interface GivingWayOptions {
   readonly all: Pick<Members<Occupant>, "size" | typeof Symbol.iterator>;
-  /** The user of a request, once its caller is known. */
-  readonly userOf: (request: IncomingMessage) => string | undefined;
   /** Ms of a clock that only goes forward. */
   readonly now?: () => number;
 }
@@ -88,7 +85,7 @@ interface Listed {
  * callers lose nothing that was begun; nor do those who have sent more requests ahead before they are known. Connections of
  * verified callers stay for `GIVES_WAY_MS` after their last request, unless one user has a crowd of them.
  */
-export function createGivingWay({ all, userOf, now = () => performance.now() }: GivingWayOptions): GivingWay {
+export function createGivingWay({ all, now = () => performance.now() }: GivingWayOptions): GivingWay {
   /** Those that have brought no request, in the order in which they came; some that have are still among them. */
   const silent = createQueue<Occupant>();
   /** The rest, as they were when all were looked through; the last one goes next. */
@@ -96,11 +93,6 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
   let listedAt = Number.NEGATIVE_INFINITY;
   /** Connections by the user of their latest request, when all were looked through, less those that gave way since. */
   const heldBy = new Map<string, number>();
-
-  function userOn({ connection }: Occupant): string | undefined {
-    const begun = connection.begun();
-    return begun && userOf(begun.req);
-  }
 
   function idleOf({ connection, idleMs, seen }: Occupant): number {
     return connection.requests() === seen ? idleMs : 0;
@@ -112,7 +104,7 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
     if (progress.stalledMs() >= GIVES_WAY_MS) return "unread";
     // Without a request, it stands in the other line.
     if (connection.requests() === 0) return undefined;
-    const user = userOn(one);
+    const user = one.connection.user();
     const isBusy = connection.open() > 0;
     if (user === undefined && !isBusy) return "unknown";
     if (user === undefined) return connection.isAhead() || connection.hasEnded() ? "ahead" : undefined;
@@ -131,7 +123,7 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
   function lookThrough(room: ConnectionRoom): void {
     heldBy.clear();
     for (const one of all) {
-      const user = one.connection.socket.destroyed ? undefined : userOn(one);
+      const user = one.connection.socket.destroyed ? undefined : one.connection.user();
       if (user !== undefined) heldBy.set(user, (heldBy.get(user) ?? 0) + 1);
     }
     for (const one of all) {
@@ -152,7 +144,7 @@ export function createGivingWay({ all, userOf, now = () => performance.now() }: 
       listed.pop();
       const { one, rank, requests } = next;
       if (one.connection.requests() !== requests || rankOf(one, room) !== rank) continue;
-      const user = userOn(one);
+      const user = one.connection.user();
       if (user !== undefined) heldBy.set(user, (heldBy.get(user) ?? 1) - 1);
       return one;
     }

@@ -5,8 +5,11 @@ import type { RequestListener, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text as textOf } from "node:stream/consumers";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
-import { connectionOf } from "../../src/http/connection.ts";
+import type { Request } from "express";
+import { loopTurns } from "../../src/foundation/turns.ts";
+import { type Connection, connectionOf } from "../../src/http/connection.ts";
 import type { ConnectionEvent, ConnectionLimits } from "../../src/http/contract.ts";
+import { openRecord } from "../../src/http/pipeline.ts";
 import { type Listening, type ListenOptions, listen } from "../../src/http/server.ts";
 import { until } from "../support/until.ts";
 import { CONNECTION_LIMITS } from "./connection-limits.ts";
@@ -184,16 +187,15 @@ describe("connections", () => {
     expect(await closed).toMatch(/^HTTP\/1\.1 200 (?!.*HTTP\/1\.1).*connection: close/is);
   });
 
-  test.each([
-    ["when its last request was answered", answer],
-    ["in the middle of a request", () => {}],
-  ])("closed %s, it keeps nothing of that request", async (_when, handler) => {
+  /** The gateway's side of a connection on which a request of ada's has arrived. */
+  async function afterRequest(handler: RequestListener) {
     const arrived: Socket[] = [];
     const server = await start(
       {},
       {
         handler(request, response) {
           arrived.push(request.socket);
+          openRecord(request as Request).owner = { user: "ada", client: "app" };
           handler(request, response);
         },
       },
@@ -202,11 +204,21 @@ describe("connections", () => {
     caller.write(GET);
     await until(() => arrived.length === 1);
     const [socket] = arrived as [Socket];
-    const connection = connectionOf(socket);
-    expect(connection?.newest()?.req.socket).toBe(socket);
+    return { caller, socket, connection: connectionOf(socket) as Connection };
+  }
+
+  test("at rest, one keeps its user and nothing else of the request that was answered", async () => {
+    const { connection } = await afterRequest(answer);
+    await until(() => connection.open() === 0);
+    expect([connection.newest(), connection.user(), connection.requests()]).toEqual([undefined, "ada", 1]);
+  });
+
+  test("closed in the middle of a request, one keeps nothing of that", async () => {
+    const { caller, socket, connection } = await afterRequest(() => {});
+    expect([connection.newest()?.req.socket, connection.user()]).toEqual([socket, "ada"]);
     caller.destroy();
     await until(() => socket.closed);
-    expect([connection?.newest(), connection?.begun()]).toEqual([undefined, undefined]);
+    expect([connection.newest(), connection.user()]).toEqual([undefined, undefined]);
   });
 
   test("one without a request is closed after a while", async () => {
@@ -269,5 +281,68 @@ describe("overload", () => {
     const answers = await Promise.all(all.map((socket) => asked(socket, GET.replace("/", "/long"))));
     const statuses = answers.map((answer) => answer.slice(9, 12));
     expect(new Set(statuses)).toEqual(new Set(["200", "503"]));
+  });
+});
+
+describe("heads whose requests wait for their turn", () => {
+  const KIB = 1024;
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\nhost: x\r\nx-long: ${"a".repeat(30 * KIB)}\r\n\r\n`;
+
+  /** A server in which no request begins before the test says so. */
+  async function waiting() {
+    const begin: (() => void)[] = [];
+    jest.spyOn(loopTurns, "isFree").mockReturnValue(false);
+    jest.spyOn(loopTurns, "accepted").mockReturnValue(false);
+    jest.spyOn(loopTurns, "wait").mockImplementation((_owner, one) => void begin.push(() => one(0)));
+    const shed: RequestListener = (_request, response) => void response.writeHead(503).end("shed");
+    const server = await start(
+      { max: 2_000 },
+      {
+        recognize: ({ url }) => (url === "/" ? undefined : url),
+        overload: { load: { isShedding: false, longestWaitMs: Number.POSITIVE_INFINITY }, shed },
+      },
+    );
+    /** Says what the caller gets, or nothing for as long as it waits. */
+    const ask = async (path: string) => {
+      const socket = await connected(server);
+      const before = begin.length;
+      const got: string[] = [];
+      socket.on("data", (chunk) => got.push(String(chunk).slice(9, 12)));
+      socket.write(get(path));
+      await until(() => got.length > 0 || begin.length > before);
+      return { socket, got };
+    };
+    /** Callers who wait, as many as may. */
+    const fill = async (path: string) => {
+      const all: Awaited<ReturnType<typeof ask>>[] = [];
+      for (;;) {
+        const asked = await ask(path);
+        if (asked.got.length === 0) all.push(asked);
+        else {
+          expect(asked.got).toEqual(["503"]);
+          return all;
+        }
+      }
+    };
+    return { begin, ask, fill };
+  }
+
+  test("hold 16 MiB at most of one user, and of all callers who are not known; what comes then is answered 503 at once", async () => {
+    const { ask, fill } = await waiting();
+    const fitting = Math.floor((16 * KIB * KIB) / 30_740);
+    for (const path of ["/", "/ada"]) expect((await fill(path)).length).toBe(fitting);
+    expect((await ask("/bob")).got).toEqual([]);
+  });
+
+  test.each([
+    ["leaves", (caller: Socket) => void caller.destroy()],
+    ["has its turn", (_caller: Socket, begin: () => void) => begin()],
+  ])("make room for another one when one of them %s", async (_what, makeRoom) => {
+    const { begin, ask, fill } = await waiting();
+    const [first] = await fill("/");
+    if (first === undefined || begin[0] === undefined) throw new Error("none waits");
+    makeRoom(first.socket, begin[0]);
+    await until(async () => (await ask("/")).got.length === 0);
+    expect((await ask("/")).got).toEqual(["503"]);
   });
 });

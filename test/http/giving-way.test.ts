@@ -1,7 +1,6 @@
 /** Where as many connections are open as may be, a newcomer takes the place of the one whose caller loses least. */
 
 import { once } from "node:events";
-import type { IncomingMessage, ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "@jest/globals";
 import type { Request } from "express";
@@ -28,7 +27,6 @@ const ROOM: ConnectionRoom = { max: 100, idleGivesWay: "after seconds" };
 
 /** A full house. Every connection is closed by its name. */
 function house(all: Readonly<Record<string, Facts>>) {
-  const users = new Map<unknown, string | undefined>();
   const closed: string[] = [];
   let time = 0;
   const occupants = new Map(
@@ -43,8 +41,6 @@ function house(all: Readonly<Record<string, Facts>>) {
         hasEnded = false,
         openedAt = -50,
       } = facts;
-      const response = request && ({ req: {} } as ServerResponse);
-      if (response !== undefined) users.set(response.req, user);
       const socket = {
         destroyed: false,
         destroy() {
@@ -55,7 +51,7 @@ function house(all: Readonly<Record<string, Facts>>) {
       const connection = {
         socket,
         requests: () => (request === undefined ? 0 : 1),
-        begun: () => (request === "waits" ? undefined : response),
+        user: () => (request === "waits" ? undefined : user),
         isAhead: () => isAhead,
         hasEnded: () => hasEnded,
         open: () => (request === undefined || request === "idle" ? 0 : 1),
@@ -67,7 +63,6 @@ function house(all: Readonly<Record<string, Facts>>) {
   );
   const givingWay = createGivingWay({
     all: { size: occupants.size, [Symbol.iterator]: () => occupants.values() },
-    userOf: (request: IncomingMessage) => users.get(request),
     now: () => time,
   });
   for (const one of occupants.values()) givingWay.opened(one);

@@ -45,6 +45,14 @@ const churn: Attack = async ({ attacker, isOver, over }) => {
   return [];
 };
 
+/** The gateway answers each, and its connection stays open without another request. */
+const atRest: Attack = async ({ attacker, over }) => {
+  const head = `${HEAD}x-long: ${"a".repeat(30_000)}\r\n\r\n`;
+  await attacker.hold(8_000, "all", () => head);
+  await over;
+  return [];
+};
+
 const fields = (count: number) =>
   Array.from({ length: count }, (_, index) => `${index.toString(36)}:\r\n`).join("");
 
@@ -101,6 +109,11 @@ export const connections: readonly Scenario[] = [
         `authorization: Bearer ${token}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n${"a:\r\n".repeat(7_000)}`,
       "POST /graph/me/upload HTTP/1.1\r\nhost: x\r\n",
     ),
+  },
+  {
+    name: "heads-at-rest",
+    title: "no token: 8000 connections send a head of 30 KB, and stay open when it is answered",
+    attack: atRest,
   },
   {
     name: "churn",
