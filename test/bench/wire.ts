@@ -326,6 +326,10 @@ async function openCaller(port: number, buffer: Buffer): Promise<Caller> {
   return {
     isOpen: () => !socket.destroyed && !socket.readableEnded,
     ask(request, bodyBytes, answered, failed) {
+      if (!socket.writable) {
+        failed(new Error("the server closed a connection"));
+        return;
+      }
       asked = { bodyBytes, answered, failed };
       socket.write(request);
     },

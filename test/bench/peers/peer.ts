@@ -16,6 +16,8 @@ export function settings(): PeerSettings {
 }
 
 export function announce(server: Server): void {
+  // Others warm up, and have their rounds, while its connections are at rest.
+  server.keepAliveTimeout = 120_000;
   server.listen(0, "127.0.0.1", () => {
     process.stdout.write(`${JSON.stringify({ port: (server.address() as AddressInfo).port })}\n`);
   });
