@@ -58,7 +58,7 @@ export interface Connection {
   /**
    * Takes note of a request. One that `waits` is begun by `run` when its turn comes. One that is `refused` would have to wait
    * where those that do hold as many bytes as they may, so it is answered at once and not processed. One that is `ignored` must
-   * not be processed: an answer before it has ended the connection, or is about to.
+   * not be processed: an answer before it has ended the connection, or the connection is closed.
    */
   arrived(response: ServerResponse): "runs" | "waits" | "refused" | "ignored";
   /** Parses up to the end of one head in a turn, before it is known whether it pipelines, and until it has shown that it does not. */
@@ -383,7 +383,13 @@ export function openConnection(
       userBefore = userOf(response.req);
       begun = undefined;
     }
-    if (response === newest && rest.length === 0 && response.req.complete) newest = undefined;
+    if (response.req.complete) forgetNewest(response);
+    // Refused before its body was here, which is read and thrown away.
+    else response.req.once("close", () => forgetNewest(response));
+  }
+
+  function forgetNewest(response: ServerResponse): void {
+    if (response === newest && rest.length === 0) newest = undefined;
   }
 
   function isInBody(): boolean {
@@ -410,7 +416,8 @@ export function openConnection(
         open >= MOST_PARSED ||
         (open > 0 && held.requests >= MOST_PIPELINED) ||
         (open >= ALWAYS_PARSED && isFlood(response.req));
-      if (isTooMany) {
+      // Behind another request no answer can be given at once.
+      if (isTooMany || (open > 0 && !joinLine(response))) {
         isLast = true;
         stopParsing(socket);
         socket.destroy();
@@ -429,7 +436,7 @@ export function openConnection(
         begin(response);
         return "runs";
       }
-      if (!joinLine(response)) {
+      if (open === 0 && !joinLine(response)) {
         begin(response);
         return "refused";
       }

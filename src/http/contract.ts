@@ -68,6 +68,8 @@ export interface Overload {
   };
   /** Answers in the place of whatever would have done the work. */
   readonly shed: RequestListener;
+  /** Answers a request that would have to wait, where those that do hold as much as they may. */
+  readonly refuseToWait: RequestListener;
 }
 
 /** What the counting of requests had to do without. */

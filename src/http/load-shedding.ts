@@ -61,14 +61,14 @@ export function createLoadShedding(options: LoadSheddingOptions): LoadShedding |
   }, WINDOW_MS).unref();
 
   const sheddingWith: LoadShedding["sheddingWith"] = (refuseWith) => {
-    const refuse = refuseWith(eventLoopLags());
-    return {
-      load,
-      shed(request, response) {
+    const shedding = (refusal: GatewayError): RequestListener => {
+      const refuse = refuseWith(refusal);
+      return (request, response) => {
         onEvent(SHED);
         refuse(request, response);
-      },
+      };
     };
+    return { load, shed: shedding(eventLoopLags()), refuseToWait: shedding(headsWait()) };
   };
   return {
     ...sheddingWith(options.refuseWith),
@@ -85,6 +85,14 @@ function eventLoopLags(): GatewayError {
   return new GatewayError("overloaded", {
     detail: "This instance has more to do than it can do in time. Send the request again.",
     reason: "event_loop_lag",
+    retryAfterSeconds: 1,
+  });
+}
+
+function headsWait(): GatewayError {
+  return new GatewayError("overloaded", {
+    detail: "Requests that wait for their turn hold as much as they may. Send the request again.",
+    reason: "heads_wait",
     retryAfterSeconds: 1,
   });
 }

@@ -99,7 +99,7 @@ export async function listen(handler: RequestListener, options: ListenOptions): 
     if (hasTooManyFields(request)) connection?.endBehind(response);
     else if (announcesBody(request)) watchBody(request, response, connection);
     if (place === "runs") run(request, response, 0);
-    else if (place === "refused" && overload !== undefined) overload.shed(request, response);
+    else if (place === "refused" && overload !== undefined) overload.refuseToWait(request, response);
     else if (place === "refused") request.socket.destroy();
   };
   const connections = watchConnections({

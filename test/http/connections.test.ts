@@ -188,20 +188,20 @@ describe("connections", () => {
   });
 
   /** The gateway's side of a connection on which a request of ada's has arrived. */
-  async function afterRequest(handler: RequestListener) {
+  async function afterRequest(handler: RequestListener, request = GET) {
     const arrived: Socket[] = [];
     const server = await start(
       {},
       {
-        handler(request, response) {
-          arrived.push(request.socket);
-          openRecord(request as Request).owner = { user: "ada", client: "app" };
-          handler(request, response);
+        handler(incoming, response) {
+          arrived.push(incoming.socket);
+          openRecord(incoming as Request).owner = { user: "ada", client: "app" };
+          handler(incoming, response);
         },
       },
     );
     const caller = await connected(server);
-    caller.write(GET);
+    caller.write(request);
     await until(() => arrived.length === 1);
     const [socket] = arrived as [Socket];
     return { caller, socket, connection: connectionOf(socket) as Connection };
@@ -211,6 +211,16 @@ describe("connections", () => {
     const { connection } = await afterRequest(answer);
     await until(() => connection.open() === 0);
     expect([connection.newest(), connection.user(), connection.requests()]).toEqual([undefined, "ada", 1]);
+  });
+
+  test("one keeps nothing of a request either that was answered before its body was here", async () => {
+    const { caller, connection } = await afterRequest(
+      answer,
+      "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n",
+    );
+    await until(() => connection.open() === 0);
+    caller.write("a");
+    await until(() => connection.newest() === undefined);
   });
 
   test("closed in the middle of a request, one keeps nothing of that", async () => {
@@ -242,6 +252,7 @@ describe("overload", () => {
         overload: {
           load,
           shed: (_request, response) => void response.writeHead(503).end("shed"),
+          refuseToWait: answer,
         },
       },
     );
@@ -272,6 +283,7 @@ describe("overload", () => {
         overload: {
           load: { isShedding: false, longestWaitMs: 40 },
           shed: (_request, response) => void response.writeHead(503).end("shed"),
+          refuseToWait: answer,
         },
       },
     );
@@ -294,12 +306,16 @@ describe("heads whose requests wait for their turn", () => {
     jest.spyOn(loopTurns, "isFree").mockReturnValue(false);
     jest.spyOn(loopTurns, "accepted").mockReturnValue(false);
     jest.spyOn(loopTurns, "wait").mockImplementation((_owner, one) => void begin.push(() => one(0)));
-    const shed: RequestListener = (_request, response) => void response.writeHead(503).end("shed");
+    const refuseToWait: RequestListener = (_request, response) => void response.writeHead(503).end("full");
     const server = await start(
       { max: 2_000 },
       {
         recognize: ({ url }) => (url === "/" ? undefined : url),
-        overload: { load: { isShedding: false, longestWaitMs: Number.POSITIVE_INFINITY }, shed },
+        overload: {
+          load: { isShedding: false, longestWaitMs: Number.POSITIVE_INFINITY },
+          shed: answer,
+          refuseToWait,
+        },
       },
     );
     /** Says what the caller gets, or nothing for as long as it waits. */
@@ -324,7 +340,7 @@ describe("heads whose requests wait for their turn", () => {
         }
       }
     };
-    return { begin, ask, fill };
+    return { begin, dial: () => connected(server), ask, fill };
   }
 
   test("hold 16 MiB at most of one user, and of all callers who are not known; what comes then is answered 503 at once", async () => {
@@ -332,6 +348,20 @@ describe("heads whose requests wait for their turn", () => {
     const fitting = Math.floor((16 * KIB * KIB) / 30_740);
     for (const path of ["/", "/ada"]) expect((await fill(path)).length).toBe(fitting);
     expect((await ask("/bob")).got).toEqual([]);
+  });
+
+  test("close a connection that sends one more behind another of its own, and give back what that one held", async () => {
+    const { begin, dial, ask, fill } = await waiting();
+    await fill("/");
+    begin[0]?.();
+    const socket = await dial();
+    const closed = once(socket, "close");
+    socket.on("error", () => {}).resume();
+    // The first one fits, the second does not.
+    socket.write(`GET / HTTP/1.1\r\nhost: x\r\n\r\n${get("/")}${get("/")}`);
+    await closed;
+    await until(async () => (await ask("/")).got.length === 0);
+    expect((await ask("/")).got).toEqual(["503"]);
   });
 
   test.each([
