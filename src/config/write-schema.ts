@@ -7,7 +7,7 @@ import { configurationReference } from "./reference.ts";
 const root = new URL("../../", import.meta.url);
 const schema = gatewayJsonSchema();
 const generated: Readonly<Record<string, string>> = {
-  "config/gateway.schema.json": `${JSON.stringify(schema, null, 2)}\n`,
+  "config/gateway.schema.json": `${JSON.stringify(schema, null, 1)}\n`,
   "docs/configuration.md": configurationReference({
     schema,
     envExample: readFileSync(new URL(".env.example", root), "utf8"),

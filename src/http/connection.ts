@@ -357,7 +357,7 @@ export function openConnection(
 
   /** Has a request wait, unless it would hold more than it may. */
   function joinLine(response: ServerResponse): boolean {
-    const owner = { user: recognize(response.req) ?? NOBODY, client: NOBODY };
+    const owner = { user: recognize(response.req) ?? NOT_KNOWN, client: NOT_KNOWN };
     const bytes = headBytes(response.req);
     if (held.heads.take(owner, bytes) !== undefined) return false;
     waiting.push({ response, owner, bytes });
@@ -507,7 +507,7 @@ export function openConnection(
 }
 
 /** Of callers who are not known. */
-const NOBODY = "";
+const NOT_KNOWN = "";
 
 function headBytes({ rawHeaders, url = "" }: IncomingMessage): number {
   let bytes = url.length;
