@@ -569,7 +569,7 @@ const MOST_AWAITED = 8;
 const CROWD_WAIT_MS = 3_000;
 
 export function watchConnections(options: ConnectionsOptions): Connections {
-  const { limits, run, turns, recognize, claimedUser, userOf, onEvent } = options;
+  const { limits, turns, onEvent } = options;
   const { room = () => ({ max: limits.max, idleGivesWay: "after seconds" }) } = options;
   const watched = createMembers<Watched>();
   const givingWay = createGivingWay({ all: watched });
@@ -581,7 +581,14 @@ export function watchConnections(options: ConnectionsOptions): Connections {
     lookedAt: 0,
     heads: createBudget(WAITING_HEADS),
   };
-  const discards = createDiscards();
+  const ofEach: ConnectionOptions = {
+    ...options,
+    maxPipelined: limits.maxPipelined,
+    held,
+    discards: createDiscards(),
+    onParsed,
+    isWary,
+  };
   /** What was parsed in this turn of the event loop, in tiny chunks. */
   let parsedChunks = 0;
   let waryUntil = 0;
@@ -668,18 +675,7 @@ export function watchConnections(options: ConnectionsOptions): Connections {
         }
         onEvent("gave_way");
       }
-      const connection = openConnection(socket, {
-        maxPipelined: limits.maxPipelined,
-        run,
-        held,
-        discards,
-        turns,
-        userOf,
-        recognize,
-        claimedUser,
-        onParsed,
-        isWary,
-      });
+      const connection = openConnection(socket, ofEach);
       const one: Watched = {
         order: opened++,
         openedAt: performance.now(),
